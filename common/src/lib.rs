@@ -1,0 +1,11 @@
+//! The vocabulary and the rules that every part of Parallax shares.
+//!
+//! Pure by contract: no clock, no socket, no runtime, no random source and no logging. Values take
+//! `now` as an argument. A tidy test in `tests/` proves it. Start at [`check`] for what is
+//! configured, [`outcome`] for what a run says, and [`time`] for what a slot is.
+
+pub mod check;
+pub mod limits;
+pub mod name;
+pub mod outcome;
+pub mod time;

@@ -1,0 +1,195 @@
+//! What one run says: outcome, reason, phases; and what a region and a check say of them.
+
+use std::fmt;
+
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $name { $($(#[$vdoc])* $variant),+ }
+
+        impl $name {
+            /// Every value, in declaration order.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The word used in YAML, on the command line and in pages.
+            pub const fn word(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+
+            /// The value with this word.
+            pub fn from_word(word: &str) -> Option<Self> {
+                match word { $($word => Some(Self::$variant),)+ _ => None }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.word())
+            }
+        }
+    };
+}
+
+words! {
+    /// How one run ended.
+    Outcome {
+        /// The target did what was expected.
+        Pass = "pass",
+        /// It did, but a `warn` expression did not hold. Counts as a pass for streaks.
+        Warn = "warn",
+        /// It did not.
+        Fail = "fail",
+        /// The slot passed without a run. Never votes, neither feeds nor breaks a streak.
+        Missed = "missed",
+    }
+}
+
+words! {
+    /// Why a run did not pass.
+    Reason {
+        /// The name does not exist.
+        DnsNxdomain = "dns_nxdomain",
+        /// The name exists but has no address of the wanted family.
+        DnsNoAddress = "dns_no_address",
+        /// The server could not answer.
+        DnsServfail = "dns_servfail",
+        /// No answer in time.
+        DnsTimeout = "dns_timeout",
+        /// The server refused the question.
+        DnsRefused = "dns_refused",
+        /// The answer could not be read.
+        DnsMalformed = "dns_malformed",
+        /// Nobody listens on the port.
+        ConnectRefused = "connect_refused",
+        /// No connection in time.
+        ConnectTimeout = "connect_timeout",
+        /// No route to the host or network.
+        ConnectUnreachable = "connect_unreachable",
+        /// The connection was reset while it was made.
+        ConnectReset = "connect_reset",
+        /// The local system forbids the connection.
+        ConnectDenied = "connect_denied",
+        /// The probe ran out of descriptors, ports or memory.
+        ProbeResources = "probe_resources",
+        /// The certificate is past its last day.
+        TlsExpired = "tls_expired",
+        /// The certificate's first day has not come.
+        TlsNotYetValid = "tls_not_yet_valid",
+        /// The certificate is for other names.
+        TlsNameMismatch = "tls_name_mismatch",
+        /// No trusted authority signed the certificate.
+        TlsUntrusted = "tls_untrusted",
+        /// The certificate was revoked.
+        TlsRevoked = "tls_revoked",
+        /// The handshake failed in another way.
+        TlsHandshake = "tls_handshake",
+        /// No handshake in time.
+        TlsTimeout = "tls_timeout",
+        /// The status is not one that was expected.
+        HttpStatus = "http_status",
+        /// The answer is not HTTP.
+        HttpMalformed = "http_malformed",
+        /// The body is larger than the check allows.
+        HttpBodyTooLarge = "http_body_too_large",
+        /// The body ended early.
+        HttpTruncated = "http_truncated",
+        /// The connection was reset while the answer was awaited or read.
+        HttpReset = "http_reset",
+        /// An `expect` expression did not hold, or could not be evaluated.
+        ExpectationFailed = "expectation_failed",
+        /// The run's own time was over while the answer was awaited or read.
+        Timeout = "timeout",
+        /// `invert` is set and the target answered.
+        InvertedPass = "inverted_pass",
+        /// A `warn` expression did not hold.
+        Warning = "warning",
+        /// The slot was later than half its interval.
+        MissedLate = "missed_late",
+        /// Too many runs of this check were still in flight.
+        MissedOverlap = "missed_overlap",
+        /// Too many runs of all checks were in flight.
+        MissedOverload = "missed_overload",
+        /// The check cannot run here as configured (a reference cannot be resolved).
+        ConfigError = "config_error",
+        /// A plugin could not say.
+        PluginUnknown = "plugin_unknown",
+        /// An expression ran over its time limit.
+        ExpressionBudget = "expression_budget",
+    }
+}
+
+impl Reason {
+    /// Whether this is a reason for `missed`: a slot that never votes.
+    pub const fn is_missed(self) -> bool {
+        matches!(
+            self,
+            Self::MissedLate
+                | Self::MissedOverlap
+                | Self::MissedOverload
+                | Self::ConfigError
+                | Self::PluginUnknown
+                | Self::ExpressionBudget
+        )
+    }
+}
+
+words! {
+    /// A part of a run whose duration has a series of its own.
+    Phase {
+        /// Name resolution.
+        Dns = "dns",
+        /// TCP connect.
+        Connect = "connect",
+        /// TLS handshake.
+        Tls = "tls",
+        /// Request sent to first byte of the answer.
+        FirstByte = "first_byte",
+        /// First byte to last.
+        Transfer = "transfer",
+        /// Actual start to end.
+        Total = "total",
+        /// Actual start less intended start: ours, not the target's.
+        Lateness = "lateness",
+        /// End less intended start: the co-ordinated-omission view (G. Tene, "How NOT to measure latency").
+        FromSlot = "from_slot",
+    }
+}
+
+words! {
+    /// What one region says of one check.
+    BallotState {
+        /// Not enough heard to say.
+        None = "none",
+        /// Passing.
+        Pass = "pass",
+        /// Passing with a warning.
+        Warn = "warn",
+        /// Failing.
+        Fail = "fail",
+    }
+}
+
+words! {
+    /// What the ballots say together.
+    Verdict {
+        /// Enough regions pass and none fails.
+        Up = "up",
+        /// Something is wrong, but not enough to be down.
+        Degraded = "degraded",
+        /// Enough regions fail.
+        Down = "down",
+        /// Too little is known.
+        Unknown = "unknown",
+    }
+}
+
+words! {
+    /// The two ways to be degraded.
+    DegradedKind {
+        /// Some region fails, but fewer than make it down.
+        Regional = "regional",
+        /// As many regions warn as would make it down.
+        Warning = "warning",
+    }
+}

@@ -1,0 +1,7 @@
+//! What every Parallax process needs around its core: the clocks it reads, the tasks it runs, and
+//! the TLS its connections travel in.
+//!
+//! Cores never see this crate; shells use it to read clocks and pass `now` down.
+
+pub mod clock;
+pub mod supervisor;
