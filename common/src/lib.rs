@@ -5,7 +5,19 @@
 //! configured, [`outcome`] for what a run says, and [`time`] for what a slot is.
 
 pub mod check;
+pub mod clock;
+pub mod digest;
+pub mod expect;
+pub mod fold;
+pub mod histogram;
 pub mod limits;
 pub mod name;
 pub mod outcome;
+pub mod record;
+pub mod rule;
+pub mod schedule;
+pub mod secret;
+pub mod target;
+pub mod text;
 pub mod time;
+pub mod window;

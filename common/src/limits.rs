@@ -24,6 +24,17 @@ pub const EXPRESSIONS_MAX: usize = 32;
 pub const EXPRESSION_BYTES_MAX: usize = 4 * 1024;
 /// Nested comprehensions of one expression: each multiplies the work. Refused.
 pub const COMPREHENSION_DEPTH_MAX: u32 = 2;
+/// Items that the loops of one expression may touch, by a bound taken before it runs: the largest
+/// list of the JSON body to the power of the nesting. Over it the slot is
+/// `missed: expression_budget`; an evaluation cannot be stopped half-way.
+pub const EXPRESSION_ITEMS_MAX: u64 = 1_000_000;
+/// Additions in one expression: each copies both sides. Refused.
+pub const EXPRESSION_SUMS_MAX: u32 = 16;
+/// Bytes that one expression may build, by a bound taken before it runs. Over it the slot is
+/// `missed: expression_budget`: the alternative is a probe that the system kills.
+pub const EXPRESSION_BUILT_BYTES_MAX: u64 = 32 * 1024 * 1024;
+/// Programs kept compiled. At it the oldest are compiled again when they are needed.
+pub const PROGRAMS_KEPT_MAX: usize = 4_096;
 /// Body that expressions see; more is cut for them.
 pub const EXPRESSION_BODY_BYTES_MAX: usize = 256 * 1024;
 /// Wall time of all expressions of one run. Over it the slot is `missed: expression_budget`.
@@ -32,6 +43,8 @@ pub const EXPRESSION_WALL_MAX: Duration = Duration::from_millis(50);
 pub const BODY_BYTES_DEFAULT: u64 = 64 * 1024;
 /// Most a check may ask for. Refused.
 pub const BODY_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Header lines of one request. Refused.
+pub const HEADERS_MAX: usize = 64;
 /// Evidence kept of one failure. Cut.
 pub const EVIDENCE_BYTES_MAX: usize = 512;
 /// Labels of one resource. Refused.
@@ -46,10 +59,16 @@ pub const RESOURCE_BYTES_MAX: usize = 128 * 1024;
 pub const ENTRY_BYTES_MAX: usize = 256 * 1024;
 /// Resources of one apply. Refused.
 pub const APPLY_RESOURCES_MAX: usize = 200_000;
+/// How long the resources of one apply may take to arrive: what is read is held in memory. Refused.
+pub const APPLY_READ_WITHIN: Duration = Duration::from_secs(120);
 /// Staged applies that are open at once. Refused.
 pub const STAGES_MAX: usize = 8;
 /// Bytes in all open stages. Refused.
 pub const STAGED_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Staged applies of one namespace that are open at once: the others keep a place. Refused.
+pub const STAGES_PER_NAMESPACE_MAX: usize = STAGES_MAX / 2;
+/// Bytes in the open stages of one namespace, for the same reason. Refused.
+pub const STAGED_BYTES_PER_NAMESPACE_MAX: usize = STAGED_BYTES_MAX / 2;
 /// A stage nobody commits is dropped after this much stamped UTC.
 pub const STAGE_AGE_MAX: Duration = Duration::from_secs(15 * 60);
 /// Runs of one check in flight: the rest is `missed: overlap`.
@@ -62,6 +81,10 @@ pub const CATCH_UP_SPREAD: Duration = Duration::from_secs(1);
 pub const FIRST_RUN_WITHIN_MAX: Duration = Duration::from_secs(10);
 /// Heartbeat of a session.
 pub const HEARTBEAT: Duration = Duration::from_secs(1);
+/// Silence after which a live lane may be taken over by another of the same life of its probe: two
+/// heartbeats. Before, the newcomer is sent away: one member may be known by two addresses. After,
+/// the old lane is half open, and waiting for TCP to notice would cost ballots their freshness.
+pub const LANE_SILENT_AFTER: Duration = Duration::from_secs(2);
 /// Pings whose lowest round trip counts.
 pub const PINGS_KEPT: usize = 60;
 /// How fast a clock offset may be slewed, in parts per million.
@@ -78,6 +101,11 @@ pub const LOSSES_BEFORE_PROBATION: usize = 3;
 pub const LOSSES_WITHIN: Duration = Duration::from_secs(600);
 /// Steady session that ends a probation.
 pub const PROBATION: Duration = Duration::from_secs(60);
+/// A probe that was silent for this long was taken down: its row is forgotten, and no longer alerts.
+/// One that comes back all the same is new.
+pub const PROBE_FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 3_600);
+/// The same for a lost probe whose region another probe has spoken for meanwhile.
+pub const PROBE_REPLACED_AFTER: Duration = Duration::from_secs(3_600);
 /// Longest wait between two dials of a probe.
 pub const BACK_OFF_MAX: Duration = Duration::from_secs(5);
 /// Outcomes per check in a ballot snapshot.
@@ -90,10 +118,20 @@ pub const CONFIRM_SPACING_MIN: Duration = Duration::from_millis(50);
 pub const CONFIRM_SPACING_MAX: Duration = Duration::from_secs(1);
 /// Tokens a confirmation bucket holds.
 pub const CONFIRM_BURST: u32 = 20;
-/// Live outcomes waiting for a session; the oldest are dropped and counted (the snapshot has them).
-pub const LIVE_QUEUE_MAX: usize = 65_536;
 /// Spool of windows in memory. At it the oldest are dropped and counted.
 pub const SPOOL_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Records in one live frame, and checks in one snapshot frame. A frame is at most 1 MiB, so this
+/// bounds what it costs to read. More end the session.
+pub const FRAME_RECORDS_MAX: usize = 4_096;
+/// In-flight changes in one heartbeat: each of [`IN_FLIGHT_MAX`] may begin and end between two
+/// of them, more than once. More end the session.
+pub const FRAME_CHANGES_MAX: usize = 16_384;
+/// Frames that wait for the first clock measurement of a session. More end the session.
+pub const FRAMES_HELD_MAX: usize = 1_024;
+/// Bytes of those frames, as they were encoded. More end the session.
+pub const FRAMES_HELD_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// A probe's time further ahead than this is a broken clock or a lie, and ends the session.
+pub const TIME_AHEAD_MAX: Duration = Duration::from_secs(2);
 /// One frame of a session. Larger ones end the session.
 pub const FRAME_BYTES_MAX: usize = 1024 * 1024;
 /// Windows kept by the ring until the history store takes over.
@@ -104,24 +142,45 @@ pub const RING_BYTES_MAX: usize = 256 * 1024 * 1024;
 pub const SERIES_PER_WINDOW_MAX: usize = STEPS_MAX * 8;
 /// Samples above which a series is sent as HDR V2 instead of sparse pairs.
 pub const SPARSE_SAMPLES_MAX: u64 = 64;
+/// Samples of one series: the shortest interval over the longest period, ordered runs and all, many
+/// times over. More are not recorded; from the wire, refused.
+pub const SAMPLES_PER_SERIES_MAX: u64 = 1_000_000;
+/// Outcomes of one window, for the same reason. Refused.
+pub const OUTCOMES_PER_WINDOW_MAX: u64 = 1_000_000;
+/// Stretches of outcomes of one window: each slot its own, and ordered runs between. Refused.
+pub const SPANS_PER_WINDOW_MAX: usize = 8_192;
 /// Lowest value of every histogram, in microseconds.
 pub const HISTOGRAM_LOW_US: u64 = 1;
 /// Highest value of every histogram, in microseconds. Longer ones are recorded as this.
 pub const HISTOGRAM_HIGH_US: u64 = 60_000_000;
 /// Significant figures of every histogram.
 pub const HISTOGRAM_FIGURES: u8 = 3;
+/// Closed incidents that stay in memory. The oldest leave it; their rows stay in the store.
+pub const CLOSED_INCIDENTS_IN_MEMORY_MAX: usize = 10_000;
+/// Rows of closed incidents that one request reads: a wrong uid must not read them all. A list goes
+/// on with its next page; a get says that older ones were not looked at.
+pub const INCIDENT_ROWS_READ_MAX: usize = 5_000;
 /// Events of one incident's timeline. At it the oldest but the first are dropped and counted.
 pub const TIMELINE_MAX: usize = 128;
 /// Changes a watch can resume over. Older: `COMPACTED`.
 pub const WATCH_CHANGES_MAX: usize = 10_000;
 /// Live request ids. At it writes are refused, never evicted.
 pub const REQUEST_IDS_MAX: usize = 200_000;
+/// Live request ids of one client: what it may have in flight. Refused.
+pub const REQUEST_IDS_PER_CLIENT_MAX: usize = 64;
+/// Clients that one entry forgets: with the longest names they fill a quarter of an entry.
+pub const FORGET_CLIENTS_MAX: usize = 1_000;
 /// A silent client is forgotten after this.
 pub const CLIENT_AGE_MAX: Duration = Duration::from_secs(15 * 60);
 /// A page is given up after this.
 pub const PAGE_DEAD_AFTER: Duration = Duration::from_secs(72 * 3_600);
 /// An answer to a page is awaited this long.
 pub const PAGE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Shortest timeout a contact may ask for. Refused.
+pub const PAGE_TIMEOUT_MIN: Duration = Duration::from_millis(100);
+/// Longest timeout a contact may ask for: a hanging contact holds one of the pages in flight.
+/// Refused.
+pub const PAGE_TIMEOUT_MAX: Duration = Duration::from_secs(60);
 /// First and longest wait between two attempts at a page.
 pub const PAGE_BACK_OFF_MIN: Duration = Duration::from_secs(1);
 /// See [`PAGE_BACK_OFF_MIN`].
@@ -130,7 +189,158 @@ pub const PAGE_BACK_OFF_MAX: Duration = Duration::from_secs(300);
 pub const PAGE_AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// Pages in flight at once, over all contacts.
 pub const PAGES_IN_FLIGHT_MAX: usize = 256;
+/// Bytes of a file that a contact refers to: tokens and URLs are short. Longer ones are refused.
+pub const SECRET_FILE_BYTES_MAX: u64 = 64 * 1024;
 /// Items of one list page.
 pub const PAGE_SIZE_MAX: u32 = 1_000;
 /// Items of one list page when the request does not say.
 pub const PAGE_SIZE_DEFAULT: u32 = 100;
+/// One file of the Raft log. Small, so that a purge gives space back soon.
+pub const LOG_FILE_BYTES: u64 = 8 * 1024 * 1024;
+/// Raft log files above which compacted ones are deleted.
+pub const LOG_PURGE_BYTES: u64 = 64 * 1024 * 1024;
+/// Newest entries of the log that are kept in memory. Older ones are read from disk.
+pub const LOG_CACHE_BYTES: usize = 8 * 1024 * 1024;
+/// Commands waiting for the Raft thread. At it a proposal or a read is refused as overloaded.
+pub const RAFT_QUEUE_MAX: usize = 4_096;
+/// Commands taken from the queue before the log is written: one group commit.
+pub const GROUP_COMMIT_MAX: usize = 1_024;
+/// Proposed and not yet committed bytes. At it a proposal is refused as overloaded.
+pub const UNCOMMITTED_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// One message to another member.
+pub const RAFT_MESSAGE_BYTES_MAX: u64 = 1024 * 1024;
+/// Append messages to one member that it has not answered yet. At it the leader waits for answers.
+pub const RAFT_INFLIGHT_MAX: usize = 256;
+/// Entries handed to apply at once, so that ticks and heartbeats are not late.
+pub const APPLY_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Reads waiting for a round. At it a read is refused as overloaded.
+pub const READS_WAITING_MAX: usize = 65_536;
+/// Applied batches waiting for the row store. Proposals are refused at 3/4; at it apply waits.
+pub const STORE_QUEUE_MAX: usize = 4_096;
+/// Bytes in those batches. The same happens at it.
+pub const STORE_QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of waiting batches that the row store writes under one sync.
+pub const STORE_BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Page cache of the row store; what the library takes when not told is a gigabyte.
+pub const STORE_CACHE_BYTES: u64 = 64 * 1024 * 1024;
+/// Longer values are stored in pieces of this: the row store is slow above its page size.
+pub const STORE_PIECE_BYTES: usize = 3 * 1024;
+/// The row store is rebuilt at a start when its files are this many times its live rows.
+pub const STORE_OVERGROWN_TIMES: u64 = 4;
+/// Below this it is never called overgrown.
+pub const STORE_OVERGROWN_BYTES_MIN: u64 = 64 * 1024 * 1024;
+/// Rows of one chunk of a snapshot file. A larger row has a chunk of its own.
+pub const SNAPSHOT_CHUNK_BYTES: usize = 1024 * 1024;
+/// One row. A snapshot with a larger one is refused, when written and when read.
+pub const ROW_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Snapshot files kept: the newest, and one more should it be damaged.
+pub const SNAPSHOTS_KEPT: usize = 2;
+/// Applied entries after which a snapshot is taken.
+pub const SNAPSHOT_AFTER_ENTRIES: u64 = 50_000;
+/// Applied bytes after which a snapshot is taken.
+pub const SNAPSHOT_AFTER_BYTES: u64 = 64 * 1024 * 1024;
+/// Proposals without an answer. At it a proposal is refused as overloaded.
+pub const PROPOSALS_PENDING_MAX: usize = 65_536;
+/// A TLS handshake must end within this. Over it the socket is closed and counted.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Handshakes of one listener in progress. More wait in the kernel's accept queue.
+pub const HANDSHAKES_MAX: usize = 256;
+/// Connections of one listener, each a file descriptor. At it new ones are closed and counted.
+pub const CONNECTIONS_MAX: usize = 16_384;
+/// Peers with a valid chain and the wrong role that are being told so. More are closed.
+pub const REFUSED_CONNECTIONS_MAX: usize = 64;
+/// How long such a peer is kept to hear why.
+pub const REFUSED_CONNECTION_AGE_MAX: Duration = Duration::from_secs(10);
+/// Refusals a listener logs in one second; the others are counted and summed up.
+pub const REFUSAL_LOGS_PER_SECOND_MAX: u32 = 5;
+/// Dialling a coordinator, from the name look-up to the end of the handshake.
+pub const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// HTTP/2 pings on a connection, and how long their answer may take: a dead peer is noticed in
+/// twice this, also by an idle connection.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// How often certificate files are looked at for a change.
+pub const CREDENTIALS_POLL: Duration = Duration::from_secs(2);
+/// One PEM file. Larger ones are refused before they are read.
+pub const PEM_BYTES_MAX: u64 = 1024 * 1024;
+/// Namespaces in one user's certificate. Refused.
+pub const CERTIFICATE_NAMESPACES_MAX: usize = 64;
+/// The identity URI of a certificate: the bound SPIFFE gives. Refused.
+pub const IDENTITY_BYTES_MAX: usize = 2_048;
+/// Levels of nesting in a YAML file: a tree is walked and dropped by recursion. Refused.
+pub const YAML_DEPTH_MAX: usize = 64;
+/// Bytes of all YAML files of one apply: every resource at a few hundred bytes fits. Refused.
+pub const YAML_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// YAML files of one apply: a wrong directory is noticed before it is read. Refused.
+pub const YAML_FILES_MAX: usize = 50_000;
+/// First and longest wait between two attempts of a command at its coordinators.
+pub const CALL_BACK_OFF_MIN: Duration = Duration::from_millis(100);
+/// See [`CALL_BACK_OFF_MIN`].
+pub const CALL_BACK_OFF_MAX: Duration = Duration::from_secs(2);
+/// A coordinator that has not answered a command after this is taken for gone, the next is asked.
+pub const CALL_ANSWER_WITHIN: Duration = Duration::from_secs(60);
+/// Longest `--retry-for`: after it a stored answer may be forgotten (decision 22). Refused.
+pub const CALL_RETRY_MAX: Duration = Duration::from_secs(600);
+/// Characters of an apply's source in the audit. Cut.
+pub const APPLY_SOURCE_CHARS_MAX: usize = 200;
+/// Checks one probe runs. A plan with more ends the session.
+pub const ASSIGNMENTS_MAX: usize = 100_000;
+/// A schedule that is served later than this has stalled: what it catches up is spread.
+pub const STALL_AFTER: Duration = Duration::from_millis(100);
+/// A run whose end is noticed later than this after its timeout says nothing of its target: the
+/// probe itself stood still (a paused machine, a stopped process). It is `missed: overload`. Well
+/// above what a loaded machine needs to wake up, so that real timeouts still count under load.
+pub const RUN_STALL_AFTER: Duration = Duration::from_millis(500);
+/// Longest phase of a record: what is counted from the slot includes half an interval. Longer ones
+/// are recorded as this; from the wire, refused.
+pub const PHASE_MAX: Duration = INTERVAL_MAX;
+/// Slots of one check that one stall records as missed, the newest: what a ballot snapshot carries,
+/// so that every number that is given is also sent. Older ones are only counted: a machine that
+/// slept for a night must not send a million of them.
+pub const MISSED_SLOTS_KEPT: i64 = SNAPSHOT_OUTCOMES_MAX as i64;
+/// Orders a probe remembers, so that one that comes through two coordinators runs once.
+pub const CONFIRM_ORDERS_REMEMBERED: usize = 1_024;
+/// Windows of a session that wait for their acknowledgement. At it the bulk lane pauses.
+pub const WINDOWS_UNACKNOWLEDGED_MAX: u64 = 4_096;
+/// A member nobody can reach no longer holds windows back after this.
+pub const MEMBER_AWAY_MAX: Duration = Duration::from_secs(3_600);
+/// Frames waiting in one live lane. At it the session ends: its next one begins with a snapshot.
+pub const LIVE_FRAMES_MAX: usize = 4_096;
+/// Shortest wait between two dials of a probe.
+pub const BACK_OFF_MIN: Duration = Duration::from_millis(100);
+/// Bodies that expressions read on the thread that runs everything else: some tens of microseconds.
+/// Longer ones are read on a thread of their own.
+pub const EXPRESSION_BODY_HERE_BYTES: usize = 8 * 1024;
+/// Runs whose expressions have loops or patterns that are evaluated at once. The rest waits its
+/// turn, within [`EXPRESSION_WALL_MAX`]: one owner's expressions must not make other checks stale.
+pub const EXPRESSIONS_AT_ONCE_MAX: usize = 4;
+/// Coordinators a probe dials. More members are refused.
+pub const MEMBERS_MAX: usize = 16;
+/// Losses of one region's probes within this count as one: over half of them moves nothing.
+pub const MASS_LOSS_WITHIN: Duration = Duration::from_secs(60);
+/// Lives of one probe that were superseded and are not taken back. The oldest is forgotten.
+pub const SUPERSEDED_KEPT: usize = 8;
+/// A region none of whose probes was heard for this long is one incident: a probe that is restarted
+/// is back before.
+pub const REGION_SILENT_AFTER: Duration = Duration::from_secs(10);
+/// The same for a region that never had a probe: people configure first and install then.
+pub const REGION_EMPTY_AFTER: Duration = Duration::from_secs(60);
+/// A probe must be heard steadily for this long to end its region's incident.
+pub const REGION_BACK_AFTER: Duration = Duration::from_secs(5);
+/// Pages in flight to one contact: one that hangs must not use up all of them. The rest waits.
+pub const PAGES_PER_CONTACT_MAX: usize = 8;
+/// Pages in flight above which a contact may have only one: half of all is kept for contacts with
+/// nothing in flight, so that many that hang do not delay those that work. The rest waits.
+pub const PAGES_IN_FLIGHT_SHARED_MAX: usize = PAGES_IN_FLIGHT_MAX / 2;
+/// Longest `Retry-After` that is honoured. A longer one counts as this.
+pub const PAGE_RETRY_AFTER_MAX: Duration = Duration::from_secs(3_600);
+/// Bytes read of an answer to a page. The rest is not read.
+pub const PAGE_ANSWER_BYTES_MAX: usize = 4 * 1024;
+/// Bytes kept of an error that a page met. Cut.
+pub const PAGE_ERROR_BYTES_MAX: usize = 256;
+/// Spools whose place is remembered by the ring. The one quiet for the longest is forgotten.
+pub const HISTORY_SPOOLS_MAX: usize = 16_384;
+/// An address that has not answered a connect after this is joined by the next one (RFC 8305,
+/// section 5: 250 ms), sooner when a run's timeout leaves less to each.
+pub const CONNECT_NEXT_AFTER: Duration = Duration::from_millis(250);
+/// Addresses of one name that are being connected to at once. The next one waits for the end of one.
+pub const CONNECTS_AT_ONCE_MAX: usize = 8;

@@ -1,0 +1,248 @@
+//! The run digest: the version of what a run does, which every vote names.
+//!
+//! It covers the steps with everything in them, timeout, expect, warn, invert, samples, and the
+//! address family, source address and resolver. It does not cover interval, regions, policy or
+//! labels; of a secret it covers the reference as written, never the value behind it.
+//!
+//! The encoding is part of the wire: length-prefixed and versioned, so that no two different runs
+//! share bytes. A new field goes behind a new version byte, or only where it is not its default.
+
+use std::net::{IpAddr, SocketAddr};
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::check::{HttpStep, IpFamily, Run, Step, StepKind, TcpStep, TlsOptions};
+use crate::name::RunDigest;
+use crate::time::ns;
+
+/// First byte of the encoding.
+const VERSION: u8 = 1;
+
+/// The digest of a run: xxh3 (64 bits, seed 0) over its canonical encoding.
+pub fn run_digest(run: &Run) -> RunDigest {
+    let mut out = Encoder(vec![VERSION]);
+    // Taken apart in full: a new field does not compile until it is decided here.
+    let Run { steps, timeout, expect, warn, invert, ip, source_address, resolver } = run;
+    out.number(steps.len() as u64);
+    for step in steps {
+        encode_step(&mut out, step);
+    }
+    out.number(ns(*timeout).unsigned_abs());
+    out.texts(expect);
+    out.texts(warn);
+    out.flag(*invert);
+    // Samples: one, until more are built.
+    out.number(1);
+    out.byte(match ip {
+        IpFamily::Auto => 0,
+        IpFamily::V4 => 4,
+        IpFamily::V6 => 6,
+    });
+    out.option(source_address.as_ref(), |out, address| out.address(*address));
+    out.option(resolver.as_ref(), |out, resolver: &SocketAddr| {
+        out.address(resolver.ip());
+        out.number(resolver.port().into());
+    });
+    RunDigest(xxh3_64(&out.0))
+}
+
+fn encode_step(out: &mut Encoder, step: &Step) {
+    let Step { name, kind } = step;
+    out.text(name);
+    match kind {
+        StepKind::Http(http) => {
+            let HttpStep { url, method, headers, body, body_max_bytes, tls } = http;
+            out.text("http");
+            out.text(url);
+            out.text(method);
+            out.number(headers.len() as u64);
+            for (name, value) in headers {
+                out.text(name);
+                out.text(value);
+            }
+            out.text(body);
+            out.number(*body_max_bytes);
+            encode_tls(out, tls);
+        }
+        StepKind::Tcp(tcp) => {
+            let TcpStep { host, port, tls } = tcp;
+            out.text("tcp");
+            out.text(host);
+            out.number((*port).into());
+            out.option(tls.as_ref(), encode_tls);
+        }
+    }
+}
+
+fn encode_tls(out: &mut Encoder, tls: &TlsOptions) {
+    let TlsOptions { insecure, server_name, ca_pem } = tls;
+    out.flag(*insecure);
+    out.option(server_name.as_ref(), |out, name: &String| out.text(name));
+    out.option(ca_pem.as_ref(), |out, pem: &String| out.text(pem));
+}
+
+/// Numbers are 8 bytes little-endian, texts their length and their bytes, options a flag and the
+/// value, lists their length and their items.
+struct Encoder(Vec<u8>);
+
+impl Encoder {
+    fn byte(&mut self, byte: u8) {
+        self.0.push(byte);
+    }
+
+    fn flag(&mut self, flag: bool) {
+        self.byte(flag.into());
+    }
+
+    fn number(&mut self, number: u64) {
+        self.0.extend_from_slice(&number.to_le_bytes());
+    }
+
+    fn text(&mut self, text: &str) {
+        self.number(text.len() as u64);
+        self.0.extend_from_slice(text.as_bytes());
+    }
+
+    fn texts(&mut self, texts: &[String]) {
+        self.number(texts.len() as u64);
+        for text in texts {
+            self.text(text);
+        }
+    }
+
+    fn address(&mut self, address: IpAddr) {
+        match address {
+            IpAddr::V4(v4) => {
+                self.byte(4);
+                self.0.extend_from_slice(&v4.octets());
+            }
+            IpAddr::V6(v6) => {
+                self.byte(6);
+                self.0.extend_from_slice(&v6.octets());
+            }
+        }
+    }
+
+    fn option<T>(&mut self, value: Option<&T>, encode: impl FnOnce(&mut Self, &T)) {
+        self.flag(value.is_some());
+        if let Some(value) = value {
+            encode(self, value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn run() -> Run {
+        Run {
+            steps: vec![Step {
+                name: String::new(),
+                kind: StepKind::Http(HttpStep {
+                    url: "https://shop.example/checkout".to_owned(),
+                    method: "GET".to_owned(),
+                    headers: vec![("authorization".to_owned(), "Bearer ${env:TOKEN}".to_owned())],
+                    body: String::new(),
+                    body_max_bytes: 65_536,
+                    tls: TlsOptions::default(),
+                }),
+            }],
+            timeout: Duration::from_millis(900),
+            expect: vec!["status == 200".to_owned()],
+            warn: vec![],
+            invert: false,
+            ip: IpFamily::Auto,
+            source_address: None,
+            resolver: None,
+        }
+    }
+
+    fn tcp() -> Run {
+        Run {
+            steps: vec![Step {
+                name: "db".to_owned(),
+                kind: StepKind::Tcp(TcpStep {
+                    host: "db.example".to_owned(),
+                    port: 5432,
+                    tls: Some(TlsOptions::default()),
+                }),
+            }],
+            ..run()
+        }
+    }
+
+    #[test]
+    fn the_digest_is_pinned() {
+        assert_eq!(run_digest(&run()), RunDigest(1_208_027_441_749_684_136));
+        assert_eq!(run_digest(&tcp()), RunDigest(5_755_590_565_475_012_854));
+    }
+
+    fn http(change: impl FnOnce(&mut HttpStep)) -> Run {
+        let mut run = run();
+        let StepKind::Http(step) = &mut run.steps[0].kind else { unreachable!("made above") };
+        change(step);
+        run
+    }
+
+    fn with(change: impl FnOnce(&mut Run)) -> Run {
+        let mut run = run();
+        change(&mut run);
+        run
+    }
+
+    fn tcp_with(change: impl FnOnce(&mut TcpStep)) -> Run {
+        let mut run = tcp();
+        let StepKind::Tcp(step) = &mut run.steps[0].kind else { unreachable!("made above") };
+        change(step);
+        run
+    }
+
+    #[test]
+    fn every_field_changes_the_digest() {
+        let text = || "x".to_owned();
+        let changed = [
+            ("nothing", run()),
+            ("tcp", tcp()),
+            ("steps", with(|r| r.steps.push(r.steps[0].clone()))),
+            ("step name", with(|r| r.steps[0].name = text())),
+            ("timeout", with(|r| r.timeout = Duration::from_secs(1))),
+            ("expect", with(|r| r.expect.push(text()))),
+            ("expect moved to warn", with(|r| r.warn = std::mem::take(&mut r.expect))),
+            ("expect split", with(|r| r.expect = vec!["status ".to_owned(), "== 200".to_owned()])),
+            ("warn", with(|r| r.warn.push(text()))),
+            ("invert", with(|r| r.invert = true)),
+            ("ip 4", with(|r| r.ip = IpFamily::V4)),
+            ("ip 6", with(|r| r.ip = IpFamily::V6)),
+            ("source", with(|r| r.source_address = Some([127, 0, 0, 1].into()))),
+            ("source 6", with(|r| r.source_address = Some(IpAddr::V6([0; 16].into())))),
+            ("resolver", with(|r| r.resolver = Some(([127, 0, 0, 1], 53).into()))),
+            ("resolver port", with(|r| r.resolver = Some(([127, 0, 0, 1], 54).into()))),
+            ("url", http(|h| h.url.push('/'))),
+            ("method", http(|h| h.method = "HEAD".to_owned())),
+            ("header name", http(|h| h.headers[0].0 = text())),
+            ("header value", http(|h| h.headers[0].1 = text())),
+            ("header moved", http(|h| h.headers.push((text(), text())))),
+            ("body", http(|h| h.body = text())),
+            ("body max", http(|h| h.body_max_bytes = 1)),
+            ("insecure", http(|h| h.tls.insecure = true)),
+            ("server name", http(|h| h.tls.server_name = Some(text()))),
+            ("empty server name", http(|h| h.tls.server_name = Some(String::new()))),
+            ("ca", http(|h| h.tls.ca_pem = Some(text()))),
+            ("tcp host", tcp_with(|t| t.host = text())),
+            ("tcp port", tcp_with(|t| t.port = 1)),
+            ("tcp plain", tcp_with(|t| t.tls = None)),
+            (
+                "tcp insecure",
+                tcp_with(|t| t.tls = Some(TlsOptions { insecure: true, ..TlsOptions::default() })),
+            ),
+        ];
+        for (i, (one, a)) in changed.iter().enumerate() {
+            for (other, b) in &changed[i + 1..] {
+                assert_ne!(run_digest(a), run_digest(b), "{one} and {other}");
+            }
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! Expectations: CEL expressions over what a run saw, admitted under limits and evaluated without
+//! any clock or budget of their own.
+//!
+//! The interpreter has no evaluation budget, so an expression is limited when a check is applied:
+//! source, names, functions, nesting and sums ([`admit`](Program::admit)); the probe measures wall
+//! time around [`evaluate`](Program::evaluate) and keeps it off the timing path. What it could build
+//! at the most is bounded before each run. [`Facts`] holds what
+//! expressions see.
+//!
+//! When no `expect` of an `http` check mentions `status`, the probe applies the default rule: a
+//! status of 2xx or 3xx, else `http_status` (see [`Program::mentions_status`]).
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
+
+use cel::{Context, Env, Value};
+
+use crate::check::StepKind;
+use crate::limits::{
+    EXPRESSION_BUILT_BYTES_MAX, EXPRESSION_BYTES_MAX, EXPRESSION_ITEMS_MAX, PROGRAMS_KEPT_MAX,
+};
+use crate::outcome::words;
+use crate::rule::{self, Rule};
+
+mod admission;
+mod budget;
+mod facts;
+
+pub use facts::{Certificate, Facts};
+
+words! {
+    /// A name that expressions may use.
+    Variable {
+        /// HTTP status, an int.
+        Status = "status",
+        /// Map from lower-case header name to value; repeated headers are joined by `, `.
+        Headers = "headers",
+        /// The answer's body as a string.
+        Body = "body",
+        /// The answer's body parsed as JSON; an error when it is not JSON.
+        Json = "json",
+        /// Actual start to end of the run, a duration.
+        Latency = "latency",
+        /// Map from phase (`dns`, `connect`, `tls`, `first_byte`, `transfer`, `total`) to duration;
+        /// phases that did not happen are not in it.
+        Phases = "phases",
+        /// The address that answered, a string.
+        Ip = "ip",
+        /// `HTTP/1.0` or `HTTP/1.1`.
+        HttpVersion = "http_version",
+        /// The certificate shown: `days_left` (int), `names` (list of strings), `issuer` (string).
+        Cert = "cert",
+    }
+}
+
+/// The variables that a step's kind gives.
+pub fn variables_of(kind: &StepKind) -> &'static [Variable] {
+    use Variable as V;
+    match kind {
+        StepKind::Http(http) => {
+            // Schemes are case-insensitive and `https` cannot begin anything else.
+            let https = http.url.get(..6).is_some_and(|s| s.eq_ignore_ascii_case("https:"));
+            let all = const {
+                &[
+                    V::Status,
+                    V::Headers,
+                    V::Body,
+                    V::Json,
+                    V::Latency,
+                    V::Phases,
+                    V::Ip,
+                    V::HttpVersion,
+                    V::Cert,
+                ]
+            };
+            if https { all } else { &all[..8] }
+        }
+        StepKind::Tcp(tcp) if tcp.tls.is_some() => &[V::Latency, V::Phases, V::Ip, V::Cert],
+        StepKind::Tcp(_) => &[V::Latency, V::Phases, V::Ip],
+    }
+}
+
+/// Why an expression is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// The rule it breaks.
+    pub rule: Rule,
+    /// For a person.
+    pub message: String,
+    /// The known name that was most likely meant.
+    pub nearest: Option<String>,
+}
+
+/// Why an admitted expression gave no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EvaluationError {
+    /// It gave something else than true or false.
+    #[error("the expression says {0}, not true or false")]
+    NotBoolean(&'static str),
+    /// It uses `json` and the body is not JSON.
+    #[error("the body is not JSON: {0}")]
+    BodyNotJson(String),
+    /// Its loops would run over too many items, or build too much: `missed: expression_budget`.
+    #[error("the body is too large for the loops and sums of the expression")]
+    Budget,
+    /// Anything else: a missing key, types that cannot be compared.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// An admitted expression, compiled. Shared: the same source is compiled once while it is in use.
+pub struct Program {
+    source: String,
+    compiled: cel::Program,
+    variables: BTreeSet<Variable>,
+    /// Comprehensions inside one another.
+    depth: u32,
+    /// Whether it matches patterns.
+    patterns: bool,
+    /// It collects or adds.
+    builds: bool,
+}
+
+impl std::fmt::Debug for Program {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Program").field(&self.source).finish()
+    }
+}
+
+impl PartialEq for Program {
+    fn eq(&self, other: &Self) -> bool {
+        self.source == other.source
+    }
+}
+
+impl Eq for Program {}
+
+static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
+
+/// Programs by source, so that thousands of checks with the same expectation share one. A memo: it
+/// changes what admission costs, never what it says.
+static INTERNED: LazyLock<Mutex<Interned>> = LazyLock::new(Mutex::default);
+
+#[derive(Default)]
+struct Interned {
+    by_source: HashMap<String, Weak<Program>>,
+    /// The newest stay alive between two uses.
+    kept: VecDeque<Arc<Program>>,
+}
+
+impl Interned {
+    fn get(&self, source: &str) -> Option<Arc<Program>> {
+        self.by_source.get(source)?.upgrade()
+    }
+
+    fn keep(&mut self, program: &Arc<Program>) {
+        if self.kept.len() == PROGRAMS_KEPT_MAX {
+            self.kept.pop_front();
+            if self.by_source.len() > 2 * PROGRAMS_KEPT_MAX {
+                self.by_source.retain(|_, program| program.strong_count() > 0);
+            }
+        }
+        self.kept.push_back(Arc::clone(program));
+        self.by_source.insert(program.source.clone(), Arc::downgrade(program));
+    }
+}
+
+impl Program {
+    /// Compiles an expression and checks every limit.
+    ///
+    /// # Errors
+    /// The first rule that it breaks.
+    pub fn admit(source: &str) -> Result<Arc<Self>, Refusal> {
+        // A panic elsewhere cannot leave a memo half written in a way that matters.
+        let interned = || INTERNED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(program) = interned().get(source) {
+            return Ok(program);
+        }
+        let program = Arc::new(Self::compile(source)?);
+        interned().keep(&program);
+        Ok(program)
+    }
+
+    fn compile(source: &str) -> Result<Self, Refusal> {
+        if source.len() > EXPRESSION_BYTES_MAX {
+            let message = format!(
+                "the expression has {} bytes; at most {EXPRESSION_BYTES_MAX} are allowed",
+                source.len()
+            );
+            return Err(Refusal { rule: rule::EXPRESSION_TOO_LONG, message, nearest: None });
+        }
+        let compiled = cel::Program::compile(source).map_err(|errors| {
+            let message = match errors.errors.first() {
+                Some(error) => format!("column {}: {}", error.pos.1.max(1), error.msg),
+                None => "it cannot be parsed".to_owned(),
+            };
+            Refusal { rule: rule::EXPRESSION_SYNTAX, message, nearest: None }
+        })?;
+        let admission::Admitted { variables, depth, patterns, builds } =
+            admission::admit(compiled.expression())?;
+        Ok(Self { source: source.to_owned(), compiled, variables, depth, patterns, builds })
+    }
+
+    /// As it was written.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// The variables it uses.
+    pub fn variables(&self) -> &BTreeSet<Variable> {
+        &self.variables
+    }
+
+    /// Whether it says something about the HTTP status, so that the default rule does not apply.
+    pub fn mentions_status(&self) -> bool {
+        self.variables.contains(&Variable::Status)
+    }
+
+    /// Whether it needs the body: for checks without such an expression nobody has to keep it.
+    pub fn mentions_body(&self) -> bool {
+        self.variables.contains(&Variable::Body) || self.variables.contains(&Variable::Json)
+    }
+
+    /// Whether its work can grow faster than its input: it has loops, or matches patterns. Any other
+    /// expression costs some microseconds beside reading the body.
+    pub fn is_heavy(&self) -> bool {
+        self.depth > 0 || self.patterns
+    }
+
+    /// Whether the expression holds. Builds only the values that it uses; a JSON body is parsed
+    /// once for all expressions that see the same facts.
+    ///
+    /// # Errors
+    /// It gave no answer: a missing key, a body that is not JSON, types that do not fit.
+    pub fn evaluate(&self, facts: &Facts) -> Result<bool, EvaluationError> {
+        if self.variables.contains(&Variable::Json) {
+            let json = facts.json().map_err(|why| EvaluationError::BodyNotJson(why.to_owned()))?;
+            if json.largest.saturating_pow(self.depth) > EXPRESSION_ITEMS_MAX {
+                return Err(EvaluationError::Budget);
+            }
+        }
+        if self.builds
+            && budget::built(self.compiled.expression(), facts) > EXPRESSION_BUILT_BYTES_MAX
+        {
+            return Err(EvaluationError::Budget);
+        }
+        let mut context = Context::with_env(Arc::clone(&ENVIRONMENT));
+        context.set_variable_resolver(facts);
+        match self.compiled.execute(&context) {
+            Ok(Value::Bool(holds)) => Ok(holds),
+            Ok(other) => Err(EvaluationError::NotBoolean(type_name(&other))),
+            Err(error) => Err(EvaluationError::Failed(shown(&error, &self.source))),
+        }
+    }
+}
+
+/// An error in words. Values are left out, and keys that are not in the source: they may be the
+/// body.
+fn shown(error: &cel::ExecutionError, source: &str) -> String {
+    use cel::ExecutionError as E;
+    match error {
+        E::NoSuchKey(key) if source.contains(key.as_str()) => format!("there is no `{key}`"),
+        E::NoSuchKey(_) => "a key is not there".to_owned(),
+        E::UndeclaredReference(name) => format!("`{name}` is not there"),
+        E::NoSuchOverload(overload) => {
+            let types = overload.argument_types().join(", ");
+            format!("`{}` cannot be applied to {types}", overload.function().trim_matches('_'))
+        }
+        E::IndexOutOfBounds(_) => "an index is outside its list".to_owned(),
+        E::DivisionByZero(_) | E::RemainderByZero(_) => "a division by zero".to_owned(),
+        E::Overflow(..) => "a number does not fit".to_owned(),
+        E::UnexpectedType { got, want } => format!("a {want} is needed, not a {got}"),
+        E::ValuesNotComparable(a, b) => {
+            format!("a {} cannot be compared with a {}", type_name(a), type_name(b))
+        }
+        E::FunctionError { function, .. } => format!("`{function}` failed"),
+        _ => "the expression failed on these values".to_owned(),
+    }
+}
+
+fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::List(_) => "a list",
+        Value::Map(_) | Value::Struct(_) => "a map",
+        Value::Int(_) | Value::UInt(_) | Value::Float(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Bytes(_) => "bytes",
+        Value::Bool(_) => "a bool",
+        Value::Duration(_) => "a duration",
+        Value::Timestamp(_) => "a time",
+        Value::Null => "null",
+        _ => "something else",
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,302 @@
+//! Every rule that can refuse something, with the id that users, tests and counters know it by.
+//!
+//! The checks themselves live where the data is: YAML in the command line, resources in
+//! `parallax-proto::convert`, sets and conflicts in the coordinator, windows and records in
+//! [`crate::window`] and `parallax-proto::convert`. Ids never change their meaning.
+
+use std::fmt;
+
+/// Where a rule is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stage {
+    /// While files are read, by the command line.
+    Yaml,
+    /// On one resource alone, by everybody.
+    Resource,
+    /// Against everything else that is configured and remembered, by the coordinator.
+    Apply,
+    /// On what probes send, by the coordinator (and on what coordinators send, by the probe).
+    Wire,
+    /// On the order and the times of what a probe sends, by its session.
+    Session,
+    /// Allowed, but worth a thought.
+    Advice,
+}
+
+/// A rule: its id, where it is checked and what it says.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Rule {
+    /// Stable, lower case with underscores.
+    pub id: &'static str,
+    /// Where it is checked.
+    pub stage: Stage,
+    /// One sentence.
+    pub statement: &'static str,
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.id)
+    }
+}
+
+impl fmt::Debug for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.id)
+    }
+}
+
+macro_rules! rules {
+    ($($name:ident = $id:literal, $stage:ident, $statement:literal;)+) => {
+        $(
+            #[doc = $statement]
+            pub const $name: Rule = Rule { id: $id, stage: Stage::$stage, statement: $statement };
+        )+
+
+        /// Every rule.
+        pub const ALL: &[Rule] = &[$($name),+];
+    };
+}
+
+rules! {
+    YAML_SYNTAX = "yaml_syntax", Yaml, "A file must be YAML.";
+    UNKNOWN_FIELD = "unknown_field", Yaml, "Only fields that are known may be given.";
+    WRONG_TYPE = "wrong_type", Yaml, "A field's value must have the field's type.";
+    DUPLICATE_NAME = "duplicate_name", Yaml, "A name is given to one resource of a kind only.";
+    DUPLICATE_FIELD = "duplicate_field", Yaml, "A field is given once.";
+    MISSING_FIELD = "missing_field", Resource, "A field that is needed must be given.";
+    KIND_MISSING = "kind_missing", Resource, "A step, and a contact, must say what it is.";
+    KIND_TWICE = "kind_twice", Yaml, "A step, and a contact, is of one kind only.";
+
+    NOT_YET = "not_yet", Resource, "What is planned but not built is refused, never ignored.";
+    NAME_FORMAT = "name_format", Resource,
+        "A name is 1 to 63 of a-z, 0-9, - and ., with a letter or digit at both ends.";
+    UID_FORMAT = "uid_format", Resource, "A stored resource has a uid, which is a UUID.";
+    SETTINGS_NAME = "settings_name", Resource, "The settings of a namespace are named `settings`.";
+    LABEL_KEY = "label_key", Resource,
+        "A label's key is 1 to 256 of letters, digits, - _ . and /, with a letter or digit first.";
+    LABEL_VALUE = "label_value", Resource,
+        "A label's value is one line of at most 256 bytes.";
+    LABELS_TOO_MANY = "labels_too_many", Resource, "A resource has at most 64 labels.";
+    TEXT_TOO_LONG = "text_too_long", Resource, "A free text has at most 4 KiB.";
+    RUNBOOK_URL = "runbook_url", Resource, "A runbook is an http or https URL.";
+    ENUM_UNKNOWN = "enum_unknown", Resource, "A choice must be one that is known.";
+
+    REGIONS_EMPTY = "regions_empty", Resource, "A check looks from at least one region.";
+    REGIONS_DUPLICATE = "regions_duplicate", Resource, "A region is named once.";
+    REGIONS_TOO_MANY = "regions_too_many", Resource, "A check looks from at most 32 regions.";
+    CONTACT_DUPLICATE = "contact_duplicate", Resource, "A contact is named once.";
+    INTERVAL_TOO_SHORT = "interval_too_short", Resource, "An interval is at least 100ms.";
+    INTERVAL_TOO_LONG = "interval_too_long", Resource, "An interval is at most a day.";
+    TIMEOUT_TOO_SHORT = "timeout_too_short", Resource, "A timeout is at least 10ms.";
+    TIMEOUT_TOO_LONG = "timeout_too_long", Resource, "A timeout is at most 1m.";
+    CONFIRM_SPACING_RANGE = "confirm_spacing_range", Resource,
+        "A confirm_spacing is between 10ms and 1m.";
+    FAILURES_RANGE = "failures_range", Resource, "failures is between 1 and 32.";
+    SUCCESSES_RANGE = "successes_range", Resource, "successes is between 1 and 32.";
+    QUORUM_EXCEEDS_REGIONS = "quorum_exceeds_regions", Resource,
+        "down.regions is no more than the check has regions.";
+    QUORUM_ZERO = "quorum_zero", Resource, "down.regions is at least 1.";
+
+    STEP_MISSING = "step_missing", Resource, "A check does at least one thing.";
+    STEPS_TOO_MANY = "steps_too_many", Resource, "A check has at most 16 steps.";
+    STEP_NAME = "step_name", Resource, "Steps have different names when there are several.";
+    URL_FORMAT = "url_format", Resource, "A URL must be readable as one.";
+    URL_SCHEME = "url_scheme", Resource, "A URL begins with http:// or https://.";
+    URL_HOST_MISSING = "url_host_missing", Resource, "A URL names a host.";
+    URL_USERINFO = "url_userinfo", Resource,
+        "A URL holds no user and no password; use a header with a reference.";
+    URL_FRAGMENT = "url_fragment", Resource,
+        "A URL has no #fragment: it would never be sent.";
+    METHOD_UNKNOWN = "method_unknown", Resource,
+        "A method is one of GET, HEAD, POST, PUT, PATCH, DELETE and OPTIONS.";
+    HEADER_NAME = "header_name", Resource, "A header's name is an HTTP token.";
+    HEADER_VALUE = "header_value", Resource,
+        "A header's value is one line without control characters.";
+    HEADER_RESERVED = "header_reserved", Resource,
+        "Headers that frame the message are set by the sender.";
+    HEADERS_TOO_MANY = "headers_too_many", Resource, "There are at most 64 headers.";
+    BODY_NOT_ALLOWED = "body_not_allowed", Resource, "GET and HEAD are sent without a body.";
+    BODY_CAP_RANGE = "body_cap_range", Resource, "body_max_bytes is between 1 and 4 MiB.";
+    TLS_WITHOUT_TLS = "tls_without_tls", Resource,
+        "TLS options are given only where there is TLS.";
+    SERVER_NAME = "server_name", Resource, "A server name is a host name.";
+    CA_PEM = "ca_pem", Resource, "ca_pem holds at least one PEM certificate and nothing else.";
+    CA_WITH_INSECURE = "ca_with_insecure", Resource,
+        "A certificate that is not verified needs no authorities.";
+    TCP_ADDRESS = "tcp_address", Resource, "A TCP address is host:port.";
+    PORT_RANGE = "port_range", Resource, "A port is between 1 and 65535.";
+    SOURCE_ADDRESS = "source_address", Resource, "A source address is an IP address.";
+    RESOLVER_ADDRESS = "resolver_address", Resource,
+        "A resolver is an IP address, with a port or without.";
+    IP_CONFLICT = "ip_conflict", Resource, "Addresses are of the family that the check asks for.";
+
+    SECRET_REFERENCE = "secret_reference", Resource,
+        "A reference is ${env:NAME} or ${file:/PATH}.";
+    REFERENCE_NOT_HERE = "reference_not_here", Resource,
+        "References are resolved in header values and in contact URLs only.";
+
+    EXPRESSION_TOO_LONG = "expression_too_long", Resource, "An expression has at most 4 KiB.";
+    EXPRESSION_SYNTAX = "expression_syntax", Resource, "An expression must be CEL.";
+    EXPRESSION_UNKNOWN_NAME = "expression_unknown_name", Resource,
+        "An expression uses only names that are known.";
+    EXPRESSION_UNKNOWN_FUNCTION = "expression_unknown_function", Resource,
+        "An expression calls only functions that are known.";
+    EXPRESSION_UNKNOWN_FIELD = "expression_unknown_field", Resource,
+        "An expression asks phases and cert only for what they have.";
+    EXPRESSION_TOO_DEEP = "expression_too_deep", Resource,
+        "An expression nests at most two of all, exists, map and filter.";
+    EXPRESSION_UNBOUNDED = "expression_unbounded", Resource,
+        "Inside all, exists, map and filter, body and headers are only searched, compared and measured.";
+    EXPRESSION_SUMS = "expression_sums", Resource, "An expression adds at most 16 times.";
+    EXPRESSION_NOT_BOOLEAN = "expression_not_boolean", Resource,
+        "An expression says true or false.";
+    EXPRESSION_NOT_FOR_KIND = "expression_not_for_kind", Resource,
+        "An expression uses only what its check's kind gives.";
+    EXPRESSIONS_TOO_MANY = "expressions_too_many", Resource,
+        "A check has at most 32 expressions of each kind.";
+
+    UNKNOWN_REGION = "unknown_region", Apply, "A region that is named must exist.";
+    UNKNOWN_CONTACT = "unknown_contact", Apply, "A contact that is named must exist.";
+    OTHER_SET = "other_set", Apply, "A resource of another set is not touched without --take.";
+    PRUNE_GUARD = "prune_guard", Apply,
+        "A prune of more than 30 % of a set needs --yes-delete with the exact number.";
+    CONFLICT = "conflict", Apply, "A resource must not have changed since it was read.";
+    IN_USE = "in_use", Apply, "What others name is not deleted.";
+    NOT_FOUND = "not_found", Apply, "What is changed or deleted must exist.";
+    TOO_MANY_RESOURCES = "too_many_resources", Apply, "An apply has at most 200 000 resources.";
+    RESOURCE_TOO_LARGE = "resource_too_large", Resource, "A resource has at most 128 KiB, encoded.";
+    NAMESPACE_MISMATCH = "namespace_mismatch", Apply,
+        "The resources of an apply are of its namespace.";
+    CHECK_INVALID = "check_invalid", Apply, "A check is stored only as it was checked.";
+    RESOURCE_EMPTY = "resource_empty", Apply,
+        "A resource that is stored or deleted says what it is and how it is called.";
+    STAGE_UNKNOWN = "stage_unknown", Apply,
+        "What is committed was staged, is not committed yet, and is not too old.";
+    STAGE_INCOMPLETE = "stage_incomplete", Apply, "Every staged part arrives before the commit.";
+    STAGES_OPEN = "stages_open", Apply, "At most 8 applies are staged at a time.";
+    STAGED_BYTES = "staged_bytes", Apply, "At most 256 MiB are staged at a time.";
+    NAMESPACE_STAGES = "namespace_stages", Apply,
+        "At most 4 applies of one namespace are staged at a time.";
+    NAMESPACE_STAGED_BYTES = "namespace_staged_bytes", Apply,
+        "At most 128 MiB of one namespace are staged at a time.";
+    REQUEST_ID = "request_id", Apply, "A write names its client and its own number.";
+    REQUEST_LATE = "request_late", Apply,
+        "A request is not older than what its client still waits for.";
+    REQUEST_IDS = "request_ids", Apply, "At most 200 000 requests are remembered.";
+    CLIENT_REQUEST_IDS = "client_request_ids", Apply,
+        "At most 64 requests of one client are remembered.";
+    REQUEST_ID_REUSED = "request_id_reused", Apply,
+        "A request id names one request of one user.";
+    INCIDENT_CLOSED = "incident_closed", Apply, "What is resolved is not changed any more.";
+    STILL_FAILING = "still_failing", Apply,
+        "An incident whose regions still fail is resolved with --force only.";
+    ALREADY_INITIALISED = "already_initialised", Apply, "A cluster is initialised once.";
+    ENTRY_MALFORMED = "entry_malformed", Apply, "An entry of the log can be decoded.";
+    ENTRY_UNKNOWN = "entry_unknown", Apply, "An entry's command is one that this build knows.";
+
+    WIRE_FIELD = "wire_field", Wire, "A message's fields must be there and readable.";
+    WIRE_UID = "wire_uid", Wire, "A uid has 16 bytes.";
+    WIRE_TIME = "wire_time", Wire, "Times and lengths are in order and within bounds.";
+    WIRE_NUMBER = "wire_number", Wire, "Numbers are within bounds.";
+    WIRE_REASON = "wire_reason", Wire, "A reason goes with its outcome.";
+    WIRE_TEXT = "wire_text", Wire, "Texts are within their bounds.";
+    WIRE_TOO_MANY = "wire_too_many", Wire, "A message repeats its parts within bounds.";
+    WINDOW_EDGES = "window_edges", Wire, "A window lies on the ladder.";
+    WINDOW_NUMBERS = "window_numbers", Wire, "A window's slots and run numbers are within bounds.";
+    WINDOW_OUTCOMES = "window_outcomes", Wire, "A window's outcomes agree with its numbers.";
+    WINDOW_SERIES = "window_series", Wire, "A window's series agree with its outcomes.";
+    WINDOW_HISTOGRAM = "window_histogram", Wire, "A histogram is well formed and agrees with its totals.";
+
+    HELLO_AGAIN = "hello_again", Session, "A session says hello once, and says it first.";
+    PING_UNANSWERED = "ping_unanswered", Session,
+        "A probe answers the first ping before it sends 1 024 other frames.";
+    TIME_AHEAD = "time_ahead", Session, "No time lies more than 2 s in the future.";
+
+    ADVICE_ONE_REGION = "advice_one_region", Advice,
+        "From one region an outage and a bad path look the same.";
+    ADVICE_TWO_REGIONS = "advice_two_regions", Advice,
+        "With two regions both must fail, and one silent region hides an outage.";
+    ADVICE_FOUR_REGIONS = "advice_four_regions", Advice,
+        "Four regions need three, and tolerate no more silence than three regions do.";
+    ADVICE_INSECURE = "advice_insecure", Advice,
+        "Without verification anybody on the path can answer.";
+    ADVICE_OVERLAP = "advice_overlap", Advice,
+        "A timeout longer than the interval lets runs overlap.";
+    ADVICE_NO_ALERT = "advice_no_alert", Advice, "A check without contacts pages nobody.";
+    ADVICE_QUORUM_ONE = "advice_quorum_one", Advice,
+        "With down.regions: 1 a single bad path pages.";
+}
+
+/// The rule with this id.
+pub fn by_id(id: &str) -> Option<Rule> {
+    ALL.iter().find(|rule| rule.id == id).copied()
+}
+
+/// A rule that a resource breaks. Nothing of the apply is committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// Which.
+    pub rule: Rule,
+    /// `check`, `region`, `contact` or `settings`.
+    pub resource: &'static str,
+    /// Of the resource.
+    pub name: String,
+    /// Path inside the resource as YAML has it: `http.url`, `expect[1]`.
+    pub field: String,
+    /// What is wrong, for a person.
+    pub message: String,
+    /// The known name that was most likely meant.
+    pub nearest: Option<String>,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} {}: {}: {} [{}]",
+            self.resource, self.name, self.field, self.message, self.rule
+        )?;
+        self.nearest.iter().try_for_each(|nearest| write!(f, " (did you mean `{nearest}`?)"))
+    }
+}
+
+/// Allowed, but worth a thought.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Advice {
+    /// Which.
+    pub rule: Rule,
+    /// `check`, `region`, `contact` or `settings`.
+    pub resource: &'static str,
+    /// Of the resource.
+    pub name: String,
+    /// Path inside the resource.
+    pub field: String,
+    /// For a person.
+    pub message: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn ids_are_told_apart_and_well_formed() {
+        let ids: BTreeSet<&str> = ALL.iter().map(|rule| rule.id).collect();
+        assert_eq!(ids.len(), ALL.len());
+        for rule in ALL {
+            assert!(rule.id.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{}", rule.id);
+            assert!(rule.statement.ends_with('.'), "{}", rule.id);
+            assert_eq!(by_id(rule.id), Some(*rule));
+        }
+        assert_eq!(by_id("no_such_rule"), None);
+    }
+
+    #[test]
+    fn there_are_enough_rules_that_a_user_can_break() {
+        let count = |stage| ALL.iter().filter(|rule| rule.stage == stage).count();
+        assert!(count(Stage::Yaml) + count(Stage::Resource) + count(Stage::Apply) >= 45);
+    }
+}
