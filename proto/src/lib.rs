@@ -16,6 +16,8 @@ mod parallax {
     }
 }
 
+pub mod convert;
+
 /// Messages of the package `parallax.store.v1`: log entries, state rows, snapshot files.
 pub use parallax::store::v1 as store;
 /// Messages and services of the package `parallax.v1`.

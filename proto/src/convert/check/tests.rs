@@ -1,0 +1,474 @@
+use std::collections::BTreeSet;
+
+use parallax_common::rule::Stage;
+
+use super::*;
+use crate::convert::resource::{self, validate_contact, validate_settings};
+use crate::convert::run::run_to;
+
+const PEM: &str =
+    "-----BEGIN CERTIFICATE-----\nMIIBszCCAVmgAwIBAgIUAAAA\n-----END CERTIFICATE-----\n";
+
+fn seconds(seconds: i64) -> Option<prost_types::Duration> {
+    Some(prost_types::Duration { seconds, nanos: 0 })
+}
+
+fn nanos(nanos: i32) -> Option<prost_types::Duration> {
+    Some(prost_types::Duration { seconds: 0, nanos })
+}
+
+fn raw() -> v1::Check {
+    let http = v1::HttpStep { url: "https://shop.example/".to_owned(), ..Default::default() };
+    v1::Check {
+        meta: Some(v1::Meta {
+            uid: "0190b2a4-7c1e-7d5a-9a51-5d3f6a2b8c01".to_owned(),
+            name: "checkout".to_owned(),
+            etag: 7,
+            ..Default::default()
+        }),
+        run: Some(v1::Run {
+            steps: vec![v1::Step { name: String::new(), kind: Some(v1::step::Kind::Http(http)) }],
+            timeout: nanos(900_000_000),
+            expect: vec!["status == 200".to_owned()],
+            ..Default::default()
+        }),
+        interval: seconds(1),
+        regions: ["eu-west", "us-east", "ap-south"].map(str::to_owned).to_vec(),
+        alert: vec!["ops".to_owned()],
+        ..Default::default()
+    }
+}
+
+fn good() -> v1::Check {
+    normalise_check(raw())
+}
+
+fn http(check: &mut v1::Check) -> &mut v1::HttpStep {
+    match &mut run_of(check).steps[0].kind {
+        Some(v1::step::Kind::Http(http)) => http,
+        _ => unreachable!("made above"),
+    }
+}
+
+fn run_of(check: &mut v1::Check) -> &mut v1::Run {
+    check.run.as_mut().unwrap()
+}
+
+fn tcp(address: &str, tls: bool) -> v1::Step {
+    let kind = v1::TcpStep { address: address.to_owned(), tls, ..Default::default() };
+    v1::Step { name: String::new(), kind: Some(v1::step::Kind::Tcp(kind)) }
+}
+
+fn to_tcp(check: &mut v1::Check, address: &str, tls: bool) {
+    run_of(check).steps = vec![tcp(address, tls)];
+    run_of(check).expect.clear();
+}
+
+fn header(name: &str, value: &str) -> v1::Header {
+    let value = v1::Secret { value: Some(v1::secret::Value::Template(value.to_owned())) };
+    v1::Header { name: name.to_owned(), value: Some(value) }
+}
+
+#[test]
+fn defaults_are_filled_in_once() {
+    let check = good();
+    assert_eq!(check.meta.as_ref().unwrap().namespace, "default");
+    assert_eq!(check.enabled, Some(true));
+    assert_eq!(check.source(), v1::Source::Active);
+    assert_eq!(check.probes_per_region, 1);
+    assert_eq!(check.down.unwrap().regions(), v1::Quorum::Majority);
+    assert_eq!((check.down.unwrap().failures, check.up.unwrap().successes), (2, 2));
+    assert_eq!(check.confirm_spacing, nanos(50_000_000));
+    let run = check.run.as_ref().unwrap();
+    assert_eq!((run.samples, run.ip()), (1, v1::IpFamily::Auto));
+    let mut again = check.clone();
+    assert_eq!(http(&mut again).method, "GET");
+    assert_eq!(http(&mut again).body_max_bytes, 64 * 1024);
+    assert_ne!(check.run_digest, 0);
+    assert_eq!(normalise_check(check.clone()), check);
+    assert_eq!(default_spacing(Duration::from_secs(10)), Duration::from_millis(500));
+    assert_eq!(default_spacing(Duration::from_secs(60)), Duration::from_secs(1));
+}
+
+#[test]
+fn a_number_of_regions_needs_no_kind() {
+    let down = Some(v1::Down { count: 2, ..Default::default() });
+    let check = normalise_check(v1::Check { down, ..raw() });
+    assert_eq!(super::check(&check).unwrap().policy.regions, Quorum::Count(2));
+}
+
+#[test]
+fn a_good_check_becomes_the_checked_type_and_its_run_goes_back() {
+    let wire = good();
+    let built = check(&wire).unwrap();
+    assert_eq!(built.uid.to_string(), wire.meta.as_ref().unwrap().uid);
+    assert_eq!((built.etag, built.enabled), (7, true));
+    assert_eq!(built.interval, Duration::from_secs(1));
+    assert_eq!(built.run.timeout, Duration::from_millis(900));
+    assert_eq!(built.run_digest, run_digest(&built.run));
+    assert_eq!(Some(run_to(&built.run)), wire.run);
+}
+
+#[test]
+fn a_stored_check_needs_a_uid_and_its_digest() {
+    let mut wire = good();
+    wire.meta.as_mut().unwrap().uid = "7".to_owned();
+    wire.run_digest ^= 1;
+    let rules: Vec<&str> = check(&wire).unwrap_err().iter().map(|v| v.rule.id).collect();
+    assert_eq!(rules, ["uid_format", "wire_field"]);
+}
+
+type Break = fn(&mut v1::Check);
+
+/// Every way a check can break a rule: the rule, the field as YAML has it, what breaks it.
+const BROKEN: &[(Rule, &str, Break)] = &[
+    (rule::MISSING_FIELD, "name", |c| c.meta.as_mut().unwrap().name.clear()),
+    (rule::NAME_FORMAT, "name", |c| c.meta.as_mut().unwrap().name = "Check Out".to_owned()),
+    (rule::NAME_FORMAT, "regions[1]", |c| c.regions[1] = "-".to_owned()),
+    (rule::NAME_FORMAT, "alert[0]", |c| c.alert[0] = "a b".to_owned()),
+    (rule::LABEL_KEY, "labels.a b", |c| {
+        c.meta.as_mut().unwrap().labels.insert("a b".to_owned(), String::new());
+    }),
+    (rule::LABEL_VALUE, "labels.a", |c| {
+        c.meta.as_mut().unwrap().labels.insert("a".to_owned(), "x\ny".to_owned());
+    }),
+    (rule::LABELS_TOO_MANY, "labels", |c| {
+        c.meta.as_mut().unwrap().labels =
+            (0..65).map(|n| (format!("l{n}"), String::new())).collect();
+    }),
+    (rule::TEXT_TOO_LONG, "title", |c| c.title = "x".repeat(4_097)),
+    (rule::RUNBOOK_URL, "runbook", |c| c.runbook = "wiki/checkout".to_owned()),
+    (rule::ENUM_UNKNOWN, "source", |c| c.source = 99),
+    (rule::ENUM_UNKNOWN, "ip", |c| run_of(c).ip = 99),
+    (rule::ENUM_UNKNOWN, "down.regions", |c| c.down.as_mut().unwrap().regions = 99),
+    (rule::NOT_YET, "source", |c| c.source = v1::Source::Heartbeat as i32),
+    (rule::NOT_YET, "source", |c| c.source = v1::Source::Push as i32),
+    (rule::NOT_YET, "public", |c| c.public = true),
+    (rule::NOT_YET, "probes_per_region", |c| c.probes_per_region = 2),
+    (rule::NOT_YET, "advisory_regions", |c| c.advisory_regions = vec!["x".to_owned()]),
+    (rule::NOT_YET, "down.of", |c| c.down.as_mut().unwrap().of = 5),
+    (rule::NOT_YET, "up.of", |c| c.up.as_mut().unwrap().of = 5),
+    (rule::NOT_YET, "down.regions", |c| c.down.as_mut().unwrap().regions = v1::Quorum::All as i32),
+    (rule::NOT_YET, "down.regions", |c| c.down.as_mut().unwrap().regions = v1::Quorum::Any as i32),
+    (rule::NOT_YET, "samples", |c| run_of(c).samples = 3),
+    (rule::NOT_YET, "http.headers.x", |c| {
+        let sealed = v1::secret::Value::Sealed(v1::SealedValue::default());
+        let value = Some(v1::Secret { value: Some(sealed) });
+        http(c).headers = vec![v1::Header { name: "x".to_owned(), value }];
+    }),
+    (rule::REGIONS_EMPTY, "regions", |c| c.regions.clear()),
+    (rule::REGIONS_DUPLICATE, "regions[2]", |c| c.regions[2] = "eu-west".to_owned()),
+    (rule::REGIONS_TOO_MANY, "regions", |c| {
+        c.regions = (0..33).map(|n| format!("r{n}")).collect();
+    }),
+    (rule::CONTACT_DUPLICATE, "alert[1]", |c| c.alert.push("ops".to_owned())),
+    (rule::MISSING_FIELD, "interval", |c| c.interval = None),
+    (rule::INTERVAL_TOO_SHORT, "interval", |c| c.interval = nanos(99_999_999)),
+    (rule::INTERVAL_TOO_SHORT, "interval", |c| c.interval = seconds(-5)),
+    (rule::INTERVAL_TOO_LONG, "interval", |c| c.interval = seconds(86_401)),
+    (rule::MISSING_FIELD, "timeout", |c| run_of(c).timeout = None),
+    (rule::TIMEOUT_TOO_SHORT, "timeout", |c| run_of(c).timeout = nanos(9_000_000)),
+    (rule::TIMEOUT_TOO_LONG, "timeout", |c| run_of(c).timeout = seconds(61)),
+    (rule::CONFIRM_SPACING_RANGE, "confirm_spacing", |c| c.confirm_spacing = seconds(61)),
+    (rule::FAILURES_RANGE, "down.failures", |c| c.down.as_mut().unwrap().failures = 33),
+    (rule::SUCCESSES_RANGE, "up.successes", |c| c.up.as_mut().unwrap().successes = 33),
+    (rule::QUORUM_EXCEEDS_REGIONS, "down.regions", |c| {
+        c.down = Some(v1::Down { regions: v1::Quorum::Count as i32, count: 4, ..c.down.unwrap() });
+    }),
+    (rule::QUORUM_ZERO, "down.regions", |c| {
+        c.down.as_mut().unwrap().regions = v1::Quorum::Count as i32;
+    }),
+    (rule::STEP_MISSING, "http", |c| run_of(c).steps.clear()),
+    (rule::KIND_MISSING, "http", |c| run_of(c).steps[0].kind = None),
+    (rule::STEPS_TOO_MANY, "steps", |c| run_of(c).steps = vec![tcp("a:1", false); 17]),
+    (rule::STEP_NAME, "steps[1].name", |c| {
+        let step = v1::Step { name: "a".to_owned(), ..run_of(c).steps[0].clone() };
+        run_of(c).steps = vec![step.clone(), step];
+    }),
+    (rule::NAME_FORMAT, "steps[0].name", |c| run_of(c).steps[0].name = "A".to_owned()),
+    (rule::MISSING_FIELD, "http.url", |c| http(c).url.clear()),
+    (rule::URL_FORMAT, "http.url", |c| http(c).url = "https://a b/".to_owned()),
+    (rule::URL_SCHEME, "http.url", |c| http(c).url = "ftp://shop.example".to_owned()),
+    (rule::URL_HOST_MISSING, "http.url", |c| http(c).url = "https://".to_owned()),
+    (rule::URL_USERINFO, "http.url", |c| http(c).url = "https://me:pw@shop.example".to_owned()),
+    (rule::URL_FRAGMENT, "http.url", |c| http(c).url = "https://shop.example/#x".to_owned()),
+    (rule::PORT_RANGE, "http.url", |c| http(c).url = "https://shop.example:0/".to_owned()),
+    (rule::REFERENCE_NOT_HERE, "http.url", |c| http(c).url = "https://${env:HOST}/".to_owned()),
+    (rule::REFERENCE_NOT_HERE, "http.body", |c| {
+        (http(c).method, http(c).body) = ("POST".to_owned(), "${file:/x}".to_owned());
+    }),
+    (rule::METHOD_UNKNOWN, "http.method", |c| http(c).method = "get".to_owned()),
+    (rule::BODY_NOT_ALLOWED, "http.body", |c| http(c).body = "x".to_owned()),
+    (rule::BODY_CAP_RANGE, "http.body_max_bytes", |c| http(c).body_max_bytes = 4 * 1024 * 1024 + 1),
+    (rule::HEADER_NAME, "http.headers.a b", |c| http(c).headers = vec![header("a b", "")]),
+    (rule::HEADER_RESERVED, "http.headers.Content-Length", |c| {
+        http(c).headers = vec![header("Content-Length", "3")];
+    }),
+    (rule::HEADER_VALUE, "http.headers.x", |c| http(c).headers = vec![header("x", "a\r\nb: c")]),
+    (rule::HEADERS_TOO_MANY, "http.headers", |c| http(c).headers = vec![header("x", ""); 65]),
+    (rule::MISSING_FIELD, "http.headers.x", |c| {
+        http(c).headers = vec![v1::Header { name: "x".to_owned(), value: None }];
+    }),
+    (rule::SECRET_REFERENCE, "http.headers.x", |c| http(c).headers = vec![header("x", "${TOKEN}")]),
+    (rule::TLS_WITHOUT_TLS, "http.insecure", |c| {
+        (http(c).url, http(c).insecure) = ("http://shop.example".to_owned(), true);
+    }),
+    (rule::SERVER_NAME, "http.server_name", |c| http(c).server_name = "a b".to_owned()),
+    (rule::CA_PEM, "http.ca_pem", |c| http(c).ca_pem = "-----BEGIN PRIVATE KEY-----".to_owned()),
+    (rule::CA_PEM, "http.ca_pem", |c| http(c).ca_pem = PEM.replace("MII", "M!I")),
+    (rule::CA_PEM, "http.ca_pem", |c| http(c).ca_pem = format!("{PEM} and more")),
+    (rule::CA_PEM, "http.ca_pem", |c| http(c).ca_pem = " \n".to_owned()),
+    (rule::CA_WITH_INSECURE, "http.ca_pem", |c| {
+        (http(c).ca_pem, http(c).insecure) = (PEM.to_owned(), true);
+    }),
+    (rule::TCP_ADDRESS, "tcp.address", |c| to_tcp(c, "db.example", false)),
+    (rule::PORT_RANGE, "tcp.address", |c| to_tcp(c, "db.example:0", false)),
+    (rule::TLS_WITHOUT_TLS, "tcp.server_name", |c| {
+        to_tcp(c, "db.example:1", false);
+        if let Some(v1::step::Kind::Tcp(tcp)) = &mut run_of(c).steps[0].kind {
+            tcp.server_name = "db.example".to_owned();
+        }
+    }),
+    (rule::SOURCE_ADDRESS, "source_address", |c| run_of(c).source_address = "eth0".to_owned()),
+    (rule::RESOLVER_ADDRESS, "resolver", |c| run_of(c).resolver = "dns.example".to_owned()),
+    (rule::IP_CONFLICT, "source_address", |c| {
+        (run_of(c).source_address, run_of(c).ip) = ("::1".to_owned(), v1::IpFamily::V4 as i32);
+    }),
+    (rule::IP_CONFLICT, "http.url", |c| {
+        http(c).url = "http://127.0.0.1/".to_owned();
+        run_of(c).ip = v1::IpFamily::V6 as i32;
+    }),
+    (rule::EXPRESSION_TOO_LONG, "expect[0]", |c| run_of(c).expect[0] = " ".repeat(4_097)),
+    (rule::EXPRESSION_SYNTAX, "expect[0]", |c| run_of(c).expect[0] = "status ==".to_owned()),
+    (rule::EXPRESSION_UNKNOWN_NAME, "warn[0]", |c| run_of(c).warn = vec!["statsu == 1".to_owned()]),
+    (rule::EXPRESSION_UNKNOWN_FUNCTION, "expect[0]", |c| {
+        run_of(c).expect[0] = "body.startWith('x')".to_owned();
+    }),
+    (rule::EXPRESSION_UNKNOWN_FIELD, "expect[0]", |c| {
+        run_of(c).expect[0] = "cert.daysleft > 3".to_owned();
+    }),
+    (rule::EXPRESSION_UNBOUNDED, "expect[0]", |c| {
+        run_of(c).expect = vec!["size(json.map(x, body + 'a')) > 0".to_owned()];
+    }),
+    (rule::EXPRESSION_SUMS, "expect[0]", |c| {
+        run_of(c).expect = vec![format!("0{} > 0", " + 1".repeat(17))];
+    }),
+    (rule::EXPRESSION_TOO_DEEP, "expect[0]", |c| {
+        run_of(c).expect[0] = "json.all(a, a.all(b, b.all(d, d > 1)))".to_owned();
+    }),
+    (rule::EXPRESSION_NOT_BOOLEAN, "expect[0]", |c| run_of(c).expect[0] = "status".to_owned()),
+    (rule::EXPRESSION_NOT_FOR_KIND, "expect[0]", |c| {
+        http(c).url = "http://shop.example".to_owned();
+        run_of(c).expect[0] = "cert.days_left > 3".to_owned();
+    }),
+    (rule::EXPRESSION_NOT_FOR_KIND, "warn[0]", |c| {
+        to_tcp(c, "db.example:1", true);
+        run_of(c).warn = vec!["status == 200".to_owned()];
+    }),
+    (rule::EXPRESSIONS_TOO_MANY, "warn", |c| run_of(c).warn = vec!["true".to_owned(); 33]),
+    (rule::RESOURCE_TOO_LARGE, "", |c| {
+        (http(c).method, http(c).body) = ("POST".to_owned(), "x".repeat(128 * 1024));
+    }),
+];
+
+#[test]
+fn each_row_breaks_its_rule_at_its_field_and_no_other() {
+    for (rule, field, change) in BROKEN {
+        let mut wire = raw();
+        // Defaults first, so that a row can break what normalising would fill in.
+        wire = normalise_check(wire);
+        change(&mut wire);
+        // The digest follows the run; what is broken keeps the digest at 0.
+        wire = normalise_check(wire);
+        let found: Vec<(&str, String)> =
+            validate_check(&wire).into_iter().map(|v| (v.rule.id, v.field)).collect();
+        assert_eq!(found, [(rule.id, (*field).to_owned())]);
+        assert!(check(&wire).is_err());
+    }
+}
+
+#[test]
+fn zero_streaks_are_out_of_range_when_nobody_normalised() {
+    let mut wire = good();
+    wire.down.as_mut().unwrap().failures = 0;
+    wire.up.as_mut().unwrap().successes = 0;
+    http(&mut wire).body_max_bytes = 0;
+    let found: Vec<&str> = validate_check(&wire).iter().map(|v| v.rule.id).collect();
+    assert_eq!(found, ["failures_range", "successes_range", "body_cap_range"]);
+}
+
+#[test]
+fn all_errors_come_at_once_with_the_nearest_name() {
+    let mut wire = good();
+    wire.interval = nanos(1);
+    wire.regions[1] = "eu-west".to_owned();
+    http(&mut wire).method = "PSOT".to_owned();
+    run_of(&mut wire).expect = vec!["latencyy < duration('1s')".to_owned()];
+    let found = validate_check(&wire);
+    let rows: Vec<(&str, Option<&str>)> =
+        found.iter().map(|v| (v.rule.id, v.nearest.as_deref())).collect();
+    assert_eq!(
+        rows,
+        [
+            ("regions_duplicate", None),
+            ("interval_too_short", None),
+            ("method_unknown", Some("POST")),
+            ("expression_unknown_name", Some("latency")),
+        ]
+    );
+    assert!(found.iter().all(|v| v.resource == "check" && v.name == "checkout"));
+    assert_eq!(found[1].message, "interval is 1ns; it must be at least 100ms");
+}
+
+#[test]
+fn several_steps_have_paths_of_their_own() {
+    let mut wire = good();
+    let first = v1::Step { name: "db".to_owned(), ..tcp("db.example", false) };
+    let second = v1::Step { name: "web".to_owned(), ..run_of(&mut wire).steps[0].clone() };
+    run_of(&mut wire).steps = vec![first, second];
+    let found = validate_check(&normalise_check(wire));
+    assert_eq!(found[0].field, "steps[0].tcp.address");
+    assert_eq!(found.len(), 1);
+}
+
+struct Names;
+
+impl Known for Names {
+    fn region(&self, name: &str) -> bool {
+        self.regions().iter().any(|known| known == name)
+    }
+
+    fn contact(&self, name: &str) -> bool {
+        name == "ops"
+    }
+
+    fn regions(&self) -> Vec<String> {
+        ["eu-west", "us-east", "ap-south"].map(str::to_owned).to_vec()
+    }
+
+    fn contacts(&self) -> Vec<String> {
+        vec!["ops".to_owned()]
+    }
+}
+
+#[test]
+fn references_that_name_nothing_are_found() {
+    assert_eq!(check_references(&good(), &Names), []);
+    let mut wire = good();
+    wire.regions[0] = "eu-wset".to_owned();
+    wire.alert = vec!["pos".to_owned(), "night-shift".to_owned()];
+    let found: Vec<_> =
+        check_references(&wire, &Names).into_iter().map(|v| (v.rule, v.field, v.nearest)).collect();
+    assert_eq!(
+        found,
+        [
+            (rule::UNKNOWN_REGION, "regions[0]".to_owned(), Some("eu-west".to_owned())),
+            (rule::UNKNOWN_CONTACT, "alert[0]".to_owned(), Some("ops".to_owned())),
+            (rule::UNKNOWN_CONTACT, "alert[1]".to_owned(), None),
+        ]
+    );
+    let settings = v1::Settings { meta: None, mesh_alert: vec!["opps".to_owned()] };
+    let settings = v1::Resource { kind: Some(v1::resource::Kind::Settings(settings)) };
+    assert_eq!(resource::resource_references(&settings, &Names)[0].field, "mesh.alert[0]");
+    assert_eq!(references(&wire).0.len(), 3);
+}
+
+#[test]
+fn advice_follows_the_number_of_regions() {
+    let advice = |change: fn(&mut v1::Check)| {
+        let mut wire = raw();
+        change(&mut wire);
+        let built = check(&normalise_check(wire)).unwrap();
+        check_advice(&built).into_iter().map(|a| (a.rule, a.field)).collect::<Vec<_>>()
+    };
+    let regions = |rule| vec![(rule, "regions".to_owned())];
+    assert_eq!(advice(|_| {}), []);
+    assert_eq!(advice(|c| c.regions.truncate(1)), regions(rule::ADVICE_ONE_REGION));
+    assert_eq!(advice(|c| c.regions.truncate(2)), regions(rule::ADVICE_TWO_REGIONS));
+    assert_eq!(advice(|c| c.regions.push("x".to_owned())), regions(rule::ADVICE_FOUR_REGIONS));
+    assert_eq!(
+        advice(|c| {
+            c.alert.clear();
+            c.interval = nanos(100_000_000);
+            c.down = Some(v1::Down { count: 1, ..Default::default() });
+            http(c).insecure = true;
+        }),
+        [
+            (rule::ADVICE_QUORUM_ONE, "down.regions".to_owned()),
+            (rule::ADVICE_OVERLAP, "timeout".to_owned()),
+            (rule::ADVICE_NO_ALERT, "alert".to_owned()),
+            (rule::ADVICE_INSECURE, "http.insecure".to_owned()),
+        ]
+    );
+}
+
+fn webhook(url: &str) -> v1::Contact {
+    let url = Some(v1::Secret { value: Some(v1::secret::Value::Template(url.to_owned())) });
+    let webhook = v1::WebhookContact { url, headers: vec![], timeout: None };
+    v1::Contact {
+        meta: Some(v1::Meta {
+            uid: "0190b2a4-7c1e-7d5a-9a51-5d3f6a2b8c01".to_owned(),
+            name: "ops".to_owned(),
+            ..Default::default()
+        }),
+        kind: Some(v1::contact::Kind::Webhook(webhook)),
+    }
+}
+
+fn normal(contact: v1::Contact) -> v1::Contact {
+    let resource = v1::Resource { kind: Some(v1::resource::Kind::Contact(contact)) };
+    match resource::normalise(resource).kind {
+        Some(v1::resource::Kind::Contact(contact)) => contact,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn contacts_hold_references_where_they_may() {
+    for (url, rule) in [
+        ("${env:OPS_URL}", None),
+        ("https://hooks.example/${env:KEY}", None),
+        ("https://hooks.example/x", None),
+        ("hooks.example", Some(rule::URL_SCHEME)),
+        ("${OPS_URL}", Some(rule::SECRET_REFERENCE)),
+    ] {
+        let contact = normal(webhook(url));
+        let found = validate_contact(&contact);
+        assert_eq!(found.first().map(|v| v.rule), rule, "{url}");
+        assert_eq!(resource::contact(&contact).is_ok(), rule.is_none(), "{url}");
+    }
+    let built = resource::contact(&normal(webhook("${env:OPS_URL}"))).unwrap();
+    assert_eq!(built.webhook.timeout, Duration::from_secs(10));
+    let none = v1::Contact { kind: None, ..webhook("") };
+    assert_eq!(validate_contact(&none)[0].rule, rule::KIND_MISSING);
+    let mut slow = normal(webhook("https://hooks.example"));
+    if let Some(v1::contact::Kind::Webhook(webhook)) = &mut slow.kind {
+        webhook.timeout = seconds(61);
+    }
+    assert_eq!(validate_contact(&slow)[0].field, "webhook.timeout");
+}
+
+#[test]
+fn settings_have_one_name_and_events_are_not_built() {
+    let meta = v1::Meta { name: "mesh".to_owned(), ..Default::default() };
+    let settings = v1::Settings { meta: Some(meta), mesh_alert: vec![] };
+    assert_eq!(validate_settings(&settings)[0].rule, rule::SETTINGS_NAME);
+    let unnamed = v1::Settings::default();
+    let resource = v1::Resource { kind: Some(v1::resource::Kind::Settings(unnamed)) };
+    assert_eq!(resource::validate(&resource::normalise(resource)), []);
+    let event = v1::Resource { kind: Some(v1::resource::Kind::Event(v1::Event::default())) };
+    assert_eq!(resource::validate(&event)[0].rule, rule::NOT_YET);
+    let nothing = v1::Resource { kind: None };
+    assert_eq!(resource::validate(&nothing)[0].rule, rule::KIND_MISSING);
+}
+
+#[test]
+fn every_rule_on_a_resource_is_broken_by_some_row() {
+    let broken: BTreeSet<Rule> = BROKEN.iter().map(|(rule, ..)| *rule).collect();
+    // Broken by the tests around: a stored check's uid, the settings' name.
+    let elsewhere = [rule::UID_FORMAT, rule::SETTINGS_NAME];
+    for rule in rule::ALL.iter().filter(|rule| rule.stage == Stage::Resource) {
+        assert!(broken.contains(rule) || elsewhere.contains(rule), "{rule} is never broken");
+    }
+    assert!(broken.len() >= 45);
+}

@@ -1,0 +1,340 @@
+//! Resources as fields and text: how a difference is shown, field by field, the way YAML has it.
+
+use std::collections::BTreeMap;
+
+use parallax_common::text::format_duration;
+
+use super::run::prefix;
+use super::time;
+use crate::v1;
+
+/// A field's path and its value as YAML would print it. Unset fields are left out.
+type Fields = BTreeMap<String, Value>;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Value {
+    Text(String),
+    /// Compared without regard to order: `regions`.
+    Set(Vec<String>),
+}
+
+impl Value {
+    fn same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Set(a), Self::Set(b)) => {
+                let sorted = |list: &[String]| {
+                    let mut list = list.to_vec();
+                    list.sort();
+                    list
+                };
+                sorted(a) == sorted(b)
+            }
+            _ => self == other,
+        }
+    }
+
+    fn shown(&self) -> String {
+        match self {
+            Self::Text(text) => text.clone(),
+            Self::Set(items) => list(items),
+        }
+    }
+}
+
+/// What differs between two normalised resources of one kind; a resource that is not there has no
+/// fields. Uid, etag, revisions and times are not fields. In order of the field's path.
+pub fn diff(before: Option<&v1::Resource>, after: Option<&v1::Resource>) -> Vec<v1::FieldChange> {
+    let of = |resource: Option<&v1::Resource>| resource.map(fields).unwrap_or_default();
+    changes(&of(before), &of(after))
+}
+
+/// What differs between two normalised checks. Regions are compared as a set.
+pub fn diff_checks(before: &v1::Check, after: &v1::Check) -> Vec<v1::FieldChange> {
+    changes(&check_fields(before), &check_fields(after))
+}
+
+/// What differs between two regions.
+pub fn diff_regions(before: &v1::Region, after: &v1::Region) -> Vec<v1::FieldChange> {
+    changes(&region_fields(before), &region_fields(after))
+}
+
+/// What differs between two normalised contacts.
+pub fn diff_contacts(before: &v1::Contact, after: &v1::Contact) -> Vec<v1::FieldChange> {
+    changes(&contact_fields(before), &contact_fields(after))
+}
+
+/// What differs between two settings.
+pub fn diff_settings(before: &v1::Settings, after: &v1::Settings) -> Vec<v1::FieldChange> {
+    changes(&settings_fields(before), &settings_fields(after))
+}
+
+/// Every set field of a resource with its value as YAML would print it.
+pub fn shown(resource: &v1::Resource) -> BTreeMap<String, String> {
+    fields(resource).into_iter().map(|(field, value)| (field, value.shown())).collect()
+}
+
+fn changes(before: &Fields, after: &Fields) -> Vec<v1::FieldChange> {
+    let mut paths: Vec<&String> = before.keys().chain(after.keys()).collect();
+    paths.sort();
+    paths.dedup();
+    paths
+        .into_iter()
+        .filter_map(|field| {
+            let (old, new) = (before.get(field), after.get(field));
+            let same = matches!((old, new), (Some(old), Some(new)) if old.same(new));
+            let text = |value: Option<&Value>| value.map(Value::shown).unwrap_or_default();
+            (!same).then(|| v1::FieldChange {
+                field: field.clone(),
+                before: text(old),
+                after: text(new),
+            })
+        })
+        .collect()
+}
+
+fn fields(resource: &v1::Resource) -> Fields {
+    match &resource.kind {
+        Some(v1::resource::Kind::Check(check)) => check_fields(check),
+        Some(v1::resource::Kind::Region(region)) => region_fields(region),
+        Some(v1::resource::Kind::Contact(contact)) => contact_fields(contact),
+        Some(v1::resource::Kind::Settings(settings)) => settings_fields(settings),
+        Some(v1::resource::Kind::Event(event)) => {
+            let mut out = Gathered::of(event.meta.as_ref());
+            out.text("text", &event.text);
+            out.text("link", &event.link);
+            out.0
+        }
+        None => Fields::new(),
+    }
+}
+
+fn check_fields(check: &v1::Check) -> Fields {
+    let mut out = Gathered::of(check.meta.as_ref());
+    out.text("title", &check.title);
+    out.text("description", &check.description);
+    out.text("group", &check.group);
+    out.flag("public", check.public);
+    out.always("enabled", check.enabled.unwrap_or(true).to_string());
+    if let Ok(source) = v1::Source::try_from(check.source)
+        && source != v1::Source::Unspecified
+    {
+        out.always("source", word(source.as_str_name(), "SOURCE_"));
+    }
+    out.length("interval", check.interval.as_ref());
+    out.set("regions", &check.regions);
+    out.set("advisory_regions", &check.advisory_regions);
+    out.number("probes_per_region", check.probes_per_region.into());
+    if let Some(down) = check.down {
+        let regions = match v1::Quorum::try_from(down.regions) {
+            Ok(v1::Quorum::Count) => down.count.to_string(),
+            Ok(v1::Quorum::Unspecified) | Err(_) => String::new(),
+            Ok(quorum) => word(quorum.as_str_name(), "QUORUM_"),
+        };
+        if !regions.is_empty() {
+            out.always("down.regions", regions);
+        }
+        out.number("down.failures", down.failures.into());
+        out.number("down.of", down.of.into());
+    }
+    if let Some(up) = check.up {
+        out.number("up.successes", up.successes.into());
+        out.number("up.of", up.of.into());
+    }
+    out.list("alert", &check.alert);
+    out.text("runbook", &check.runbook);
+    out.length("confirm_spacing", check.confirm_spacing.as_ref());
+    if let Some(run) = &check.run {
+        run_fields(run, &mut out);
+    }
+    out.0
+}
+
+fn run_fields(run: &v1::Run, out: &mut Gathered) {
+    out.length("timeout", run.timeout.as_ref());
+    out.list("expect", &run.expect);
+    out.list("warn", &run.warn);
+    out.flag("invert", run.invert);
+    out.number("samples", run.samples.into());
+    match v1::IpFamily::try_from(run.ip) {
+        Ok(v1::IpFamily::Auto) => out.always("ip", "auto".to_owned()),
+        Ok(v1::IpFamily::V4) => out.always("ip", "4".to_owned()),
+        Ok(v1::IpFamily::V6) => out.always("ip", "6".to_owned()),
+        Ok(v1::IpFamily::Unspecified) | Err(_) => {}
+    }
+    out.text("source_address", &run.source_address);
+    out.text("resolver", &run.resolver);
+    for (place, step) in run.steps.iter().enumerate() {
+        let at = prefix(&run.steps, place);
+        if !at.is_empty() {
+            out.text(&format!("{at}name"), &step.name);
+        }
+        match &step.kind {
+            Some(v1::step::Kind::Http(http)) => {
+                let at = format!("{at}http.");
+                out.text(&format!("{at}url"), &http.url);
+                out.text(&format!("{at}method"), &http.method);
+                out.headers(&format!("{at}headers"), &http.headers);
+                out.text(&format!("{at}body"), &http.body);
+                out.number(&format!("{at}body_max_bytes"), http.body_max_bytes);
+                out.tls(&at, http.insecure, &http.server_name, &http.ca_pem);
+            }
+            Some(v1::step::Kind::Tcp(tcp)) => {
+                let at = format!("{at}tcp.");
+                out.text(&format!("{at}address"), &tcp.address);
+                out.flag(&format!("{at}tls"), tcp.tls);
+                out.tls(&at, tcp.insecure, &tcp.server_name, &tcp.ca_pem);
+            }
+            None => {}
+        }
+    }
+}
+
+fn region_fields(region: &v1::Region) -> Fields {
+    let mut out = Gathered::of(region.meta.as_ref());
+    out.text("title", &region.title);
+    out.0
+}
+
+fn contact_fields(contact: &v1::Contact) -> Fields {
+    let mut out = Gathered::of(contact.meta.as_ref());
+    if let Some(v1::contact::Kind::Webhook(webhook)) = &contact.kind {
+        out.text("webhook.url", &written(webhook.url.as_ref()));
+        out.headers("webhook.headers", &webhook.headers);
+        out.length("webhook.timeout", webhook.timeout.as_ref());
+    }
+    out.0
+}
+
+fn settings_fields(settings: &v1::Settings) -> Fields {
+    let mut out = Gathered::of(settings.meta.as_ref());
+    out.list("mesh.alert", &settings.mesh_alert);
+    out.0
+}
+
+/// Fields as they are gathered; what says nothing is left out.
+struct Gathered(Fields);
+
+impl Gathered {
+    fn of(meta: Option<&v1::Meta>) -> Self {
+        let mut out = Self(Fields::new());
+        for (key, value) in meta.iter().flat_map(|meta| &meta.labels) {
+            out.always(&format!("labels.{key}"), scalar(value));
+        }
+        out
+    }
+
+    fn always(&mut self, field: &str, value: String) {
+        self.0.insert(field.to_owned(), Value::Text(value));
+    }
+
+    fn text(&mut self, field: &str, value: &str) {
+        if !value.is_empty() {
+            self.always(field, scalar(value));
+        }
+    }
+
+    fn flag(&mut self, field: &str, value: bool) {
+        if value {
+            self.always(field, "true".to_owned());
+        }
+    }
+
+    fn number(&mut self, field: &str, value: u64) {
+        if value > 0 {
+            self.always(field, value.to_string());
+        }
+    }
+
+    fn length(&mut self, field: &str, value: Option<&prost_types::Duration>) {
+        if let Some(length) = value.and_then(time::duration) {
+            self.always(field, format_duration(length));
+        }
+    }
+
+    fn list(&mut self, field: &str, items: &[String]) {
+        if !items.is_empty() {
+            self.always(field, list(items));
+        }
+    }
+
+    fn set(&mut self, field: &str, items: &[String]) {
+        if !items.is_empty() {
+            self.0.insert(field.to_owned(), Value::Set(items.to_vec()));
+        }
+    }
+
+    fn headers(&mut self, field: &str, headers: &[v1::Header]) {
+        // Several values of one header are one field, in order.
+        let mut values: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for header in headers {
+            values.entry(&header.name).or_default().push(written(header.value.as_ref()));
+        }
+        for (name, values) in values {
+            let text = match values.as_slice() {
+                [one] => scalar(one),
+                several => list(several),
+            };
+            self.always(&format!("{field}.{name}"), text);
+        }
+    }
+
+    fn tls(&mut self, at: &str, insecure: bool, server_name: &str, ca_pem: &str) {
+        self.flag(&format!("{at}insecure"), insecure);
+        self.text(&format!("{at}server_name"), server_name);
+        self.text(&format!("{at}ca_pem"), ca_pem);
+    }
+}
+
+/// A secret is shown as it was written: a reference, not what it refers to.
+fn written(secret: Option<&v1::Secret>) -> String {
+    match secret.and_then(|secret| secret.value.as_ref()) {
+        Some(v1::secret::Value::Template(template)) => template.clone(),
+        Some(v1::secret::Value::Sealed(sealed)) => format!("sealed by {}", sealed.key_id),
+        None => String::new(),
+    }
+}
+
+fn word(name: &str, prefix: &str) -> String {
+    name.strip_prefix(prefix).unwrap_or(name).to_ascii_lowercase()
+}
+
+fn list(items: &[String]) -> String {
+    let items: Vec<String> = items.iter().map(|item| scalar(item)).collect();
+    format!("[{}]", items.join(", "))
+}
+
+/// A text as a YAML flow scalar: plain where that reads back as the same text, else quoted.
+fn scalar(text: &str) -> String {
+    let first = text.chars().next();
+    let indicator = |c: char| "-?:,[]{}#&*!|>'\"%@` ".contains(c);
+    let plain = first.is_some_and(|c| !indicator(c))
+        && !text.ends_with([' ', ':'])
+        && !text.contains(": ")
+        && !text.contains(" #")
+        && !text.contains([',', '[', ']', '{', '}'])
+        && !text.chars().any(char::is_control)
+        && text.parse::<f64>().is_err()
+        && !matches!(
+            text.to_ascii_lowercase().as_str(),
+            "true" | "false" | "null" | "yes" | "no" | "~"
+        );
+    if plain {
+        return text.to_owned();
+    }
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            '\n' => out.push_str("\\n"),
+            '\t' => out.push_str("\\t"),
+            '\r' => out.push_str("\\r"),
+            c if c.is_control() => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+#[cfg(test)]
+mod tests;

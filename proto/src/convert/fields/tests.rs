@@ -1,0 +1,139 @@
+use super::*;
+use crate::convert::check::normalise_check;
+
+fn check() -> v1::Check {
+    let http = v1::HttpStep { url: "https://shop.example/".to_owned(), ..Default::default() };
+    let step = v1::Step { name: String::new(), kind: Some(v1::step::Kind::Http(http)) };
+    normalise_check(v1::Check {
+        meta: Some(v1::Meta { name: "checkout".to_owned(), ..Default::default() }),
+        run: Some(v1::Run {
+            steps: vec![step],
+            timeout: Some(prost_types::Duration { seconds: 0, nanos: 900_000_000 }),
+            expect: vec!["status == 200".to_owned()],
+            ..Default::default()
+        }),
+        interval: Some(prost_types::Duration { seconds: 10, nanos: 0 }),
+        regions: vec!["eu-west".to_owned(), "us-east".to_owned()],
+        ..Default::default()
+    })
+}
+
+fn rows(changes: Vec<v1::FieldChange>) -> Vec<(String, String, String)> {
+    changes.into_iter().map(|change| (change.field, change.before, change.after)).collect()
+}
+
+fn row(field: &str, before: &str, after: &str) -> (String, String, String) {
+    (field.to_owned(), before.to_owned(), after.to_owned())
+}
+
+#[test]
+fn nothing_differs_from_itself() {
+    assert_eq!(diff_checks(&check(), &check()), []);
+    let mut other = check();
+    let meta = other.meta.as_mut().unwrap();
+    (meta.uid, meta.etag, meta.created_revision) = ("x".to_owned(), 9, 9);
+    assert_eq!(diff_checks(&check(), &other), []);
+}
+
+#[test]
+fn regions_are_a_set() {
+    let mut other = check();
+    other.regions.reverse();
+    assert_eq!(diff_checks(&check(), &other), []);
+    other.regions.push("ap-south".to_owned());
+    assert_eq!(
+        rows(diff_checks(&check(), &other)),
+        [row("regions", "[eu-west, us-east]", "[us-east, eu-west, ap-south]")]
+    );
+}
+
+#[test]
+fn values_are_printed_as_yaml_would() {
+    let mut other = check();
+    other.interval = Some(prost_types::Duration { seconds: 90, nanos: 0 });
+    other.enabled = Some(false);
+    other.alert = vec!["ops".to_owned(), "night".to_owned()];
+    other.down =
+        Some(v1::Down { regions: v1::Quorum::Count as i32, count: 2, ..other.down.unwrap() });
+    other.meta.as_mut().unwrap().labels.insert("team".to_owned(), "on: call".to_owned());
+    let run = other.run.as_mut().unwrap();
+    run.warn = vec!["cert.days_left > 14".to_owned()];
+    run.ip = v1::IpFamily::V4 as i32;
+    if let Some(v1::step::Kind::Http(http)) = &mut run.steps[0].kind {
+        let value = v1::secret::Value::Template("Bearer ${env:TOKEN}".to_owned());
+        let value = Some(v1::Secret { value: Some(value) });
+        http.headers = vec![v1::Header { name: "authorization".to_owned(), value }];
+        http.insecure = true;
+    }
+    assert_eq!(
+        rows(diff_checks(&check(), &other)),
+        [
+            row("alert", "", "[ops, night]"),
+            row("down.regions", "majority", "2"),
+            row("enabled", "true", "false"),
+            row("http.headers.authorization", "", "\"Bearer ${env:TOKEN}\""),
+            row("http.insecure", "", "true"),
+            row("interval", "10s", "1m30s"),
+            row("ip", "auto", "4"),
+            row("labels.team", "", "\"on: call\""),
+            row("warn", "", "[cert.days_left > 14]"),
+        ]
+    );
+}
+
+#[test]
+fn a_change_of_kind_shows_both() {
+    let mut other = check();
+    let tcp = v1::TcpStep { address: "db.example:5432".to_owned(), ..Default::default() };
+    other.run.as_mut().unwrap().steps[0].kind = Some(v1::step::Kind::Tcp(tcp));
+    let changed = rows(diff_checks(&check(), &other));
+    assert!(changed.contains(&row("http.url", "https://shop.example/", "")));
+    assert!(changed.contains(&row("tcp.address", "", "db.example:5432")));
+}
+
+#[test]
+fn other_resources_differ_too() {
+    let region = |title: &str| v1::Region { meta: None, title: title.to_owned() };
+    assert_eq!(rows(diff_regions(&region("a"), &region("b"))), [row("title", "a", "b")]);
+    let settings = |alert: &[&str]| v1::Settings {
+        meta: None,
+        mesh_alert: alert.iter().map(|name| (*name).to_owned()).collect(),
+    };
+    assert_eq!(
+        rows(diff_settings(&settings(&["a", "b"]), &settings(&["b", "a"]))),
+        [row("mesh.alert", "[a, b]", "[b, a]")]
+    );
+    let contact = |url: &str| {
+        let url = Some(v1::Secret { value: Some(v1::secret::Value::Template(url.to_owned())) });
+        let timeout = Some(prost_types::Duration { seconds: 10, nanos: 0 });
+        let webhook = v1::WebhookContact { url, headers: vec![], timeout };
+        v1::Contact { meta: None, kind: Some(v1::contact::Kind::Webhook(webhook)) }
+    };
+    assert_eq!(
+        rows(diff_contacts(&contact("https://a"), &contact("https://b"))),
+        [row("webhook.url", "https://a", "https://b")]
+    );
+    let resource = v1::Resource { kind: Some(v1::resource::Kind::Region(region("a"))) };
+    assert_eq!(rows(diff(None, Some(&resource))), [row("title", "", "a")]);
+    assert_eq!(rows(diff(Some(&resource), None)), [row("title", "a", "")]);
+    assert_eq!(shown(&resource).get("title").map(String::as_str), Some("a"));
+}
+
+#[test]
+fn scalars_read_back_as_the_same_text() {
+    for (text, printed) in [
+        ("plain text", "plain text"),
+        ("", "\"\""),
+        ("true", "\"true\""),
+        ("12", "\"12\""),
+        ("a, b", "\"a, b\""),
+        ("a: b", "\"a: b\""),
+        ("say \"hi\"", "say \"hi\""),
+        ("\"hi\"", "\"\\\"hi\\\"\""),
+        ("two\nlines", "\"two\\nlines\""),
+        ("- x", "\"- x\""),
+        ("9.9.9.9:53", "9.9.9.9:53"),
+    ] {
+        assert_eq!(scalar(text), printed);
+    }
+}

@@ -1,0 +1,364 @@
+//! What one execution does: steps, timeout, expectations, addresses.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use parallax_common::check::{HttpStep, IpFamily, Run, Step, StepKind, TcpStep};
+use parallax_common::expect::{Program, Variable, variables_of};
+use parallax_common::limits::{
+    BODY_BYTES_MAX, EXPRESSIONS_MAX, STEPS_MAX, TIMEOUT_MAX, TIMEOUT_MIN,
+};
+use parallax_common::rule::{self, Rule};
+use parallax_common::target::{HttpUrl, parse_address, parse_resolver};
+use parallax_common::text::{format_duration, nearest};
+
+use super::{Findings, time};
+use crate::v1;
+
+mod header;
+mod tls;
+
+pub(super) use header::{headers, template};
+use tls::tls_options;
+
+const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+/// Reads a run; `None` when a rule was broken (all of them are in `findings`).
+pub(super) fn run(run: &v1::Run, findings: &mut Findings<'_>) -> Option<Run> {
+    let mark = findings.mark();
+    let steps = steps(&run.steps, findings);
+    let timeout = length(
+        run.timeout.as_ref(),
+        ("timeout", TIMEOUT_MIN, TIMEOUT_MAX),
+        (rule::TIMEOUT_TOO_SHORT, rule::TIMEOUT_TOO_LONG),
+        findings,
+    );
+    // With several steps, expressions see the last one.
+    let kind = steps.last().map(|step| &step.kind);
+    expressions("expect", &run.expect, kind, findings);
+    expressions("warn", &run.warn, kind, findings);
+    if run.samples > 1 {
+        findings.add(rule::NOT_YET, "samples", "more than one sample a slot is not built yet");
+    }
+    let ip = match v1::IpFamily::try_from(run.ip) {
+        Ok(v1::IpFamily::Unspecified | v1::IpFamily::Auto) => IpFamily::Auto,
+        Ok(v1::IpFamily::V4) => IpFamily::V4,
+        Ok(v1::IpFamily::V6) => IpFamily::V6,
+        Err(_) => {
+            findings.add(rule::ENUM_UNKNOWN, "ip", "ip is auto, 4 or 6");
+            IpFamily::Auto
+        }
+    };
+    let source_address = source_address(&run.source_address, ip, findings);
+    let resolver = match run.resolver.as_str() {
+        "" => None,
+        text => parse_resolver(text)
+            .map_err(|error| findings.add(error.rule, "resolver", error.message))
+            .ok(),
+    };
+    for (place, step) in steps.iter().enumerate() {
+        family_fits(&prefix(&run.steps, place), step, ip, findings);
+    }
+    let built = Run {
+        steps,
+        timeout: timeout.unwrap_or_default(),
+        expect: run.expect.clone(),
+        warn: run.warn.clone(),
+        invert: run.invert,
+        ip,
+        source_address,
+        resolver,
+    };
+    findings.none_since(mark).then_some(built)
+}
+
+/// A run as messages carry it, with every default written out.
+pub fn run_to(run: &Run) -> v1::Run {
+    v1::Run {
+        steps: run.steps.iter().map(step_to).collect(),
+        timeout: Some(time::duration_to(run.timeout)),
+        expect: run.expect.clone(),
+        warn: run.warn.clone(),
+        invert: run.invert,
+        samples: 1,
+        ip: match run.ip {
+            IpFamily::Auto => v1::IpFamily::Auto,
+            IpFamily::V4 => v1::IpFamily::V4,
+            IpFamily::V6 => v1::IpFamily::V6,
+        } as i32,
+        source_address: run.source_address.map(|address| address.to_string()).unwrap_or_default(),
+        resolver: run.resolver.map(|address| address.to_string()).unwrap_or_default(),
+    }
+}
+
+fn step_to(step: &Step) -> v1::Step {
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    let kind = match &step.kind {
+        StepKind::Http(http) => v1::step::Kind::Http(v1::HttpStep {
+            url: http.url.clone(),
+            method: http.method.clone(),
+            headers: http.headers.iter().map(|(name, value)| header_to(name, value)).collect(),
+            body: http.body.clone(),
+            body_max_bytes: http.body_max_bytes,
+            insecure: http.tls.insecure,
+            server_name: text(&http.tls.server_name),
+            ca_pem: text(&http.tls.ca_pem),
+        }),
+        StepKind::Tcp(tcp) => {
+            let tls = tcp.tls.clone().unwrap_or_default();
+            let host = match tcp.host.contains(':') {
+                true => format!("[{}]", tcp.host),
+                false => tcp.host.clone(),
+            };
+            v1::step::Kind::Tcp(v1::TcpStep {
+                address: format!("{host}:{}", tcp.port),
+                tls: tcp.tls.is_some(),
+                insecure: tls.insecure,
+                server_name: text(&tls.server_name),
+                ca_pem: text(&tls.ca_pem),
+            })
+        }
+    };
+    v1::Step { name: step.name.clone(), kind: Some(kind) }
+}
+
+fn header_to(name: &str, template: &str) -> v1::Header {
+    let value = v1::secret::Value::Template(template.to_owned());
+    v1::Header { name: name.to_owned(), value: Some(v1::Secret { value: Some(value) }) }
+}
+
+/// The path of a step as YAML has it: nothing for the one unnamed step, else `steps[i].`.
+pub(super) fn prefix(steps: &[v1::Step], place: usize) -> String {
+    match steps {
+        [only] if only.name.is_empty() => String::new(),
+        _ => format!("steps[{place}]."),
+    }
+}
+
+fn steps(steps: &[v1::Step], findings: &mut Findings<'_>) -> Vec<Step> {
+    if steps.is_empty() {
+        findings.add(rule::STEP_MISSING, "http", "say what to test: http, tcp or steps");
+    }
+    if steps.len() > STEPS_MAX {
+        let message = format!("{} steps are given; at most {STEPS_MAX} are allowed", steps.len());
+        findings.add(rule::STEPS_TOO_MANY, "steps", message);
+        return Vec::new();
+    }
+    let mut built = Vec::new();
+    for (place, step) in steps.iter().enumerate() {
+        let at = prefix(steps, place);
+        if steps.len() > 1 {
+            let field = format!("{at}name");
+            if step.name.is_empty() {
+                findings.add(rule::STEP_NAME, field, "each of several steps needs a name");
+            } else if steps[..place].iter().any(|other| other.name == step.name) {
+                let message = format!("another step is named `{}` already", step.name);
+                findings.add(rule::STEP_NAME, field, message);
+            }
+        }
+        if !step.name.is_empty() && !parallax_common::name::is_name(&step.name) {
+            let message =
+                format!("`{}` cannot name a step: {}", step.name, rule::NAME_FORMAT.statement);
+            findings.add(rule::NAME_FORMAT, format!("{at}name"), message);
+        }
+        let kind = match &step.kind {
+            Some(v1::step::Kind::Http(step)) => http(step, &format!("{at}http."), findings),
+            Some(v1::step::Kind::Tcp(step)) => tcp(step, &format!("{at}tcp."), findings),
+            None => {
+                let field = if at.is_empty() { "http" } else { at.trim_end_matches('.') };
+                findings.add(rule::KIND_MISSING, field, "say what the step does: http or tcp");
+                None
+            }
+        };
+        built.extend(kind.map(|kind| Step { name: step.name.clone(), kind }));
+    }
+    built
+}
+
+fn http(step: &v1::HttpStep, at: &str, findings: &mut Findings<'_>) -> Option<StepKind> {
+    let field = |name: &str| format!("{at}{name}");
+    let url = http_url(&step.url, &field("url"), findings);
+    let method = if step.method.is_empty() { "GET" } else { &step.method };
+    if !METHODS.contains(&method) {
+        let message = format!("`{method}` is not one of {}", METHODS.join(", "));
+        let near = nearest(method, METHODS);
+        findings.add_near(rule::METHOD_UNKNOWN, field("method"), message, near);
+    } else if matches!(method, "GET" | "HEAD") && !step.body.is_empty() {
+        let message = format!("a {method} is sent without a body; use POST or PUT");
+        findings.add(rule::BODY_NOT_ALLOWED, field("body"), message);
+    }
+    no_reference(&step.body, &field("body"), findings);
+    let body_max_bytes = match step.body_max_bytes {
+        1..=BODY_BYTES_MAX => step.body_max_bytes,
+        0 => {
+            let message = "at least one byte of an answer must be read";
+            findings.add(rule::BODY_CAP_RANGE, field("body_max_bytes"), message);
+            0
+        }
+        more => {
+            let message = format!("{more} bytes are asked for; at most {BODY_BYTES_MAX} are read");
+            findings.add(rule::BODY_CAP_RANGE, field("body_max_bytes"), message);
+            0
+        }
+    };
+    let headers = headers(&step.headers, &field("headers"), findings);
+    let given = (step.insecure, step.server_name.as_str(), step.ca_pem.as_str());
+    let https = url.as_ref().is_none_or(|url| url.https);
+    let tls = tls_options(given, https, "the URL is not https", at, findings);
+    url.map(|_| {
+        StepKind::Http(HttpStep {
+            url: step.url.clone(),
+            method: method.to_owned(),
+            headers,
+            body: step.body.clone(),
+            body_max_bytes,
+            tls,
+        })
+    })
+}
+
+fn tcp(step: &v1::TcpStep, at: &str, findings: &mut Findings<'_>) -> Option<StepKind> {
+    let given = (step.insecure, step.server_name.as_str(), step.ca_pem.as_str());
+    let tls = tls_options(given, step.tls, "tls is not set", at, findings);
+    let field = format!("{at}address");
+    if no_reference(&step.address, &field, findings) {
+        return None;
+    }
+    match parse_address(&step.address) {
+        Ok((host, port)) => {
+            Some(StepKind::Tcp(TcpStep { host, port, tls: step.tls.then_some(tls) }))
+        }
+        Err(error) => {
+            findings.add(error.rule, field, error.message);
+            None
+        }
+    }
+}
+
+/// Reads a URL that may not hold references.
+fn http_url(text: &str, field: &str, findings: &mut Findings<'_>) -> Option<HttpUrl> {
+    if text.is_empty() {
+        findings.add(rule::MISSING_FIELD, field, "a URL is needed");
+        return None;
+    }
+    if no_reference(text, field, findings) {
+        return None;
+    }
+    HttpUrl::parse(text).map_err(|error| findings.add(error.rule, field, error.message)).ok()
+}
+
+/// Refuses what looks like a reference where none is resolved. Says whether it did.
+fn no_reference(text: &str, field: &str, findings: &mut Findings<'_>) -> bool {
+    let found = text.contains("${env:") || text.contains("${file:");
+    if found {
+        let message = "references are not resolved here; use one in a header's value";
+        findings.add(rule::REFERENCE_NOT_HERE, field, message);
+    }
+    found
+}
+
+fn expressions(
+    list: &'static str,
+    sources: &[String],
+    kind: Option<&StepKind>,
+    findings: &mut Findings<'_>,
+) {
+    if sources.len() > EXPRESSIONS_MAX {
+        let message = format!(
+            "{} expressions are given; at most {EXPRESSIONS_MAX} are allowed",
+            sources.len()
+        );
+        findings.add(rule::EXPRESSIONS_TOO_MANY, list, message);
+        return;
+    }
+    for (place, source) in sources.iter().enumerate() {
+        let field = format!("{list}[{place}]");
+        let program = match Program::admit(source) {
+            Ok(program) => program,
+            Err(refusal) => {
+                let near = refusal.nearest.as_deref();
+                findings.add_near(refusal.rule, field, refusal.message, near);
+                continue;
+            }
+        };
+        // Without a readable step nobody knows what it gives; that is another rule's finding.
+        let Some(given) = kind.map(variables_of) else { continue };
+        for variable in program.variables().iter().filter(|v| !given.contains(v)) {
+            let what = match variable {
+                Variable::Cert => "without TLS there is no certificate",
+                _ => "only http gives it",
+            };
+            let message = format!("`{variable}` is not there: {what}");
+            findings.add(rule::EXPRESSION_NOT_FOR_KIND, field.as_str(), message);
+        }
+    }
+}
+
+fn source_address(text: &str, ip: IpFamily, findings: &mut Findings<'_>) -> Option<IpAddr> {
+    if text.is_empty() {
+        return None;
+    }
+    let Ok(address) = text.parse::<IpAddr>() else {
+        let message = format!("`{text}` is not an IP address");
+        findings.add(rule::SOURCE_ADDRESS, "source_address", message);
+        return None;
+    };
+    if conflicts(address, ip) {
+        let message =
+            format!("{address} cannot be used with ip: {}", if ip == IpFamily::V4 { 4 } else { 6 });
+        findings.add(rule::IP_CONFLICT, "source_address", message);
+    }
+    Some(address)
+}
+
+/// A target that is an address must be of the family that is asked for.
+fn family_fits(at: &str, step: &Step, ip: IpFamily, findings: &mut Findings<'_>) {
+    let (host, field) = match &step.kind {
+        StepKind::Http(http) => match HttpUrl::parse(&http.url) {
+            Ok(url) => (url.host, "http.url"),
+            Err(_) => return,
+        },
+        StepKind::Tcp(tcp) => (tcp.host.clone(), "tcp.address"),
+    };
+    if host.parse().is_ok_and(|address| conflicts(address, ip)) {
+        let message = format!("{host} is not of the family that ip asks for");
+        findings.add(rule::IP_CONFLICT, format!("{at}{field}"), message);
+    }
+}
+
+fn conflicts(address: IpAddr, ip: IpFamily) -> bool {
+    match ip {
+        IpFamily::Auto => false,
+        IpFamily::V4 => address.is_ipv6(),
+        IpFamily::V6 => address.is_ipv4(),
+    }
+}
+
+/// Reads a length that must be there and within bounds.
+pub(super) fn length(
+    given: Option<&prost_types::Duration>,
+    (field, least, most): (&str, Duration, Duration),
+    (too_short, too_long): (Rule, Rule),
+    findings: &mut Findings<'_>,
+) -> Option<Duration> {
+    let Some(given) = given else {
+        findings.add(rule::MISSING_FIELD, field, format!("{field} is needed"));
+        return None;
+    };
+    match time::duration(given) {
+        Some(length) if length < least => {
+            let (is, least) = (format_duration(length), format_duration(least));
+            findings.add(too_short, field, format!("{field} is {is}; it must be at least {least}"));
+            None
+        }
+        Some(length) if length > most => {
+            let (is, most) = (format_duration(length), format_duration(most));
+            findings.add(too_long, field, format!("{field} is {is}; it may be at most {most}"));
+            None
+        }
+        Some(length) => Some(length),
+        None => {
+            findings.add(too_short, field, format!("{field} must not be negative"));
+            None
+        }
+    }
+}
