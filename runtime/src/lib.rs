@@ -4,4 +4,7 @@
 //! Cores never see this crate; shells use it to read clocks and pass `now` down.
 
 pub mod clock;
+pub mod error;
+pub mod signal;
 pub mod supervisor;
+pub mod transport;
