@@ -1,0 +1,92 @@
+//! A [`LogStore`] as raft-rs wants to see it.
+//!
+//! raft-rs only reads here; the writes are made by the member, in its one order.
+
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+
+use raft::eraftpb::{ConfState, Entry, Snapshot};
+use raft::{GetEntriesContext, RaftState, Storage, StorageError};
+
+use super::{LogError, LogStore};
+use crate::store::snapshot::{Header, SnapshotStore};
+
+/// A log, the configuration of the applied state, and the snapshot files, for raft-rs.
+pub struct RaftStorage<L> {
+    /// The log itself.
+    pub log: L,
+    /// What the state holds at a start. It was committed, whatever the hard state knows of it.
+    pub applied: u64,
+    /// Who votes, as of the last applied entry.
+    pub conf_state: ConfState,
+    /// Where a snapshot for a lagging member is found.
+    pub snapshots: Arc<dyn SnapshotStore>,
+    /// A member needs a newer snapshot than there is: one is to be taken.
+    pub snapshot_wanted: Cell<bool>,
+    /// The newest snapshot, once it was read: verifying it takes as long as reading it.
+    pub newest: RefCell<Option<Header>>,
+}
+
+impl<L: LogStore> Storage for RaftStorage<L> {
+    fn initial_state(&self) -> raft::Result<RaftState> {
+        // raft-rs aborts on a state that is ahead of the commit.
+        let mut hard_state = self.log.hard_state().clone();
+        hard_state.commit = hard_state.commit.max(self.applied);
+        Ok(RaftState::new(hard_state, self.conf_state.clone()))
+    }
+
+    fn entries(
+        &self,
+        low: u64,
+        high: u64,
+        max_size: impl Into<Option<u64>>,
+        _context: GetEntriesContext,
+    ) -> raft::Result<Vec<Entry>> {
+        self.log.entries(low, high, max_size.into()).map_err(storage_error)
+    }
+
+    fn term(&self, idx: u64) -> raft::Result<u64> {
+        self.log.term(idx).map_err(storage_error)
+    }
+
+    fn first_index(&self) -> raft::Result<u64> {
+        Ok(self.log.first_index())
+    }
+
+    fn last_index(&self) -> raft::Result<u64> {
+        Ok(self.log.last_index())
+    }
+
+    fn snapshot(&self, request_index: u64, to: u64) -> raft::Result<Snapshot> {
+        if let Some(id) = self.snapshots.list().map_err(other)?.pop() {
+            let mut newest = self.newest.borrow_mut();
+            if newest.as_ref().is_none_or(|header| header.id != id) {
+                *newest = Some(self.snapshots.read(id).map_err(other)?.0);
+            }
+            if let Some(header) = newest.as_ref()
+                && header.id.index >= request_index.max(self.log.start().index)
+                // A member refuses a snapshot of a time when it was none.
+                && (header.conf_state.voters.contains(&to)
+                    || header.conf_state.learners.contains(&to))
+            {
+                let mut snapshot = Snapshot::default();
+                *snapshot.mut_metadata() = header.metadata().map_err(other)?;
+                return Ok(snapshot);
+            }
+        }
+        self.snapshot_wanted.set(true);
+        Err(raft::Error::Store(StorageError::SnapshotTemporarilyUnavailable))
+    }
+}
+
+fn storage_error(error: LogError) -> raft::Error {
+    match error {
+        LogError::Compacted { .. } => raft::Error::Store(StorageError::Compacted),
+        LogError::Missing { .. } => raft::Error::Store(StorageError::Unavailable),
+        error => other(error),
+    }
+}
+
+fn other(error: impl std::error::Error + Send + Sync + 'static) -> raft::Error {
+    raft::Error::Store(StorageError::Other(Box::new(error)))
+}

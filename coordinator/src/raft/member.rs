@@ -1,0 +1,489 @@
+//! One member of the group, without a thread or a clock: what is made durable, sent, applied and
+//! answered, and in which order.
+//!
+//! [`Member::perform`] is that order, written once (decision 17). [`super::node`] drives it.
+
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use parallax_common::limits;
+use parallax_runtime::clock;
+use protobuf::Message as _;
+use raft::eraftpb::{ConfChange, ConfChangeV2, Entry, EntryType, Message, MessageType, Snapshot};
+use raft::{RawNode, ReadOnlyOption, StateRole};
+use tracing::{info, warn};
+
+use super::config::{Config, Stores};
+use super::drain;
+use super::halt::{Halt, StartError};
+use super::latencies::Latencies;
+use super::log::storage::RaftStorage;
+use super::log::{LogStore, entry_bytes};
+use super::machine::Machine;
+use super::outbound::Outbound;
+use super::proposals::{Committed, Origin, Proposals, ProposeError, Reply};
+use super::reads::{self, ReadError, Reads};
+use super::recover::{self, RecoverError, Recovered};
+use super::snapshot_job::SnapshotJob;
+use super::status::{Role, Status};
+use crate::store::rows::RowStore;
+use crate::store::snapshot::{Header, SnapshotError, SnapshotId, SnapshotStore};
+use crate::store::writer::WriteBehind;
+
+/// Ticks between two heartbeats.
+const HEARTBEAT_TICKS: usize = 2;
+/// Ticks without a leader after which one is missed; the timeout itself is drawn from the range.
+const ELECTION_TICKS: usize = 16;
+const ELECTION_TICKS_MIN: usize = 19;
+const ELECTION_TICKS_MAX: usize = 29;
+
+/// Whether this member leads, and has applied the first entry of its term.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Leadership {
+    /// The present term.
+    pub term: u64,
+    /// It leads, and its state holds everything committed before its term.
+    pub leader: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct SinceSnapshot {
+    entries: u64,
+    bytes: u64,
+}
+
+/// One member of the group.
+pub struct Member<M: Machine, L: LogStore> {
+    config: Config,
+    raw: RawNode<RaftStorage<L>>,
+    machine: M,
+    rows: Arc<dyn RowStore>,
+    snapshots: Arc<dyn SnapshotStore>,
+    outbound: Box<dyn Outbound>,
+    behind: WriteBehind,
+    proposals: Proposals<M::Output>,
+    reads: Reads,
+    applied: SnapshotId,
+    led: bool,
+    since: SinceSnapshot,
+    snapshotting: bool,
+    log_syncs: Latencies,
+}
+
+impl<M: Machine, L: LogStore> Member<M, L> {
+    /// Finds the state of this member and makes it ready. A lone voter stands for election at once.
+    pub fn start(
+        config: Config,
+        mut machine: M,
+        mut stores: Stores<L>,
+    ) -> Result<(Self, Recovered), StartError> {
+        let recovered = recover::recover(
+            config.bootstrap.as_deref(),
+            &mut machine,
+            &mut stores.log,
+            stores.rows.as_ref(),
+            stores.snapshots.as_ref(),
+        )?;
+        let applied = recovered.applied;
+        let term = stores.log.term(applied).map_err(RecoverError::Log)?;
+        let raft_config = raft::Config {
+            id: config.node_id,
+            applied,
+            heartbeat_tick: HEARTBEAT_TICKS,
+            election_tick: ELECTION_TICKS,
+            min_election_tick: ELECTION_TICKS_MIN,
+            max_election_tick: ELECTION_TICKS_MAX,
+            pre_vote: true,
+            check_quorum: true,
+            read_only_option: ReadOnlyOption::Safe,
+            max_size_per_msg: limits::RAFT_MESSAGE_BYTES_MAX,
+            max_inflight_msgs: limits::RAFT_INFLIGHT_MAX,
+            max_uncommitted_size: limits::UNCOMMITTED_BYTES_MAX,
+            max_committed_size_per_ready: limits::APPLY_BYTES_MAX,
+            ..raft::Config::default()
+        };
+        let storage = RaftStorage {
+            log: stores.log,
+            applied,
+            conf_state: recovered.conf_state.clone(),
+            snapshots: Arc::clone(&stores.snapshots),
+            snapshot_wanted: Cell::default(),
+            newest: RefCell::default(),
+        };
+        let mut raw = RawNode::new(&raft_config, storage, &drain::logger())?;
+        if recovered.conf_state.voters == [config.node_id]
+            && recovered.conf_state.voters_outgoing.is_empty()
+        {
+            // Nobody else can win: there is nothing to wait for.
+            raw.campaign()?;
+        }
+        machine.publish(applied);
+        let origin = Origin::new(config.node_id, config.life);
+        let since = SinceSnapshot {
+            entries: applied.saturating_sub(raw.store().log.start().index),
+            bytes: 0,
+        };
+        let member = Self {
+            config,
+            raw,
+            machine,
+            rows: stores.rows,
+            snapshots: stores.snapshots,
+            outbound: stores.outbound,
+            behind: WriteBehind::new(applied),
+            proposals: Proposals::new(origin),
+            reads: Reads::default(),
+            applied: SnapshotId { index: applied, term },
+            led: false,
+            since,
+            snapshotting: false,
+            log_syncs: Latencies::default(),
+        };
+        Ok((member, recovered))
+    }
+
+    /// The queue to the row store; somebody has to write from it.
+    pub fn behind(&self) -> &WriteBehind {
+        &self.behind
+    }
+
+    /// The machine, as of [`Member::applied`].
+    pub fn machine(&self) -> &M {
+        &self.machine
+    }
+
+    /// The last applied index.
+    pub fn applied(&self) -> u64 {
+        self.applied.index
+    }
+
+    /// Whether this member leads with a complete state.
+    pub fn leadership(&self) -> Leadership {
+        let term = self.raw.raft.term;
+        Leadership { term, leader: self.is_leader() && self.applied.term == term }
+    }
+
+    fn is_leader(&self) -> bool {
+        self.raw.raft.state == StateRole::Leader
+    }
+
+    fn leader(&self) -> Option<u64> {
+        Some(self.raw.raft.leader_id).filter(|leader| *leader != raft::INVALID_ID)
+    }
+
+    /// Proposes an entry. The answer comes when it is applied, or known to be lost.
+    pub fn propose(
+        &mut self,
+        entry: Bytes,
+        now: Instant,
+        allowed: Duration,
+        reply: Reply<M::Output>,
+    ) {
+        let (number, mark) = self.proposals.next();
+        // Whoever asked may be gone, and need not know.
+        match self.try_propose(entry, mark) {
+            Ok(()) => self.proposals.wait(number, now, allowed, reply),
+            Err(error) => drop(reply.send(Err(error))),
+        }
+    }
+
+    fn try_propose(&mut self, entry: Bytes, mark: Vec<u8>) -> Result<(), ProposeError> {
+        check_size(&entry)?;
+        // A follower would forward it silently, and its answer would be lost.
+        if !self.is_leader() {
+            return Err(ProposeError::NotLeader { leader: self.leader() });
+        }
+        if self.proposals.len() >= limits::PROPOSALS_PENDING_MAX
+            || self.behind.backlog().is_pressing()
+        {
+            return Err(ProposeError::Overloaded);
+        }
+        self.raw.propose(mark, entry.into()).map_err(|error| match error {
+            // The bound on uncommitted bytes.
+            raft::Error::ProposalDropped => ProposeError::Overloaded,
+            _ => ProposeError::NotLeader { leader: self.leader() },
+        })
+    }
+
+    /// Proposes a change of the members. Whether it took place is seen in [`Status::voters`]: Raft
+    /// turns one that it does not allow now into an empty entry.
+    pub fn propose_members(&mut self, change: &ConfChangeV2) -> Result<(), ProposeError> {
+        if !self.is_leader() {
+            return Err(ProposeError::NotLeader { leader: self.leader() });
+        }
+        self.raw
+            .propose_conf_change(Vec::new(), change.clone())
+            .map_err(|_| ProposeError::Overloaded)
+    }
+
+    /// Asks for an index that everything acknowledged before now is at or below.
+    pub fn read_index(&mut self, now: Instant, allowed: Duration, reply: reads::Reply) {
+        if self.reads.len() >= limits::READS_WAITING_MAX {
+            let _ = reply.send(Err(ReadError::Overloaded));
+            return;
+        }
+        self.reads.wait(now, allowed, reply);
+    }
+
+    /// Takes a message of another member.
+    pub fn step(&mut self, message: Message) {
+        if message.get_msg_type() == MessageType::MsgSnapshot {
+            let metadata = message.get_snapshot().get_metadata();
+            let id = SnapshotId { index: metadata.index, term: metadata.term };
+            if !self.snapshots.list().is_ok_and(|ids| ids.contains(&id)) {
+                warn!(index = id.index, "a snapshot was announced whose file did not arrive");
+                return;
+            }
+        }
+        if let Err(error) = self.raw.step(message) {
+            tracing::debug!(%error, "a message of another member was not taken");
+        }
+    }
+
+    /// Lets a tick pass: timeouts, heartbeats, deadlines.
+    pub fn tick(&mut self, now: Instant) {
+        self.raw.tick();
+        self.proposals.expire(now);
+        if let Some(context) = self.reads.tick(now) {
+            self.raw.read_index(context);
+        }
+    }
+
+    /// Does everything there is to do, in the one order that is safe.
+    pub fn perform(&mut self) -> Result<(), Halt> {
+        self.begin_reads();
+        while self.raw.has_ready() {
+            let mut ready = self.raw.ready();
+
+            // 1. A leader's messages: followers may write while it writes itself.
+            self.send(ready.take_messages());
+
+            // 2. A snapshot from the leader takes the place of log and state.
+            if !ready.snapshot().is_empty() {
+                let snapshot = ready.snapshot().clone();
+                self.install(&snapshot)?;
+            }
+
+            // 3. New entries and the hard state: one batch, one sync. A commit index alone needs
+            // none, it is found again, and rides along with the next batch.
+            if ready.must_sync() {
+                let hard_state = self.raw.raft.hard_state();
+                let began = clock::instant();
+                self.raw.mut_store().log.append(ready.entries(), Some(&hard_state))?;
+                self.log_syncs.record(clock::instant().duration_since(began));
+            }
+
+            // 4. Promises to others (votes, acknowledgements): only now are they true.
+            self.send(ready.take_persisted_messages());
+
+            // 5. Raft learns what is durable, which may commit more.
+            let mut committed = ready.take_committed_entries();
+            let confirmed = ready.take_read_states();
+            let mut light = self.raw.advance_append(ready);
+            self.send(light.take_messages());
+            committed.append(&mut light.take_committed_entries());
+
+            // 6. Apply, publish, hand the rows with their index to the store, answer.
+            self.lose_office();
+            for state in confirmed {
+                self.reads.confirm(&state.request_ctx, state.index);
+            }
+            self.apply(committed)?;
+
+            // 7. Raft learns what is applied.
+            self.raw.advance_apply_to(self.applied.index);
+            self.reads.applied(self.applied.index);
+            self.begin_reads();
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, messages: Vec<Message>) {
+        if !messages.is_empty() {
+            self.outbound.send(messages);
+        }
+    }
+
+    /// A round that is asked too early is dropped without a word, so it is not asked.
+    fn begin_reads(&mut self) {
+        let answerable = match self.is_leader() {
+            true => self.raw.raft.commit_to_current_term(),
+            false => self.leader().is_some(),
+        };
+        if answerable && let Some(context) = self.reads.begin() {
+            self.raw.read_index(context);
+        }
+    }
+
+    fn lose_office(&mut self) {
+        let leads = self.is_leader();
+        if self.led && !leads {
+            self.proposals.fail(&ProposeError::Dropped);
+        }
+        self.led = leads;
+    }
+
+    fn apply(&mut self, entries: Vec<Entry>) -> Result<(), Halt> {
+        let Some(last) = entries.last() else { return Ok(()) };
+        let last = SnapshotId { index: last.index, term: last.term };
+        let mut rows = Vec::new();
+        let mut answers = Vec::new();
+        for entry in entries {
+            self.since.entries += 1;
+            self.since.bytes += entry_bytes(&entry);
+            let (index, term) = (entry.index, entry.term);
+            let change = match entry.get_entry_type() {
+                // What a new leader begins its term with.
+                EntryType::EntryNormal if entry.data.is_empty() => continue,
+                EntryType::EntryNormal => {
+                    let mut applied = self.machine.apply(index, term, &entry.data);
+                    rows.append(&mut applied.rows);
+                    if let Some(reply) = self.proposals.take(&entry.context) {
+                        answers.push((reply, Committed { index, term, output: applied.output }));
+                    }
+                    continue;
+                }
+                EntryType::EntryConfChange => {
+                    let mut change = ConfChange::default();
+                    change.merge_from_bytes(&entry.data).map_err(raft::Error::from)?;
+                    self.raw.apply_conf_change(&change)?
+                }
+                EntryType::EntryConfChangeV2 => {
+                    let mut change = ConfChangeV2::default();
+                    change.merge_from_bytes(&entry.data).map_err(raft::Error::from)?;
+                    self.raw.apply_conf_change(&change)?
+                }
+            };
+            info!(index, voters = ?change.voters, learners = ?change.learners, "members changed");
+            rows.push(recover::conf_change_row(&change));
+            self.raw.mut_store().conf_state = change;
+        }
+        self.applied = last;
+        self.machine.publish(last.index);
+        self.behind.push(rows, last.index)?;
+        for (reply, committed) in answers {
+            let _ = reply.send(Ok(committed));
+        }
+        Ok(())
+    }
+
+    fn install(&mut self, snapshot: &Snapshot) -> Result<(), Halt> {
+        let metadata = snapshot.get_metadata();
+        let id = SnapshotId { index: metadata.index, term: metadata.term };
+        info!(index = id.index, "installing a snapshot of the leader");
+        // A batch that is being written must not come after the snapshot's rows.
+        self.behind.wait_synced(self.applied.index)?;
+        let mut hard_state = self.raw.raft.hard_state();
+        hard_state.commit = hard_state.commit.max(id.index);
+        self.raw.mut_store().log.install(metadata, &hard_state)?;
+        let (rows, snapshots) = (self.rows.as_ref(), self.snapshots.as_ref());
+        let conf_state = recover::install(id, &mut self.machine, rows, snapshots)?;
+        self.raw.mut_store().conf_state = conf_state;
+        self.behind.reset(id.index);
+        self.applied = id;
+        self.since = SinceSnapshot::default();
+        self.machine.publish(id.index);
+        Ok(())
+    }
+
+    /// A snapshot to be written, when one is due and none is under way.
+    pub fn snapshot_due(&mut self) -> Option<SnapshotJob> {
+        let due = self.since.entries >= self.config.snapshot_after_entries
+            || self.since.bytes >= self.config.snapshot_after_bytes
+            || self.raw.store().snapshot_wanted.get();
+        if !due || self.snapshotting {
+            return None;
+        }
+        self.snapshotting = true;
+        self.raw.store().snapshot_wanted.set(false);
+        self.since = SinceSnapshot::default();
+        let label = self.machine.label();
+        let header = Header {
+            id: self.applied,
+            conf_state: self.raw.store().conf_state.clone(),
+            mesh: label.mesh,
+            epoch: label.epoch,
+        };
+        Some(SnapshotJob {
+            header,
+            frozen: self.machine.freeze(),
+            cold: M::cold,
+            behind: self.behind.clone(),
+            rows: Arc::clone(&self.rows),
+            snapshots: Arc::clone(&self.snapshots),
+        })
+    }
+
+    /// A snapshot was written, or not. The log is cut behind the older one that is kept.
+    pub fn snapshot_done(&mut self, result: Result<(), SnapshotError>) -> Result<(), Halt> {
+        self.snapshotting = false;
+        if let Err(SnapshotError::Io { source, .. }) = &result
+            && source.kind() == std::io::ErrorKind::StorageFull
+        {
+            // Nothing is lost but space. The next one comes when it is due.
+            warn!(error = %source, "no snapshot was written, the log stays as long as it is");
+            return Ok(());
+        }
+        result?;
+        let kept = self.snapshots.list()?;
+        let [older, .., _newest] = kept.as_slice() else { return Ok(()) };
+        let log = &mut self.raw.mut_store().log;
+        if older.index > log.start().index && log.term(older.index)? == older.term {
+            log.compact(&raft::eraftpb::SnapshotMetadata {
+                index: older.index,
+                term: older.term,
+                ..Default::default()
+            })?;
+        }
+        Ok(())
+    }
+
+    /// How the member does. The quantiles are of the last 512 syncs of the log.
+    pub fn status(&self) -> Status {
+        let (log_sync_p50, log_sync_p99) = self.log_syncs.quantiles();
+        let backlog = self.behind.backlog();
+        let raft = &self.raw.raft;
+        let log = &self.raw.store().log;
+        Status {
+            node_id: self.config.node_id,
+            leader_id: self.leader(),
+            role: match raft.state {
+                StateRole::Leader => Role::Leader,
+                StateRole::Follower => Role::Follower,
+                StateRole::Candidate | StateRole::PreCandidate => Role::Candidate,
+            },
+            term: raft.term,
+            commit: raft.raft_log.committed,
+            applied: self.applied.index,
+            stored: backlog.synced,
+            first_index: log.first_index(),
+            last_index: log.last_index(),
+            voters: self.raw.store().conf_state.voters.clone(),
+            proposals_pending: self.proposals.len(),
+            reads_pending: self.reads.len(),
+            store_batches_waiting: backlog.batches,
+            store_stalls: backlog.stalls,
+            log_sync_p50,
+            log_sync_p99,
+        }
+    }
+
+    /// Answers everybody who waits: nothing more will come.
+    pub fn stop(&mut self) {
+        self.proposals.fail(&ProposeError::Stopped);
+        self.reads.fail(&ReadError::Stopped);
+    }
+}
+
+/// Refuses what the log must not hold.
+pub(super) fn check_size(entry: &[u8]) -> Result<(), ProposeError> {
+    match entry.len() {
+        0 => Err(ProposeError::Empty),
+        bytes if bytes > limits::ENTRY_BYTES_MAX => {
+            Err(ProposeError::TooLarge { bytes, max: limits::ENTRY_BYTES_MAX })
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,153 @@
+//! Snapshots: every row of the state at one log index, which together stand for the log up to it.
+//!
+//! [`SnapshotStore`] is the seam. [`mod@file`] keeps them as files, [`memory`] is its twin; `contract` is
+//! the suite that both pass. The same file goes to lagging members and into backups.
+
+use std::io;
+
+use parallax_proto::store::SnapshotHeader;
+use protobuf::Message as _;
+use raft::eraftpb::{ConfState, SnapshotMetadata};
+use thiserror::Error;
+
+use super::rows::Row;
+
+pub mod file;
+mod format;
+pub mod memory;
+
+#[cfg(test)]
+mod contract;
+
+/// Which snapshot. Ordered by index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SnapshotId {
+    /// The last log entry in it.
+    pub index: u64,
+    /// That entry's term.
+    pub term: u64,
+}
+
+/// What a snapshot says about itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Header {
+    /// Which it is.
+    pub id: SnapshotId,
+    /// Who votes, as of its index.
+    pub conf_state: ConfState,
+    /// The mesh that it is of; empty before there is one.
+    pub mesh: String,
+    /// The cluster's epoch.
+    pub epoch: u64,
+}
+
+impl Header {
+    /// What raft-rs calls the same.
+    pub fn metadata(&self) -> Result<SnapshotMetadata, SnapshotError> {
+        let mut metadata = SnapshotMetadata {
+            index: self.id.index,
+            term: self.id.term,
+            ..SnapshotMetadata::default()
+        };
+        metadata.set_conf_state(self.conf_state.clone());
+        Ok(metadata)
+    }
+
+    fn encode(&self, rows: u64) -> Result<SnapshotHeader, SnapshotError> {
+        let conf_state = self.conf_state.write_to_bytes();
+        let conf_state = conf_state.map_err(|_| SnapshotError::damaged(self.id, "its voters"))?;
+        Ok(SnapshotHeader {
+            format: format::VERSION,
+            index: self.id.index,
+            term: self.id.term,
+            conf_state: conf_state.into(),
+            rows,
+            mesh: self.mesh.clone(),
+            epoch: self.epoch,
+        })
+    }
+
+    fn decode(id: SnapshotId, header: SnapshotHeader) -> Result<Self, SnapshotError> {
+        if header.format != format::VERSION {
+            return Err(SnapshotError::Format { id, format: header.format });
+        }
+        let own = SnapshotId { index: header.index, term: header.term };
+        if own != id {
+            return Err(SnapshotError::damaged(id, "it says that it is another one"));
+        }
+        let mut conf_state = ConfState::default();
+        conf_state
+            .merge_from_bytes(&header.conf_state)
+            .map_err(|_| SnapshotError::damaged(id, "its voters cannot be read"))?;
+        Ok(Self { id, conf_state, mesh: header.mesh, epoch: header.epoch })
+    }
+}
+
+/// Keeps the newest snapshots.
+pub trait SnapshotStore: Send + Sync + 'static {
+    /// What is kept, oldest first.
+    fn list(&self) -> Result<Vec<SnapshotId>, SnapshotError>;
+
+    /// Writes a snapshot: whole and durable when this returns, not there at all before. Of older
+    /// ones all but the newest are deleted, so that
+    /// [`SNAPSHOTS_KEPT`](parallax_common::limits::SNAPSHOTS_KEPT) remain.
+    fn write(&self, header: &Header, rows: &[Row]) -> Result<(), SnapshotError>;
+
+    /// Reads and verifies a snapshot.
+    fn read(&self, id: SnapshotId) -> Result<(Header, Vec<Row>), SnapshotError>;
+}
+
+/// Why a snapshot could not be written or read.
+#[derive(Debug, Error)]
+pub enum SnapshotError {
+    /// There is no such snapshot.
+    #[error("there is no snapshot of index {} and term {}", .0.index, .0.term)]
+    Missing(SnapshotId),
+    /// It was written by a version that this one does not know.
+    #[error("the snapshot of index {} has format {format}, which this version cannot read", .id.index)]
+    Format {
+        /// Which.
+        id: SnapshotId,
+        /// What it says.
+        format: u32,
+    },
+    /// It is not what was written.
+    #[error("the snapshot of index {} is damaged: {what}", .id.index)]
+    Damaged {
+        /// Which.
+        id: SnapshotId,
+        /// What is wrong.
+        what: String,
+    },
+    /// A row is larger than any may be.
+    #[error("a row of {bytes} bytes is too large for a snapshot, the most is {max}")]
+    RowTooLarge {
+        /// Its key and value.
+        bytes: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// The disk refused.
+    #[error("the snapshot store could not {action}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The rows that belong into it could not be read.
+    #[error("the rows of the snapshot could not be read")]
+    Rows(#[from] super::rows::RowError),
+}
+
+impl SnapshotError {
+    fn damaged(id: SnapshotId, what: impl Into<String>) -> Self {
+        Self::Damaged { id, what: what.into() }
+    }
+
+    /// For `map_err` on plain files.
+    pub(crate) fn io(action: &'static str) -> impl Fn(io::Error) -> Self {
+        move |source| Self::Io { action, source }
+    }
+}

@@ -1,0 +1,148 @@
+//! Snapshots as files, `snap-<index>-<term>.plx`: written under another name, synced, renamed.
+
+use std::fs::{self, File};
+use std::io::{BufReader, BufWriter, ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
+
+use parallax_common::limits;
+use tracing::info;
+
+use super::{Header, SnapshotError, SnapshotId, SnapshotStore, format};
+use crate::store::rows::Row;
+
+const BEGIN: &str = "snap-";
+const END: &str = ".plx";
+const UNFINISHED: &str = ".unfinished";
+
+/// Snapshots in a directory.
+#[derive(Debug)]
+pub struct FileSnapshots {
+    dir: PathBuf,
+}
+
+impl FileSnapshots {
+    /// Opens the directory, and deletes what was never finished.
+    pub fn open(dir: &Path) -> Result<Self, SnapshotError> {
+        fs::create_dir_all(dir).map_err(SnapshotError::io("create its directory"))?;
+        for entry in fs::read_dir(dir).map_err(SnapshotError::io("list its directory"))? {
+            let path = entry.map_err(SnapshotError::io("list its directory"))?.path();
+            if path.to_string_lossy().ends_with(UNFINISHED) {
+                fs::remove_file(path).map_err(SnapshotError::io("delete an unfinished file"))?;
+            }
+        }
+        Ok(Self { dir: dir.to_owned() })
+    }
+
+    /// Where a snapshot is, for those who carry files elsewhere.
+    pub fn path(&self, id: SnapshotId) -> PathBuf {
+        self.dir.join(format!("{BEGIN}{:020}-{}{END}", id.index, id.term))
+    }
+
+    fn sync_dir(&self) -> Result<(), SnapshotError> {
+        File::open(&self.dir)
+            .and_then(|dir| dir.sync_all())
+            .map_err(SnapshotError::io("sync its directory"))
+    }
+}
+
+fn parse(name: &str) -> Option<SnapshotId> {
+    let (index, term) = name.strip_prefix(BEGIN)?.strip_suffix(END)?.split_once('-')?;
+    Some(SnapshotId { index: index.parse().ok()?, term: term.parse().ok()? })
+}
+
+impl SnapshotStore for FileSnapshots {
+    fn list(&self) -> Result<Vec<SnapshotId>, SnapshotError> {
+        let mut ids = Vec::new();
+        for entry in fs::read_dir(&self.dir).map_err(SnapshotError::io("list its directory"))? {
+            let entry = entry.map_err(SnapshotError::io("list its directory"))?;
+            ids.extend(entry.file_name().to_str().and_then(parse));
+        }
+        ids.sort();
+        Ok(ids)
+    }
+
+    fn write(&self, header: &Header, rows: &[Row]) -> Result<(), SnapshotError> {
+        let path = self.path(header.id);
+        let mut unfinished = path.clone().into_os_string();
+        unfinished.push(UNFINISHED);
+        let file = File::create(&unfinished).map_err(SnapshotError::io("create a file"))?;
+        let mut out = BufWriter::with_capacity(256 * 1024, file);
+        format::write(&mut out, header, rows)?;
+        out.flush().map_err(SnapshotError::io("write"))?;
+        out.get_ref().sync_all().map_err(SnapshotError::io("sync a file"))?;
+        fs::rename(&unfinished, &path).map_err(SnapshotError::io("rename a file"))?;
+        self.sync_dir()?;
+        info!(index = header.id.index, rows = rows.len(), "wrote a snapshot");
+        // Older ones go only now: at no time are there fewer whole ones than before.
+        let ids = self.list()?;
+        for id in &ids[..ids.len().saturating_sub(limits::SNAPSHOTS_KEPT)] {
+            fs::remove_file(self.path(*id)).map_err(SnapshotError::io("delete an old file"))?;
+        }
+        Ok(())
+    }
+
+    fn read(&self, id: SnapshotId) -> Result<(Header, Vec<Row>), SnapshotError> {
+        let file = File::open(self.path(id)).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => SnapshotError::Missing(id),
+            _ => SnapshotError::io("open a file")(error),
+        })?;
+        format::read(&mut BufReader::with_capacity(256 * 1024, file), id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::contract::{self, header, rows};
+    use super::*;
+
+    #[test]
+    fn snapshot_files_keep_the_contract() {
+        contract::suite(|| {
+            let dir = tempfile::tempdir().unwrap();
+            move || FileSnapshots::open(dir.path()).unwrap()
+        });
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_shorter_or_longer_file_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = FileSnapshots::open(dir.path()).unwrap();
+        let header = header(7, 2);
+        store.write(&header, &rows(5, 40)).unwrap();
+        let path = store.path(header.id);
+        let whole = fs::read(&path).unwrap();
+        for at in 0..whole.len() {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 0x10;
+            fs::write(&path, &bytes).unwrap();
+            assert!(store.read(header.id).is_err(), "byte {at} of {}", whole.len());
+            fs::write(&path, &whole[..at]).unwrap();
+            assert!(store.read(header.id).is_err(), "cut to {at} of {}", whole.len());
+        }
+        fs::write(&path, [&whole[..], b"x"].concat()).unwrap();
+        let error = store.read(header.id).unwrap_err();
+        assert!(matches!(error, SnapshotError::Damaged { .. }), "{error}");
+        fs::write(&path, &whole).unwrap();
+        assert_eq!(store.read(header.id).unwrap().1, rows(5, 40));
+    }
+
+    #[test]
+    fn a_file_under_a_wrong_name_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = FileSnapshots::open(dir.path()).unwrap();
+        store.write(&header(7, 2), &rows(1, 1)).unwrap();
+        let wrong = SnapshotId { index: 8, term: 2 };
+        fs::rename(store.path(header(7, 2).id), store.path(wrong)).unwrap();
+        assert!(matches!(store.read(wrong), Err(SnapshotError::Damaged { .. })));
+    }
+
+    #[test]
+    fn an_unfinished_file_is_deleted_at_the_next_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let half = dir.path().join("snap-00000000000000000009-1.plx.unfinished");
+        fs::write(&half, b"half").unwrap();
+        let store = FileSnapshots::open(dir.path()).unwrap();
+        assert!(store.list().unwrap().is_empty());
+        assert!(!half.exists());
+    }
+}

@@ -1,0 +1,96 @@
+//! The twin of the snapshot files: kept in memory, able to refuse, to lose and to be damaged.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use parallax_common::limits;
+use parking_lot::Mutex;
+
+use super::{Header, SnapshotError, SnapshotId, SnapshotStore, format};
+use crate::store::rows::Row;
+
+#[derive(Debug, Default)]
+struct State {
+    files: BTreeMap<SnapshotId, Vec<u8>>,
+    refuse: bool,
+}
+
+/// Snapshots in memory. Clones are the same disk.
+#[derive(Debug, Clone, Default)]
+pub struct MemSnapshots {
+    state: Arc<Mutex<State>>,
+}
+
+impl MemSnapshots {
+    /// Whether the writes to come fail because the disk is full.
+    pub fn refuse(&self, refuse: bool) {
+        self.state.lock().refuse = refuse;
+    }
+
+    /// Damages a snapshot; false when there is none.
+    pub fn damage(&self, id: SnapshotId) -> bool {
+        let mut state = self.state.lock();
+        let Some(bytes) = state.files.get_mut(&id) else { return false };
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        true
+    }
+
+    /// Deletes a snapshot; false when there is none.
+    pub fn lose(&self, id: SnapshotId) -> bool {
+        self.state.lock().files.remove(&id).is_some()
+    }
+}
+
+impl SnapshotStore for MemSnapshots {
+    fn list(&self) -> Result<Vec<SnapshotId>, SnapshotError> {
+        Ok(self.state.lock().files.keys().copied().collect())
+    }
+
+    fn write(&self, header: &Header, rows: &[Row]) -> Result<(), SnapshotError> {
+        let mut bytes = Vec::new();
+        format::write(&mut bytes, header, rows)?;
+        let mut state = self.state.lock();
+        if state.refuse {
+            return Err(SnapshotError::io("write")(io::ErrorKind::StorageFull.into()));
+        }
+        state.files.insert(header.id, bytes);
+        while state.files.len() > limits::SNAPSHOTS_KEPT {
+            state.files.pop_first();
+        }
+        Ok(())
+    }
+
+    fn read(&self, id: SnapshotId) -> Result<(Header, Vec<Row>), SnapshotError> {
+        let bytes = self.state.lock().files.get(&id).cloned().ok_or(SnapshotError::Missing(id))?;
+        format::read(&mut bytes.as_slice(), id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::contract::{self, header, rows};
+    use super::*;
+
+    #[test]
+    fn the_twin_keeps_the_contract() {
+        contract::suite(|| {
+            let snapshots = MemSnapshots::default();
+            move || snapshots.clone()
+        });
+    }
+
+    #[test]
+    fn a_refused_write_leaves_what_was_there_and_damage_is_seen() {
+        let snapshots = MemSnapshots::default();
+        snapshots.write(&header(1, 1), &rows(2, 5)).unwrap();
+        snapshots.refuse(true);
+        assert!(snapshots.write(&header(2, 1), &rows(2, 5)).is_err());
+        assert_eq!(snapshots.list().unwrap(), [header(1, 1).id]);
+        assert!(snapshots.damage(header(1, 1).id));
+        assert!(snapshots.read(header(1, 1).id).is_err());
+        assert!(snapshots.lose(header(1, 1).id));
+        assert!(matches!(snapshots.read(header(1, 1).id), Err(SnapshotError::Missing(_))));
+    }
+}
