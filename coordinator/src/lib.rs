@@ -2,5 +2,6 @@
 //!
 //! [`raft`] orders entries and hands them to a machine; [`store`] keeps what the machine made.
 
+pub mod core;
 pub mod raft;
 pub mod store;

@@ -1,0 +1,314 @@
+//! From the resources of an apply to what it would change: the plan a person sees, and the
+//! compare-and-set writes that carry it out.
+//!
+//! Pure: uids come from the caller. Every broken rule of every resource is reported, not the first.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use parallax_common::limits::APPLY_RESOURCES_MAX;
+use parallax_common::name::{Uid, is_name};
+use parallax_common::rule::{self, Advice, Rule, Violation};
+use parallax_common::schedule::merge_ranks;
+use parallax_proto::convert::check::{self, Known};
+use parallax_proto::convert::{fields, resource};
+use parallax_proto::store::config_change::Change as Put;
+use parallax_proto::v1::resource::Kind as ResourceKind;
+use parallax_proto::{store, v1};
+
+use crate::core::state::{Kind, State};
+
+/// Part of a set, in percent, that a prune may delete without being told the number.
+const PRUNE_PERCENT_MAX: usize = 30;
+
+/// What an apply asks for besides its resources.
+#[derive(Debug, Clone, Default)]
+pub struct Request {
+    /// Where unqualified resources go.
+    pub namespace: String,
+    /// The apply set.
+    pub set: String,
+    /// Delete what is in the set and not in this apply.
+    pub prune: bool,
+    /// The number of deletions the caller expects; needed above 30 % of the set.
+    pub yes_delete: u32,
+    /// Take resources over from another set.
+    pub take: bool,
+}
+
+/// What an apply would do.
+#[derive(Debug, Clone, Default)]
+pub struct Draft {
+    /// One row a resource, for people.
+    pub changes: Vec<v1::Change>,
+    /// What is proposed. Unchanged resources are not in it.
+    pub writes: Vec<store::ConfigChange>,
+    /// Allowed, but worth a thought.
+    pub advice: Vec<Advice>,
+}
+
+impl Draft {
+    /// How many rows are of this kind.
+    pub fn count(&self, kind: v1::ChangeKind) -> u32 {
+        let rows = self.changes.iter().filter(|change| change.kind() == kind).count();
+        u32::try_from(rows).unwrap_or(u32::MAX)
+    }
+}
+
+/// Plans an apply against `state`.
+///
+/// # Errors
+/// Every rule that a resource, or the apply as a whole, breaks.
+pub fn draft(
+    state: &State,
+    request: &Request,
+    resources: Vec<v1::Resource>,
+    mut new_uid: impl FnMut() -> Uid,
+) -> Result<Draft, Vec<Violation>> {
+    let mut broken = Vec::new();
+    for (field, name) in [("namespace", &request.namespace), ("set", &request.set)] {
+        if !is_name(name) {
+            let message = format!("`{name}` is not a name: 1 to 63 of a-z, 0-9, - and .");
+            broken.push(violation(rule::NAME_FORMAT, "apply", "", field, message));
+        }
+    }
+    if resources.len() > APPLY_RESOURCES_MAX {
+        let message = format!("{} resources; at most {APPLY_RESOURCES_MAX}", resources.len());
+        broken.push(violation(rule::TOO_MANY_RESOURCES, "apply", "", "", message));
+    }
+    if !broken.is_empty() {
+        return Err(broken);
+    }
+    let wanted = collect(request, resources, &mut broken);
+    let mut draft = Draft::default();
+    for ((kind, name), wanted) in &wanted {
+        let before = state.resource(*kind, &request.namespace, name);
+        let mut after = wanted.clone();
+        inherit(&mut after, before.as_ref(), request, &mut new_uid);
+        refuse_foreign(*kind, name, before.as_ref(), request, &mut broken);
+        broken.extend(resource::validate(&after));
+        draft.advice.extend(advice(&after));
+        add(*kind, name, before.as_ref(), after, request, &mut draft);
+    }
+    broken.extend(references(state, request, &wanted));
+    if request.prune {
+        prune(state, request, &wanted, &mut draft, &mut broken);
+    }
+    if broken.is_empty() { Ok(draft) } else { Err(broken) }
+}
+
+fn violation(
+    rule: Rule,
+    resource: &'static str,
+    name: &str,
+    field: &str,
+    message: String,
+) -> Violation {
+    let (name, field) = (name.to_owned(), field.to_owned());
+    Violation { rule, resource, name, field, message, nearest: None }
+}
+
+/// Adds one resource's row, and its write when it differs from what is stored.
+fn add(
+    kind: Kind,
+    name: &str,
+    before: Option<&v1::Resource>,
+    after: v1::Resource,
+    request: &Request,
+    draft: &mut Draft,
+) {
+    let fields = fields::diff(before, Some(&after));
+    let same = fields.is_empty() && same_set(before, request);
+    let change = match before {
+        Some(_) if same => v1::ChangeKind::Unchanged,
+        Some(_) => v1::ChangeKind::Changed,
+        None => v1::ChangeKind::Created,
+    };
+    draft.changes.push(v1::Change {
+        kind: change.into(),
+        resource: kind.word().to_owned(),
+        name: name.to_owned(),
+        fields: if before.is_some() { fields } else { Vec::new() },
+    });
+    if change != v1::ChangeKind::Unchanged {
+        draft.writes.push(store::ConfigChange {
+            base_etag: before.and_then(resource::meta_of).map_or(0, |meta| meta.etag),
+            change: Some(Put::Put(after)),
+            force: false,
+        });
+    }
+}
+
+type Wanted = BTreeMap<(Kind, String), v1::Resource>;
+
+/// The resources by kind and name, normalised; regions and contacts come before checks.
+fn collect(request: &Request, resources: Vec<v1::Resource>, broken: &mut Vec<Violation>) -> Wanted {
+    let mut wanted = Wanted::new();
+    for mut given in resources {
+        if let Some(meta) = resource::meta_of_mut(&mut given)
+            && meta.namespace.is_empty()
+        {
+            meta.namespace.clone_from(&request.namespace);
+        }
+        let given = resource::normalise(given);
+        let Some(kind) = resource::kind(&given).and_then(Kind::from_word) else {
+            broken.extend(resource::validate(&given));
+            continue;
+        };
+        let meta = resource::meta_of(&given).cloned().unwrap_or_default();
+        if meta.namespace != request.namespace {
+            let message = format!("this apply is for namespace `{}`", request.namespace);
+            let found =
+                violation(rule::NAMESPACE_MISMATCH, kind.word(), &meta.name, "namespace", message);
+            broken.push(found);
+        }
+        if wanted.insert((kind, meta.name.clone()), given).is_some() {
+            let message = format!("two resources are called {kind} `{}`", meta.name);
+            broken.push(violation(rule::DUPLICATE_NAME, kind.word(), &meta.name, "name", message));
+        }
+    }
+    wanted
+}
+
+/// What is worth a thought about a check that is otherwise in order.
+fn advice(after: &v1::Resource) -> Vec<Advice> {
+    match &after.kind {
+        Some(ResourceKind::Check(wire)) => {
+            check::check(wire).map(|built| check::check_advice(&built)).unwrap_or_default()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Gives the resource what it keeps from its last form: uid, creation, and the ranks of regions.
+fn inherit(
+    after: &mut v1::Resource,
+    before: Option<&v1::Resource>,
+    request: &Request,
+    new_uid: &mut impl FnMut() -> Uid,
+) {
+    if let (Some(ResourceKind::Check(check)), Some(ResourceKind::Check(old))) =
+        (&mut after.kind, before.and_then(|before| before.kind.as_ref()))
+    {
+        check.regions = merge_ranks(&old.regions, &check.regions);
+    }
+    let old = before.and_then(resource::meta_of);
+    if let Some(meta) = resource::meta_of_mut(after) {
+        meta.uid = old.map_or_else(|| new_uid().to_string(), |old| old.uid.clone());
+        meta.set.clone_from(&request.set);
+        meta.etag = old.map_or(0, |old| old.etag);
+        meta.created_revision = old.map_or(0, |old| old.created_revision);
+        meta.created_at = old.and_then(|old| old.created_at);
+        meta.updated_at = old.and_then(|old| old.updated_at);
+    }
+}
+
+fn same_set(before: Option<&v1::Resource>, request: &Request) -> bool {
+    before.and_then(resource::meta_of).is_some_and(|meta| meta.set == request.set)
+}
+
+fn refuse_foreign(
+    kind: Kind,
+    name: &str,
+    before: Option<&v1::Resource>,
+    request: &Request,
+    broken: &mut Vec<Violation>,
+) {
+    let Some(meta) = before.and_then(resource::meta_of) else { return };
+    if meta.set != request.set && !request.take {
+        let message =
+            format!("belongs to set {}; apply it there, or take it over with --take", meta.set);
+        broken.push(violation(rule::OTHER_SET, kind.word(), name, "set", message));
+    }
+}
+
+/// The names that exist already or are wanted too.
+struct Names {
+    regions: BTreeSet<String>,
+    contacts: BTreeSet<String>,
+}
+
+impl Known for Names {
+    fn region(&self, name: &str) -> bool {
+        self.regions.contains(name)
+    }
+
+    fn contact(&self, name: &str) -> bool {
+        self.contacts.contains(name)
+    }
+
+    fn regions(&self) -> Vec<String> {
+        self.regions.iter().cloned().collect()
+    }
+
+    fn contacts(&self) -> Vec<String> {
+        self.contacts.iter().cloned().collect()
+    }
+}
+
+/// Regions and contacts that the wanted resources name must exist already or be wanted too.
+fn references(state: &State, request: &Request, wanted: &Wanted) -> Vec<Violation> {
+    let all = |kind: Kind, stored: Vec<String>| -> BTreeSet<String> {
+        let inside = wanted.keys().filter(|(k, _)| *k == kind).map(|(_, name)| name.clone());
+        stored.into_iter().chain(inside).collect()
+    };
+    let here = |(namespace, name): &(String, String)| {
+        (*namespace == request.namespace).then(|| name.clone())
+    };
+    let names = Names {
+        regions: all(Kind::Region, state.regions.keys().filter_map(here).collect()),
+        contacts: all(Kind::Contact, state.contact_names.keys().filter_map(here).collect()),
+    };
+    wanted.values().flat_map(|wanted| resource::resource_references(wanted, &names)).collect()
+}
+
+fn prune(
+    state: &State,
+    request: &Request,
+    wanted: &Wanted,
+    draft: &mut Draft,
+    broken: &mut Vec<Violation>,
+) {
+    let members = state.set_members(&request.namespace, &request.set);
+    let gone: Vec<_> = members.iter().filter(|key| !wanted.contains_key(*key)).collect();
+    let guarded = gone.len() * 100 > members.len() * PRUNE_PERCENT_MAX;
+    if guarded && gone.len() != request.yes_delete as usize {
+        let message = format!(
+            "would delete {} of {} resources of set {}; say --yes-delete {} if that is meant",
+            gone.len(),
+            members.len(),
+            request.set,
+            gone.len()
+        );
+        broken.push(violation(rule::PRUNE_GUARD, "apply", &request.set, "", message));
+        return;
+    }
+    for (kind, name) in gone {
+        let before = state.resource(*kind, &request.namespace, name);
+        draft.changes.push(v1::Change {
+            kind: v1::ChangeKind::Deleted.into(),
+            resource: kind.word().to_owned(),
+            name: name.clone(),
+            fields: Vec::new(),
+        });
+        draft.writes.push(deletion(*kind, &request.namespace, name, before.as_ref(), false));
+    }
+}
+
+/// The write that deletes a resource as it is now.
+pub fn deletion(
+    kind: Kind,
+    namespace: &str,
+    name: &str,
+    before: Option<&v1::Resource>,
+    force: bool,
+) -> store::ConfigChange {
+    store::ConfigChange {
+        base_etag: before.and_then(resource::meta_of).map_or(0, |meta| meta.etag),
+        change: Some(Put::Delete(store::ResourceKey {
+            kind: kind.word().to_owned(),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        })),
+        force,
+    }
+}

@@ -1,0 +1,87 @@
+//! Confirm now: who is asked to run a check at once when one region sees it fail (decision 7).
+//!
+//! One confirmation a check at a time, and what was ordered starts none. A probe that is away is
+//! not asked later: an order is void after [`limits::ORDER_EXPIRES`], and the schedule goes on.
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use parallax_common::check::Check;
+use parallax_common::limits;
+use parallax_common::name::{Generation, RunDigest, Uid};
+use parallax_common::time::MeshTime;
+
+use super::ballots::VoterId;
+
+/// Run now, `count` times, start to start `spacing` apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    /// Copied into every outcome; never used again, by this leader or another.
+    pub order: u64,
+    /// What to run.
+    pub check: Uid,
+    /// Which version of it; a probe with another refuses.
+    pub digest: RunDigest,
+    /// The plan it was ordered under.
+    pub generation: Generation,
+    /// How often.
+    pub count: u32,
+    /// Start to start.
+    pub spacing: Duration,
+    /// After this long it is void.
+    pub expires: Duration,
+}
+
+/// A region as a confirmation sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Witness {
+    /// Who runs the check there, when a session to it is open and it may vote.
+    pub reachable: Option<VoterId>,
+    /// It is the one that saw the check fail.
+    pub failing: bool,
+}
+
+/// Who runs how often: `failures` in every other region, one fewer where it failed already.
+pub fn runs(witnesses: &[Witness], failures: u32) -> Vec<(VoterId, u32)> {
+    let count = |witness: &Witness| failures.saturating_sub(u32::from(witness.failing));
+    witnesses
+        .iter()
+        .filter_map(|witness| Some((witness.reachable?, count(witness))))
+        .filter(|(_, count)| *count > 0)
+        .collect()
+}
+
+/// A confirmation under way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Confirmation {
+    order: u64,
+    until: MeshTime,
+    awaited: Vec<(VoterId, u32)>,
+}
+
+impl Confirmation {
+    /// What `runs` of `check` amount to when they are ordered at `now`.
+    pub fn start(order: u64, check: &Check, runs: &[(VoterId, u32)], now: MeshTime) -> Self {
+        let rounds = runs.iter().map(|(_, count)| *count).max().unwrap_or(0);
+        let spacing = check.confirm_spacing * rounds.saturating_sub(1);
+        // The order may arrive as late as it expires; its last run may take the whole timeout.
+        let until = now + limits::ORDER_EXPIRES + spacing + check.run.timeout;
+        Self { order, until, awaited: runs.to_vec() }
+    }
+
+    /// Takes note of an outcome that belongs to an order.
+    pub fn heard(&mut self, voter: VoterId, order: u64) {
+        if order == self.order
+            && let Some(awaited) = self.awaited.iter_mut().find(|(who, _)| *who == voter)
+        {
+            awaited.1 = awaited.1.saturating_sub(1);
+        }
+    }
+
+    /// Everything was heard, or can no longer come.
+    pub fn is_over(&self, now: MeshTime) -> bool {
+        now >= self.until || self.awaited.iter().all(|(_, count)| *count == 0)
+    }
+}

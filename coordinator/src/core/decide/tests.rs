@@ -1,0 +1,285 @@
+//! `table.txt` row by row, then what it does not cover: exclusion, warnings, latch, grace; then laws.
+
+use parallax_common::check::{Policy, Quorum};
+use parallax_common::outcome::{BallotState, DegradedKind, Verdict};
+use parallax_common::time::MeshTime;
+use proptest::prelude::*;
+
+use super::rule::Rule;
+use super::{Decision, Open, decide};
+use crate::core::ballots::Vote;
+
+const MAJORITY: Policy = Policy { regions: Quorum::Majority, failures: 2, successes: 2 };
+const CLOSED: Open =
+    Open { incident: false, latched: false, said: Verdict::Up, degraded: None, settled: true };
+const OPEN: Open = Open { incident: true, said: Verdict::Down, ..CLOSED };
+
+/// One letter a region: f, p, w; capital = stale; `-` never heard; `x` excluded (and failing).
+fn votes(letters: &str) -> Vec<Vote> {
+    letters
+        .chars()
+        .map(|letter| Vote {
+            state: match letter.to_ascii_lowercase() {
+                'f' | 'x' => BallotState::Fail,
+                'p' => BallotState::Pass,
+                'w' => BallotState::Warn,
+                '-' => BallotState::None,
+                other => panic!("no vote is written {other}"),
+            },
+            stale: letter.is_ascii_uppercase(),
+            excluded: letter == 'x',
+            changes_at: None,
+        })
+        .collect()
+}
+
+fn of(letters: &str, open: &Open) -> Decision {
+    decide(&MAJORITY, open, &votes(letters), MeshTime::from_ns(1))
+}
+
+fn say(decision: &Decision) -> String {
+    let mut said = match decision.degraded {
+        Some(DegradedKind::Warning) => "warning".to_owned(),
+        _ => decision.verdict.word().to_owned(),
+    };
+    for (what, word) in [
+        (decision.opens, " opens"),
+        (decision.resolves, " resolves"),
+        (decision.unlatches, " unlatches"),
+        (decision.held, " held"),
+    ] {
+        if what {
+            said.push_str(word);
+        }
+    }
+    said
+}
+
+#[test]
+fn every_row_of_the_table_is_decided_as_it_says() {
+    let mut rows = 0;
+    for line in include_str!("table.txt").lines() {
+        if line.starts_with('#') || line.is_empty() {
+            continue;
+        }
+        let columns: Vec<_> = line.split('|').map(str::trim).collect();
+        let [mix, closed, open] = columns[..] else { panic!("three columns: {line}") };
+        let counts: Vec<usize> = mix.split_whitespace().map(|n| n.parse().unwrap()).collect();
+        let [regions, failing, passing, silent] = counts[..] else { panic!("R F P S: {line}") };
+        assert_eq!(regions, failing + passing + silent, "{line}");
+        // What is stale or unheard counts the same whatever it said last.
+        for quiet in ["F", "P", "W", "-"] {
+            let letters = "f".repeat(failing) + &"p".repeat(passing) + &quiet.repeat(silent);
+            assert_eq!(say(&of(&letters, &CLOSED)), closed, "closed, {letters}: {line}");
+            assert_eq!(say(&of(&letters, &OPEN)), open, "open, {letters}: {line}");
+            // And so does a region's rank.
+            let back: String = letters.chars().rev().collect();
+            assert_eq!(of(&back, &OPEN).tally, of(&letters, &OPEN).tally);
+        }
+        rows += 1;
+    }
+    // (R + 1)(R + 2) / 2 mixes for each R.
+    assert_eq!(rows, 3 + 6 + 10 + 15 + 21, "the table is complete");
+}
+
+#[test]
+fn exclusion_warnings_latch_and_grace_follow_their_rows() {
+    let latched = Open { latched: true, said: Verdict::Down, ..CLOSED };
+    let early = Open { settled: false, ..CLOSED };
+    let early_unknown = Open { said: Verdict::Unknown, ..early };
+    let early_open = Open { settled: false, ..OPEN };
+    let early_latched = Open { settled: false, ..latched };
+    let early_degraded =
+        Open { said: Verdict::Degraded, degraded: Some(DegradedKind::Regional), ..early };
+    #[rustfmt::skip]
+    let rows = [
+        // Excluded regions are not counted, and too many of them silence the rest.
+        ("xpp",   CLOSED, "up"),
+        ("xfp",   CLOSED, "degraded"),
+        ("xff",   CLOSED, "down opens"),
+        ("xxp",   CLOSED, "unknown"),
+        ("xxf",   CLOSED, "unknown"),
+        ("xp",    CLOSED, "unknown"),
+        ("x",     CLOSED, "unknown"),
+        ("xppp",  CLOSED, "up"),
+        ("xxpp",  CLOSED, "unknown"),
+        ("xxppp", CLOSED, "up"),
+        ("xxfff", CLOSED, "down opens"),
+        ("xxxff", CLOSED, "unknown"),
+        ("xxxff", OPEN,   "unknown"),
+        ("xpp",   OPEN,   "up resolves"),
+        ("xxppp", OPEN,   "up resolves"),
+        ("xfppp", OPEN,   "degraded resolves"),
+        ("xffpp", OPEN,   "down"),
+        // A warning is a pass until as many warn as would make it down.
+        ("w",     CLOSED, "warning"),
+        ("wpp",   CLOSED, "up"),
+        ("wwp",   CLOSED, "warning"),
+        ("wwf",   CLOSED, "degraded"),
+        ("wWp",   CLOSED, "up"),
+        ("wwppp", CLOSED, "up"),
+        ("wwwpp", CLOSED, "warning"),
+        ("wwp",   OPEN,   "warning resolves"),
+        // After a resolve by hand nothing opens until fewer fail, once.
+        ("ffp",   latched, "down"),
+        ("fpp",   latched, "degraded unlatches"),
+        ("ppp",   latched, "up unlatches"),
+        ("FFp",   latched, "unknown unlatches"),
+        // Early in a term only bad news is told.
+        ("ff-",   early, "down opens"),
+        ("fp-",   early, "degraded"),
+        ("pp-",   early, "up"),
+        ("---",   early, "up held"),
+        ("f--",   early, "up held"),
+        ("pp-",   early_unknown, "up"),
+        ("---",   early_unknown, "unknown"),
+        ("pp-",   early_open, "down held"),
+        ("---",   early_open, "down held"),
+        ("f-p",   early_open, "down"),
+        ("pp-",   early_degraded, "degraded held"),
+        ("pf-",   early_degraded, "degraded"),
+        ("---",   early_latched, "down held"),
+        ("ff-",   early_latched, "down"),
+    ];
+    for (letters, open, expected) in rows {
+        assert_eq!(say(&of(letters, &open)), expected, "{letters} from {open:?}");
+    }
+}
+
+#[test]
+fn the_numbers_of_the_rule_are_those_of_the_design() {
+    #[rustfmt::skip]
+    let rows = [
+        // R, wanted, D, U, floor, excludable
+        (1, None,    1, 1, 1, 0),
+        (2, None,    2, 2, 2, 0),
+        (3, None,    2, 2, 2, 1),
+        (4, None,    3, 3, 2, 1),
+        (5, None,    3, 3, 3, 2),
+        (6, None,    4, 4, 3, 2),
+        (7, None,    4, 4, 4, 3),
+        (2, Some(1), 1, 2, 2, 0),
+        (3, Some(1), 1, 3, 2, 1),
+        (3, Some(3), 3, 2, 2, 1),
+        (5, Some(1), 1, 5, 3, 2),
+        (5, Some(2), 2, 4, 3, 2),
+        (5, Some(5), 5, 3, 3, 2),
+    ];
+    for (regions, wanted, down_at, up_at, floor, excludable) in rows {
+        let quorum = wanted.map_or(Quorum::Majority, Quorum::Count);
+        let rule = Rule::of(&Policy { regions: quorum, ..MAJORITY }, regions);
+        let expected = Rule { regions: regions as u32, down_at, up_at, floor, excludable };
+        assert_eq!(rule, expected, "R = {regions}, wanted {wanted:?}");
+    }
+}
+
+#[test]
+fn the_next_change_is_the_earliest_that_lies_ahead() {
+    let mut ballots = votes("ppp");
+    for (vote, at) in ballots.iter_mut().zip([5, 20, 30]) {
+        vote.changes_at = Some(MeshTime::from_ns(at));
+    }
+    let at = |now| decide(&MAJORITY, &CLOSED, &ballots, MeshTime::from_ns(now)).reconsider_at;
+    assert_eq!(at(1), Some(MeshTime::from_ns(5)));
+    assert_eq!(at(5), Some(MeshTime::from_ns(20)));
+    assert_eq!(at(30), None);
+}
+
+fn a_vote() -> impl Strategy<Value = Vote> {
+    (proptest::sample::select(BallotState::ALL), any::<bool>(), proptest::bool::weighted(0.15))
+        .prop_map(|(state, stale, excluded)| Vote { state, stale, excluded, changes_at: None })
+}
+
+fn an_open() -> impl Strategy<Value = Open> {
+    (any::<bool>(), any::<bool>(), proptest::sample::select(Verdict::ALL), any::<bool>()).prop_map(
+        |(incident, latched, said, settled)| Open {
+            incident,
+            latched: latched && !incident,
+            said,
+            degraded: (said == Verdict::Degraded).then_some(DegradedKind::Regional),
+            settled,
+        },
+    )
+}
+
+fn badness(verdict: Verdict) -> u8 {
+    match verdict {
+        Verdict::Up => 0,
+        Verdict::Degraded => 1,
+        Verdict::Down => 2,
+        Verdict::Unknown => panic!("unknown has no place in the order"),
+    }
+}
+
+proptest! {
+    #[test]
+    fn turning_a_pass_to_a_fail_never_makes_it_better(
+        ballots in prop::collection::vec(a_vote(), 1..8),
+        rank in any::<prop::sample::Index>(),
+        incident in any::<bool>(),
+        count in 1u32..8,
+        majority in any::<bool>(),
+    ) {
+        let quorum = Quorum::Count(count.min(ballots.len() as u32));
+        let policy =
+            Policy { regions: if majority { Quorum::Majority } else { quorum }, ..MAJORITY };
+        let open = if incident { OPEN } else { CLOSED };
+        let rank = rank.index(ballots.len());
+        let mut better = ballots.clone();
+        better[rank] = Vote { state: BallotState::Pass, stale: false, ..better[rank] };
+        let mut worse = better.clone();
+        worse[rank].state = BallotState::Fail;
+        let now = MeshTime::from_ns(1);
+        let (better, worse) =
+            (decide(&policy, &open, &better, now), decide(&policy, &open, &worse, now));
+        prop_assert!(!worse.resolves || better.resolves);
+        // D fails are said whoever else is silent; else `unknown` depends on fresh and excluded.
+        if worse.verdict != Verdict::Down || better.verdict != Verdict::Unknown {
+            prop_assert_eq!(better.verdict == Verdict::Unknown, worse.verdict == Verdict::Unknown);
+            if better.verdict != Verdict::Unknown {
+                prop_assert!(badness(better.verdict) <= badness(worse.verdict));
+            }
+        }
+    }
+
+    #[test]
+    fn a_vote_that_goes_stale_or_is_excluded_neither_opens_nor_resolves(
+        ballots in prop::collection::vec(a_vote(), 1..8),
+        rank in any::<prop::sample::Index>(),
+        exclude in any::<bool>(),
+        incident in any::<bool>(),
+    ) {
+        let open = if incident { OPEN } else { CLOSED };
+        let mut less = ballots.clone();
+        let vote = &mut less[rank.index(ballots.len())];
+        if exclude { vote.excluded = true } else { vote.stale = true }
+        let now = MeshTime::from_ns(1);
+        let (all, less) =
+            (decide(&MAJORITY, &open, &ballots, now), decide(&MAJORITY, &open, &less, now));
+        prop_assert!(!less.opens || all.opens);
+        prop_assert!(!less.resolves || all.resolves);
+    }
+
+    #[test]
+    fn what_opens_is_down_and_what_resolves_is_not(
+        ballots in prop::collection::vec(a_vote(), 1..8),
+        open in an_open(),
+    ) {
+        let decision = decide(&MAJORITY, &open, &ballots, MeshTime::from_ns(1));
+        prop_assert!(!decision.opens || decision.verdict == Verdict::Down);
+        prop_assert!(!decision.opens || (!open.incident && !open.latched));
+        prop_assert!(!decision.resolves || open.incident);
+        prop_assert!(
+            !decision.resolves || matches!(decision.verdict, Verdict::Up | Verdict::Degraded)
+        );
+        prop_assert!(!(decision.opens && decision.resolves));
+        if open.incident && !decision.resolves && !decision.held {
+            prop_assert!(matches!(decision.verdict, Verdict::Down | Verdict::Unknown));
+        }
+        if !open.settled {
+            prop_assert!(!decision.resolves && !decision.unlatches);
+            prop_assert!(decision.verdict != Verdict::Unknown || open.said == Verdict::Unknown);
+        }
+        prop_assert_eq!(decision.degraded.is_some(), decision.verdict == Verdict::Degraded);
+    }
+}

@@ -1,0 +1,261 @@
+//! Sentences for a person who was just woken up.
+//!
+//! Everything here is rendered from a committed record: the same record gives the same sentences
+//! on every member and at every later time, and no number comes from anywhere else. Clauses about
+//! single regions are in [`ballots`], those about deliveries in [`pages`], times and lengths in
+//! [`words`].
+
+use parallax_proto::v1::{self, DegradedKind, IncidentKind, ResolveCause, Verdict};
+
+mod ballots;
+mod pages;
+mod words;
+
+use self::words::{Clock, count, line, list, span, verb};
+use crate::core::stamp;
+
+/// What a check's verdict is and why.
+pub fn verdict(verdict: &v1::CheckVerdict) -> Vec<String> {
+    let record = verdict.record.clone().unwrap_or_default();
+    let rule = record.rule.unwrap_or_default();
+    let mut clock = Clock::default();
+    let name = line(&verdict.check_name);
+    let since = clock.time(verdict.since.as_ref());
+    let open = !verdict.incident_uid.is_empty();
+    let word = word(verdict.verdict());
+    let mut sentences =
+        vec![format!("{name} is {word} since {since}: {}.", because(&record, &rule, open))];
+    sentences.extend(ballots::sentence(&record, &mut clock));
+    match verdict.verdict() {
+        Verdict::Down | Verdict::Unknown if open => sentences.push(resolves_when(&rule)),
+        Verdict::Degraded if record.degraded() == DegradedKind::Regional => {
+            sentences.push(down_when(&rule));
+        }
+        _ => {}
+    }
+    if verdict.latched {
+        sentences.push(format!(
+            "Its incident was resolved by hand while it still failed: none opens until fewer than \
+             {} once.",
+            verb(rule.down_at, "region", "fails", "fail")
+        ));
+    }
+    sentences
+}
+
+/// What an incident is, why it opened and ended, and who was told.
+pub fn incident(incident: &v1::Incident) -> Vec<String> {
+    let mut clock = Clock::default();
+    let mut sentences = match incident.kind() {
+        IncidentKind::RegionSilent => region(incident, &mut clock),
+        IncidentKind::Down | IncidentKind::Unspecified => check(incident, &mut clock),
+    };
+    if incident.acknowledged_at.is_some() {
+        let at = clock.time(incident.acknowledged_at.as_ref());
+        let by = line(&incident.acknowledged_by);
+        let note = notes(incident).0.map(|note| format!(": {note}")).unwrap_or_default();
+        sentences.push(format!("{by} acknowledged it at {at}{note}."));
+    }
+    if incident.resolved_at.is_some() {
+        sentences.push(ended(incident));
+    } else if incident.kind() != IncidentKind::RegionSilent {
+        let rule = incident.opened_by.as_ref().and_then(|record| record.rule);
+        sentences.push(resolves_when(&rule.unwrap_or_default()));
+    } else {
+        sentences.push("It resolves when its probes are heard again.".into());
+    }
+    sentences.extend(incident.deliveries.iter().map(|page| pages::sentence(page, &mut clock)));
+    sentences
+}
+
+fn check(incident: &v1::Incident, clock: &mut Clock) -> Vec<String> {
+    let record = incident.opened_by.clone().unwrap_or_default();
+    let rule = record.rule.unwrap_or_default();
+    let name = line(&incident.check_name);
+    let why = because(&record, &rule, false);
+    let headline =
+        headline(incident, &format!("{name} is down"), &format!("{name} was down"), clock);
+    let mut sentences = vec![format!("{headline}: {why}.")];
+    if let Some(ballots) = ballots::sentence(&record, clock) {
+        sentences.push(match incident.resolved_at {
+            Some(_) => format!("At the opening: {ballots}"),
+            None => ballots,
+        });
+    }
+    sentences
+}
+
+fn region(incident: &v1::Incident, clock: &mut Clock) -> Vec<String> {
+    let region = line(&incident.region);
+    let record = incident.opened_by.clone().unwrap_or_default();
+    let known = record.ballots.len();
+    let silent = record.ballots.iter().filter(|ballot| ballot.stale).count();
+    let (is, was, why) = match (known, silent) {
+        (0, _) => ("is silent", "was silent", "no probe was ever heard there".to_owned()),
+        (1, _) => ("is silent", "was silent", "its only probe is not heard".to_owned()),
+        (all, silent) if all == silent => {
+            ("is silent", "was silent", format!("none of its {all} probes is heard"))
+        }
+        (all, silent) => (
+            "lost most of its probes",
+            "had lost most of its probes",
+            format!("{silent} of {all} are not heard, and their checks stay with them"),
+        ),
+    };
+    let headline = headline(
+        incident,
+        &format!("Region {region} {is}"),
+        &format!("Region {region} {was}"),
+        clock,
+    );
+    let mut sentences = vec![format!("{headline}: {why}.")];
+    let heard: Vec<String> = record.ballots.iter().map(ballots::heard).collect();
+    if !heard.is_empty() {
+        sentences.push(format!("At the opening: {}.", heard.join("; ")));
+    }
+    sentences
+}
+
+/// "<is> since T" while it is open, "<was> for 4 min, from T to T" afterwards.
+fn headline(incident: &v1::Incident, is: &str, was: &str, clock: &mut Clock) -> String {
+    let opened = clock.time(incident.opened_at.as_ref());
+    if incident.resolved_at.is_none() {
+        return format!("{is} since {opened}");
+    }
+    let lasted =
+        stamp::utc(incident.resolved_at.as_ref()).since(stamp::utc(incident.opened_at.as_ref()));
+    let resolved = clock.time(incident.resolved_at.as_ref());
+    format!("{was} for {}, from {opened} to {resolved}", span(lasted))
+}
+
+/// The rule's numbers that led to the verdict.
+fn because(record: &v1::DecisionRecord, rule: &v1::Rule, open: bool) -> String {
+    let of = |n: u32, one: &str, many: &str| {
+        let verb = if n == 1 { one } else { many };
+        format!("{n} of {} {verb}", count(rule.regions, "region"))
+    };
+    let excludable = rule.regions.saturating_sub(1) / 2;
+    match record.verdict() {
+        Verdict::Up => of(record.passing, "passes", "pass"),
+        Verdict::Down => {
+            let are = if rule.down_at == 1 { "is" } else { "are" };
+            format!("{} ({} {are} needed)", of(record.failing, "fails", "fail"), rule.down_at)
+        }
+        Verdict::Degraded if record.degraded() == DegradedKind::Warning => format!(
+            "{} with a warning ({} are enough)",
+            of(record.warning, "passes", "pass"),
+            rule.down_at
+        ),
+        Verdict::Degraded => {
+            format!("{} ({} would make it down)", of(record.failing, "fails", "fail"), rule.down_at)
+        }
+        Verdict::Unknown if record.excluded > excludable => format!(
+            "{} excluded from voting (more than {excludable} leaves too few to judge)",
+            of(record.excluded, "is", "are")
+        ),
+        Verdict::Unknown if record.fresh < rule.floor => format!(
+            "only {} fresh ({} are needed to say anything)",
+            of(record.fresh, "is", "are"),
+            rule.floor
+        ),
+        Verdict::Unknown if open => format!(
+            "{}, too few to call it down ({}), and {} {}, too few to resolve it ({})",
+            of(record.failing, "fails", "fail"),
+            rule.down_at,
+            record.passing,
+            if record.passing == 1 { "passes" } else { "pass" },
+            rule.up_at
+        ),
+        Verdict::Unknown | Verdict::Unspecified => "too little is known yet".into(),
+    }
+}
+
+fn resolves_when(rule: &v1::Rule) -> String {
+    format!(
+        "It resolves when {} {}.",
+        verb(rule.up_at, "region", "passes", "pass"),
+        in_a_row(rule.successes)
+    )
+}
+
+fn down_when(rule: &v1::Rule) -> String {
+    format!(
+        "It is down when {} {}.",
+        verb(rule.down_at, "region", "fails", "fail"),
+        in_a_row(rule.failures)
+    )
+}
+
+fn in_a_row(times: u32) -> String {
+    match times {
+        0 | 1 => "once".into(),
+        2 => "twice in a row".into(),
+        more => format!("{more} times in a row"),
+    }
+}
+
+/// Why an incident ended.
+fn ended(incident: &v1::Incident) -> String {
+    let record = incident.resolved_by.clone().unwrap_or_default();
+    let rule = record.rule.unwrap_or_default();
+    let (_, by_hand) = notes(incident);
+    match incident.cause() {
+        ResolveCause::Recovered => {
+            let pass = if record.passing == 1 { "passes" } else { "pass" };
+            let passing = format!("{} of {} {pass}", record.passing, count(rule.regions, "region"));
+            let are = if rule.up_at == 1 { "is" } else { "are" };
+            format!("It resolved because {passing} again ({} {are} needed).", rule.up_at)
+        }
+        ResolveCause::ByHand => match by_hand {
+            Some((by, note)) if note.is_empty() => format!("It was resolved by hand, by {by}."),
+            Some((by, note)) => format!("It was resolved by hand, by {by}: {note}."),
+            None => "It was resolved by hand.".into(),
+        },
+        ResolveCause::CheckDeleted => "It ended because the check was deleted.".into(),
+        ResolveCause::CheckPaused => "It ended because the check was paused.".into(),
+        ResolveCause::RegionBack => {
+            let heard: Vec<String> = record
+                .ballots
+                .iter()
+                .filter(|ballot| !ballot.stale)
+                .map(|ballot| line(&ballot.probe))
+                .collect();
+            match heard.len() {
+                0 => "It resolved because the region no longer needs a probe.".into(),
+                1 => format!("It resolved because {} is heard again.", list(&heard)),
+                _ => format!("It resolved because {} are heard again.", list(&heard)),
+            }
+        }
+        ResolveCause::RegionDeleted => "It ended because the region was deleted.".into(),
+        ResolveCause::Unspecified => "It ended.".into(),
+    }
+}
+
+/// The note of the last acknowledgement, and who resolved it by hand with which note.
+fn notes(incident: &v1::Incident) -> (Option<String>, Option<(String, String)>) {
+    let (mut acknowledged, mut by_hand) = (None, None);
+    for event in &incident.timeline {
+        match &event.event {
+            Some(v1::timeline_event::Event::Acknowledged(ack)) if !ack.note.is_empty() => {
+                acknowledged = Some(line(&ack.note));
+            }
+            Some(v1::timeline_event::Event::Resolved(end)) if !end.by.is_empty() => {
+                by_hand = Some((line(&end.by), line(&end.note)));
+            }
+            _ => {}
+        }
+    }
+    (acknowledged, by_hand)
+}
+
+fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Up => "up",
+        Verdict::Degraded => "degraded",
+        Verdict::Down => "down",
+        Verdict::Unknown | Verdict::Unspecified => "unknown",
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,160 @@
+//! What each region says, regions that say the same together.
+
+use std::time::Duration;
+
+use parallax_common::outcome::Reason;
+use parallax_proto::v1::{self, BallotState, Outcome};
+
+use super::words::{Clock, count, line, list, span};
+use crate::core::stamp;
+
+/// Every region in one sentence: those that fail first, then warnings, passes, and the silent.
+pub(super) fn sentence(record: &v1::DecisionRecord, clock: &mut Clock) -> Option<String> {
+    let mut clauses: Vec<String> = Vec::new();
+    let voting = |state: BallotState| {
+        record.ballots.iter().filter(move |ballot| votes(ballot) && ballot.state() == state)
+    };
+    for group in alike(voting(BallotState::Fail)) {
+        let see = if group.len() == 1 { "sees" } else { "see" };
+        let why = why(group[0]);
+        clauses.push(format!("{} {see} {why} {}", regions(&group), since(&group, clock)));
+    }
+    for group in alike(voting(BallotState::Warn)) {
+        let pass = if group.len() == 1 { "passes" } else { "pass" };
+        let why = why(group[0]);
+        let since = since(&group, clock);
+        clauses.push(format!("{} {pass} with {why} {since}", regions(&group)));
+    }
+    let passing: Vec<String> = voting(BallotState::Pass).map(timed).collect();
+    match passing.len() {
+        0 => {}
+        1 => clauses.push(passes_one(&record.ballots)),
+        _ => clauses.push(format!("{} pass", list(&passing))),
+    }
+    let rule = record.rule.unwrap_or_default();
+    for ballot in &record.ballots {
+        clauses.extend(silent(ballot, &rule));
+    }
+    (!clauses.is_empty()).then(|| format!("{}.", clauses.join("; ")))
+}
+
+/// "probe a was last heard 12 s before".
+pub(super) fn heard(ballot: &v1::Ballot) -> String {
+    let probe = line(&ballot.probe);
+    match (&ballot.age, ballot.stale) {
+        (Some(age), true) => format!("{probe} was last heard {} before", span(stamp::length(age))),
+        (Some(_), false) => format!("{probe} is heard"),
+        (None, _) => format!("{probe} was not heard at all"),
+    }
+}
+
+fn votes(ballot: &v1::Ballot) -> bool {
+    !ballot.stale && !ballot.excluded && !ballot.probe.is_empty()
+}
+
+/// Ballots with the same step, reason and evidence, in order of their first.
+fn alike<'a>(ballots: impl Iterator<Item = &'a v1::Ballot>) -> Vec<Vec<&'a v1::Ballot>> {
+    let mut groups: Vec<Vec<&v1::Ballot>> = Vec::new();
+    for ballot in ballots {
+        let same = groups.iter_mut().find(|group| {
+            let first = group[0];
+            (first.step, first.reason, &first.evidence)
+                == (ballot.step, ballot.reason, &ballot.evidence)
+        });
+        match same {
+            Some(group) => group.push(ballot),
+            None => groups.push(vec![ballot]),
+        }
+    }
+    groups
+}
+
+fn regions(group: &[&v1::Ballot]) -> String {
+    list(&group.iter().map(|ballot| line(&ballot.region)).collect::<Vec<_>>())
+}
+
+/// "connect_refused (203.0.113.7:443) in step 2".
+fn why(ballot: &v1::Ballot) -> String {
+    let name = ballot.reason().as_str_name();
+    let word = name.strip_prefix("REASON_").unwrap_or(name).to_ascii_lowercase();
+    let reason = match Reason::from_word(&word) {
+        Some(Reason::Warning) => "a warning".to_owned(),
+        Some(reason) => reason.word().to_owned(),
+        None => "a failure without a reason".to_owned(),
+    };
+    let evidence = line(&ballot.evidence);
+    let evidence = if evidence.is_empty() { evidence } else { format!(" ({evidence})") };
+    let step = match ballot.step {
+        0 => String::new(),
+        step => format!(" in step {}", step + 1),
+    };
+    format!("{reason}{evidence}{step}")
+}
+
+/// "since T", or with both ends when the regions did not turn in the same second.
+fn since(group: &[&v1::Ballot], clock: &mut Clock) -> String {
+    let at = |ballot: &&&v1::Ballot| stamp::utc(ballot.since.as_ref());
+    let first = group.iter().min_by_key(at).and_then(|ballot| ballot.since);
+    let last = group.iter().max_by_key(at).and_then(|ballot| ballot.since);
+    let from = clock.time(first.as_ref());
+    match (first, last) {
+        (Some(first), Some(last)) if first.seconds != last.seconds => {
+            format!("since {from}, the last since {}", clock.time(Some(&last)))
+        }
+        _ => format!("since {from}"),
+    }
+}
+
+fn passes_one(ballots: &[v1::Ballot]) -> String {
+    let one = ballots.iter().find(|b| votes(b) && b.state() == BallotState::Pass);
+    let Some(ballot) = one else { return String::new() };
+    let region = line(&ballot.region);
+    match &ballot.last_total {
+        Some(total) => format!("{region} passes ({})", span(stamp::length(total))),
+        None => format!("{region} passes"),
+    }
+}
+
+fn timed(ballot: &v1::Ballot) -> String {
+    let region = line(&ballot.region);
+    match &ballot.last_total {
+        Some(total) => format!("{region} ({})", span(stamp::length(total))),
+        None => region,
+    }
+}
+
+/// The clause for a region that does not vote, or has not made up its mind.
+fn silent(ballot: &v1::Ballot, rule: &v1::Rule) -> Option<String> {
+    let region = line(&ballot.region);
+    if ballot.excluded {
+        return Some(format!("{region} is excluded from voting"));
+    }
+    if ballot.probe.is_empty() {
+        return Some(format!("{region} has no probe for it"));
+    }
+    if ballot.stale {
+        return Some(match &ballot.age {
+            Some(age) => {
+                let age: Duration = stamp::length(age);
+                format!("{region} is stale: last heard {} ago", span(age))
+            }
+            None => format!("{region} is stale: never heard"),
+        });
+    }
+    if ballot.state() != BallotState::None && ballot.state() != BallotState::Unspecified {
+        return None;
+    }
+    let (word, needed) = match ballot.last_outcome() {
+        Outcome::Fail => ("fail", rule.failures),
+        Outcome::Pass | Outcome::Warn => ("pass", rule.successes),
+        Outcome::Missed | Outcome::Unspecified => {
+            return Some(format!("{region} has not said anything yet"));
+        }
+    };
+    let row = match ballot.in_a_row {
+        1 => format!("1 {word}"),
+        n if word == "pass" => format!("{n} passes in a row"),
+        n => format!("{} in a row", count(n, word)),
+    };
+    Some(format!("{region} has not said enough yet: {row} ({needed} needed)"))
+}

@@ -1,0 +1,53 @@
+//! Who was told, when, and after how many attempts.
+
+use parallax_proto::v1::{Delivery, DeliveryState, PageKind};
+
+use super::words::{Clock, count, line};
+
+/// One sentence about one delivery.
+pub(super) fn sentence(page: &Delivery, clock: &mut Clock) -> String {
+    let contact = line(&page.contact_name);
+    let again = page.idempotency_key.ends_with("/again");
+    let what = match page.kind() {
+        PageKind::Resolved if again => "the end (said again)",
+        PageKind::Resolved => "the end",
+        PageKind::Combined => "the opening and the end at once",
+        PageKind::Opened | PageKind::Unspecified => "the opening",
+    };
+    let attempts = page.attempts;
+    let error = line(&page.last_error);
+    let doubt =
+        if page.ambiguous { "; an attempt without an answer may have come through" } else { "" };
+    match page.state() {
+        DeliveryState::Sent => {
+            let at = clock.time(page.sent_at.as_ref());
+            let tries = match attempts {
+                0 | 1 => String::new(),
+                n => format!(" at attempt {n}"),
+            };
+            format!("{contact} was told of {what} at {at}{tries}{doubt}.")
+        }
+        DeliveryState::Pending if attempts == 0 => {
+            format!("{contact} is still to be told of {what}.")
+        }
+        DeliveryState::Pending => {
+            let next = clock.time(page.next_attempt_at.as_ref());
+            let failed = count(attempts, "attempt");
+            format!(
+                "{contact} is still to be told of {what}: {failed} failed ({error}), the next is \
+                 at {next}{doubt}."
+            )
+        }
+        DeliveryState::Dead => {
+            let failed = count(attempts, "attempt");
+            format!("{contact} was never told of {what}: given up after {failed} ({error}){doubt}.")
+        }
+        DeliveryState::Dropped if error.is_empty() => {
+            format!("{contact} was not told of {what}{doubt}.")
+        }
+        DeliveryState::Dropped => {
+            format!("{contact} was not told of {what}: {error}{doubt}.")
+        }
+        DeliveryState::Unspecified => format!("{contact}: nothing is known of {what}."),
+    }
+}

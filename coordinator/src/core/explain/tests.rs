@@ -1,0 +1,470 @@
+//! Records and the full text they become.
+
+use std::time::Duration;
+
+use parallax_common::time::UtcTime;
+use parallax_proto::v1::timeline_event::Event;
+use parallax_proto::v1::{
+    Acknowledged, Ballot, BallotState, CheckVerdict, DecisionRecord, Delivery, DeliveryState,
+    Incident, Outcome, PageKind, Reason, Resolved, Rule, TimelineEvent,
+};
+
+use super::*;
+
+/// 2026-11-20 03:12:00 UTC and so many seconds.
+fn at(seconds: i64) -> Option<prost_types::Timestamp> {
+    Some(prost_types::Timestamp { seconds: 1_795_144_320 + seconds, nanos: 0 })
+}
+
+fn after(ms: u64) -> Option<prost_types::Duration> {
+    Some(stamp::duration(Duration::from_millis(ms)))
+}
+
+fn rule(regions: u32, down_at: u32, up_at: u32, floor: u32) -> Option<Rule> {
+    Some(Rule { regions, down_at, up_at, floor, failures: 2, successes: 2, ..Default::default() })
+}
+
+fn ballot(region: &str, state: BallotState) -> Ballot {
+    Ballot {
+        region: region.into(),
+        probe: "a".into(),
+        state: state.into(),
+        since: at(5),
+        ..Default::default()
+    }
+}
+
+fn refused(region: &str) -> Ballot {
+    Ballot {
+        reason: Reason::ConnectRefused.into(),
+        evidence: "203.0.113.7:443".into(),
+        ..ballot(region, BallotState::Fail)
+    }
+}
+
+fn passes(region: &str, ms: u64) -> Ballot {
+    Ballot { last_total: after(ms), ..ballot(region, BallotState::Pass) }
+}
+
+fn stale(region: &str, ms: Option<u64>) -> Ballot {
+    Ballot { stale: true, age: ms.and_then(after), ..ballot(region, BallotState::Pass) }
+}
+
+fn down() -> DecisionRecord {
+    DecisionRecord {
+        verdict: Verdict::Down.into(),
+        decided_at: at(7),
+        rule: rule(5, 3, 3, 3),
+        ballots: vec![
+            refused("eu-west"),
+            refused("us-east"),
+            Ballot { since: at(6), ..refused("us-west") },
+            passes("ap-south", 212),
+            stale("sa-east", Some(14_000)),
+        ],
+        failing: 3,
+        passing: 1,
+        fresh: 4,
+        ..Default::default()
+    }
+}
+
+fn check_verdict(record: DecisionRecord, open: bool) -> CheckVerdict {
+    CheckVerdict {
+        check_name: "checkout".into(),
+        verdict: record.verdict,
+        degraded: record.degraded,
+        since: at(7),
+        incident_uid: if open { "0190".into() } else { String::new() },
+        record: Some(record),
+        ..Default::default()
+    }
+}
+
+fn says(sentences: &[String], expected: &str) {
+    let expected: Vec<&str> =
+        expected.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    assert_eq!(sentences, expected, "\n{}\n", sentences.join("\n"));
+}
+
+#[test]
+fn verdicts() {
+    let up = DecisionRecord {
+        verdict: Verdict::Up.into(),
+        rule: rule(3, 2, 2, 2),
+        ballots: vec![passes("eu-west", 87), passes("us-east", 1_240), passes("ap-south", 12_000)],
+        passing: 3,
+        fresh: 3,
+        ..Default::default()
+    };
+    let alone = DecisionRecord {
+        verdict: Verdict::Up.into(),
+        rule: rule(1, 1, 1, 1),
+        ballots: vec![passes("eu-west", 87)],
+        passing: 1,
+        fresh: 1,
+        ..Default::default()
+    };
+    let regional = DecisionRecord {
+        verdict: Verdict::Degraded.into(),
+        degraded: DegradedKind::Regional.into(),
+        rule: rule(3, 2, 2, 2),
+        ballots: vec![
+            Ballot {
+                reason: Reason::HttpStatus.into(),
+                evidence: "503\nService Unavailable".into(),
+                step: 1,
+                ..ballot("eu-west", BallotState::Fail)
+            },
+            passes("us-east", 90),
+            Ballot { excluded: true, ..passes("ap-south", 80) },
+        ],
+        failing: 1,
+        passing: 1,
+        fresh: 2,
+        excluded: 1,
+        ..Default::default()
+    };
+    let warn = |region| Ballot {
+        reason: Reason::Warning.into(),
+        evidence: "cert.days_left > 14".into(),
+        ..ballot(region, BallotState::Warn)
+    };
+    let warning = DecisionRecord {
+        verdict: Verdict::Degraded.into(),
+        degraded: DegradedKind::Warning.into(),
+        rule: rule(3, 2, 2, 2),
+        ballots: vec![warn("eu-west"), warn("us-east"), passes("ap-south", 80)],
+        passing: 3,
+        warning: 2,
+        fresh: 3,
+        ..Default::default()
+    };
+    let few = DecisionRecord {
+        verdict: Verdict::Unknown.into(),
+        rule: rule(3, 2, 2, 2),
+        ballots: vec![
+            Ballot {
+                last_outcome: Outcome::Fail.into(),
+                in_a_row: 1,
+                ..ballot("eu-west", BallotState::None)
+            },
+            Ballot { probe: String::new(), ..ballot("us-east", BallotState::None) },
+            stale("ap-south", None),
+        ],
+        fresh: 0,
+        ..Default::default()
+    };
+    let excluded = DecisionRecord {
+        verdict: Verdict::Unknown.into(),
+        rule: rule(3, 2, 2, 2),
+        ballots: vec![
+            Ballot { excluded: true, ..refused("eu-west") },
+            Ballot { excluded: true, ..refused("us-east") },
+            ballot("ap-south", BallotState::None),
+        ],
+        excluded: 2,
+        ..Default::default()
+    };
+    let split = DecisionRecord {
+        verdict: Verdict::Unknown.into(),
+        rule: rule(5, 3, 3, 3),
+        ballots: vec![refused("eu-west"), passes("us-east", 90)],
+        failing: 1,
+        passing: 1,
+        fresh: 3,
+        ..Default::default()
+    };
+    let table = [
+        (
+            check_verdict(down(), true),
+            "checkout is down since 2026-11-20 03:12:07 UTC: 3 of 5 regions fail (3 are needed).
+             eu-west, us-east and us-west see connect_refused (203.0.113.7:443) since 03:12:05 UTC, \
+             the last since 03:12:06 UTC; ap-south passes (212 ms); sa-east is stale: last heard \
+             14 s ago.
+             It resolves when 3 regions pass twice in a row.",
+        ),
+        (
+            check_verdict(up, false),
+            "checkout is up since 2026-11-20 03:12:07 UTC: 3 of 3 regions pass.
+             eu-west (87 ms), us-east (1.2 s) and ap-south (12 s) pass.",
+        ),
+        (
+            check_verdict(alone, false),
+            "checkout is up since 2026-11-20 03:12:07 UTC: 1 of 1 region passes.
+             eu-west passes (87 ms).",
+        ),
+        (
+            check_verdict(regional, false),
+            "checkout is degraded since 2026-11-20 03:12:07 UTC: 1 of 3 regions fails (2 would \
+             make it down).
+             eu-west sees http_status (503 Service Unavailable) in step 2 since 03:12:05 UTC; \
+             us-east passes (90 ms); ap-south is excluded from voting.
+             It is down when 2 regions fail twice in a row.",
+        ),
+        (
+            check_verdict(warning, false),
+            "checkout is degraded since 2026-11-20 03:12:07 UTC: 2 of 3 regions pass with a \
+             warning (2 are enough).
+             eu-west and us-east pass with a warning (cert.days_left > 14) since 03:12:05 UTC; \
+             ap-south passes (80 ms).",
+        ),
+        (
+            check_verdict(few, false),
+            "checkout is unknown since 2026-11-20 03:12:07 UTC: only 0 of 3 regions are fresh (2 \
+             are needed to say anything).
+             eu-west has not said enough yet: 1 fail (2 needed); us-east has no probe for it; \
+             ap-south is stale: never heard.",
+        ),
+        (
+            check_verdict(excluded, false),
+            "checkout is unknown since 2026-11-20 03:12:07 UTC: 2 of 3 regions are excluded from \
+             voting (more than 1 leaves too few to judge).
+             eu-west is excluded from voting; us-east is excluded from voting; ap-south has not \
+             said anything yet.",
+        ),
+        (
+            check_verdict(split, true),
+            "checkout is unknown since 2026-11-20 03:12:07 UTC: 1 of 5 regions fails, too few to \
+             call it down (3), and 1 passes, too few to resolve it (3).
+             eu-west sees connect_refused (203.0.113.7:443) since 03:12:05 UTC; us-east passes \
+             (90 ms).
+             It resolves when 3 regions pass twice in a row.",
+        ),
+        (
+            CheckVerdict { latched: true, ..check_verdict(down(), false) },
+            "checkout is down since 2026-11-20 03:12:07 UTC: 3 of 5 regions fail (3 are needed).
+             eu-west, us-east and us-west see connect_refused (203.0.113.7:443) since 03:12:05 UTC, \
+             the last since 03:12:06 UTC; ap-south passes (212 ms); sa-east is stale: last heard \
+             14 s ago.
+             Its incident was resolved by hand while it still failed: none opens until fewer than \
+             3 regions fail once.",
+        ),
+        (
+            CheckVerdict { check_name: "new".into(), since: at(0), ..Default::default() },
+            "new is unknown since 2026-11-20 03:12:00 UTC: too little is known yet.",
+        ),
+    ];
+    for (verdict, expected) in table {
+        says(&super::verdict(&verdict), expected);
+    }
+}
+
+fn open_incident() -> Incident {
+    Incident {
+        uid: "0190".into(),
+        kind: IncidentKind::Down.into(),
+        check_name: "checkout".into(),
+        opened_at: at(7),
+        opened_by: Some(down()),
+        ..Default::default()
+    }
+}
+
+const OPENED: &str = "eu-west, us-east and us-west see connect_refused (203.0.113.7:443) since \
+    03:12:05 UTC, the last since 03:12:06 UTC; ap-south passes (212 ms); sa-east is stale: last \
+    heard 14 s ago.";
+
+#[test]
+fn an_open_incident_with_its_pages() {
+    let page = |name: &str, kind: PageKind, state: DeliveryState| Delivery {
+        idempotency_key: format!("0190:{name}:x"),
+        contact_name: name.into(),
+        kind: kind.into(),
+        state: state.into(),
+        attempts: 1,
+        sent_at: at(8),
+        ..Default::default()
+    };
+    let pages = vec![
+        page("ops", PageKind::Opened, DeliveryState::Sent),
+        Delivery {
+            attempts: 3,
+            ambiguous: true,
+            ..page("chat", PageKind::Opened, DeliveryState::Sent)
+        },
+        Delivery { attempts: 0, ..page("mail", PageKind::Opened, DeliveryState::Pending) },
+        Delivery {
+            attempts: 2,
+            last_error: "HTTP status 500".into(),
+            next_attempt_at: at(86_400),
+            ..page("desk", PageKind::Opened, DeliveryState::Pending)
+        },
+        Delivery {
+            attempts: 864,
+            last_error: "HTTP status 404".into(),
+            ..page("old", PageKind::Opened, DeliveryState::Dead)
+        },
+        Delivery {
+            last_error: "the contact was deleted".into(),
+            ..page("gone", PageKind::Opened, DeliveryState::Dropped)
+        },
+    ];
+    let mut incident = Incident { deliveries: pages, ..open_incident() };
+    incident.acknowledged_at = at(60);
+    incident.acknowledged_by = "anna".into();
+    incident.timeline.push(TimelineEvent {
+        at: at(60),
+        event: Some(Event::Acknowledged(Acknowledged { by: "anna".into(), note: "on it".into() })),
+    });
+    says(
+        &super::incident(&incident),
+        &format!(
+            "checkout is down since 2026-11-20 03:12:07 UTC: 3 of 5 regions fail (3 are needed).
+             {OPENED}
+             anna acknowledged it at 03:13:00 UTC: on it.
+             It resolves when 3 regions pass twice in a row.
+             ops was told of the opening at 03:12:08 UTC.
+             chat was told of the opening at 03:12:08 UTC at attempt 3; an attempt without an \
+             answer may have come through.
+             mail is still to be told of the opening.
+             desk is still to be told of the opening: 2 attempts failed (HTTP status 500), the \
+             next is at 2026-11-21 03:12:00 UTC.
+             old was never told of the opening: given up after 864 attempts (HTTP status 404).
+             gone was not told of the opening: the contact was deleted."
+        ),
+    );
+}
+
+#[test]
+fn ends_of_incidents() {
+    let recovered = DecisionRecord {
+        verdict: Verdict::Up.into(),
+        rule: rule(5, 3, 3, 3),
+        passing: 4,
+        ..Default::default()
+    };
+    let by_hand = TimelineEvent {
+        at: at(100),
+        event: Some(Event::Resolved(Resolved {
+            cause: ResolveCause::ByHand.into(),
+            by: "anna".into(),
+            note: "known".into(),
+        })),
+    };
+    let table = [
+        (ResolveCause::Recovered, "It resolved because 4 of 5 regions pass again (3 are needed)."),
+        (ResolveCause::ByHand, "It was resolved by hand, by anna: known."),
+        (ResolveCause::CheckDeleted, "It ended because the check was deleted."),
+        (ResolveCause::CheckPaused, "It ended because the check was paused."),
+    ];
+    for (cause, last) in table {
+        let mut incident = open_incident();
+        incident.resolved_at = at(259);
+        incident.cause = cause.into();
+        if cause == ResolveCause::Recovered {
+            incident.resolved_by = Some(recovered.clone());
+        }
+        if cause == ResolveCause::ByHand {
+            incident.timeline.push(by_hand.clone());
+        }
+        says(
+            &super::incident(&incident),
+            &format!(
+                "checkout was down for 4 min 12 s, from 2026-11-20 03:12:07 UTC to 03:16:19 UTC: \
+                 3 of 5 regions fail (3 are needed).
+                 At the opening: {OPENED}
+                 {last}"
+            ),
+        );
+    }
+}
+
+#[test]
+fn silent_regions() {
+    let probe = |name: &str, stale: bool, age: Option<u64>| Ballot {
+        region: "eu-west".into(),
+        probe: name.into(),
+        stale,
+        age: age.and_then(after),
+        ..Default::default()
+    };
+    let silent = |ballots: Vec<Ballot>| Incident {
+        kind: IncidentKind::RegionSilent.into(),
+        region: "eu-west".into(),
+        opened_at: at(7),
+        opened_by: Some(DecisionRecord { ballots, ..Default::default() }),
+        ..Default::default()
+    };
+    says(
+        &super::incident(&silent(vec![probe("a", true, Some(10_000))])),
+        "Region eu-west is silent since 2026-11-20 03:12:07 UTC: its only probe is not heard.
+         At the opening: a was last heard 10 s before.
+         It resolves when its probes are heard again.",
+    );
+    says(
+        &super::incident(&silent(vec![probe("a", true, Some(10_000)), probe("b", true, None)])),
+        "Region eu-west is silent since 2026-11-20 03:12:07 UTC: none of its 2 probes is heard.
+         At the opening: a was last heard 10 s before; b was not heard at all.
+         It resolves when its probes are heard again.",
+    );
+    says(
+        &super::incident(&silent(vec![])),
+        "Region eu-west is silent since 2026-11-20 03:12:07 UTC: no probe was ever heard there.
+         It resolves when its probes are heard again.",
+    );
+    let mut back = silent(vec![
+        probe("a", true, Some(10_000)),
+        probe("b", true, Some(11_000)),
+        probe("c", false, Some(0)),
+    ]);
+    says(
+        &super::incident(&back),
+        "Region eu-west lost most of its probes since 2026-11-20 03:12:07 UTC: 2 of 3 are not \
+         heard, and their checks stay with them.
+         At the opening: a was last heard 10 s before; b was last heard 11 s before; c is heard.
+         It resolves when its probes are heard again.",
+    );
+    back.resolved_at = at(67);
+    back.cause = ResolveCause::RegionBack.into();
+    back.resolved_by = Some(DecisionRecord {
+        ballots: vec![probe("a", false, Some(0)), probe("b", true, None), probe("c", false, None)],
+        ..Default::default()
+    });
+    says(
+        &super::incident(&back),
+        "Region eu-west had lost most of its probes for 60 s, from 2026-11-20 03:12:07 UTC to \
+         03:13:07 UTC: 2 of 3 are not heard, and their checks stay with them.
+         At the opening: a was last heard 10 s before; b was last heard 11 s before; c is heard.
+         It resolved because a and c are heard again.",
+    );
+}
+
+#[test]
+fn lengths_have_at_most_two_units() {
+    let table = [
+        (0, "0 ms"),
+        (999, "999 ms"),
+        (1_000, "1.0 s"),
+        (9_999, "9.9 s"),
+        (10_000, "10 s"),
+        (119_999, "119 s"),
+        (120_000, "2 min"),
+        (252_000, "4 min 12 s"),
+        (7_199_000, "119 min 59 s"),
+        (7_200_000, "2 h"),
+        (11_100_000, "3 h 5 min"),
+        (180_000_000, "2 d 2 h"),
+    ];
+    for (ms, text) in table {
+        assert_eq!(words::span(Duration::from_millis(ms)), text);
+    }
+    for (us, text) in [
+        (42, "under 0.1 ms"),
+        (613, "0.6 ms"),
+        (1_127, "1.1 ms"),
+        (2_040, "2 ms"),
+        (9_960, "9.9 ms"),
+        (10_400, "10 ms"),
+    ] {
+        assert_eq!(words::span(Duration::from_micros(us)), text);
+    }
+}
+
+#[test]
+fn times_before_1970_and_absent_ones_do_not_panic() {
+    let mut clock = words::Clock::default();
+    assert_eq!(clock.time(None), "an unknown time");
+    let ancient = stamp::timestamp(UtcTime::from_ns(-1));
+    assert_eq!(clock.time(Some(&ancient)), "1969-12-31 23:59:59 UTC");
+}

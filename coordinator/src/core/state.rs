@@ -1,0 +1,342 @@
+//! The replicated state: what every member holds after applying the same entries.
+//!
+//! [`State::apply`] cannot fail and cannot look around: time, ids and the normalised form of every
+//! resource arrive inside the entry, and a refused command is an answer, not an error. Maps are
+//! ordered and persistent, so that a published view or a snapshot is a cheap clone. Every change
+//! leaves through [`Rows`], the one list that the store and the snapshot files are made of.
+//!
+//! Configuration is in `state/config.rs`, verdicts and incidents in `state/verdicts.rs`, the fleet
+//! in `state/fleet.rs`, deliveries in `state/pages.rs`, repeated requests in `state/requests.rs`,
+//! keys and encoding in `state/rows.rs`.
+
+mod config;
+mod fleet;
+mod pages;
+mod requests;
+mod rows;
+mod verdicts;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use imbl::{OrdMap, OrdSet};
+use parallax_common::check::Check;
+use parallax_common::name::{Generation, Uid};
+use parallax_common::rule::{self, Rule};
+use parallax_common::time::UtcTime;
+use parallax_proto::store::entry::Command;
+use parallax_proto::{store, v1};
+use prost::Message as _;
+
+pub use self::config::{Kind, SettingsName};
+pub use self::requests::{Asked, Client, identified};
+pub use self::rows::{Damaged, Row, RowChange, Rows, Table};
+pub use self::verdicts::may_resolve;
+
+/// Entries above this level are not understood by this build.
+pub const LEVEL: u32 = 1;
+
+/// (namespace, name): how people name a resource.
+pub type Name = (String, String);
+
+/// A check as it is stored and as it is used.
+#[derive(Debug, Clone)]
+pub struct CheckEntry {
+    /// Normalised, as the proposer wrote it.
+    pub wire: v1::Check,
+    /// The same, checked: never validated again.
+    pub check: Arc<Check>,
+}
+
+/// Everything that Raft replicates.
+#[derive(Debug, Clone, Default)]
+pub struct State {
+    /// Index of the last applied entry.
+    pub applied: u64,
+    /// The cluster itself; `mesh` is empty before the first entry.
+    pub cluster: store::ClusterRow,
+    /// By uid.
+    pub checks: OrdMap<Uid, Arc<CheckEntry>>,
+    /// Uids by name.
+    pub check_names: OrdMap<Name, Uid>,
+    /// By name.
+    pub regions: OrdMap<Name, Arc<v1::Region>>,
+    /// By uid, tombstones included.
+    pub contacts: OrdMap<String, Arc<store::ContactRow>>,
+    /// Uids of contacts that are not tombstones.
+    pub contact_names: OrdMap<Name, String>,
+    /// By namespace.
+    pub settings: OrdMap<String, Arc<v1::Settings>>,
+    /// By (region, probe).
+    pub probes: OrdMap<(String, String), Arc<store::ProbeRow>>,
+    /// The committed verdict of each check that has one.
+    pub verdicts: OrdMap<Uid, Arc<v1::CheckVerdict>>,
+    /// Silent regions, by (namespace, region): those with an open incident, or with a latch.
+    pub silent: OrdMap<Name, Arc<store::RegionVerdictRow>>,
+    /// By uid: every open incident and the newest closed ones.
+    pub incidents: OrdMap<String, Arc<v1::Incident>>,
+    /// Incidents that are not resolved.
+    pub open: OrdSet<String>,
+    /// Closed incidents in the order of their closing: (revision, uid). The oldest leave memory.
+    closed: OrdSet<(u64, String)>,
+    /// Pending deliveries: idempotency key to incident.
+    pub pending: OrdMap<String, String>,
+    /// Clients and their stored answers.
+    clients: OrdMap<String, Arc<Client>>,
+    /// Stored answers of all clients.
+    live_requests: usize,
+    /// Applies that are staged and not committed.
+    stages: OrdMap<String, Arc<config::Stage>>,
+}
+
+/// What an entry did.
+#[derive(Debug, Clone)]
+pub struct Applied {
+    /// To be written by the store in the order given.
+    pub rows: Vec<RowChange>,
+    /// What the proposer is told.
+    pub answer: Answer,
+    /// What others may want to look at again.
+    pub changes: Vec<Changed>,
+}
+
+/// What the proposer of an entry is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// It was carried out at this revision.
+    Accepted {
+        /// The log index.
+        revision: u64,
+        /// Uids or names of what it touched, where the caller needs them.
+        subjects: Vec<String>,
+    },
+    /// It broke a rule and changed nothing.
+    Refused(Refusal),
+}
+
+/// The rule that a command broke.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Id from the rule table.
+    pub rule: Cow<'static, str>,
+    /// In words, with the names that matter.
+    pub message: String,
+    /// The resources it is about.
+    pub subjects: Vec<String>,
+}
+
+/// One thing that changed, for the parts that follow the state.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Changed {
+    /// A check was created or edited.
+    Check(Uid),
+    /// A check is gone; its last form.
+    CheckGone(Uid, Box<v1::Check>),
+    /// A region, contact or settings resource changed.
+    Resource(v1::ChangeKind, Box<v1::Resource>),
+    /// A probe came, went or changed its incarnation.
+    Probe(String, String),
+    /// A proposal about this check was applied, whether it changed something or not.
+    Verdict(Uid),
+    /// A proposal about this region's silence was applied.
+    Region(Name),
+    /// An incident opened, moved or closed. Not for a delivery that moves.
+    Incident(String),
+    /// A delivery of an incident is new or moved: (idempotency key, incident).
+    Delivery(String, String),
+}
+
+/// What a command sees besides the state: the entry's own stamps.
+#[derive(Debug, Clone)]
+struct Stamp {
+    index: u64,
+    utc: UtcTime,
+    actor: v1::Actor,
+}
+
+impl Stamp {
+    fn timestamp(&self) -> prost_types::Timestamp {
+        parallax_proto::convert::time::timestamp(self.utc)
+    }
+}
+
+impl State {
+    /// The plan's version: changes when a check or the fleet does.
+    pub fn generation(&self) -> Generation {
+        Generation { epoch: self.cluster.epoch, index: self.cluster.generation_index }
+    }
+
+    /// The check with this name.
+    pub fn check_named(&self, namespace: &str, name: &str) -> Option<&Arc<CheckEntry>> {
+        let uid = self.check_names.get(&(namespace.to_owned(), name.to_owned()))?;
+        self.checks.get(uid)
+    }
+
+    /// The contact with this name, unless it is a tombstone.
+    pub fn contact_named(&self, namespace: &str, name: &str) -> Option<&v1::Contact> {
+        let uid = self.contact_names.get(&(namespace.to_owned(), name.to_owned()))?;
+        self.contacts.get(uid)?.contact.as_ref()
+    }
+
+    /// UTC of the last applied entry.
+    pub fn last_utc(&self) -> UtcTime {
+        UtcTime::from_ns(self.cluster.last_utc_ns)
+    }
+
+    /// The level that an encoded entry needs, when it is above that of this build: such an entry
+    /// must not be applied, nor any after it.
+    pub fn above_level(encoded: &[u8]) -> Option<u32> {
+        /// The head of an entry: a newer build may have written anything behind it.
+        #[derive(Clone, PartialEq, prost::Message)]
+        struct Head {
+            #[prost(uint32, tag = "1")]
+            min_level: u32,
+        }
+        let level = Head::decode(encoded).ok()?.min_level;
+        (level > LEVEL).then_some(level)
+    }
+
+    /// Applies the encoded entry at `index`, which [`Self::above_level`] has let through.
+    ///
+    /// Deterministic: the same state and entry give the same state, rows and answer everywhere.
+    pub fn apply(&mut self, index: u64, encoded: &[u8]) -> Applied {
+        self.applied = index;
+        let mut rows = Rows::default();
+        let mut changes = Vec::new();
+        let answer = match store::Entry::decode(encoded) {
+            Ok(entry) => self.apply_entry(index, entry, &mut rows, &mut changes),
+            Err(_) => refused(rule::ENTRY_MALFORMED, "the entry cannot be decoded", []),
+        };
+        Applied { rows: rows.into_changes(), answer, changes }
+    }
+
+    fn apply_entry(
+        &mut self,
+        index: u64,
+        entry: store::Entry,
+        rows: &mut Rows,
+        changes: &mut Vec<Changed>,
+    ) -> Answer {
+        let utc = UtcTime::from_ns(entry.utc_ns.max(self.cluster.last_utc_ns));
+        self.cluster.last_utc_ns = utc.as_ns();
+        self.cluster.last_mesh_ns = self.cluster.last_mesh_ns.max(entry.mesh_ns);
+        rows.put(rows::cluster_key(), &self.cluster);
+        let actor = entry.actor.unwrap_or_default();
+        let request = entry.request_id.map(|id| Asked {
+            id,
+            actor: actor.clone(),
+            digest: entry.request_digest,
+        });
+        if let Some(request) = &request {
+            let before = match self.replayed(request) {
+                Ok(before) => before,
+                Err(refusal) => Some(Answer::Refused(refusal)),
+            };
+            if let Some(answer) = before {
+                // What was staged for a commit that is not carried out is of no use to anybody.
+                if let Some(Command::CommitConfig(commit)) = &entry.command {
+                    self.remove_stage(&commit.txn, rows);
+                }
+                return answer;
+            }
+        }
+        let stamp = Stamp { index, utc, actor };
+        let audit = audit_word(entry.command.as_ref());
+        let answer = match entry.command {
+            Some(Command::InitCluster(command)) => self.init_cluster(&stamp, command),
+            Some(Command::StageConfig(command)) => self.stage(&stamp, command, rows),
+            Some(Command::CommitConfig(command)) => self.commit(&stamp, command, rows, changes),
+            Some(Command::DropStage(command)) => self.drop_stage(&stamp, &command.txn, rows),
+            Some(Command::ChangeVerdicts(command)) => {
+                self.change_verdicts(&stamp, command, rows, changes)
+            }
+            Some(Command::AckIncident(command)) => self.ack(&stamp, command, rows, changes),
+            Some(Command::ResolveIncident(command)) => {
+                self.resolve_by_hand(&stamp, command, rows, changes)
+            }
+            Some(Command::ChangeFleet(command)) => {
+                self.change_fleet(&stamp, command, rows, changes)
+            }
+            Some(Command::UpdatePages(command)) => {
+                self.update_pages(&stamp, command, rows, changes)
+            }
+            Some(Command::ForgetClients(command)) => {
+                self.forget_clients(&stamp, &command.clients, rows)
+            }
+            Some(Command::StateHash(_)) | None => {
+                refused(rule::ENTRY_UNKNOWN, "this build does not know the command", [])
+            }
+        };
+        if let Some(word) = audit {
+            rows.put(
+                rows::audit_key(index),
+                &store::AuditRow {
+                    index,
+                    utc_ns: utc.as_ns(),
+                    actor: Some(stamp.actor.clone()),
+                    source: entry.source,
+                    command: word.to_owned(),
+                    subjects: match &answer {
+                        Answer::Accepted { subjects, .. } => subjects.clone(),
+                        Answer::Refused(refusal) => refusal.subjects.clone(),
+                    },
+                },
+            );
+        }
+        if let Some(request) = &request {
+            self.remember(request, &answer, utc, rows);
+        }
+        rows.put(rows::cluster_key(), &self.cluster);
+        answer
+    }
+
+    fn init_cluster(&mut self, stamp: &Stamp, command: store::InitCluster) -> Answer {
+        if !self.cluster.mesh.is_empty() {
+            return refused(rule::ALREADY_INITIALISED, "the cluster exists already", []);
+        }
+        self.cluster.mesh = command.mesh;
+        self.cluster.cluster_id = command.cluster_id;
+        self.cluster.epoch = command.epoch;
+        self.cluster.level = command.level;
+        self.cluster.plan_version = command.plan_version;
+        self.cluster.generation_index = stamp.index;
+        accepted(stamp, [])
+    }
+
+    /// Marks the plan as changed by this entry.
+    fn move_generation(&mut self, stamp: &Stamp) {
+        self.cluster.generation_index = stamp.index;
+    }
+}
+
+/// Commands worth an audit row: what people and the leader did, not how deliveries progress.
+fn audit_word(command: Option<&Command>) -> Option<&'static str> {
+    match command? {
+        Command::InitCluster(_) => Some("init_cluster"),
+        Command::CommitConfig(_) => Some("commit_config"),
+        Command::ChangeVerdicts(_) => Some("change_verdicts"),
+        Command::AckIncident(_) => Some("ack_incident"),
+        Command::ResolveIncident(_) => Some("resolve_incident"),
+        Command::ChangeFleet(_) => Some("change_fleet"),
+        Command::StageConfig(_)
+        | Command::DropStage(_)
+        | Command::UpdatePages(_)
+        | Command::ForgetClients(_)
+        | Command::StateHash(_) => None,
+    }
+}
+
+fn accepted(stamp: &Stamp, subjects: impl Into<Vec<String>>) -> Answer {
+    Answer::Accepted { revision: stamp.index, subjects: subjects.into() }
+}
+
+fn refused(rule: Rule, message: impl Into<String>, subjects: impl Into<Vec<String>>) -> Answer {
+    Answer::Refused(refusal(rule, message, subjects))
+}
+
+fn refusal(rule: Rule, message: impl Into<String>, subjects: impl Into<Vec<String>>) -> Refusal {
+    Refusal { rule: Cow::Borrowed(rule.id), message: message.into(), subjects: subjects.into() }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,632 @@
+//! Staged configuration: parts are kept, then compared and committed whole or not at all.
+//!
+//! The commit works on a cheap copy of the state, so that a refusal half way leaves nothing
+//! behind. References (region, contact) are checked here and nowhere else.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use imbl::OrdMap;
+use parallax_common::limits::{
+    STAGE_AGE_MAX, STAGED_BYTES_MAX, STAGED_BYTES_PER_NAMESPACE_MAX, STAGES_MAX,
+    STAGES_PER_NAMESPACE_MAX,
+};
+use parallax_common::name::Uid;
+use parallax_common::rule::{self, Rule};
+use parallax_common::time::UtcTime;
+use parallax_proto::store::config_change::Change as Put;
+use parallax_proto::v1::resource::Kind as ResourceKind;
+use parallax_proto::{store, v1};
+use prost::Message as _;
+
+use super::rows::{self, Rows};
+use super::{Answer, Changed, Refusal, Stamp, State, accepted, refusal};
+
+/// The name of the one settings resource of a namespace.
+pub struct SettingsName;
+
+impl SettingsName {
+    /// What it is called.
+    pub const NAME: &'static str = "settings";
+}
+
+/// The kinds of resource that configuration holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// A place to look from.
+    Region,
+    /// Where alerts go.
+    Contact,
+    /// What holds for a whole namespace.
+    Settings,
+    /// What to test.
+    Check,
+}
+
+impl Kind {
+    /// The word for it in keys, plans and errors.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Region => "region",
+            Self::Contact => "contact",
+            Self::Settings => "settings",
+            Self::Check => "check",
+        }
+    }
+
+    /// The kind with this word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Region, Self::Contact, Self::Settings, Self::Check]
+            .into_iter()
+            .find(|kind| kind.word() == word)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// An apply that is staged and not committed.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Stage {
+    pub(super) header: store::StageRow,
+    /// Encoded `StageConfig`s by number.
+    pub(super) parts: OrdMap<u32, Bytes>,
+    bytes: usize,
+}
+
+impl Stage {
+    pub(super) fn new(header: store::StageRow) -> Self {
+        Self { header, ..Self::default() }
+    }
+
+    pub(super) fn insert(&mut self, part: u32, encoded: Bytes) {
+        self.bytes += encoded.len();
+        if let Some(before) = self.parts.insert(part, encoded) {
+            self.bytes -= before.len();
+        }
+    }
+}
+
+impl State {
+    /// The resource of this kind and name as it is stored now.
+    pub fn resource(&self, kind: Kind, namespace: &str, name: &str) -> Option<v1::Resource> {
+        let key = (namespace.to_owned(), name.to_owned());
+        let kind = match kind {
+            Kind::Region => ResourceKind::Region(self.regions.get(&key)?.as_ref().clone()),
+            Kind::Contact => ResourceKind::Contact(self.contact_named(namespace, name)?.clone()),
+            Kind::Settings => {
+                ResourceKind::Settings(self.settings.get(namespace)?.as_ref().clone())
+            }
+            Kind::Check => ResourceKind::Check(self.check_named(namespace, name)?.wire.clone()),
+        };
+        Some(v1::Resource { kind: Some(kind) })
+    }
+
+    /// (kind, name) of everything in a set, regions first and checks last.
+    pub fn set_members(&self, namespace: &str, set: &str) -> BTreeSet<(Kind, String)> {
+        let inside = |meta: Option<&v1::Meta>| {
+            meta.filter(|meta| meta.namespace == namespace && meta.set == set)
+                .map(|meta| meta.name.clone())
+        };
+        let regions = self.regions.values().filter_map(|r| inside(r.meta.as_ref()));
+        let contacts = self
+            .contacts
+            .values()
+            .filter(|row| !row.tombstone)
+            .filter_map(|row| inside(row.contact.as_ref()?.meta.as_ref()));
+        let settings = self.settings.values().filter_map(|s| inside(s.meta.as_ref()));
+        let checks = self.checks.values().filter_map(|c| inside(c.wire.meta.as_ref()));
+        regions
+            .map(|name| (Kind::Region, name))
+            .chain(contacts.map(|name| (Kind::Contact, name)))
+            .chain(settings.map(|name| (Kind::Settings, name)))
+            .chain(checks.map(|name| (Kind::Check, name)))
+            .collect()
+    }
+
+    pub(super) fn stage(
+        &mut self,
+        stamp: &Stamp,
+        command: store::StageConfig,
+        rows: &mut Rows,
+    ) -> Answer {
+        self.expire_stages(stamp.utc, rows);
+        let encoded = Bytes::from(command.encode_to_vec());
+        if let Err(refusal) = self.room_for_stage(&command, encoded.len()) {
+            return Answer::Refused(refusal);
+        }
+        let mut stage = match self.stages.get(&command.txn) {
+            Some(stage) => stage.as_ref().clone(),
+            None => {
+                let header = store::StageRow {
+                    txn: command.txn.clone(),
+                    opened_utc_ns: stamp.utc.as_ns(),
+                    namespace: command.namespace,
+                };
+                rows.put(rows::stage_key(&command.txn), &header);
+                Stage::new(header)
+            }
+        };
+        let (txn, part) = (command.txn, command.part);
+        let row = store::StagePartRow { txn: txn.clone(), part, encoded: encoded.clone() };
+        rows.put(rows::stage_part_key(&txn, part), &row);
+        // The same part again, after a lost answer, replaces itself.
+        stage.insert(part, encoded);
+        self.stages.insert(txn, Arc::new(stage));
+        accepted(stamp, [])
+    }
+
+    /// Whether a part of `bytes` may still be staged: within the bounds of all, and of one
+    /// namespace, so that none takes the place of the others.
+    fn room_for_stage(&self, command: &store::StageConfig, bytes: usize) -> Result<(), Refusal> {
+        let theirs = || self.stages.values().filter(|s| s.header.namespace == command.namespace);
+        let again = |rule, what: String| {
+            Err(refusal(rule, format!("{what} staged already; try again later"), []))
+        };
+        if self.stages.values().map(|stage| stage.bytes).sum::<usize>() + bytes > STAGED_BYTES_MAX {
+            return again(rule::STAGED_BYTES, format!("{STAGED_BYTES_MAX} bytes are"));
+        }
+        if theirs().map(|s| s.bytes).sum::<usize>() + bytes > STAGED_BYTES_PER_NAMESPACE_MAX {
+            let most = STAGED_BYTES_PER_NAMESPACE_MAX;
+            return again(
+                rule::NAMESPACE_STAGED_BYTES,
+                format!("{most} bytes of namespace {} are", command.namespace),
+            );
+        }
+        if self.stages.contains_key(&command.txn) {
+            return Ok(());
+        }
+        if self.stages.len() >= STAGES_MAX {
+            return again(rule::STAGES_OPEN, format!("{STAGES_MAX} applies are"));
+        }
+        if theirs().count() >= STAGES_PER_NAMESPACE_MAX {
+            let most = STAGES_PER_NAMESPACE_MAX;
+            return again(
+                rule::NAMESPACE_STAGES,
+                format!("{most} applies of namespace {} are", command.namespace),
+            );
+        }
+        Ok(())
+    }
+
+    /// Transactions of the applies that are staged and not committed.
+    pub fn open_stages(&self) -> Vec<String> {
+        self.stages.keys().cloned().collect()
+    }
+
+    pub(super) fn drop_stage(&mut self, stamp: &Stamp, txn: &str, rows: &mut Rows) -> Answer {
+        self.remove_stage(txn, rows);
+        accepted(stamp, [])
+    }
+
+    /// Takes a stage out of memory and its rows out of the store.
+    pub(super) fn remove_stage(&mut self, txn: &str, rows: &mut Rows) -> Option<Arc<Stage>> {
+        let stage = self.stages.remove(txn)?;
+        for part in stage.parts.keys() {
+            rows.remove(rows::stage_part_key(txn, *part));
+        }
+        rows.remove(rows::stage_key(txn));
+        Some(stage)
+    }
+
+    fn expire_stages(&mut self, now: UtcTime, rows: &mut Rows) {
+        let expired: Vec<String> = self
+            .stages
+            .iter()
+            .filter(|(_, stage)| {
+                now.since(UtcTime::from_ns(stage.header.opened_utc_ns)) > STAGE_AGE_MAX
+            })
+            .map(|(txn, _)| txn.clone())
+            .collect();
+        for txn in expired {
+            self.remove_stage(&txn, rows);
+        }
+    }
+
+    pub(super) fn commit(
+        &mut self,
+        stamp: &Stamp,
+        command: store::CommitConfig,
+        rows: &mut Rows,
+        changes: &mut Vec<Changed>,
+    ) -> Answer {
+        let staged = match self.take_stage(&command, rows) {
+            Ok(staged) => staged,
+            Err(refusal) => return Answer::Refused(refusal),
+        };
+        let mut next = self.clone();
+        let mut written = Rows::default();
+        let mut seen = Vec::new();
+        match next.commit_changes(stamp, &command, staged, &mut written, &mut seen) {
+            Ok(subjects) => {
+                *self = next;
+                rows.append(written);
+                changes.append(&mut seen);
+                accepted(stamp, subjects)
+            }
+            Err(refusal) => Answer::Refused(refusal),
+        }
+    }
+
+    /// The staged changes in order, when the stage is whole.
+    fn take_stage(
+        &mut self,
+        command: &store::CommitConfig,
+        rows: &mut Rows,
+    ) -> Result<Vec<store::ConfigChange>, Refusal> {
+        let Some(stage) = self.remove_stage(&command.txn, rows) else {
+            return Err(refusal(
+                rule::STAGE_UNKNOWN,
+                "the staged apply is gone: it expired or was committed before",
+                [],
+            ));
+        };
+        let mut hash = ring::digest::Context::new(&ring::digest::SHA256);
+        for encoded in stage.parts.values() {
+            hash.update(encoded);
+        }
+        let whole = stage.parts.len() == command.parts as usize
+            && stage.parts.keys().enumerate().all(|(at, part)| *part as usize == at)
+            && hash.finish().as_ref() == command.sha256.as_ref();
+        if !whole {
+            return Err(refusal(
+                rule::STAGE_INCOMPLETE,
+                "parts of the staged apply are missing",
+                [],
+            ));
+        }
+        let mut staged = Vec::new();
+        for encoded in stage.parts.values() {
+            let part = store::StageConfig::decode(encoded.clone())
+                .map_err(|_| refusal(rule::STAGE_INCOMPLETE, "a staged part cannot be read", []))?;
+            staged.extend(part.changes);
+        }
+        Ok(staged)
+    }
+
+    fn commit_changes(
+        &mut self,
+        stamp: &Stamp,
+        command: &store::CommitConfig,
+        staged: Vec<store::ConfigChange>,
+        rows: &mut Rows,
+        changes: &mut Vec<Changed>,
+    ) -> Result<Vec<String>, Refusal> {
+        let conflicts: Vec<String> =
+            staged.iter().filter_map(|change| self.conflict(change)).collect();
+        if !conflicts.is_empty() {
+            let message = format!(
+                "changed by somebody else since this was planned: {}; look at the diff again",
+                conflicts.join(", ")
+            );
+            return Err(refusal(rule::CONFLICT, message, conflicts));
+        }
+        let foreign: Vec<String> = staged
+            .iter()
+            .filter(|_| !command.take)
+            .filter_map(|change| self.foreign(change, &command.set))
+            .collect();
+        if !foreign.is_empty() {
+            let message = format!("belongs to another set: {}", foreign.join(", "));
+            return Err(refusal(rule::OTHER_SET, message, foreign));
+        }
+        let mut subjects = Vec::new();
+        let mut deletions = Vec::new();
+        for change in staged {
+            match change.change {
+                Some(Put::Put(resource)) => {
+                    subjects.push(self.put_resource(stamp, resource, rows, changes)?);
+                }
+                Some(Put::Delete(key)) => deletions.push((key, change.force)),
+                None => {}
+            }
+        }
+        // Checks go first, so that what only they used may go with them.
+        deletions.sort_by_key(|(key, _)| Kind::from_word(&key.kind).map(std::cmp::Reverse));
+        for (key, force) in &deletions {
+            subjects.push(self.delete_resource(stamp, key, *force, rows, changes)?);
+        }
+        self.verify_references(changes)?;
+        Ok(subjects)
+    }
+
+    /// `kind name` when the resource is not what the change was planned against.
+    fn conflict(&self, change: &store::ConfigChange) -> Option<String> {
+        let (kind, namespace, name) = key_of(change)?;
+        let now = self.resource(kind, &namespace, &name);
+        let etag = now.as_ref().and_then(meta_of).map_or(0, |meta| meta.etag);
+        (etag != change.base_etag).then(|| format!("{kind} {name}"))
+    }
+
+    fn foreign(&self, change: &store::ConfigChange, set: &str) -> Option<String> {
+        let (kind, namespace, name) = key_of(change)?;
+        let now = self.resource(kind, &namespace, &name)?;
+        let owner = &meta_of(&now)?.set;
+        (owner != set).then(|| format!("{kind} {name} (set {owner})"))
+    }
+
+    /// Stores the resource as the proposer wrote it, stamped. Gives its uid or name.
+    fn put_resource(
+        &mut self,
+        stamp: &Stamp,
+        resource: v1::Resource,
+        rows: &mut Rows,
+        changes: &mut Vec<Changed>,
+    ) -> Result<String, Refusal> {
+        let Some(kind) = resource.kind else {
+            return Err(refusal(rule::RESOURCE_EMPTY, "a resource has no content", []));
+        };
+        match kind {
+            ResourceKind::Check(mut check) => {
+                stamp_meta(&mut check.meta, stamp);
+                let uid = meta_uid(check.meta.as_ref());
+                self.put_check(stamp, check, rows, changes)?;
+                Ok(uid)
+            }
+            ResourceKind::Region(mut region) => {
+                stamp_meta(&mut region.meta, stamp);
+                let key = name_of(region.meta.as_ref())?;
+                rows.put(rows::region_key(&key.0, &key.1), &region);
+                changes.push(resource_changed(&region.meta, ResourceKind::Region(region.clone())));
+                let name = key.1.clone();
+                self.regions.insert(key, Arc::new(region));
+                Ok(name)
+            }
+            ResourceKind::Contact(mut contact) => {
+                stamp_meta(&mut contact.meta, stamp);
+                let key = name_of(contact.meta.as_ref())?;
+                let uid = meta_uid(contact.meta.as_ref());
+                let row = store::ContactRow { contact: Some(contact.clone()), tombstone: false };
+                rows.put(rows::contact_key(&uid), &row);
+                let meta = contact.meta.clone();
+                changes.push(resource_changed(&meta, ResourceKind::Contact(contact)));
+                self.contacts.insert(uid.clone(), Arc::new(row));
+                self.contact_names.insert(key, uid.clone());
+                Ok(uid)
+            }
+            ResourceKind::Settings(mut settings) => {
+                stamp_meta(&mut settings.meta, stamp);
+                let (namespace, name) = name_of(settings.meta.as_ref())?;
+                rows.put(rows::settings_key(&namespace), &settings);
+                changes.push(resource_changed(
+                    &settings.meta,
+                    ResourceKind::Settings(settings.clone()),
+                ));
+                self.settings.insert(namespace, Arc::new(settings));
+                Ok(name)
+            }
+            ResourceKind::Event(_) => {
+                Err(refusal(rule::NOT_YET, "events are not stored by this build", []))
+            }
+        }
+    }
+
+    fn put_check(
+        &mut self,
+        stamp: &Stamp,
+        wire: v1::Check,
+        rows: &mut Rows,
+        changes: &mut Vec<Changed>,
+    ) -> Result<(), Refusal> {
+        let name = name_of(wire.meta.as_ref())?.1;
+        let entry = rows::checked(wire)
+            .map_err(|why| refusal(rule::CHECK_INVALID, format!("check {name}: {why}"), [name]))?;
+        let uid = entry.check.uid;
+        let before = self.checks.get(&uid).cloned();
+        rows.put(rows::check_key(&uid), &entry.wire);
+        let enabled = entry.check.enabled;
+        let edited = before.as_ref().map(|before| v1::CheckEdited {
+            revision: stamp.index,
+            run_changed: before.check.run_digest != entry.check.run_digest,
+            regions_changed: before.check.regions != entry.check.regions,
+        });
+        self.insert_check(Arc::new(entry));
+        self.move_generation(stamp);
+        changes.push(Changed::Check(uid));
+        if !enabled {
+            self.end_verdict(stamp, uid, v1::ResolveCause::CheckPaused, rows, changes);
+        } else if let Some(edited) = edited {
+            self.note_edit(stamp, uid, edited, rows, changes);
+        }
+        Ok(())
+    }
+
+    fn delete_resource(
+        &mut self,
+        stamp: &Stamp,
+        key: &store::ResourceKey,
+        force: bool,
+        rows: &mut Rows,
+        changes: &mut Vec<Changed>,
+    ) -> Result<String, Refusal> {
+        let name = (key.namespace.clone(), key.name.clone());
+        let Some(kind) = Kind::from_word(&key.kind) else {
+            let message = format!("{} is not a kind of resource", key.kind);
+            return Err(refusal(rule::RESOURCE_EMPTY, message, [key.name.clone()]));
+        };
+        let Some(gone) = self.resource(kind, &key.namespace, &key.name) else {
+            return Err(refusal(
+                rule::NOT_FOUND,
+                format!("{kind} {} does not exist", key.name),
+                [],
+            ));
+        };
+        match kind {
+            Kind::Check => {
+                let Some(uid) = self.check_names.get(&name).copied() else { return Ok(name.1) };
+                // While the check is still there, its incident can say what it was.
+                self.end_verdict(stamp, uid, v1::ResolveCause::CheckDeleted, rows, changes);
+                self.check_names.remove(&name);
+                self.checks.remove(&uid);
+                rows.remove(rows::check_key(&uid));
+                self.move_generation(stamp);
+                if let Some(ResourceKind::Check(check)) = gone.kind {
+                    changes.push(Changed::CheckGone(uid, Box::new(check)));
+                }
+                return Ok(uid.to_string());
+            }
+            Kind::Region => {
+                self.regions.remove(&name);
+                rows.remove(rows::region_key(&name.0, &name.1));
+                let gone = v1::ResolveCause::RegionDeleted.into();
+                self.end_silence(stamp, &name, gone, 0, rows, changes);
+            }
+            Kind::Contact => {
+                if !force && let Some(user) = self.contact_user(&name) {
+                    let message = format!("contact {} is named by {user}", name.1);
+                    return Err(refusal(rule::IN_USE, message, [format!("contact {}", name.1)]));
+                }
+                self.bury_contact(stamp, &name, rows, changes);
+            }
+            Kind::Settings => {
+                self.settings.remove(&name.0);
+                rows.remove(rows::settings_key(&name.0));
+            }
+        }
+        changes.push(Changed::Resource(v1::ChangeKind::Deleted, Box::new(gone)));
+        Ok(name.1)
+    }
+
+    /// Who names this contact, if anybody.
+    fn contact_user(&self, (namespace, name): &(String, String)) -> Option<String> {
+        let check = self.checks.values().map(|entry| &entry.check).find(|check| {
+            check.namespace == *namespace && check.alert.iter().any(|alert| alert == name)
+        });
+        if let Some(check) = check {
+            return Some(format!("check {}", check.name));
+        }
+        let settings = self.settings.get(namespace)?;
+        settings.mesh_alert.iter().any(|alert| alert == name).then(|| "mesh.alert".to_owned())
+    }
+
+    /// Every reference that this commit could have broken still holds.
+    fn verify_references(&self, changes: &[Changed]) -> Result<(), Refusal> {
+        let region_deleted = changes.iter().any(|change| {
+            matches!(change, Changed::Resource(v1::ChangeKind::Deleted, resource)
+                if matches!(resource.kind, Some(ResourceKind::Region(_))))
+        });
+        if region_deleted {
+            for entry in self.checks.values() {
+                self.verify_check(entry.check.uid, rule::IN_USE)?;
+            }
+        }
+        for change in changes {
+            match change {
+                Changed::Check(uid) => self.verify_check(*uid, rule::UNKNOWN_REGION)?,
+                Changed::Resource(_, resource) => {
+                    if let Some(ResourceKind::Settings(settings)) = &resource.kind {
+                        self.verify_settings(settings)?;
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn verify_check(&self, uid: Uid, rule: Rule) -> Result<(), Refusal> {
+        let Some(entry) = self.checks.get(&uid) else { return Ok(()) };
+        let check = &entry.check;
+        for region in &check.regions {
+            if !self.regions.contains_key(&(check.namespace.clone(), region.clone())) {
+                let message = format!(
+                    "check {} looks from region {region}, which does not exist",
+                    check.name
+                );
+                return Err(refusal(rule, message, [format!("check {}", check.name)]));
+            }
+        }
+        if rule == rule::IN_USE {
+            return Ok(());
+        }
+        for contact in &check.alert {
+            if self.contact_named(&check.namespace, contact).is_none() {
+                let message =
+                    format!("check {} alerts {contact}, which does not exist", check.name);
+                return Err(refusal(
+                    rule::UNKNOWN_CONTACT,
+                    message,
+                    [format!("check {}", check.name)],
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn verify_settings(&self, settings: &v1::Settings) -> Result<(), Refusal> {
+        let namespace = meta_namespace(settings.meta.as_ref());
+        for contact in &settings.mesh_alert {
+            if self.settings.contains_key(namespace)
+                && self.contact_named(namespace, contact).is_none()
+            {
+                let message = format!("mesh.alert names {contact}, which does not exist");
+                return Err(refusal(rule::UNKNOWN_CONTACT, message, ["settings".to_owned()]));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn key_of(change: &store::ConfigChange) -> Option<(Kind, String, String)> {
+    match change.change.as_ref()? {
+        Put::Put(resource) => {
+            let kind = match resource.kind.as_ref()? {
+                ResourceKind::Check(_) => Kind::Check,
+                ResourceKind::Region(_) => Kind::Region,
+                ResourceKind::Contact(_) => Kind::Contact,
+                ResourceKind::Settings(_) => Kind::Settings,
+                ResourceKind::Event(_) => return None,
+            };
+            let meta = meta_of(resource)?;
+            Some((kind, meta.namespace.clone(), meta.name.clone()))
+        }
+        Put::Delete(key) => {
+            Some((Kind::from_word(&key.kind)?, key.namespace.clone(), key.name.clone()))
+        }
+    }
+}
+
+/// The meta of any resource.
+pub(super) fn meta_of(resource: &v1::Resource) -> Option<&v1::Meta> {
+    match resource.kind.as_ref()? {
+        ResourceKind::Check(check) => check.meta.as_ref(),
+        ResourceKind::Region(region) => region.meta.as_ref(),
+        ResourceKind::Contact(contact) => contact.meta.as_ref(),
+        ResourceKind::Settings(settings) => settings.meta.as_ref(),
+        ResourceKind::Event(event) => event.meta.as_ref(),
+    }
+}
+
+fn name_of(meta: Option<&v1::Meta>) -> Result<(String, String), Refusal> {
+    rows::name_of(meta).map_err(|why| refusal(rule::RESOURCE_EMPTY, why, []))
+}
+
+fn meta_uid(meta: Option<&v1::Meta>) -> String {
+    meta.map(|meta| meta.uid.clone()).unwrap_or_default()
+}
+
+fn meta_namespace(meta: Option<&v1::Meta>) -> &str {
+    meta.map_or("", |meta| meta.namespace.as_str())
+}
+
+fn stamp_meta(meta: &mut Option<v1::Meta>, stamp: &Stamp) {
+    if let Some(meta) = meta {
+        meta.etag = stamp.index;
+        meta.updated_at = Some(stamp.timestamp());
+        if meta.created_revision == 0 {
+            meta.created_revision = stamp.index;
+            meta.created_at = Some(stamp.timestamp());
+        }
+    }
+}
+
+fn resource_changed(meta: &Option<v1::Meta>, kind: ResourceKind) -> Changed {
+    let created = meta.as_ref().is_some_and(|meta| meta.created_revision == meta.etag);
+    let change = if created { v1::ChangeKind::Created } else { v1::ChangeKind::Changed };
+    Changed::Resource(change, Box::new(v1::Resource { kind: Some(kind) }))
+}

@@ -1,0 +1,139 @@
+//! Deliveries inside incidents: intents are written by the entry that changes the incident, and
+//! what senders report is recorded. The rules are in `core/outbox/intents.rs`.
+
+use std::sync::Arc;
+
+use parallax_common::name::Uid;
+use parallax_proto::{store, v1};
+
+use super::rows::{self, Rows};
+use super::{Answer, Changed, Name, Stamp, State, accepted};
+use crate::core::outbox::intents;
+
+impl State {
+    /// Writes the opening pages of a new incident.
+    pub(super) fn intend_opening(
+        &self,
+        stamp: &Stamp,
+        incident: &mut v1::Incident,
+        claimed_by: u64,
+        changes: &mut Vec<Changed>,
+    ) {
+        let contacts: Vec<&v1::Contact> = self
+            .alerted(incident)
+            .iter()
+            .filter_map(|name| self.contact_named(&incident.namespace, name))
+            .collect();
+        intents::open(incident, contacts, claimed_by, stamp.utc);
+        note_deliveries(incident, changes);
+    }
+
+    /// Writes the resolving pages of an incident that has just ended.
+    pub(super) fn intend_resolve(
+        &self,
+        stamp: &Stamp,
+        incident: &mut v1::Incident,
+        claimed_by: u64,
+        changes: &mut Vec<Changed>,
+    ) {
+        // A configuration entry names no sender: whoever holds the opening goes on.
+        let holder = incident.deliveries.iter().map(|page| page.claimed_by).next_back();
+        let claimed_by = if claimed_by == 0 { holder.unwrap_or(0) } else { claimed_by };
+        intents::resolve(incident, claimed_by, stamp.utc);
+        note_deliveries(incident, changes);
+    }
+
+    /// Names of the contacts that an incident of this kind goes to.
+    fn alerted(&self, incident: &v1::Incident) -> Vec<String> {
+        match incident.kind() {
+            v1::IncidentKind::Down => incident
+                .check_uid
+                .parse::<Uid>()
+                .ok()
+                .and_then(|uid| self.checks.get(&uid))
+                .map(|entry| entry.check.alert.clone())
+                .unwrap_or_default(),
+            v1::IncidentKind::RegionSilent | v1::IncidentKind::Unspecified => self
+                .settings
+                .get(&incident.namespace)
+                .map(|settings| settings.mesh_alert.clone())
+                .unwrap_or_default(),
+        }
+    }
+
+    pub(super) fn update_pages(
+        &mut self,
+        stamp: &Stamp,
+        command: store::UpdatePages,
+        rows: &mut Rows,
+        changes: &mut Vec<Changed>,
+    ) -> Answer {
+        let mut contacts = Vec::new();
+        for update in command.updates {
+            // Not only what is pending: a page that was dropped while it was in flight may turn
+            // out to have gone through, and then its end must be told.
+            let uid = intents::incident_of(&update.idempotency_key);
+            let Some(incident) = self.incidents.get(uid).cloned() else { continue };
+            let mut incident = incident.as_ref().clone();
+            if intents::update(&mut incident, &update, stamp.utc) {
+                contacts.extend(incident.deliveries.iter().map(|page| page.contact_uid.clone()));
+                let key = update.idempotency_key.clone();
+                changes.push(Changed::Delivery(key, incident.uid.clone()));
+                self.keep_incident(incident, rows);
+            }
+        }
+        self.evict_closed(stamp.index, rows);
+        contacts.sort_unstable();
+        contacts.dedup();
+        for contact in contacts {
+            self.drop_tombstone(&contact, rows);
+        }
+        accepted(stamp, [])
+    }
+
+    /// Deletes a contact by name. While an incident still needs it, it stays as a tombstone.
+    pub(super) fn bury_contact(
+        &mut self,
+        stamp: &Stamp,
+        name: &Name,
+        rows: &mut Rows,
+        changes: &mut Vec<Changed>,
+    ) {
+        let Some(uid) = self.contact_names.remove(name) else { return };
+        let Some(row) = self.contacts.get(&uid).cloned() else { return };
+        let waiting: Vec<Arc<v1::Incident>> = self
+            .incidents
+            .values()
+            .filter(|incident| intents::needs_contact(incident, &uid))
+            .cloned()
+            .collect();
+        for incident in waiting {
+            let mut incident = incident.as_ref().clone();
+            intents::contact_deleted(&mut incident, &uid, stamp.utc);
+            self.put_incident(incident, rows, changes);
+        }
+        let tombstone = store::ContactRow { contact: row.contact.clone(), tombstone: true };
+        rows.put(rows::contact_key(&uid), &tombstone);
+        self.contacts.insert(uid.clone(), Arc::new(tombstone));
+        self.drop_tombstone(&uid, rows);
+    }
+
+    /// Forgets a deleted contact that no incident needs any more.
+    fn drop_tombstone(&mut self, uid: &str, rows: &mut Rows) {
+        if !self.contacts.get(uid).is_some_and(|row| row.tombstone) {
+            return;
+        }
+        if !self.incidents.values().any(|incident| intents::needs_contact(incident, uid)) {
+            self.contacts.remove(uid);
+            rows.remove(rows::contact_key(uid));
+        }
+    }
+}
+
+fn note_deliveries(incident: &v1::Incident, changes: &mut Vec<Changed>) {
+    for page in &incident.deliveries {
+        if page.state() == v1::DeliveryState::Pending {
+            changes.push(Changed::Delivery(page.idempotency_key.clone(), incident.uid.clone()));
+        }
+    }
+}

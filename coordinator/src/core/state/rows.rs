@@ -1,0 +1,385 @@
+//! Keys and values of every row, and the way back from rows to a state.
+//!
+//! The first byte of a key is its table. Rows of cold tables (audit) are written and never held in
+//! memory; all others are read back whole when a member starts.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parallax_common::limits::CLOSED_INCIDENTS_IN_MEMORY_MAX;
+use parallax_common::name::Uid;
+use parallax_proto::{store, v1};
+use prost::Message;
+
+use super::config::Stage;
+use super::{CheckEntry, Client, State};
+
+/// One stored row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// Table byte, then the table's own key.
+    pub key: Bytes,
+    /// An encoded message.
+    pub value: Bytes,
+}
+
+/// One change of a row: a new value, or its removal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowChange {
+    /// Table byte, then the table's own key.
+    pub key: Bytes,
+    /// Absent: the row is removed.
+    pub value: Option<Bytes>,
+}
+
+/// Collects the rows that one entry changes.
+#[derive(Debug, Default)]
+pub struct Rows(Vec<RowChange>);
+
+impl Rows {
+    pub(super) fn put(&mut self, key: Vec<u8>, message: &impl Message) {
+        let value = Some(Bytes::from(message.encode_to_vec()));
+        self.0.push(RowChange { key: key.into(), value });
+    }
+
+    pub(super) fn remove(&mut self, key: Vec<u8>) {
+        self.0.push(RowChange { key: key.into(), value: None });
+    }
+
+    pub(super) fn append(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
+    pub(super) fn into_changes(self) -> Vec<RowChange> {
+        self.0
+    }
+}
+
+/// The tables, by their first byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Table {
+    /// One row.
+    Cluster = b'C',
+    /// By uid.
+    Check = b'k',
+    /// By namespace and name.
+    Region = b'r',
+    /// By uid.
+    Contact = b'o',
+    /// By namespace.
+    Settings = b's',
+    /// By region and probe.
+    Probe = b'p',
+    /// By check.
+    Verdict = b'v',
+    /// By namespace and region.
+    Silent = b'w',
+    /// By uid.
+    Incident = b'i',
+    /// By client.
+    Client = b'c',
+    /// By transaction.
+    Stage = b't',
+    /// By transaction and part.
+    StagePart = b'u',
+    /// By log index. Cold.
+    Audit = b'a',
+    /// Closed incidents that left memory, by the inverse of the log index that moved them and uid.
+    /// Cold.
+    Closed = b'j',
+}
+
+fn key(table: Table, parts: &[&[u8]]) -> Vec<u8> {
+    let mut key = vec![table as u8];
+    for (position, part) in parts.iter().enumerate() {
+        if position > 0 {
+            key.push(0);
+        }
+        key.extend_from_slice(part);
+    }
+    key
+}
+
+pub(super) fn cluster_key() -> Vec<u8> {
+    key(Table::Cluster, &[])
+}
+
+pub(super) fn check_key(uid: &Uid) -> Vec<u8> {
+    key(Table::Check, &[uid.as_bytes()])
+}
+
+pub(super) fn region_key(namespace: &str, name: &str) -> Vec<u8> {
+    key(Table::Region, &[namespace.as_bytes(), name.as_bytes()])
+}
+
+pub(super) fn contact_key(uid: &str) -> Vec<u8> {
+    key(Table::Contact, &[uid.as_bytes()])
+}
+
+pub(super) fn settings_key(namespace: &str) -> Vec<u8> {
+    key(Table::Settings, &[namespace.as_bytes()])
+}
+
+pub(super) fn probe_key(region: &str, probe: &str) -> Vec<u8> {
+    key(Table::Probe, &[region.as_bytes(), probe.as_bytes()])
+}
+
+pub(super) fn verdict_key(uid: &Uid) -> Vec<u8> {
+    key(Table::Verdict, &[uid.as_bytes()])
+}
+
+pub(super) fn silent_key(namespace: &str, region: &str) -> Vec<u8> {
+    key(Table::Silent, &[namespace.as_bytes(), region.as_bytes()])
+}
+
+pub(super) fn incident_key(uid: &str) -> Vec<u8> {
+    key(Table::Incident, &[uid.as_bytes()])
+}
+
+fn closed_key(index: u64, uid: &str) -> Vec<u8> {
+    // Inverted: a scan meets the newest first.
+    let mut key = key(Table::Closed, &[&(!index).to_be_bytes()]);
+    key.extend_from_slice(uid.as_bytes());
+    key
+}
+
+pub(super) fn client_key(client: &str) -> Vec<u8> {
+    key(Table::Client, &[client.as_bytes()])
+}
+
+pub(super) fn stage_key(txn: &str) -> Vec<u8> {
+    key(Table::Stage, &[txn.as_bytes()])
+}
+
+pub(super) fn stage_part_key(txn: &str, part: u32) -> Vec<u8> {
+    key(Table::StagePart, &[txn.as_bytes(), &part.to_be_bytes()])
+}
+
+pub(super) fn audit_key(index: u64) -> Vec<u8> {
+    key(Table::Audit, &[&index.to_be_bytes()])
+}
+
+/// A row that cannot be read back: the store is in doubt and must be rebuilt.
+#[derive(Debug, thiserror::Error)]
+#[error("row {key:?} cannot be read: {why}")]
+pub struct Damaged {
+    /// Its key, escaped.
+    pub key: String,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+impl State {
+    /// Prefix of the closed incidents that left memory. Each value is a `v1::Incident`; the last
+    /// that left comes first.
+    pub const CLOSED: &'static [u8] = &[Table::Closed as u8];
+
+    /// Key of the row that an entry writes when it changes a check's verdict.
+    pub fn verdict_row(uid: &Uid) -> Vec<u8> {
+        verdict_key(uid)
+    }
+
+    /// Key of a closed incident that left memory with the entry at `index`.
+    pub fn closed_row(index: u64, uid: &str) -> Vec<u8> {
+        closed_key(index, uid)
+    }
+
+    /// For a row that is never held in memory, the log index that wrote it.
+    pub fn cold(key: &[u8]) -> Option<u64> {
+        let (&table, rest) = key.split_first()?;
+        if table != Table::Audit as u8 && table != Table::Closed as u8 {
+            return None;
+        }
+        let number = u64::from_be_bytes(rest.get(..8)?.try_into().ok()?);
+        Some(if table == Table::Closed as u8 { !number } else { number })
+    }
+
+    /// Every row that is held in memory, in key order within its table.
+    pub fn to_rows(&self) -> Vec<Row> {
+        let mut rows = Rows::default();
+        rows.put(cluster_key(), &self.cluster);
+        for (uid, entry) in &self.checks {
+            rows.put(check_key(uid), &entry.wire);
+        }
+        for ((namespace, name), region) in &self.regions {
+            rows.put(region_key(namespace, name), region.as_ref());
+        }
+        for (uid, contact) in &self.contacts {
+            rows.put(contact_key(uid), contact.as_ref());
+        }
+        for (namespace, settings) in &self.settings {
+            rows.put(settings_key(namespace), settings.as_ref());
+        }
+        for ((region, probe), row) in &self.probes {
+            rows.put(probe_key(region, probe), row.as_ref());
+        }
+        for (uid, verdict) in &self.verdicts {
+            rows.put(
+                verdict_key(uid),
+                &store::VerdictRow { verdict: Some(verdict.as_ref().clone()) },
+            );
+        }
+        for ((namespace, region), silent) in &self.silent {
+            rows.put(silent_key(namespace, region), silent.as_ref());
+        }
+        for (uid, incident) in &self.incidents {
+            rows.put(incident_key(uid), incident.as_ref());
+        }
+        for (name, client) in &self.clients {
+            rows.put(client_key(name), &client.to_row(name));
+        }
+        for (txn, stage) in &self.stages {
+            rows.put(stage_key(txn), &stage.header);
+            for (part, encoded) in &stage.parts {
+                let (txn, part, encoded) = (txn.clone(), *part, encoded.clone());
+                let key = stage_part_key(&txn, part);
+                rows.put(key, &store::StagePartRow { txn, part, encoded });
+            }
+        }
+        rows.into_changes()
+            .into_iter()
+            .filter_map(|change| Some(Row { key: change.key, value: change.value? }))
+            .collect()
+    }
+
+    /// The state that these rows describe, as of `applied`.
+    ///
+    /// # Errors
+    /// [`Damaged`] names the first row that cannot be read.
+    pub fn from_rows(rows: impl IntoIterator<Item = Row>, applied: u64) -> Result<Self, Damaged> {
+        let mut state = Self { applied, ..Self::default() };
+        for row in rows {
+            state
+                .load(&row)
+                .map_err(|why| Damaged { key: row.key.escape_ascii().to_string(), why })?;
+        }
+        Ok(state)
+    }
+
+    fn load(&mut self, row: &Row) -> Result<(), String> {
+        let (&table, _) = row.key.split_first().ok_or("the key is empty")?;
+        match table {
+            b'C' => self.cluster = read(row)?,
+            b'k' => self.insert_check(Arc::new(checked(read(row)?)?)),
+            b'r' => {
+                let region: v1::Region = read(row)?;
+                self.regions.insert(name_of(region.meta.as_ref())?, Arc::new(region));
+            }
+            b'o' => {
+                let contact: store::ContactRow = read(row)?;
+                let meta = contact.contact.as_ref().and_then(|contact| contact.meta.as_ref());
+                let uid = meta.ok_or("a contact has no meta")?.uid.clone();
+                if !contact.tombstone {
+                    self.contact_names.insert(name_of(meta)?, uid.clone());
+                }
+                self.contacts.insert(uid, Arc::new(contact));
+            }
+            b's' => {
+                let settings: v1::Settings = read(row)?;
+                let (namespace, _) = name_of(settings.meta.as_ref())?;
+                self.settings.insert(namespace, Arc::new(settings));
+            }
+            b'p' => {
+                let probe: store::ProbeRow = read(row)?;
+                let key = (probe.region.clone(), probe.probe.clone());
+                self.probes.insert(key, Arc::new(probe));
+            }
+            b'v' => {
+                let verdict: store::VerdictRow = read(row)?;
+                let verdict = verdict.verdict.ok_or("a verdict row is empty")?;
+                let uid = verdict.check_uid.parse::<Uid>().map_err(|e| e.to_string())?;
+                self.verdicts.insert(uid, Arc::new(verdict));
+            }
+            b'w' => {
+                let silent: store::RegionVerdictRow = read(row)?;
+                let name = (silent.namespace.clone(), silent.region.clone());
+                self.silent.insert(name, Arc::new(silent));
+            }
+            b'i' => self.insert_incident(Arc::new(read(row)?)),
+            b'c' => {
+                let client: store::ClientRow = read(row)?;
+                let name = client.client.clone();
+                self.insert_client(name, Client::from_row(client));
+            }
+            b't' => {
+                let stage: store::StageRow = read(row)?;
+                self.stages.insert(stage.txn.clone(), Arc::new(Stage::new(stage)));
+            }
+            b'u' => {
+                let row: store::StagePartRow = read(row)?;
+                let stage = self.stages.get(&row.txn).ok_or("a part has no stage")?;
+                let mut stage = stage.as_ref().clone();
+                stage.insert(row.part, row.encoded);
+                self.stages.insert(row.txn, Arc::new(stage));
+            }
+            b'a' | b'j' => {}
+            other => return Err(format!("table {other:#x} is not known to this build")),
+        }
+        Ok(())
+    }
+
+    /// Puts an incident into memory and keeps the indexes true.
+    pub(super) fn insert_incident(&mut self, incident: Arc<v1::Incident>) {
+        let uid = incident.uid.clone();
+        let mut waits = false;
+        for delivery in &incident.deliveries {
+            if delivery.state() == v1::DeliveryState::Pending {
+                waits = true;
+                self.pending.insert(delivery.idempotency_key.clone(), uid.clone());
+            } else {
+                self.pending.remove(&delivery.idempotency_key);
+            }
+        }
+        if incident.resolved_at.is_none() {
+            self.open.insert(uid.clone());
+        } else {
+            self.open.remove(&uid);
+            let place = (incident.resolved_revision, uid.clone());
+            if waits {
+                // Also when it had nothing left to say before: a page may come back to life.
+                self.closed.remove(&place);
+            } else {
+                self.closed.insert(place);
+            }
+        }
+        self.incidents.insert(uid, incident);
+    }
+
+    /// Lets the oldest closed incidents leave memory: their rows move to the cold table.
+    pub(super) fn evict_closed(&mut self, index: u64, rows: &mut Rows) {
+        while self.closed.len() > CLOSED_INCIDENTS_IN_MEMORY_MAX {
+            let Some((revision, uid)) = self.closed.get_min().cloned() else { return };
+            self.closed.remove(&(revision, uid.clone()));
+            if let Some(incident) = self.incidents.remove(&uid) {
+                rows.remove(incident_key(&uid));
+                rows.put(closed_key(index, &uid), incident.as_ref());
+            }
+        }
+    }
+
+    pub(super) fn insert_check(&mut self, entry: Arc<CheckEntry>) {
+        let check = &entry.check;
+        self.check_names.insert((check.namespace.clone(), check.name.clone()), check.uid);
+        self.checks.insert(check.uid, entry);
+    }
+}
+
+/// The checked form beside the stored one. What was accepted once stays readable.
+pub(super) fn checked(wire: v1::Check) -> Result<CheckEntry, String> {
+    match parallax_proto::convert::check::check(&wire) {
+        Ok(check) => Ok(CheckEntry { check: Arc::new(check), wire }),
+        Err(violations) => Err(violations
+            .first()
+            .map_or_else(|| "the check is refused".to_owned(), |first| first.message.clone())),
+    }
+}
+
+pub(super) fn name_of(meta: Option<&v1::Meta>) -> Result<(String, String), String> {
+    let meta = meta.ok_or("a resource has no meta")?;
+    Ok((meta.namespace.clone(), meta.name.clone()))
+}
+
+fn read<M: Message + Default>(row: &Row) -> Result<M, String> {
+    M::decode(row.value.clone()).map_err(|error| error.to_string())
+}

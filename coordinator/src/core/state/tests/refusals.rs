@@ -1,0 +1,382 @@
+//! The table of refusals: each row breaks one rule of the stage Apply and no other, in the plan of
+//! an apply or in an entry of the log. The rules of other stages have their tables in the command
+//! line, in `parallax-proto` and in `core/session.rs`.
+
+use std::collections::BTreeSet;
+
+use parallax_common::limits::{
+    APPLY_RESOURCES_MAX, REQUEST_IDS_MAX, REQUEST_IDS_PER_CLIENT_MAX, STAGED_BYTES_MAX,
+    STAGED_BYTES_PER_NAMESPACE_MAX, STAGES_MAX, STAGES_PER_NAMESPACE_MAX,
+};
+use parallax_common::rule::{self, Rule, Stage};
+
+use super::*;
+use crate::core::configure::{self, Request};
+
+/// What a row does to a member that has region `eu`, contact `ops` and check `web`.
+enum Break {
+    /// Plans an apply of these resources, as this request says.
+    Plan(fn(&mut Request) -> Vec<v1::resource::Kind>),
+    /// Commits these changes to the set `default`.
+    Commit(fn(&Member) -> Vec<store::ConfigChange>),
+    /// Whatever else gives an answer.
+    Other(fn(&mut Member) -> Answer),
+}
+
+use Break::{Commit, Other, Plan};
+
+/// A check that nothing is wrong with, of another name than the one that is there.
+fn another() -> v1::Check {
+    v1::Check { meta: meta(9, "other"), ..check("other", 1) }
+}
+
+fn id(number: u64, lowest_open: u64) -> Option<v1::RequestId> {
+    Some(v1::RequestId { client: "cli".into(), number, lowest_open })
+}
+
+fn stage(txn: &str, part: u32) -> Command {
+    stage_of("default", txn, part)
+}
+
+fn stage_of(namespace: &str, txn: &str, part: u32) -> Command {
+    Command::StageConfig(super::stage(txn, part, namespace, vec![]))
+}
+
+/// Holds a stage of this many bytes open.
+fn fill(member: &mut Member, bytes: usize) {
+    let header = store::StageRow {
+        txn: "large".into(),
+        opened_utc_ns: member.state.last_utc().as_ns(),
+        namespace: "large".into(),
+    };
+    let mut stage = config::Stage::new(header);
+    // Zeroes that nobody reads take no memory.
+    stage.insert(0, vec![0; bytes].into());
+    member.state.stages.insert("large".into(), Arc::new(stage));
+}
+
+fn commit(txn: &str, parts: u32) -> Command {
+    let (namespace, set) = ("default".into(), "default".into());
+    let command =
+        store::CommitConfig { txn: txn.into(), parts, namespace, set, ..Default::default() };
+    Command::CommitConfig(command)
+}
+
+/// Applies without comparing the rows: for states that are too large to dump.
+fn apply_only(member: &mut Member, request_id: Option<v1::RequestId>, command: Command) -> Answer {
+    member.index += 1;
+    let entry = store::Entry {
+        min_level: LEVEL,
+        request_id,
+        utc_ns: i64::try_from(member.index).unwrap() * 1_000_000_000,
+        command: Some(command),
+        ..store::Entry::default()
+    };
+    member.state.apply(member.index, &entry.encode_to_vec()).answer
+}
+
+/// The uid of an incident that was opened and, if so wished, resolved.
+fn incident(member: &mut Member, resolved: bool) -> String {
+    let open = member.change(store::VerdictAction::Open);
+    member.verdict(open);
+    if resolved {
+        let resolve = member.change(store::VerdictAction::Resolve);
+        member.verdict(resolve);
+    }
+    member.only_incident().uid.clone()
+}
+
+fn ack(uid: String) -> Command {
+    Command::AckIncident(store::AckIncident { uid, ..Default::default() })
+}
+
+fn resolve(uid: String) -> Command {
+    Command::ResolveIncident(store::ResolveIncident { uid, ..Default::default() })
+}
+
+const ROWS: &[(Rule, Break)] = &[
+    (
+        rule::UNKNOWN_REGION,
+        Plan(|_| vec![wanted(v1::Check { regions: vec!["mars".into()], ..another() })]),
+    ),
+    (
+        rule::UNKNOWN_REGION,
+        Commit(|_| vec![put(0, wanted(v1::Check { regions: vec!["mars".into()], ..another() }))]),
+    ),
+    (
+        rule::UNKNOWN_CONTACT,
+        Plan(|_| vec![wanted(v1::Check { alert: vec!["nobody".into()], ..another() })]),
+    ),
+    (
+        rule::UNKNOWN_CONTACT,
+        Commit(|_| vec![put(0, wanted(v1::Check { alert: vec!["nobody".into()], ..another() }))]),
+    ),
+    (
+        rule::UNKNOWN_CONTACT,
+        Commit(|_| {
+            let mesh_alert = vec!["nobody".into()];
+            let settings = v1::Settings { meta: meta(4, "settings"), mesh_alert };
+            vec![put(0, v1::resource::Kind::Settings(settings))]
+        }),
+    ),
+    (
+        rule::OTHER_SET,
+        Plan(|request| {
+            request.set = "other".into();
+            vec![region("eu")]
+        }),
+    ),
+    (
+        rule::OTHER_SET,
+        Other(|member| {
+            let etag = member.etag(Kind::Check, "web");
+            member.commit_as(None, "other", vec![put(etag, wanted(check("web", 2)))])
+        }),
+    ),
+    (
+        rule::PRUNE_GUARD,
+        Plan(|request| {
+            request.prune = true;
+            vec![region("eu")]
+        }),
+    ),
+    (
+        rule::PRUNE_GUARD,
+        Plan(|request| {
+            request.prune = true;
+            request.yes_delete = 1; // it would be 2
+            vec![region("eu")]
+        }),
+    ),
+    (
+        rule::CONFLICT,
+        Commit(|member| vec![put(member.etag(Kind::Check, "web") - 1, wanted(check("web", 2)))]),
+    ),
+    (rule::CONFLICT, Commit(|_| vec![put(0, region("eu"))])),
+    (
+        rule::IN_USE,
+        Commit(|member| vec![delete(member.etag(Kind::Region, "eu"), "region", "eu", false)]),
+    ),
+    (
+        rule::IN_USE,
+        Commit(|member| vec![delete(member.etag(Kind::Contact, "ops"), "contact", "ops", false)]),
+    ),
+    (rule::NOT_FOUND, Commit(|_| vec![delete(0, "check", "other", false)])),
+    (rule::NOT_FOUND, Other(|member| member.apply(ack("none".into())))),
+    (rule::NOT_FOUND, Other(|member| member.apply(resolve("none".into())))),
+    (rule::TOO_MANY_RESOURCES, Plan(|_| vec![region("us"); APPLY_RESOURCES_MAX + 1])),
+    (
+        rule::NAMESPACE_MISMATCH,
+        Plan(|_| {
+            let meta = v1::Meta { namespace: "elsewhere".into(), ..meta(1, "us").unwrap() };
+            vec![v1::resource::Kind::Region(v1::Region { meta: Some(meta), title: String::new() })]
+        }),
+    ),
+    (
+        rule::CHECK_INVALID,
+        Commit(|_| vec![put(0, wanted(v1::Check { interval: None, ..another() }))]),
+    ),
+    (
+        rule::RESOURCE_EMPTY,
+        Commit(|_| {
+            let nothing = store::config_change::Change::Put(v1::Resource { kind: None });
+            vec![store::ConfigChange { change: Some(nothing), ..Default::default() }]
+        }),
+    ),
+    (
+        rule::RESOURCE_EMPTY,
+        Commit(|_| {
+            let nameless = v1::Region { meta: None, title: String::new() };
+            vec![put(0, v1::resource::Kind::Region(nameless))]
+        }),
+    ),
+    (rule::RESOURCE_EMPTY, Commit(|_| vec![delete(0, "planet", "mars", false)])),
+    (rule::STAGE_UNKNOWN, Other(|member| member.apply(commit("never staged", 1)))),
+    (
+        rule::STAGE_UNKNOWN,
+        Other(|member| {
+            member.apply(stage("old", 0));
+            member.index += 3_600;
+            // Whoever stages next clears away what is too old.
+            member.apply(stage("new", 0));
+            member.apply(commit("old", 1))
+        }),
+    ),
+    (
+        rule::STAGE_INCOMPLETE,
+        Other(|member| {
+            member.apply(stage("half", 0));
+            member.apply(commit("half", 2))
+        }),
+    ),
+    (
+        rule::STAGE_INCOMPLETE,
+        Other(|member| {
+            member.apply(stage("other bytes", 0));
+            // As many parts as there are, but no digest of them.
+            member.apply(commit("other bytes", 1))
+        }),
+    ),
+    (
+        rule::STAGES_OPEN,
+        Other(|member| {
+            for n in 0..STAGES_MAX {
+                let name = format!("s{n}");
+                assert_eq!(rule(&member.apply(stage_of(&name, &name, 0))), "accepted");
+            }
+            member.apply(stage("one more", 0))
+        }),
+    ),
+    (
+        rule::NAMESPACE_STAGES,
+        Other(|member| {
+            for n in 0..STAGES_PER_NAMESPACE_MAX {
+                assert_eq!(rule(&member.apply(stage(&format!("s{n}"), 0))), "accepted");
+            }
+            member.apply(stage("one more", 0))
+        }),
+    ),
+    (
+        rule::NAMESPACE_STAGED_BYTES,
+        Other(|member| {
+            fill(member, STAGED_BYTES_PER_NAMESPACE_MAX);
+            let others = apply_only(member, None, stage("of another", 0));
+            assert_eq!(rule(&others), "accepted");
+            apply_only(member, None, stage_of("large", "one more", 0))
+        }),
+    ),
+    (
+        rule::STAGED_BYTES,
+        Other(|member| {
+            fill(member, STAGED_BYTES_MAX);
+            apply_only(member, None, stage("one more", 0))
+        }),
+    ),
+    (rule::REQUEST_ID, Other(|_| Answer::Refused(identified(None).unwrap_err()))),
+    (rule::REQUEST_ID, Other(|_| Answer::Refused(identified(id(0, 0)).unwrap_err()))),
+    (
+        rule::REQUEST_ID,
+        Other(|_| {
+            assert_eq!(identified(id(1, 1)), Ok(id(1, 1).unwrap()));
+            let client = "x".repeat(65);
+            let long = v1::RequestId { client, ..id(1, 1).unwrap() };
+            Answer::Refused(identified(Some(long)).unwrap_err())
+        }),
+    ),
+    (
+        rule::REQUEST_LATE,
+        Other(|member| {
+            member.commit_as(id(2, 2), "default", vec![]);
+            member.commit_as(id(1, 1), "default", vec![])
+        }),
+    ),
+    (
+        rule::REQUEST_IDS,
+        Other(|member| {
+            let answers = 1..=u64::try_from(REQUEST_IDS_MAX).unwrap();
+            let row = store::ClientRow {
+                client: "busy".into(),
+                lowest_open: 1,
+                answers: answers
+                    .map(|number| store::AnswerRow { number, ..Default::default() })
+                    .collect(),
+                last_seen_utc_ns: 0,
+            };
+            member.state.insert_client("busy".into(), Client::from_row(row));
+            apply_only(member, id(1, 1), stage("one", 0))
+        }),
+    ),
+    (
+        rule::CLIENT_REQUEST_IDS,
+        Other(|member| {
+            for number in 1..=u64::try_from(REQUEST_IDS_PER_CLIENT_MAX).unwrap() {
+                assert_eq!(rule(&ask(member, ("c", number, 1), "anna", 0)), "accepted");
+            }
+            ask(member, ("c", 1_000, 1), "anna", 0)
+        }),
+    ),
+    (
+        rule::REQUEST_ID_REUSED,
+        Other(|member| {
+            ask(member, ("c", 1, 1), "anna", 1);
+            ask(member, ("c", 1, 1), "anna", 2)
+        }),
+    ),
+    (
+        rule::REQUEST_ID_REUSED,
+        Other(|member| {
+            ask(member, ("c", 1, 1), "anna", 1);
+            ask(member, ("c", 1, 1), "boris", 1)
+        }),
+    ),
+    (
+        rule::INCIDENT_CLOSED,
+        Other(|member| {
+            let uid = incident(member, true);
+            member.apply(ack(uid))
+        }),
+    ),
+    (
+        rule::INCIDENT_CLOSED,
+        Other(|member| {
+            let uid = incident(member, true);
+            member.apply(resolve(uid))
+        }),
+    ),
+    (
+        rule::STILL_FAILING,
+        Other(|member| {
+            incident(member, false);
+            let incident = member.only_incident();
+            assert_eq!(may_resolve(incident, true, true), Ok(()));
+            assert_eq!(may_resolve(incident, false, false), Ok(()));
+            Answer::Refused(may_resolve(incident, true, false).unwrap_err())
+        }),
+    ),
+    (
+        rule::ALREADY_INITIALISED,
+        Other(|member| member.apply(Command::InitCluster(store::InitCluster::default()))),
+    ),
+    (rule::ENTRY_MALFORMED, Other(|member| member.state.apply(member.index + 1, &[0xff]).answer)),
+    (rule::ENTRY_UNKNOWN, Other(|member| member.apply(Command::StateHash(Default::default())))),
+];
+
+/// Ids of the rules that a row breaks.
+fn broken(row: &Break) -> Vec<String> {
+    let mut member = configured();
+    let before = member.state.checks.len();
+    let answer = match row {
+        Plan(prepare) => {
+            let (namespace, set) = ("default".to_owned(), "default".to_owned());
+            let mut request = Request { namespace, set, ..Request::default() };
+            let resources = prepare(&mut request);
+            let resources = resources.into_iter().map(|kind| v1::Resource { kind: Some(kind) });
+            let uid = || Uid::from_bytes([0x77; 16]);
+            let drafted = configure::draft(&member.state, &request, resources.collect(), uid);
+            let violations = drafted.expect_err("a row of the table is refused");
+            return violations.iter().map(|violation| violation.rule.id.to_owned()).collect();
+        }
+        Commit(changes) => {
+            let changes = changes(&member);
+            member.commit(changes)
+        }
+        Other(answer) => answer(&mut member),
+    };
+    assert_eq!(member.state.checks.len(), before, "what is refused changes nothing");
+    vec![rule(&answer).to_owned()]
+}
+
+#[test]
+fn each_row_breaks_its_rule_and_no_other() {
+    for (at, (rule, row)) in ROWS.iter().enumerate() {
+        assert_eq!(broken(row), [rule.id], "row {at}");
+    }
+}
+
+#[test]
+fn every_rule_of_apply_is_broken_by_some_row() {
+    let broken: BTreeSet<Rule> = ROWS.iter().map(|(rule, _)| *rule).collect();
+    let all = rule::ALL.iter().filter(|rule| rule.stage == Stage::Apply);
+    let without: Vec<&Rule> = all.filter(|rule| !broken.contains(rule)).collect();
+    assert!(without.is_empty(), "rules without a row: {without:?}");
+}

@@ -1,0 +1,435 @@
+//! Verdicts and incidents, as the leader decided them.
+//!
+//! A change is valid only for the state it was decided on: the check's etag and run digest and the
+//! verdict's sequence must be what they were. Else it changes nothing and leaves a typed event, so
+//! that racing or late proposals cannot open twice.
+
+use std::sync::Arc;
+
+use parallax_common::name::Uid;
+use parallax_common::rule;
+use parallax_proto::v1::timeline_event::Event;
+use parallax_proto::{store, v1};
+
+use super::rows::{self, Rows};
+use super::{Answer, Changed, Name, Refusal, Stamp, State, accepted, refusal, refused};
+use crate::core::outbox::timeline;
+
+/// Whether an incident may be resolved by hand. `failing` says that its cause lasts: the leader still
+/// counts enough failing regions for `down`, or hears nobody from the region. Then only `force`
+/// resolves it.
+///
+/// # Errors
+/// [`rule::STILL_FAILING`].
+pub fn may_resolve(incident: &v1::Incident, failing: bool, force: bool) -> Result<(), Refusal> {
+    if failing && !force {
+        let lasts = match incident.kind() {
+            v1::IncidentKind::RegionSilent => {
+                format!("region {} is still silent", incident.region)
+            }
+            v1::IncidentKind::Down | v1::IncidentKind::Unspecified => {
+                format!("{} still fails in enough regions to be down", incident.check_name)
+            }
+        };
+        let message = format!(
+            "{lasts}; --force resolves it all the same, and it will not open again before it has \
+             been better once"
+        );
+        return Err(refusal(rule::STILL_FAILING, message, [incident.uid.clone()]));
+    }
+    Ok(())
+}
+
+impl State {
+    pub(super) fn change_verdicts(
+        &mut self,
+        stamp: &Stamp,
+        command: store::ChangeVerdicts,
+        rows: &mut Rows,
+        changes: &mut Vec<Changed>,
+    ) -> Answer {
+        let mut subjects = Vec::new();
+        for change in command.changes {
+            if change.region.is_empty() {
+                subjects.push(change.check_uid.clone());
+                self.change_verdict(stamp, change, command.node_id, rows, changes);
+            } else {
+                subjects.push(change.region.clone());
+                self.change_silence(stamp, change, command.node_id, rows, changes);
+            }
+        }
+        accepted(stamp, subjects)
+    }
+
+    fn change_verdict(
+        &mut self,
+        stamp: &Stamp,
+        change: store::VerdictChange,
+        node_id: u64,
+        rows: &mut Rows,
+        changes: &mut Vec<Changed>,
+    ) {
+        let Ok(uid) = change.check_uid.parse::<Uid>() else { return };
+        changes.push(Changed::Verdict(uid));
+        if let Err(why) = self.admits(uid, &change) {
+            self.note_superseded(stamp, uid, why, rows, changes);
+            return;
+        }
+        let Some(record) = change.record.clone() else { return };
+        let mut verdict = self.verdict_or_new(uid);
+        verdict.sequence += 1;
+        if verdict.verdict != record.verdict || verdict.degraded != record.degraded {
+            verdict.since = Some(stamp.timestamp());
+        }
+        verdict.verdict = record.verdict;
+        verdict.degraded = record.degraded;
+        if record.rule.is_some_and(|rule| record.failing < rule.down_at) {
+            verdict.latched = false;
+        }
+        match change.action() {
+            store::VerdictAction::Open => {
+                let incident = self.new_incident(stamp, uid, &change, &record);
+                verdict.incident_uid.clone_from(&incident.uid);
+                self.open_incident(stamp, incident, node_id, rows, changes);
+            }
+            store::VerdictAction::Resolve => {
+                let incident = std::mem::take(&mut verdict.incident_uid);
+                let cause = v1::ResolveCause::Recovered;
+                let resolution = Resolution { record: Some(record.clone()), ..cause.into() };
+                self.close_incident(stamp, &incident, resolution, node_id, rows, changes);
+            }
+            store::VerdictAction::Set | store::VerdictAction::Unspecified => {}
+        }
+        verdict.record = Some(record);
+        self.put_verdict(uid, verdict, rows);
+    }
+
+    /// Why the change no longer fits the state, if it does not.
+    fn admits(&self, uid: Uid, change: &store::VerdictChange) -> Result<(), &'static str> {
+        let entry = self.checks.get(&uid).ok_or("the check is gone")?;
+        let verdict = self.verdicts.get(&uid);
+        let sequence = verdict.map_or(0, |verdict| verdict.sequence);
+        let is_open = verdict.is_some_and(|verdict| !verdict.incident_uid.is_empty());
+        let latched = verdict.is_some_and(|verdict| verdict.latched);
+        if !entry.check.enabled {
+            return Err("the check is paused");
+        }
+        if entry.check.etag != change.etag || entry.check.run_digest.0 != change.run_digest {
+            return Err("the check was edited since");
+        }
+        if sequence != change.expected_sequence {
+            return Err("another verdict came first");
+        }
+        match change.action() {
+            store::VerdictAction::Open if is_open => Err("an incident is open already"),
+            store::VerdictAction::Open if latched => Err("resolved by hand and failing since"),
+            store::VerdictAction::Resolve if !is_open => Err("no incident is open"),
+            _ => Ok(()),
+        }
+    }
+
+    fn verdict_or_new(&self, uid: Uid) -> v1::CheckVerdict {
+        if let Some(verdict) = self.verdicts.get(&uid) {
+            return verdict.as_ref().clone();
+        }
+        let name = self.checks.get(&uid).map(|entry| entry.check.name.clone());
+        v1::CheckVerdict {
+            check_uid: uid.to_string(),
+            check_name: name.unwrap_or_default(),
+            ..v1::CheckVerdict::default()
+        }
+    }
+
+    fn put_verdict(&mut self, uid: Uid, verdict: v1::CheckVerdict, rows: &mut Rows) {
+        rows.put(rows::verdict_key(&uid), &store::VerdictRow { verdict: Some(verdict.clone()) });
+        self.verdicts.insert(uid, Arc::new(verdict));
+    }
+
+    fn new_incident(
+        &self,
+        stamp: &Stamp,
+        uid: Uid,
+        change: &store::VerdictChange,
+        record: &v1::DecisionRecord,
+    ) -> v1::Incident {
+        let check = self.checks.get(&uid).map(|entry| Arc::clone(&entry.check));
+        v1::Incident {
+            uid: change.incident_uid.clone(),
+            namespace: check.as_ref().map(|c| c.namespace.clone()).unwrap_or_default(),
+            kind: v1::IncidentKind::Down.into(),
+            check_uid: uid.to_string(),
+            check_name: check.as_ref().map(|c| c.name.clone()).unwrap_or_default(),
+            opened_at: Some(stamp.timestamp()),
+            opened_by: Some(record.clone()),
+            opened_revision: stamp.index,
+            runbook: check.as_ref().map(|c| c.runbook.clone()).unwrap_or_default(),
+            labels: check.as_ref().map(|c| c.labels.clone()).unwrap_or_default(),
+            ..v1::Incident::default()
+        }
+    }
+
+    fn open_incident(
+        &mut self,
+        stamp: &Stamp,
+        mut incident: v1::Incident,
+        node_id: u64,
+        rows: &mut Rows,
+        changes: &mut Vec<Changed>,
+    ) {
+        timeline::push(&mut incident, stamp.utc, Event::Opened(v1::Opened {}));
+        self.intend_opening(stamp, &mut incident, node_id, changes);
+        self.put_incident(incident, rows, changes);
+    }
+
+    pub(super) fn close_incident(
+        &mut self,
+        stamp: &Stamp,
+        uid: &str,
+        resolution: Resolution,
+        node_id: u64,
+        rows: &mut Rows,
+        changes: &mut Vec<Changed>,
+    ) {
+        let Some(incident) = self.incidents.get(uid) else { return };
+        if incident.resolved_at.is_some() {
+            return;
+        }
+        let mut incident = incident.as_ref().clone();
+        incident.resolved_at = Some(stamp.timestamp());
+        incident.resolved_revision = stamp.index;
+        incident.cause = resolution.cause.into();
+        incident.resolved_by = resolution.record;
+        let resolved = v1::Resolved {
+            cause: resolution.cause.into(),
+            by: resolution.by,
+            note: resolution.note,
+        };
+        timeline::push(&mut incident, stamp.utc, Event::Resolved(resolved));
+        self.intend_resolve(stamp, &mut incident, node_id, changes);
+        self.put_incident(incident, rows, changes);
+        self.evict_closed(stamp.index, rows);
+    }
+
+    pub(super) fn put_incident(
+        &mut self,
+        incident: v1::Incident,
+        rows: &mut Rows,
+        changes: &mut Vec<Changed>,
+    ) {
+        changes.push(Changed::Incident(incident.uid.clone()));
+        self.keep_incident(incident, rows);
+    }
+
+    /// Writes an incident of which only a delivery moved: that is told as the delivery's change.
+    pub(super) fn keep_incident(&mut self, incident: v1::Incident, rows: &mut Rows) {
+        rows.put(rows::incident_key(&incident.uid), &incident);
+        self.insert_incident(Arc::new(incident));
+    }
+
+    /// Ends what a paused or deleted check had open, in the same entry.
+    pub(super) fn end_verdict(
+        &mut self,
+        stamp: &Stamp,
+        uid: Uid,
+        cause: v1::ResolveCause,
+        rows: &mut Rows,
+        changes: &mut Vec<Changed>,
+    ) {
+        let Some(verdict) = self.verdicts.get(&uid).cloned() else { return };
+        self.close_incident(stamp, &verdict.incident_uid, cause.into(), 0, rows, changes);
+        self.verdicts.remove(&uid);
+        rows.remove(rows::verdict_key(&uid));
+    }
+
+    /// An edit keeps the incident open and leaves a note in its timeline.
+    pub(super) fn note_edit(
+        &mut self,
+        stamp: &Stamp,
+        uid: Uid,
+        edited: v1::CheckEdited,
+        rows: &mut Rows,
+        changes: &mut Vec<Changed>,
+    ) {
+        let Some(incident) = self.open_incident_of(uid) else { return };
+        let mut incident = incident.as_ref().clone();
+        timeline::push(&mut incident, stamp.utc, Event::CheckEdited(edited));
+        self.put_incident(incident, rows, changes);
+    }
+
+    fn note_superseded(
+        &mut self,
+        stamp: &Stamp,
+        uid: Uid,
+        why: &str,
+        rows: &mut Rows,
+        changes: &mut Vec<Changed>,
+    ) {
+        let Some(incident) = self.open_incident_of(uid) else { return };
+        let mut incident = incident.as_ref().clone();
+        let event = v1::VerdictSuperseded { why: why.to_owned() };
+        timeline::push(&mut incident, stamp.utc, Event::VerdictSuperseded(event));
+        self.put_incident(incident, rows, changes);
+    }
+
+    /// The incident that is open for this check.
+    pub fn open_incident_of(&self, uid: Uid) -> Option<&Arc<v1::Incident>> {
+        let verdict = self.verdicts.get(&uid)?;
+        self.incidents.get(&verdict.incident_uid)
+    }
+
+    pub(super) fn ack(
+        &mut self,
+        stamp: &Stamp,
+        command: store::AckIncident,
+        rows: &mut Rows,
+        changes: &mut Vec<Changed>,
+    ) -> Answer {
+        let Some(incident) = self.incidents.get(&command.uid) else {
+            return refused(
+                rule::NOT_FOUND,
+                format!("incident {} does not exist", command.uid),
+                [],
+            );
+        };
+        if incident.resolved_at.is_some() {
+            return refused(rule::INCIDENT_CLOSED, "the incident is resolved already", []);
+        }
+        if !incident.acknowledged_by.is_empty() {
+            return accepted(stamp, [command.uid]);
+        }
+        let mut incident = incident.as_ref().clone();
+        incident.acknowledged_at = Some(stamp.timestamp());
+        incident.acknowledged_by.clone_from(&command.by);
+        let event = v1::Acknowledged { by: command.by, note: command.note };
+        timeline::push(&mut incident, stamp.utc, Event::Acknowledged(event));
+        self.put_incident(incident, rows, changes);
+        accepted(stamp, [command.uid])
+    }
+
+    pub(super) fn resolve_by_hand(
+        &mut self,
+        stamp: &Stamp,
+        command: store::ResolveIncident,
+        rows: &mut Rows,
+        changes: &mut Vec<Changed>,
+    ) -> Answer {
+        let Some(incident) = self.incidents.get(&command.uid).cloned() else {
+            return refused(
+                rule::NOT_FOUND,
+                format!("incident {} does not exist", command.uid),
+                [],
+            );
+        };
+        if incident.resolved_at.is_some() {
+            return refused(rule::INCIDENT_CLOSED, "the incident is resolved already", []);
+        }
+        let resolution = Resolution {
+            cause: v1::ResolveCause::ByHand,
+            record: None,
+            by: command.by,
+            note: command.note,
+        };
+        self.close_incident(stamp, &command.uid, resolution, command.node_id, rows, changes);
+        if incident.kind() == v1::IncidentKind::RegionSilent {
+            let name = (incident.namespace.clone(), incident.region.clone());
+            self.put_silence(&name, String::new(), command.latch, rows);
+            changes.push(Changed::Region(name));
+        } else if let Ok(uid) = incident.check_uid.parse::<Uid>() {
+            let mut verdict = self.verdict_or_new(uid);
+            verdict.incident_uid.clear();
+            verdict.latched = command.latch;
+            verdict.sequence += 1;
+            self.put_verdict(uid, verdict, rows);
+            changes.push(Changed::Verdict(uid));
+        }
+        accepted(stamp, [command.uid])
+    }
+
+    fn change_silence(
+        &mut self,
+        stamp: &Stamp,
+        change: store::VerdictChange,
+        node_id: u64,
+        rows: &mut Rows,
+        changes: &mut Vec<Changed>,
+    ) {
+        let action = change.action();
+        let name = (change.namespace, change.region);
+        changes.push(Changed::Region(name.clone()));
+        match action {
+            store::VerdictAction::Open
+                if self.regions.contains_key(&name) && !self.silent.contains_key(&name) =>
+            {
+                let incident = v1::Incident {
+                    uid: change.incident_uid,
+                    namespace: name.0.clone(),
+                    kind: v1::IncidentKind::RegionSilent.into(),
+                    region: name.1.clone(),
+                    opened_at: Some(stamp.timestamp()),
+                    opened_by: change.record,
+                    opened_revision: stamp.index,
+                    ..v1::Incident::default()
+                };
+                self.put_silence(&name, incident.uid.clone(), false, rows);
+                self.open_incident(stamp, incident, node_id, rows, changes);
+            }
+            store::VerdictAction::Resolve
+                if self
+                    .silent
+                    .get(&name)
+                    .is_some_and(|row| !row.latched && row.incident_uid == change.incident_uid) =>
+            {
+                let resolution =
+                    Resolution { record: change.record, ..v1::ResolveCause::RegionBack.into() };
+                self.end_silence(stamp, &name, resolution, node_id, rows, changes);
+            }
+            store::VerdictAction::Set if self.silent.get(&name).is_some_and(|row| row.latched) => {
+                self.put_silence(&name, String::new(), false, rows);
+            }
+            _ => {}
+        }
+    }
+
+    /// Writes down a region's open incident or its latch; with neither it has no row.
+    fn put_silence(&mut self, name: &Name, incident_uid: String, latched: bool, rows: &mut Rows) {
+        let key = rows::silent_key(&name.0, &name.1);
+        if incident_uid.is_empty() && !latched {
+            self.silent.remove(name);
+            rows.remove(key);
+            return;
+        }
+        let (namespace, region) = name.clone();
+        let row = store::RegionVerdictRow { namespace, region, incident_uid, latched };
+        rows.put(key, &row);
+        self.silent.insert(name.clone(), Arc::new(row));
+    }
+
+    /// Closes the incident of a region that is heard again, or gone.
+    pub(super) fn end_silence(
+        &mut self,
+        stamp: &Stamp,
+        name: &(String, String),
+        resolution: Resolution,
+        node_id: u64,
+        rows: &mut Rows,
+        changes: &mut Vec<Changed>,
+    ) {
+        let Some(row) = self.silent.get(name).cloned() else { return };
+        self.put_silence(name, String::new(), false, rows);
+        self.close_incident(stamp, &row.incident_uid, resolution, node_id, rows, changes);
+    }
+}
+
+/// How an incident ends.
+pub(super) struct Resolution {
+    cause: v1::ResolveCause,
+    record: Option<v1::DecisionRecord>,
+    by: String,
+    note: String,
+}
+
+impl From<v1::ResolveCause> for Resolution {
+    fn from(cause: v1::ResolveCause) -> Self {
+        Self { cause, record: None, by: String::new(), note: String::new() }
+    }
+}
