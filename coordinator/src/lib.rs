@@ -1,7 +1,95 @@
-//! The replicated core of Parallax: what is configured, what was decided, who was paged.
+//! The coordinator: the replicated core of a mesh.
 //!
-//! [`raft`] orders entries and hands them to a machine; [`store`] keeps what the machine made.
+//! [`core`] decides and [`raft`] replicates; everything else here waits, reads clocks and talks.
+//! [`run`] puts the parts together in one place. A walk through both paths is in ARCHITECTURE.md.
 
+pub mod api;
+pub mod config;
 pub mod core;
+pub mod history;
+pub mod judge;
+pub mod ledger;
+pub mod machine;
+pub mod mesh_clock;
+pub mod notify;
+pub mod propose;
+pub mod public;
 pub mod raft;
+pub mod run;
+pub mod session;
 pub mod store;
+pub mod view;
+pub mod watch;
+
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+pub use self::config::Config;
+pub use self::run::{Bound, RunError, run};
+
+/// What this build calls itself.
+pub const BUILD: &str = concat!("parallax-coordinator ", env!("CARGO_PKG_VERSION"));
+
+/// The command line: a coordinator's settings, and how this process logs.
+#[derive(Debug, clap::Parser)]
+struct Args {
+    #[command(flatten)]
+    config: Config,
+    /// What is logged, such as `info` or `parallax_coordinator=debug`.
+    #[arg(long, env = "PARALLAX_LOG", default_value = "info,raft=warn")]
+    log: String,
+    /// One JSON object a line instead of text.
+    #[arg(long)]
+    log_json: bool,
+}
+
+/// The `parallax-coordinator` command.
+pub fn main() -> ExitCode {
+    let Args { config, log, log_json } = Args::parse();
+    let filter = match EnvFilter::try_new(&log) {
+        Ok(filter) => filter,
+        Err(error) => {
+            eprintln!("--log: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
+    if log_json {
+        log.json().init()
+    } else {
+        log.init()
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("parallax-coordinator: cannot start the runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let ended = runtime.block_on(async {
+        let stop = CancellationToken::new();
+        let (ready, _bound) = tokio::sync::oneshot::channel();
+        let mut running = std::pin::pin!(run(config, stop.clone(), ready));
+        tokio::select! {
+            ended = &mut running => ended,
+            () = parallax_runtime::signal::terminated() => {
+                stop.cancel();
+                running.await
+            }
+        }
+    });
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("parallax-coordinator: {}", parallax_runtime::error::causes(&error));
+            ExitCode::FAILURE
+        }
+    }
+}

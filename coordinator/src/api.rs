@@ -1,0 +1,261 @@
+//! The gRPC surface for people and tools. One service a file; here is what they share: who may,
+//! how reads wait, and how refusals become statuses.
+
+pub mod budget;
+pub mod checks;
+pub mod closed;
+pub mod config;
+pub mod contacts;
+pub mod fleet;
+pub mod incidents;
+pub mod page;
+pub mod regions;
+pub mod status;
+
+use std::sync::Arc;
+
+use parallax_common::limits::TEXT_BYTES_MAX;
+use parallax_common::rule;
+use parallax_proto::store::entry::Command;
+use parallax_proto::{store, v1};
+use parallax_runtime::transport::{Identity, Role as Need, peer_of};
+use tokio::sync::oneshot;
+use tonic::{Code, Request, Status};
+
+use self::budget::Budget;
+use crate::core::state::{Answer, Asked, Refusal, State, identified};
+use crate::judge::JudgeHandle;
+use crate::propose::{Origin, Proposer, WriteError};
+use crate::raft::node::ProposeError;
+use crate::session::Sessions;
+use crate::view::View;
+use crate::watch::Changes;
+
+/// The namespace of requests that name none.
+pub const DEFAULT_NAMESPACE: &str = "default";
+/// Metadata key that carries the id of the rule that was broken.
+pub const RULE_KEY: &str = "parallax-rule";
+
+/// What every service needs.
+#[derive(Clone)]
+pub struct Api {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    view: View,
+    proposer: Proposer,
+    judge: JudgeHandle,
+    sessions: Sessions,
+    changes: Changes,
+    reading: Budget,
+    node_id: u64,
+}
+
+impl Api {
+    /// The services of one member.
+    pub fn new(
+        view: View,
+        proposer: Proposer,
+        judge: JudgeHandle,
+        sessions: Sessions,
+        changes: Changes,
+        node_id: u64,
+    ) -> Self {
+        let reading = Budget::default();
+        let inner = Inner { view, proposer, judge, sessions, changes, reading, node_id };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Who calls, when their certificate allows it in this namespace.
+    fn caller<T>(
+        &self,
+        request: &Request<T>,
+        namespace: &str,
+        need: Need,
+    ) -> Result<v1::Actor, Status> {
+        let identity = &peer_of(request)?.identity;
+        if !identity.may(need, namespace) {
+            return Err(Status::permission_denied(format!(
+                "{} may not {need} in namespace {namespace}",
+                identity.describe()
+            )));
+        }
+        let (kind, role) = match identity {
+            Identity::User { role, .. } => ("user", role.to_string()),
+            Identity::Coordinator { .. } => ("coordinator", String::new()),
+            Identity::Probe { .. } => ("probe", String::new()),
+        };
+        Ok(v1::Actor { kind: kind.to_owned(), name: identity.name().to_owned(), role })
+    }
+
+    /// The state to answer from: linearizable, unless the caller takes what is here.
+    async fn read(&self, stale: bool) -> Result<Arc<State>, Status> {
+        if !stale {
+            let barrier = self.inner.proposer.barrier().await;
+            barrier.map_err(|error| Status::unavailable(format!("no leader confirms: {error}")))?;
+        }
+        Ok(self.inner.view.load())
+    }
+
+    async fn write(&self, asked: Asked, command: Command) -> Result<(u64, Vec<String>), Status> {
+        let proposer = self.inner.proposer.clone();
+        proposer.write(origin(asked, "api".to_owned()), command).await.map_err(write_status)
+    }
+
+    /// Stages and commits, also when the caller goes away meanwhile: a stage that nobody finishes
+    /// would take the place of others until it expires.
+    async fn write_config(
+        &self,
+        asked: Asked,
+        source: String,
+        target: (String, String),
+        take: bool,
+        changes: Vec<store::ConfigChange>,
+    ) -> Result<(u64, Vec<String>), Status> {
+        let proposer = self.inner.proposer.clone();
+        let (namespace, set) = target;
+        let (tell, told) = oneshot::channel();
+        self.inner.sessions.spawn("apply", async move {
+            let origin = origin(asked, source);
+            let written = proposer.write_config(origin, namespace, set, take, changes).await;
+            // Nobody may be waiting any more.
+            let _ = tell.send(written);
+        });
+        let written = told.await.map_err(|_| Status::unavailable("the coordinator stops"))?;
+        written.map_err(write_status)
+    }
+
+    /// The revision and subjects of a request that was carried out before.
+    fn replay(&self, asked: &Asked) -> Result<Option<(u64, Vec<String>)>, Status> {
+        match self.inner.view.load().replayed(asked) {
+            Ok(Some(Answer::Accepted { revision, subjects })) => Ok(Some((revision, subjects))),
+            Ok(Some(Answer::Refused(refusal))) | Err(refusal) => Err(refusal_status(&refusal)),
+            Ok(None) => Ok(None),
+        }
+    }
+}
+
+fn origin(asked: Asked, source: String) -> Origin {
+    let Asked { id, actor, digest } = asked;
+    Origin { actor, request_id: Some(id), request_digest: digest, source }
+}
+
+/// A write as it is remembered. One without a request id could be carried out twice by a client
+/// that tries again; `content` is everything else that the request says.
+fn asked(
+    actor: v1::Actor,
+    request_id: Option<v1::RequestId>,
+    method: &str,
+    content: impl IntoIterator<Item = Vec<u8>>,
+) -> Result<Asked, Status> {
+    let id = identified(request_id).map_err(|refusal| refusal_status(&refusal))?;
+    let mut hash = ring::digest::Context::new(&ring::digest::SHA256);
+    hash.update(method.as_bytes());
+    for part in content {
+        hash.update(&(part.len() as u64).to_be_bytes());
+        hash.update(&part);
+    }
+    let mut first = [0; 8];
+    first.copy_from_slice(&hash.finish().as_ref()[..8]);
+    Ok(Asked { id, actor, digest: u64::from_be_bytes(first) })
+}
+
+/// Refuses a free text that is longer than the state may keep.
+fn bounded(field: &str, text: &str) -> Result<(), Status> {
+    if text.len() <= TEXT_BYTES_MAX {
+        return Ok(());
+    }
+    let message = format!("{field}: {} bytes, the most is {TEXT_BYTES_MAX}", text.len());
+    Err(with_rule(Status::invalid_argument(message), rule::TEXT_TOO_LONG.id))
+}
+
+/// The namespace a request means.
+fn namespace_of(given: &str) -> &str {
+    if given.is_empty() { DEFAULT_NAMESPACE } else { given }
+}
+
+/// The status for a write that failed. The one table of its kind.
+fn write_status(error: WriteError) -> Status {
+    match error {
+        WriteError::Refused(refusal) => refusal_status(&refusal),
+        WriteError::Propose(error) => match error {
+            ProposeError::NotLeader { .. } | ProposeError::Dropped | ProposeError::Stopped => {
+                Status::unavailable(error.to_string())
+            }
+            ProposeError::Overloaded | ProposeError::TooLarge { .. } | ProposeError::Empty => {
+                Status::resource_exhausted(error.to_string())
+            }
+            ProposeError::Deadline(_) => Status::unavailable(format!(
+                "{error}; ask again with the same request id to learn what became of it"
+            )),
+        },
+    }
+}
+
+fn refusal_status(refusal: &Refusal) -> Status {
+    let code = match refusal.rule.as_ref() {
+        "not_found" => Code::NotFound,
+        "conflict" | "stage_unknown" | "stage_incomplete" => Code::Aborted,
+        "in_use" | "other_set" | "incident_closed" | "still_failing" => Code::FailedPrecondition,
+        "request_late" | "request_id_reused" => Code::AlreadyExists,
+        "request_ids"
+        | "client_request_ids"
+        | "staged_bytes"
+        | "stages_open"
+        | "namespace_staged_bytes"
+        | "namespace_stages" => Code::ResourceExhausted,
+        _ => Code::InvalidArgument,
+    };
+    with_rule(Status::new(code, refusal.message.clone()), &refusal.rule)
+}
+
+fn with_rule(mut status: Status, rule: &str) -> Status {
+    if let Ok(value) = rule.parse() {
+        status.metadata_mut().insert(RULE_KEY, value);
+    }
+    status
+}
+
+fn not_found(kind: &str, name: &str) -> Status {
+    with_rule(Status::not_found(format!("{kind} {name} does not exist")), rule::NOT_FOUND.id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest(method: &str, parts: &[&str]) -> u64 {
+        let id = v1::RequestId { client: "c".into(), number: 1, lowest_open: 1 };
+        let content = parts.iter().map(|part| part.as_bytes().to_vec());
+        asked(v1::Actor::default(), Some(id), method, content).unwrap().digest
+    }
+
+    #[test]
+    fn the_digest_of_a_request_is_of_all_that_it_asks_for() {
+        let first = digest("apply", &["ab", "c"]);
+        assert_eq!(first, digest("apply", &["ab", "c"]));
+        for other in [digest("apply", &["a", "bc"]), digest("ack", &["ab", "c"])] {
+            assert_ne!(first, other);
+        }
+    }
+
+    #[test]
+    fn a_write_without_a_usable_request_id_is_refused() {
+        let id =
+            |client: &str, number| v1::RequestId { client: client.into(), number, lowest_open: 1 };
+        for bad in [None, Some(id("", 1)), Some(id("c", 0)), Some(id(&"c".repeat(65), 1))] {
+            let status = asked(v1::Actor::default(), bad, "ack", []).unwrap_err();
+            assert_eq!(status.code(), Code::InvalidArgument);
+        }
+    }
+
+    #[test]
+    fn a_text_above_its_bound_is_refused_by_its_name() {
+        assert!(bounded("note", &"x".repeat(TEXT_BYTES_MAX)).is_ok());
+        let status = bounded("note", &"x".repeat(TEXT_BYTES_MAX + 1)).unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert!(status.message().starts_with("note: "), "{}", status.message());
+        assert_eq!(status.metadata().get(RULE_KEY).unwrap(), "text_too_long");
+    }
+}

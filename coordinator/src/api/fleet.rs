@@ -1,0 +1,90 @@
+//! Probes: what is replicated of them, joined with what this member's sessions know.
+
+use parallax_common::time::UtcTime;
+use parallax_proto::v1::fleet_service_server::FleetService;
+use parallax_proto::{convert, store, v1};
+use tonic::{Request, Response, Status};
+
+use super::page::page;
+use super::{Api, Need, namespace_of};
+use crate::session::Seen;
+
+#[tonic::async_trait]
+impl FleetService for Api {
+    async fn list_probes(
+        &self,
+        request: Request<v1::ListProbesRequest>,
+    ) -> Result<Response<v1::ListProbesResponse>, Status> {
+        let options = request.get_ref().options.clone().unwrap_or_default();
+        self.caller(&request, namespace_of(&options.namespace), Need::View)?;
+        let state = self.read(options.stale).await?;
+        let probes = state.probes.iter().map(|((region, name), row)| {
+            let seen = self.inner.sessions.seen(region, name);
+            (key(region, name), probe(row, seen))
+        });
+        let mut page = page(&options, probes)?;
+        for probe in &mut page.items {
+            let age = self.inner.judge.watermark_age(&probe.region, &probe.name).await;
+            probe.watermark_age = age.map(convert::time::duration_to);
+        }
+        Ok(Response::new(v1::ListProbesResponse {
+            probes: page.items,
+            next_page_token: page.next,
+            revision: state.applied,
+        }))
+    }
+}
+
+/// Sorts as the pair does: names may hold `-` and `.`, which come before any printable separator.
+fn key(region: &str, name: &str) -> String {
+    format!("{region}\0{name}")
+}
+
+fn probe(row: &store::ProbeRow, seen: Option<Seen>) -> v1::Probe {
+    let seen = seen.unwrap_or_default();
+    v1::Probe {
+        region: row.region.clone(),
+        name: row.probe.clone(),
+        incarnation: row.incarnation,
+        state: row.state,
+        since: Some(convert::time::timestamp(UtcTime::from_ns(row.since_utc_ns))),
+        connected: seen.connected,
+        address: row.address.clone(),
+        build: row.build.clone(),
+        round_trip: seen.round_trip.map(convert::time::duration_to),
+        checks: seen.health.checks,
+        runs: seen.health.runs,
+        missed: seen.health.missed,
+        watermark_age: None,
+        refused: seen.refused,
+        last_refusal: seen.last_refusal,
+        spool_dropped: seen.health.spool_dropped,
+        generation: seen.generation,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn pages_skip_no_probe_whatever_regions_are_called() {
+        let regions = ["eu", "eu-west", "eu.west", "eu0", "eu-"];
+        let probes: BTreeSet<(&str, &str)> =
+            regions.iter().flat_map(|region| [(*region, "a"), (*region, "p-1")]).collect();
+        let mut options = v1::ListOptions { page_size: 1, ..v1::ListOptions::default() };
+        let mut seen = Vec::new();
+        loop {
+            let items = probes.iter().map(|(region, name)| (key(region, name), (*region, *name)));
+            let part = page(&options, items).unwrap();
+            seen.extend(part.items);
+            options.page_token = part.next;
+            if options.page_token.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(seen, probes.into_iter().collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,165 @@
+//! Status: checks x regions as this member sees them now, and the stream of changes.
+
+use std::collections::BTreeSet;
+
+use parallax_common::check::{Check, StepKind};
+use parallax_proto::v1::status_service_server::StatusService;
+use parallax_proto::{convert, v1};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use super::page::{matches, page};
+use super::{Api, Need, namespace_of};
+use crate::core::state::State;
+use crate::watch::Changes;
+
+/// Changes that may wait for a slow watcher before it has to catch up from the ring.
+const WATCH_QUEUE: usize = 256;
+
+#[tonic::async_trait]
+impl StatusService for Api {
+    async fn get_status(
+        &self,
+        request: Request<v1::GetStatusRequest>,
+    ) -> Result<Response<v1::GetStatusResponse>, Status> {
+        let options = request.get_ref().options.clone().unwrap_or_default();
+        let namespace = namespace_of(&options.namespace);
+        self.caller(&request, namespace, Need::View)?;
+        let state = self.read(options.stale).await?;
+        let checks = state
+            .check_names
+            .iter()
+            .filter(|((ns, _), _)| ns == namespace)
+            .filter_map(|((_, name), uid)| Some((name.clone(), state.checks.get(uid)?.clone())))
+            .filter(|(_, entry)| matches(&options.labels, &entry.check.labels));
+        let page = page(&options, checks)?;
+        let uids = page.items.iter().map(|entry| entry.check.uid).collect();
+        let ballots = self.inner.judge.ballots(uids).await;
+        let rows: Vec<_> = page
+            .items
+            .iter()
+            .zip(ballots)
+            .map(|(entry, ballots)| row(&state, &entry.check, ballots))
+            .collect();
+        let regions: BTreeSet<String> =
+            rows.iter().flat_map(|row| row.ballots.iter().map(|b| b.region.clone())).collect();
+        Ok(Response::new(v1::GetStatusResponse {
+            rows,
+            next_page_token: page.next,
+            revision: state.applied,
+            regions: regions.into_iter().collect(),
+            mesh: Some(self.mesh_status(&state)),
+        }))
+    }
+
+    type WatchStream = ReceiverStream<Result<v1::WatchResponse, Status>>;
+
+    async fn watch(
+        &self,
+        request: Request<v1::WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let namespace = namespace_of(&request.get_ref().namespace).to_owned();
+        self.caller(&request, &namespace, Need::View)?;
+        let from = match request.get_ref().from_revision {
+            0 => self.read(false).await?.applied,
+            revision => revision,
+        };
+        let (send, receive) = mpsc::channel(WATCH_QUEUE);
+        let changes = self.inner.changes.clone();
+        let stop = self.inner.sessions.stop_token();
+        self.inner.sessions.spawn("watch", async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = feed(changes, namespace, from, send) => {}
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(receive)))
+    }
+}
+
+/// Sends everything after `from`, then everything new, until the watcher is gone.
+async fn feed(
+    changes: Changes,
+    namespace: String,
+    mut from: u64,
+    send: mpsc::Sender<Result<v1::WatchResponse, Status>>,
+) {
+    let mut revision = changes.subscribe();
+    loop {
+        let now = *revision.borrow_and_update();
+        match changes.after(from, &namespace) {
+            Err(compacted) => {
+                let text = format!(
+                    "compacted: changes before revision {} are gone; list again",
+                    compacted.oldest
+                );
+                // The watcher may be gone: nothing is left to tell it.
+                let _ = send.send(Err(Status::out_of_range(text))).await;
+                return;
+            }
+            Ok(new) => {
+                for change in new {
+                    from = change.revision;
+                    if send.send(Ok(change)).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+        from = from.max(now);
+        tokio::select! {
+            () = send.closed() => return,
+            moved = revision.changed() => if moved.is_err() { return },
+        }
+    }
+}
+
+impl Api {
+    fn mesh_status(&self, state: &State) -> v1::MeshStatus {
+        let node = self.inner.proposer.node().status();
+        let live = state.probes.values().filter(|row| row.state() == v1::ProbeState::Live);
+        v1::MeshStatus {
+            mesh: state.cluster.mesh.clone(),
+            node_id: self.inner.node_id,
+            leader_id: node.leader_id.unwrap_or(0),
+            term: node.term,
+            applied: state.applied,
+            epoch: state.cluster.epoch,
+            probes_live: u32::try_from(live.count()).unwrap_or(u32::MAX),
+            probes_known: u32::try_from(state.probes.len()).unwrap_or(u32::MAX),
+            incidents_open: u32::try_from(state.open.len()).unwrap_or(u32::MAX),
+            build: crate::BUILD.to_owned(),
+            mesh_time: Some(convert::time::mesh_timestamp(self.inner.judge.mesh_now())),
+        }
+    }
+}
+
+fn row(state: &State, check: &Check, ballots: Vec<v1::Ballot>) -> v1::StatusRow {
+    let verdict = state.verdicts.get(&check.uid).map(|v| v.as_ref().clone()).unwrap_or_default();
+    let unheard = if check.enabled { v1::Verdict::Unknown } else { v1::Verdict::Unspecified };
+    let known = if verdict.sequence == 0 { unheard.into() } else { verdict.verdict };
+    v1::StatusRow {
+        check_uid: check.uid.to_string(),
+        name: check.name.clone(),
+        enabled: check.enabled,
+        verdict: known,
+        degraded: verdict.degraded,
+        since: verdict.since,
+        incident_uid: verdict.incident_uid,
+        ballots,
+        interval: Some(convert::time::duration_to(check.interval)),
+        insecure: check.run.steps.iter().any(|step| match &step.kind {
+            StepKind::Http(http) => http.tls.insecure,
+            StepKind::Tcp(tcp) => tcp.tls.as_ref().is_some_and(|tls| tls.insecure),
+        }),
+        target: check.run.steps.first().map(|step| target(&step.kind)).unwrap_or_default(),
+    }
+}
+
+fn target(kind: &StepKind) -> String {
+    match kind {
+        StepKind::Http(http) => http.url.clone(),
+        StepKind::Tcp(tcp) => format!("{}:{}", tcp.host, tcp.port),
+    }
+}

@@ -1,0 +1,217 @@
+//! The replicated state as the pager sees it, and the feed of applied incidents.
+
+use parallax_proto::store::entry::Command;
+use parallax_proto::store::{PageUpdate, UpdatePages};
+use parallax_proto::v1::{Contact, Incident};
+use tokio::sync::{mpsc, watch};
+use tracing::warn;
+
+use crate::core::state::Changed;
+use crate::machine::Batch;
+use crate::notify::pager::{Answer, Event, Ledger};
+use crate::propose::{Origin, Proposer};
+use crate::raft::member::Leadership;
+use crate::view::View;
+
+/// Updates of one entry, far below its size limit.
+const UPDATES_MAX: usize = 256;
+
+/// What the pager may read and propose.
+pub struct StateLedger {
+    view: View,
+    proposer: Proposer,
+    name: String,
+}
+
+impl StateLedger {
+    /// The ledger of the member with this name.
+    pub fn new(view: View, proposer: Proposer, name: String) -> Self {
+        Self { view, proposer, name }
+    }
+}
+
+impl Ledger for StateLedger {
+    fn confirm(&self) -> Answer<'_> {
+        Box::pin(async { self.proposer.confirm_leadership().await })
+    }
+
+    fn commit(&self, updates: Vec<PageUpdate>) -> Answer<'_> {
+        Box::pin(async move {
+            for part in updates.chunks(UPDATES_MAX) {
+                let command = Command::UpdatePages(UpdatePages { updates: part.to_vec() });
+                if let Err(error) = self.proposer.write(Origin::leader(&self.name), command).await {
+                    warn!(%error, "how pages went was not committed");
+                    return false;
+                }
+            }
+            true
+        })
+    }
+
+    fn incident(&self, uid: &str) -> Option<Incident> {
+        self.view.load().incidents.get(uid).map(|incident| incident.as_ref().clone())
+    }
+
+    fn contact(&self, uid: &str) -> Option<Contact> {
+        self.view.load().contacts.get(uid)?.contact.clone()
+    }
+
+    fn mesh(&self) -> String {
+        self.view.load().cluster.mesh.clone()
+    }
+}
+
+/// Feeds the pager: what is pending at the start, then every incident as it is applied.
+///
+/// Until this member has taken office in this life, what is applied is the tail of the log: it
+/// happened in an earlier life, whose pages may have gone out without their answer being kept. So
+/// it is fed as loaded, not as applied, and all of it before the news of leadership.
+pub async fn feed(
+    view: View,
+    mut batches: mpsc::UnboundedReceiver<Batch>,
+    mut leadership: watch::Receiver<Leadership>,
+    events: mpsc::Sender<Event>,
+) {
+    let state = view.load();
+    for uid in state.pending.values() {
+        let Some(incident) = state.incidents.get(uid) else { continue };
+        if events.send(Event::Loaded(incident.as_ref().clone())).await.is_err() {
+            return;
+        }
+    }
+    drop(state);
+    leadership.mark_changed();
+    let mut event: fn(Incident) -> Event = Event::Loaded;
+    let mut alive = true;
+    while alive {
+        tokio::select! {
+            biased;
+            changed = leadership.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                let leader = leadership.borrow_and_update().leader;
+                // Its state held everything of earlier terms when it took office.
+                while let Ok(batch) = batches.try_recv() {
+                    alive &= follow(&view, batch, event, &events).await;
+                }
+                alive = alive && events.send(Event::Leadership(leader)).await.is_ok();
+                if leader {
+                    event = Event::Applied;
+                }
+            }
+            batch = batches.recv() => match batch {
+                Some(batch) => alive = follow(&view, batch, event, &events).await,
+                None => return,
+            },
+        }
+    }
+}
+
+async fn follow(
+    view: &View,
+    batch: Batch,
+    event: fn(Incident) -> Event,
+    events: &mpsc::Sender<Event>,
+) -> bool {
+    let state = view.load();
+    // One entry may tell of an incident and of each of its deliveries: once is enough here, where
+    // each time the whole incident is looked at.
+    let mut told = None;
+    for (revision, change) in batch.changes {
+        let (Changed::Incident(uid) | Changed::Delivery(_, uid)) = change else { continue };
+        if told.as_ref() == Some(&(revision, uid.clone())) {
+            continue;
+        }
+        told = Some((revision, uid.clone()));
+        let Some(incident) = state.incidents.get(&uid) else { continue };
+        if events.send(event(incident.as_ref().clone())).await.is_err() {
+            return false;
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::core::state::State;
+
+    fn batch(revision: u64, uid: &str) -> Batch {
+        let changes = vec![(revision, Changed::Incident(uid.to_owned()))];
+        Batch { revision, changes, told: Arc::default() }
+    }
+
+    /// What the pager was told, in words.
+    fn words(events: &mut mpsc::Receiver<Event>) -> Vec<String> {
+        let mut words = Vec::new();
+        while let Ok(event) = events.try_recv() {
+            words.push(match event {
+                Event::Loaded(incident) => format!("loaded {}", incident.uid),
+                Event::Applied(incident) => format!("applied {}", incident.uid),
+                Event::Leadership(leader) => format!("leader {leader}"),
+            });
+        }
+        words
+    }
+
+    #[tokio::test]
+    async fn what_was_applied_before_this_life_took_office_is_loaded() {
+        let mut state = State::default();
+        for uid in ["stored", "tail", "mine", "later"] {
+            let incident = Incident { uid: uid.to_owned(), ..Incident::default() };
+            state.incidents.insert(uid.to_owned(), Arc::new(incident));
+        }
+        state.pending.insert("stored:c:opened".to_owned(), "stored".to_owned());
+        let view = View::default();
+        view.publish(state);
+        // The tail of the log is applied again before the feed is polled for the first time.
+        for leader_at_start in [false, true] {
+            let (apply, batches) = mpsc::unbounded_channel();
+            let (lead, leadership) =
+                watch::channel(Leadership { term: 1, leader: leader_at_start });
+            let (to_pager, mut events) = mpsc::channel(64);
+            apply.send(batch(1, "tail")).unwrap();
+            if !leader_at_start {
+                lead.send_replace(Leadership { term: 2, leader: true });
+            }
+            let feed = feed(view.clone(), batches, leadership, to_pager);
+            tokio::pin!(feed);
+            // Polled until it waits for news.
+            assert!(waits(feed.as_mut()).await);
+            assert_eq!(words(&mut events), ["loaded stored", "loaded tail", "leader true"]);
+            apply.send(batch(2, "mine")).unwrap();
+            lead.send_replace(Leadership { term: 3, leader: false });
+            apply.send(batch(3, "later")).unwrap();
+            assert!(waits(feed.as_mut()).await);
+            assert_eq!(words(&mut events), ["applied mine", "applied later", "leader false"]);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_follower_is_fed_what_is_loaded() {
+        let mut state = State::default();
+        state.incidents.insert("i".to_owned(), Arc::new(Incident::default()));
+        let view = View::default();
+        view.publish(state);
+        let (apply, batches) = mpsc::unbounded_channel();
+        let (_lead, leadership) = watch::channel(Leadership::default());
+        let (to_pager, mut events) = mpsc::channel(64);
+        let feed = feed(view, batches, leadership, to_pager);
+        tokio::pin!(feed);
+        assert!(waits(feed.as_mut()).await);
+        apply.send(batch(1, "i")).unwrap();
+        assert!(waits(feed.as_mut()).await);
+        assert_eq!(words(&mut events), ["leader false", "loaded "]);
+    }
+
+    /// Polls once: true when it waits. Everything it waits for is told by the test itself.
+    async fn waits(mut feed: std::pin::Pin<&mut impl Future<Output = ()>>) -> bool {
+        std::future::poll_fn(|context| {
+            std::task::Poll::Ready(feed.as_mut().poll(context).is_pending())
+        })
+        .await
+    }
+}

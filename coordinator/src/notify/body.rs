@@ -1,0 +1,245 @@
+//! What a webhook receives: one JSON object of a stable shape, `version` 1.
+//!
+//! ```json
+//! {
+//!   "version": 1,
+//!   "kind": "opened",
+//!   "idempotency_key": "<incident>:<contact>:opened",
+//!   "mesh": "prod",
+//!   "summary": "checkout is down: 3 of 5 regions fail",
+//!   "sentences": ["checkout is down since ...", "..."],
+//!   "verdict": "down",
+//!   "incident": {
+//!     "uid": "0190...", "kind": "down", "namespace": "default",
+//!     "check": "checkout", "region": null,
+//!     "opened_at": "2026-11-20T03:12:07Z", "resolved_at": null, "cause": null
+//!   },
+//!   "regions": [
+//!     {"region": "eu-west", "probe": "a", "state": "fail", "reason": "connect_refused",
+//!      "evidence": "203.0.113.7:443", "since": "2026-11-20T03:12:05Z"}
+//!   ],
+//!   "runbook": "https://...",
+//!   "labels": {"team": "payments"}
+//! }
+//! ```
+//!
+//! `kind` is `opened`, `resolved` or `combined` (opened and resolved before anybody was told).
+//! `state` is `pass`, `warn`, `fail`, `stale`, `excluded` or `none`. Times are UTC (RFC 3339).
+//! Fields are added within a version, never taken away or given another meaning: ignore what you
+//! do not know. An opening says what was known when the incident opened, however late it goes
+//! out, so every attempt under one key says the same.
+
+use std::collections::BTreeMap;
+
+use parallax_proto::v1::{
+    self, BallotState, DecisionRecord, IncidentKind, PageKind, ResolveCause, Verdict,
+};
+use serde::Serialize;
+
+use crate::core::explain;
+
+/// The number of this shape.
+pub const VERSION: u32 = 1;
+
+/// One page, ready to be written as JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Page {
+    /// [`VERSION`].
+    pub version: u32,
+    /// `opened`, `resolved`, `combined`.
+    pub kind: &'static str,
+    /// The same in every attempt.
+    pub idempotency_key: String,
+    /// Name of the mesh.
+    pub mesh: String,
+    /// One line, for a lock screen.
+    pub summary: String,
+    /// The same in more words.
+    pub sentences: Vec<String>,
+    /// `up`, `degraded`, `down`, `unknown`: of the record that this page tells of.
+    pub verdict: &'static str,
+    /// What it is about.
+    pub incident: About,
+    /// What each region said at that moment.
+    pub regions: Vec<RegionSays>,
+    /// A link, or empty.
+    pub runbook: String,
+    /// Of the check.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// The incident in a page.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct About {
+    /// Uid of the incident.
+    pub uid: String,
+    /// `down` or `region_silent`.
+    pub kind: &'static str,
+    /// Of the check.
+    pub namespace: String,
+    /// Name of the check; absent for a region's incident.
+    pub check: Option<String>,
+    /// Name of the region; absent for a check's incident.
+    pub region: Option<String>,
+    /// When it opened.
+    pub opened_at: Option<String>,
+    /// When it ended; absent in an opening.
+    pub resolved_at: Option<String>,
+    /// Why it ended: `recovered`, `by_hand`, `check_deleted`, `check_paused`, `region_back`,
+    /// `region_deleted`.
+    pub cause: Option<String>,
+}
+
+/// One region in a page.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RegionSays {
+    /// Its name.
+    pub region: String,
+    /// The probe that votes for it.
+    pub probe: String,
+    /// `pass`, `warn`, `fail`, `stale`, `excluded`, `none`.
+    pub state: &'static str,
+    /// Why it does not pass.
+    pub reason: Option<String>,
+    /// What was seen, capped.
+    pub evidence: Option<String>,
+    /// Since when it says so.
+    pub since: Option<String>,
+}
+
+/// Renders a page about an incident.
+pub fn page(incident: &v1::Incident, kind: PageKind, key: &str, mesh: &str) -> Page {
+    let incident = match kind {
+        PageKind::Opened | PageKind::Unspecified => at_the_opening(incident),
+        PageKind::Resolved | PageKind::Combined => at_the_end(incident),
+    };
+    let opened = incident.opened_by.clone().unwrap_or_default();
+    let record = incident.resolved_by.clone().unwrap_or_else(|| opened.clone());
+    let sentences = explain::incident(&incident);
+    Page {
+        version: VERSION,
+        kind: match kind {
+            PageKind::Opened | PageKind::Unspecified => "opened",
+            PageKind::Resolved => "resolved",
+            PageKind::Combined => "combined",
+        },
+        idempotency_key: key.to_owned(),
+        mesh: mesh.to_owned(),
+        summary: summary(&incident, &opened),
+        sentences,
+        verdict: match record.verdict() {
+            Verdict::Up => "up",
+            Verdict::Degraded => "degraded",
+            Verdict::Down => "down",
+            Verdict::Unknown | Verdict::Unspecified => "unknown",
+        },
+        regions: record.ballots.iter().map(says).collect(),
+        runbook: incident.runbook.clone(),
+        labels: incident.labels.clone(),
+        incident: about(&incident),
+    }
+}
+
+/// The incident without anything that came after its opening.
+fn at_the_opening(incident: &v1::Incident) -> v1::Incident {
+    v1::Incident {
+        resolved_at: None,
+        resolved_by: None,
+        cause: ResolveCause::Unspecified.into(),
+        acknowledged_at: None,
+        acknowledged_by: String::new(),
+        timeline: vec![],
+        deliveries: vec![],
+        ..incident.clone()
+    }
+}
+
+/// The incident without its deliveries: who else was told, and how often we tried, is nothing that
+/// a receiver needs, and would make every attempt say something else.
+fn at_the_end(incident: &v1::Incident) -> v1::Incident {
+    v1::Incident { deliveries: vec![], ..incident.clone() }
+}
+
+fn summary(incident: &v1::Incident, opened: &DecisionRecord) -> String {
+    let over = incident.resolved_at.is_some();
+    match incident.kind() {
+        IncidentKind::RegionSilent => {
+            let region = &incident.region;
+            let silent = opened.ballots.iter().filter(|ballot| ballot.stale).count();
+            match (over, opened.ballots.len()) {
+                (true, _) => format!("region {region} is heard again"),
+                (false, all) if all == silent => format!("region {region} is silent"),
+                (false, all) => {
+                    format!("region {region}: {silent} of {all} probes are not heard")
+                }
+            }
+        }
+        IncidentKind::Down | IncidentKind::Unspecified => {
+            let check = &incident.check_name;
+            let regions = opened.rule.as_ref().map_or(0, |rule| rule.regions);
+            let verb = if opened.failing == 1 { "fails" } else { "fail" };
+            match (over, incident.cause()) {
+                (true, ResolveCause::CheckDeleted) => format!("{check} was deleted while down"),
+                (true, ResolveCause::CheckPaused) => format!("{check} was paused while down"),
+                (true, ResolveCause::ByHand) => format!("{check}: incident resolved by hand"),
+                (true, _) => format!("{check} is no longer down"),
+                (false, _) => {
+                    let failing = opened.failing;
+                    format!("{check} is down: {failing} of {regions} regions {verb}")
+                }
+            }
+        }
+    }
+}
+
+fn about(incident: &v1::Incident) -> About {
+    let some = |text: &String| (!text.is_empty()).then(|| text.clone());
+    let over = incident.resolved_at.is_some();
+    About {
+        uid: incident.uid.clone(),
+        kind: match incident.kind() {
+            IncidentKind::RegionSilent => "region_silent",
+            IncidentKind::Down | IncidentKind::Unspecified => "down",
+        },
+        namespace: incident.namespace.clone(),
+        check: some(&incident.check_name),
+        region: some(&incident.region),
+        opened_at: rfc3339(incident.opened_at.as_ref()),
+        resolved_at: rfc3339(incident.resolved_at.as_ref()),
+        cause: over.then(|| word(incident.cause().as_str_name(), "RESOLVE_CAUSE_")),
+    }
+}
+
+fn says(ballot: &v1::Ballot) -> RegionSays {
+    let state = match ballot.state() {
+        _ if ballot.excluded => "excluded",
+        _ if ballot.stale => "stale",
+        BallotState::Pass => "pass",
+        BallotState::Warn => "warn",
+        BallotState::Fail => "fail",
+        BallotState::None | BallotState::Unspecified => "none",
+    };
+    let reason = ballot.reason();
+    RegionSays {
+        region: ballot.region.clone(),
+        probe: ballot.probe.clone(),
+        state,
+        reason: (reason != v1::Reason::Unspecified).then(|| word(reason.as_str_name(), "REASON_")),
+        evidence: (!ballot.evidence.is_empty()).then(|| ballot.evidence.clone()),
+        since: rfc3339(ballot.since.as_ref()),
+    }
+}
+
+/// `REASON_CONNECT_REFUSED` as `connect_refused`.
+fn word(name: &str, prefix: &str) -> String {
+    name.strip_prefix(prefix).unwrap_or(name).to_ascii_lowercase()
+}
+
+fn rfc3339(stamp: Option<&prost_types::Timestamp>) -> Option<String> {
+    let stamp = stamp?;
+    let at = jiff::Timestamp::new(stamp.seconds, stamp.nanos).ok()?;
+    Some(at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
+}
+
+#[cfg(test)]
+mod tests;

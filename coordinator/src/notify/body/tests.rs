@@ -1,0 +1,152 @@
+//! The shape that receivers rely on, byte for byte.
+
+use parallax_proto::v1::{Ballot, DecisionRecord, Delivery, Incident, Outcome, Reason, Rule};
+
+use super::*;
+
+fn at(seconds: i64) -> Option<prost_types::Timestamp> {
+    Some(prost_types::Timestamp { seconds: 1_795_144_320 + seconds, nanos: 900_000_000 })
+}
+
+fn incident() -> Incident {
+    let record = DecisionRecord {
+        verdict: Verdict::Down.into(),
+        rule: Some(Rule {
+            regions: 3,
+            down_at: 2,
+            up_at: 2,
+            floor: 2,
+            failures: 2,
+            successes: 2,
+            ..Default::default()
+        }),
+        ballots: vec![
+            Ballot {
+                region: "eu-west".into(),
+                probe: "a".into(),
+                state: BallotState::Fail.into(),
+                reason: Reason::ConnectRefused.into(),
+                evidence: "203.0.113.7:443".into(),
+                since: at(5),
+                last_outcome: Outcome::Fail.into(),
+                ..Default::default()
+            },
+            Ballot {
+                region: "us-east".into(),
+                probe: "b".into(),
+                state: BallotState::Pass.into(),
+                stale: true,
+                ..Default::default()
+            },
+        ],
+        failing: 2,
+        ..Default::default()
+    };
+    Incident {
+        uid: "0190".into(),
+        namespace: "default".into(),
+        kind: IncidentKind::Down.into(),
+        check_uid: "0001".into(),
+        check_name: "checkout".into(),
+        opened_at: at(7),
+        opened_by: Some(record),
+        runbook: "https://wiki.example/checkout".into(),
+        labels: [("team".to_owned(), "payments".to_owned())].into(),
+        deliveries: vec![Delivery { attempts: 3, ..Default::default() }],
+        ..Default::default()
+    }
+}
+
+fn ended() -> Incident {
+    Incident {
+        resolved_at: at(127),
+        cause: ResolveCause::Recovered.into(),
+        resolved_by: Some(DecisionRecord {
+            verdict: Verdict::Up.into(),
+            rule: Some(Rule { regions: 3, up_at: 2, ..Default::default() }),
+            passing: 3,
+            ..Default::default()
+        }),
+        ..incident()
+    }
+}
+
+fn json(page: &Page) -> serde_json::Value {
+    serde_json::to_value(page).unwrap()
+}
+
+#[test]
+fn an_opening_has_the_documented_shape() {
+    let page = page(&incident(), PageKind::Opened, "0190:c:opened", "prod");
+    let sentences = page.sentences.clone();
+    assert_eq!(
+        sentences[0],
+        "checkout is down since 2026-11-20 03:12:07 UTC: 2 of 3 regions fail (2 are needed)."
+    );
+    let expected = serde_json::json!({
+        "version": 1,
+        "kind": "opened",
+        "idempotency_key": "0190:c:opened",
+        "mesh": "prod",
+        "summary": "checkout is down: 2 of 3 regions fail",
+        "sentences": sentences,
+        "verdict": "down",
+        "incident": {
+            "uid": "0190", "kind": "down", "namespace": "default",
+            "check": "checkout", "region": null,
+            "opened_at": "2026-11-20T03:12:07Z", "resolved_at": null, "cause": null
+        },
+        "regions": [
+            {"region": "eu-west", "probe": "a", "state": "fail", "reason": "connect_refused",
+             "evidence": "203.0.113.7:443", "since": "2026-11-20T03:12:05Z"},
+            {"region": "us-east", "probe": "b", "state": "stale", "reason": null,
+             "evidence": null, "since": null}
+        ],
+        "runbook": "https://wiki.example/checkout",
+        "labels": {"team": "payments"}
+    });
+    assert_eq!(json(&page), expected);
+}
+
+#[test]
+fn every_attempt_at_an_opening_says_the_same_however_late_it_goes_out() {
+    let first = page(&incident(), PageKind::Opened, "k", "prod");
+    let late = page(&ended(), PageKind::Opened, "k", "prod");
+    assert_eq!(json(&first), json(&late));
+}
+
+#[test]
+fn an_end_says_why_and_when() {
+    for (kind, word) in [(PageKind::Resolved, "resolved"), (PageKind::Combined, "combined")] {
+        let page = json(&page(&ended(), kind, "k", "prod"));
+        assert_eq!(page["kind"], word);
+        assert_eq!(page["verdict"], "up");
+        assert_eq!(page["summary"], "checkout is no longer down");
+        assert_eq!(page["incident"]["resolved_at"], "2026-11-20T03:14:07Z");
+        assert_eq!(page["incident"]["cause"], "recovered");
+        assert_eq!(
+            page["sentences"][2],
+            "It resolved because 3 of 3 regions pass again (2 are needed)."
+        );
+    }
+}
+
+#[test]
+fn a_silent_region_is_named() {
+    let silent = Incident {
+        kind: IncidentKind::RegionSilent.into(),
+        check_name: String::new(),
+        region: "eu-west".into(),
+        opened_by: Some(DecisionRecord {
+            verdict: Verdict::Unknown.into(),
+            ballots: vec![Ballot { probe: "a".into(), stale: true, ..Default::default() }],
+            ..Default::default()
+        }),
+        ..incident()
+    };
+    let page = json(&page(&silent, PageKind::Opened, "k", "prod"));
+    assert_eq!(page["summary"], "region eu-west is silent");
+    assert_eq!(page["incident"]["kind"], "region_silent");
+    assert_eq!(page["incident"]["region"], "eu-west");
+    assert_eq!(page["incident"]["check"], serde_json::Value::Null);
+}

@@ -1,0 +1,424 @@
+//! The live lane: hello, clock, assignments down, outcomes and heartbeats up, orders down.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parallax_common::limits::{FRAME_BYTES_MAX, HEARTBEAT};
+use parallax_common::name::Generation;
+use parallax_proto::convert::assignment::assignment_to;
+use parallax_proto::v1;
+use parallax_proto::v1::live_request::Frame as Up;
+use parallax_proto::v1::live_response::Frame as Down;
+use parallax_proto::v1::session_service_server::{SessionService, SessionServiceServer};
+use parallax_runtime::clock;
+use parallax_runtime::transport::{PeerInfo, peer_of};
+use prost::Message as _;
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+use tracing::{debug, info};
+
+use super::{Connected, Lane, LastHeard, OUTBOUND_MAX, Sessions, Who, wire};
+use crate::core::engine::{self, Voter};
+use crate::core::fleet;
+use crate::core::plan::{Plan, ProbePlan};
+use crate::core::session::{Event, Intake};
+use crate::history::ring::Ring;
+use crate::judge::{JudgeHandle, Told};
+use crate::mesh_clock::MeshClock;
+use crate::view::View;
+
+/// How long a new connection may take to say hello.
+const HELLO_WITHIN: Duration = Duration::from_secs(5);
+/// Uids of removed assignments in one chunk: 18 bytes each, well below the frame limit.
+const REMOVED_IN_CHUNK: usize = 8_192;
+/// Encoded assignments in one chunk, well below the frame limit.
+const CHUNK_BYTES: usize = FRAME_BYTES_MAX / 4;
+
+/// The service that probes dial.
+#[derive(Clone)]
+pub struct SessionServer {
+    pub(super) inner: Arc<Inner>,
+}
+
+/// What the session service of one member is made of.
+pub struct Parts {
+    /// Who is connected.
+    pub sessions: Sessions,
+    /// Who is told what they hear.
+    pub judge: JudgeHandle,
+    /// Who runs what.
+    pub plan: watch::Receiver<Arc<Plan>>,
+    /// The published state.
+    pub view: View,
+    /// Mesh time.
+    pub clock: Arc<MeshClock>,
+    /// Where windows go.
+    pub history: Arc<Ring>,
+    /// Of this member.
+    pub node_id: u64,
+    /// Where probes reach this member, when it knows an address to tell them.
+    pub member: Option<v1::Member>,
+}
+
+pub(super) struct Inner {
+    parts: Parts,
+    next_id: AtomicU64,
+}
+
+impl Deref for Inner {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.parts
+    }
+}
+
+impl SessionServer {
+    /// The service of one member.
+    pub fn new(parts: Parts) -> Self {
+        Self { inner: Arc::new(Inner { parts, next_id: AtomicU64::new(1) }) }
+    }
+
+    /// With the frame bound of decision 28.
+    pub fn into_service(self) -> SessionServiceServer<Self> {
+        SessionServiceServer::new(self)
+            .max_decoding_message_size(FRAME_BYTES_MAX)
+            .max_encoding_message_size(FRAME_BYTES_MAX)
+    }
+}
+
+#[tonic::async_trait]
+impl SessionService for SessionServer {
+    type LiveStream = ReceiverStream<Result<v1::LiveResponse, Status>>;
+    type BulkStream = ReceiverStream<Result<v1::BulkResponse, Status>>;
+
+    async fn live(
+        &self,
+        request: Request<Streaming<v1::LiveRequest>>,
+    ) -> Result<Response<Self::LiveStream>, Status> {
+        let peer = peer_of(&request)?.clone();
+        let inbound = request.into_inner();
+        let (outbound, receive) = mpsc::channel(OUTBOUND_MAX);
+        let inner = Arc::clone(&self.inner);
+        let sessions = inner.sessions.clone();
+        // The answer's headers go out before the hello comes in, so that neither side waits.
+        sessions.spawn("live lane", async move {
+            let mut inbound = inbound;
+            let mesh = inner.view.load().cluster.mesh.clone();
+            let greeted = hello(&mut inbound)
+                .await
+                .and_then(|hello| Ok((Who::from_hello(&peer, &hello, &mesh)?, hello)));
+            match greeted {
+                Ok((who, hello)) => run(&inner, &peer, who, hello, inbound, outbound).await,
+                Err(status) => {
+                    inner.sessions.refuse(&peer, &status);
+                    // The peer may be gone already; then there is nobody to tell.
+                    let _ = outbound.try_send(Err(status));
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(receive)))
+    }
+
+    async fn bulk(
+        &self,
+        request: Request<Streaming<v1::BulkRequest>>,
+    ) -> Result<Response<Self::BulkStream>, Status> {
+        self.take_bulk(request).await
+    }
+}
+
+async fn hello(inbound: &mut Streaming<v1::LiveRequest>) -> Result<v1::Hello, Status> {
+    let first = tokio::time::timeout(HELLO_WITHIN, inbound.message()).await;
+    match first.map_err(|_| Status::deadline_exceeded("no hello came within 5 s"))?? {
+        Some(v1::LiveRequest { frame: Some(Up::Hello(hello)) }) => Ok(hello),
+        None => Err(Status::cancelled("the stream ended before it began")),
+        _ => Err(Status::invalid_argument("the first frame must be a hello")),
+    }
+}
+
+async fn run(
+    inner: &Arc<Inner>,
+    peer: &PeerInfo,
+    who: Who,
+    hello: v1::Hello,
+    mut inbound: Streaming<v1::LiveRequest>,
+    outbound: super::Outbound,
+) {
+    let id = inner.next_id.fetch_add(1, Ordering::Relaxed);
+    let (end, ended) = (CancellationToken::new(), CancellationToken::new());
+    let now = clock::instant();
+    let heard = LastHeard::new(now);
+    let lane = Lane {
+        id,
+        address: who.address.clone(),
+        outbound: outbound.clone(),
+        end: end.clone(),
+        ended: ended.clone(),
+        heard: heard.clone(),
+    };
+    let before = match inner.sessions.open(&who, lane, now) {
+        Ok(before) => before,
+        Err(Connected) => {
+            let (region, probe) = (&who.region, &who.probe);
+            debug!(region, probe, address = who.address, "connected already");
+            let goodbye = v1::CoordinatorGoodbye {
+                why: "this life of the probe is connected already".to_owned(),
+                r#final: false,
+                connected_node_id: inner.node_id,
+            };
+            // The first frame of an empty channel.
+            let _ = outbound.try_send(Ok(v1::LiveResponse { frame: Some(Down::Goodbye(goodbye)) }));
+            return;
+        }
+    };
+    let _ended = ended.drop_guard();
+    if let Some(before) = before {
+        // What the session before says must not be taken for what this one says.
+        before.cancelled().await;
+    }
+    info!(region = who.region, probe = who.probe, address = who.address, "session opened");
+    let voter = Voter {
+        region: who.region.clone(),
+        probe: who.probe.clone(),
+        incarnation: who.incarnation,
+    };
+    inner.judge.tell(Told::Opened(voter.clone(), announcement(id, &who, &hello))).await;
+    let mut lane = LiveLane {
+        inner: Arc::clone(inner),
+        who: who.clone(),
+        voter: voter.clone(),
+        intake: Intake::default(),
+        heard,
+        outbound,
+        sent: ProbePlan::default(),
+        announced: None,
+    };
+    let stop = inner.sessions.stop_token();
+    let ended = tokio::select! {
+        () = end.cancelled() => Ok(()),
+        () = stop.cancelled() => Ok(()),
+        ended = lane.talk(&mut inbound, &hello) => ended,
+    };
+    if let Err(status) = ended {
+        inner.sessions.refuse(peer, &status);
+        // Not awaited: a peer that does not read would keep its session open.
+        let _ = lane.outbound.try_send(Err(status));
+    }
+    inner.sessions.close(&who, id);
+    // Also when another session has replaced it: that one waits for this.
+    inner.judge.tell(Told::Closed(voter, id)).await;
+    info!(region = who.region, probe = who.probe, "session closed");
+}
+
+fn announcement(id: u64, who: &Who, hello: &v1::Hello) -> fleet::Session {
+    fleet::Session {
+        id,
+        key: fleet::ProbeKey { region: who.region.clone(), probe: who.probe.clone() },
+        incarnation: who.incarnation,
+        address: who.address.clone(),
+        build: hello.build.chars().take(64).collect(),
+        kinds: hello.kinds.clone(),
+    }
+}
+
+/// One open live lane.
+struct LiveLane {
+    inner: Arc<Inner>,
+    who: Who,
+    voter: Voter,
+    intake: Intake,
+    heard: LastHeard,
+    outbound: super::Outbound,
+    /// The part of the plan the probe was sent last.
+    sent: ProbePlan,
+    /// Its generation, once anything was sent.
+    announced: Option<Generation>,
+}
+
+impl LiveLane {
+    /// Runs until the probe leaves, the lane breaks, or a rule is broken.
+    async fn talk(
+        &mut self,
+        inbound: &mut Streaming<v1::LiveRequest>,
+        hello: &v1::Hello,
+    ) -> Result<(), Status> {
+        self.welcome().await;
+        self.ping().await;
+        let mut plan = self.inner.plan.clone();
+        let current = plan.borrow_and_update().clone();
+        self.send_plan(&current, hello.generation).await?;
+        let mut beat = tokio::time::interval(HEARTBEAT);
+        beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        beat.tick().await;
+        loop {
+            tokio::select! {
+                frame = inbound.message() => match frame? {
+                    Some(v1::LiveRequest { frame: Some(frame) }) => {
+                        self.heard.set(clock::instant());
+                        if self.take(frame).await? == Flow::Over {
+                            return Ok(());
+                        }
+                    }
+                    Some(_) => return Err(Status::invalid_argument("an empty frame")),
+                    None => return Ok(()),
+                },
+                _ = beat.tick() => self.ping().await,
+                changed = plan.changed() => {
+                    if changed.is_err() {
+                        return Ok(());
+                    }
+                    let current = plan.borrow_and_update().clone();
+                    self.send_plan(&current, None).await?;
+                }
+            }
+        }
+    }
+
+    async fn welcome(&self) {
+        let state = self.inner.view.load();
+        self.send(Down::Welcome(v1::Welcome {
+            mesh: state.cluster.mesh.clone(),
+            node_id: self.inner.node_id,
+            epoch: state.cluster.epoch,
+            leader: self.inner.judge.is_leader(),
+            build: crate::BUILD.to_owned(),
+            level: crate::core::state::LEVEL,
+            heartbeat_ms: u32::try_from(HEARTBEAT.as_millis()).unwrap_or(u32::MAX),
+        }))
+        .await;
+        let members = self.inner.member.iter().cloned().collect();
+        self.send(Down::Members(v1::Members { members })).await;
+    }
+
+    async fn ping(&mut self) {
+        let now = self.inner.clock.now();
+        let ping = self.intake.ping(now, self.inner.judge.is_leader());
+        self.send(Down::Ping(ping)).await;
+    }
+
+    async fn send(&self, frame: Down) {
+        // A closed lane shows in the inbound stream too, which ends the session.
+        let _ = self.outbound.send(Ok(v1::LiveResponse { frame: Some(frame) })).await;
+    }
+
+    /// Sends what the probe does not have yet: nothing, a delta, or everything in chunks.
+    async fn send_plan(&mut self, plan: &Plan, held: Option<v1::Generation>) -> Result<(), Status> {
+        let part = plan.for_probe(&self.who.region, &self.who.probe);
+        let generation = plan.generation();
+        let held = held.map(|held| Generation { epoch: held.epoch, index: held.index });
+        let base = match self.announced {
+            Some(base) if base >= generation => return Ok(()),
+            Some(base) => Some(base),
+            None if held == Some(generation) => {
+                self.announced = Some(generation);
+                self.sent = part;
+                return Ok(());
+            }
+            None => None,
+        };
+        let delta = part.since(&self.sent);
+        // Also when nothing of it concerns this probe: orders name the newest generation.
+        let empty = |chunk: usize| v1::AssignmentChunk {
+            generation: Some(wire(generation)),
+            base: base.map(wire),
+            chunk: u32::try_from(chunk).unwrap_or(u32::MAX),
+            ..v1::AssignmentChunk::default()
+        };
+        let mut chunks = vec![empty(0)];
+        for uids in delta.removed.chunks(REMOVED_IN_CHUNK) {
+            let removed = uids.iter().map(|uid| uid.as_bytes().to_vec().into()).collect();
+            chunks.push(v1::AssignmentChunk { removed, ..empty(chunks.len()) });
+        }
+        let mut room = CHUNK_BYTES;
+        for assignment in &delta.upserts {
+            let assignment = assignment_to(assignment);
+            let size = assignment.encoded_len() + 8;
+            if size > room {
+                chunks.push(empty(chunks.len()));
+                room = CHUNK_BYTES;
+            }
+            room = room.saturating_sub(size);
+            if let Some(chunk) = chunks.last_mut() {
+                chunk.upserts.push(assignment);
+            }
+        }
+        if let Some(chunk) = chunks.last_mut() {
+            chunk.last = true;
+        }
+        debug!(
+            probe = self.who.probe,
+            upserts = delta.upserts.len(),
+            removed = delta.removed.len(),
+            index = generation.index,
+            "assignments sent"
+        );
+        for chunk in chunks {
+            self.send(Down::Assignments(chunk)).await;
+        }
+        self.announced = Some(generation);
+        self.sent = part;
+        Ok(())
+    }
+
+    async fn take(&mut self, frame: Up) -> Result<Flow, Status> {
+        let now = self.inner.clock.now();
+        let measuring = matches!(frame, Up::Pong(_));
+        let first = measuring && self.intake.round_trip().is_none();
+        let events = self
+            .intake
+            .frame(frame, now)
+            .map_err(|refused| Status::invalid_argument(refused.to_string()))?;
+        if measuring {
+            let round_trip = self.intake.round_trip();
+            self.inner.sessions.update(&self.who, |seen| seen.round_trip = round_trip);
+        }
+        if first {
+            // The probe learns its offset at once, not with the next beat.
+            self.ping().await;
+        }
+        for event in events {
+            if let Event::Goodbye(why) = &event {
+                info!(region = self.who.region, probe = self.who.probe, why, "the probe leaves");
+                return Ok(Flow::Over);
+            }
+            self.tell(event).await;
+        }
+        Ok(Flow::On)
+    }
+
+    async fn tell(&self, event: Event) {
+        let voter = self.voter.clone();
+        let input = match event {
+            Event::Snapshot { live_sequence, whole, last, checks } => {
+                engine::Input::Snapshot { voter, live_sequence, whole, last, checks }
+            }
+            Event::Outcomes { first_sequence, records } => {
+                engine::Input::Outcomes { voter, first_sequence, records }
+            }
+            Event::Heartbeat { heartbeat, health } => {
+                if let Some(health) = health {
+                    self.inner.sessions.update(&self.who, |seen| seen.health = health);
+                }
+                engine::Input::Heartbeat { voter, heartbeat }
+            }
+            Event::Applied(generation) => {
+                let generation = Some(wire(generation));
+                self.inner.sessions.update(&self.who, |seen| seen.generation = generation);
+                return;
+            }
+            Event::Goodbye(_) => return,
+        };
+        self.inner.judge.tell(Told::Engine(input)).await;
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Flow {
+    On,
+    Over,
+}
