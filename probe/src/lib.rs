@@ -1,1 +1,267 @@
-//! Placeholder.
+//! The probe of Parallax: runs checks on time and streams what it saw.
+//!
+//! [`core`] decides and is pure; everything else waits. Follow one check: a session ([`session`])
+//! brings its assignment, the owner task ([`owner`]) starts its runs, [`execute`] carries one out,
+//! and the owner hands what it found to every session. [`run`] puts them together.
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Parser as _;
+use http::{HeaderName, HeaderValue};
+use parallax_common::name::Incarnation;
+use parallax_runtime::supervisor::{Supervisor, TaskKind};
+use parallax_runtime::transport::{Credentials, CredentialsError, Identity};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+pub mod clock;
+pub mod config;
+pub mod core;
+pub mod execute;
+pub mod health;
+pub mod metrics;
+pub mod owner;
+pub mod session;
+pub mod state;
+pub mod wire;
+
+pub use config::Config;
+
+/// Events of sessions that wait for the owner; at it sessions wait.
+const EVENTS: usize = 1_024;
+/// Time for goodbyes at the end.
+const STOP_WITHIN: Duration = Duration::from_secs(3);
+/// How often the clock's offset is written down.
+const SAVE_EVERY: Duration = Duration::from_secs(60);
+
+/// Why a probe cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The certificate, key or authority cannot be used.
+    #[error("cannot use the TLS files in {dir}")]
+    Credentials {
+        /// Where they were looked for.
+        dir: PathBuf,
+        /// Why.
+        #[source]
+        source: CredentialsError,
+    },
+    /// The certificate is somebody else's.
+    #[error("the certificate is that of {0}, not of a probe")]
+    NotAProbe(String),
+    /// Nobody to dial.
+    #[error("no coordinator is given")]
+    NoCoordinators,
+    /// The remembered mesh is another one.
+    #[error("the data directory belongs to mesh {remembered:?}, the certificate to {own:?}")]
+    OtherMesh {
+        /// From the data directory.
+        remembered: String,
+        /// From the certificate.
+        own: String,
+    },
+    /// The extra header cannot be sent.
+    #[error("{0:?} cannot be sent as a header")]
+    ExtraHeader(String),
+    /// The state cannot be read or written.
+    #[error(transparent)]
+    State(#[from] state::StateError),
+    /// The health endpoint cannot listen.
+    #[error("cannot listen on {address} for health and metrics")]
+    Health {
+        /// Where.
+        address: std::net::SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A coordinator ended this probe for good.
+    #[error("a coordinator ended this probe: {0}")]
+    Dismissed(String),
+    /// A part that nothing works without has ended.
+    #[error("a vital task ended, see the log")]
+    Vital,
+}
+
+/// Runs a probe until `stop` is cancelled, or a coordinator dismisses it.
+pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError> {
+    let stop = stop.child_token();
+    let supervisor = Supervisor::new(stop.clone());
+    let credentials = Credentials::load(&config.tls_dir)
+        .map_err(|source| RunError::Credentials { dir: config.tls_dir.clone(), source })?;
+    let Identity::Probe { mesh, region, name } = credentials.identity().clone() else {
+        return Err(RunError::NotAProbe(credentials.identity().describe()));
+    };
+    if config.coordinators.is_empty() {
+        return Err(RunError::NoCoordinators);
+    }
+    let extra_header = match &config.extra_header {
+        None => None,
+        Some((header, value)) => Some(
+            HeaderName::try_from(header.as_str())
+                .ok()
+                .zip(HeaderValue::try_from(value.as_str()).ok())
+                .ok_or_else(|| RunError::ExtraHeader(header.clone()))?,
+        ),
+    };
+    let remembered = match &config.data_dir {
+        Some(dir) => state::load(dir)?,
+        None => state::State::default(),
+    };
+    if !remembered.mesh.is_empty() && remembered.mesh != mesh {
+        return Err(RunError::OtherMesh { remembered: remembered.mesh, own: mesh });
+    }
+    credentials.watch(&supervisor);
+
+    let boot_id = parallax_runtime::clock::boot_id();
+    let offset = remembered.offset_ns.filter(|_| remembered.boot_id == boot_id);
+    let now = parallax_runtime::clock::boot_time();
+    let metrics = Arc::new(metrics::Metrics::default());
+    if let Some(address) = config.health {
+        health::serve(address, Arc::clone(&metrics), &supervisor)
+            .await
+            .map_err(|source| RunError::Health { address, source })?;
+    }
+    let secrets = execute::secrets::Secrets::new(config.allow_env, config.allow_files);
+    let executor = execute::Executor::new(secrets, config.source_address, extra_header);
+    // One random number for each life of the spool, which lives in memory.
+    let (high, low) = uuid::Uuid::now_v7().as_u64_pair();
+    let incarnation = Incarnation(high.rotate_left(32) ^ low);
+    let (events, inbox) = mpsc::channel(EVENTS);
+    let mesh_clock = clock::MeshClock::resumed(offset, now);
+    let held = owner::Owner::spawn(
+        Arc::new(executor),
+        &supervisor,
+        metrics,
+        incarnation,
+        mesh_clock,
+        inbox,
+    );
+    info!(mesh, region, probe = name, incarnation = incarnation.0, "probe started");
+    let (state, changes) = watch::channel(remembered);
+    if let Some(dir) = config.data_dir {
+        let held = held.clone();
+        remember(dir, boot_id, changes, held, &supervisor);
+    }
+    let sessions = session::Sessions::spawn(
+        session::Setup {
+            identity: session::Identity { region, probe: name, mesh, incarnation },
+            credentials,
+            source: config.source_address,
+            coordinators: config.coordinators,
+            events,
+            held,
+            state,
+            seed: incarnation.0,
+        },
+        &supervisor,
+    );
+    stop.cancelled().await;
+    if !supervisor.join(STOP_WITHIN).await {
+        warn!("some tasks did not end in time");
+    }
+    match sessions.dismissed() {
+        Some(why) => Err(RunError::Dismissed(why)),
+        None if supervisor.failed() => Err(RunError::Vital),
+        None => Ok(()),
+    }
+}
+
+/// Writes the state down when members change, and the clock's offset from time to time.
+fn remember(
+    dir: PathBuf,
+    boot_id: String,
+    mut changes: watch::Receiver<state::State>,
+    held: watch::Receiver<owner::Held>,
+    supervisor: &Supervisor,
+) {
+    let stop = supervisor.stop_token();
+    supervisor.spawn(TaskKind::Session("state"), async move {
+        loop {
+            let last = tokio::select! {
+                changed = changes.changed() => changed.is_err(),
+                () = tokio::time::sleep(SAVE_EVERY) => false,
+                () = stop.cancelled() => true,
+            };
+            let offset_ns = held.borrow().offset_ns;
+            let state = state::State {
+                boot_id: boot_id.clone(),
+                offset_ns: (offset_ns != 0).then_some(offset_ns),
+                ..changes.borrow_and_update().clone()
+            };
+            let dir = dir.clone();
+            let saved = tokio::task::spawn_blocking(move || state::save(&dir, &state)).await;
+            if let Ok(Err(error)) = saved {
+                warn!(%error, cause = ?error.source, "the state was not saved");
+            }
+            if last {
+                return;
+            }
+        }
+    });
+}
+
+/// The program: reads its arguments, logs to stderr, runs until a signal.
+pub fn main() -> ExitCode {
+    let args = config::Args::parse();
+    let filter = match tracing_subscriber::EnvFilter::try_new(&args.log) {
+        Ok(filter) => filter,
+        Err(error) => {
+            eprintln!("--log: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
+    if args.log_json {
+        log.json().init()
+    } else {
+        log.init()
+    }
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            error!(%error, "cannot start");
+            return ExitCode::FAILURE;
+        }
+    };
+    let ended = runtime.block_on(async {
+        let stop = CancellationToken::new();
+        let probe = run(args.into(), stop.clone());
+        tokio::pin!(probe);
+        tokio::select! {
+            ended = &mut probe => return ended,
+            () = signalled() => info!("stopping"),
+        }
+        stop.cancel();
+        probe.await
+    });
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error!("{:#}", anyhow::Error::from(error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Resolves at SIGTERM or SIGINT.
+async fn signalled() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => tokio::select! {
+            _ = terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        },
+        Err(_) => {
+            let _ = tokio::signal::ctrl_c().await;
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Mesh time on this probe: what coordinators measured, followed slowly (DESIGN.md, decision 3).
+
+use parallax_common::clock::SlewedClock;
+use parallax_common::time::{BootTime, MeshTime};
+use std::time::Duration;
+
+/// A measurement by the leader counts alone for this long.
+const LEADER_COUNTS: Duration = Duration::from_secs(5);
+
+/// The clock, unset until the first measurement or a record of this boot.
+#[derive(Debug, Default)]
+pub struct MeshClock {
+    clock: Option<SlewedClock>,
+    leader_at: Option<BootTime>,
+}
+
+impl MeshClock {
+    /// A clock that goes on from an offset stored in this boot.
+    pub fn resumed(offset_ns: Option<i64>, now: BootTime) -> Self {
+        Self { clock: offset_ns.map(|offset| SlewedClock::set(offset, now)), leader_at: None }
+    }
+
+    /// A coordinator's measurement. Others count only while no leader is heard. True when the
+    /// clock was set by it for the first time.
+    pub fn measured(&mut self, offset_ns: i64, leader: bool, now: BootTime) -> bool {
+        if leader {
+            self.leader_at = Some(now);
+        } else if self.leader_at.is_some_and(|at| now.since(at) < LEADER_COUNTS) {
+            return false;
+        }
+        match &mut self.clock {
+            Some(clock) => {
+                if clock.target_ns() != offset_ns {
+                    clock.steer(offset_ns, now);
+                }
+                false
+            }
+            None => {
+                self.clock = Some(SlewedClock::set(offset_ns, now));
+                true
+            }
+        }
+    }
+
+    /// Mesh time at `boot`; `None` until the clock is set.
+    pub fn mesh(&self, boot: BootTime) -> Option<MeshTime> {
+        self.clock.map(|clock| clock.mesh(boot))
+    }
+
+    /// The boot time of a point in mesh time, not later than `latest`.
+    pub fn boot_for(&self, mesh: MeshTime, latest: BootTime) -> BootTime {
+        let at = self.clock.map_or(latest, |clock| clock.boot_for(mesh));
+        at.min(latest).max(BootTime::from_ns(0))
+    }
+
+    /// How long until `mesh`, from `now`.
+    pub fn until(&self, mesh: MeshTime, now: BootTime) -> Duration {
+        self.clock.map_or(Duration::MAX, |clock| clock.boot_for(mesh).since(now))
+    }
+
+    /// The offset in force; 0 when there is none.
+    pub fn offset_ns(&self, now: BootTime) -> i64 {
+        self.clock.map_or(0, |clock| clock.offset_ns(now))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn boot(s: i64) -> BootTime {
+        BootTime::from_ns(s * 1_000_000_000)
+    }
+
+    #[test]
+    fn the_first_measurement_sets_and_later_ones_are_approached() {
+        let mut clock = MeshClock::default();
+        assert_eq!(clock.mesh(boot(1)), None);
+        assert!(clock.measured(5_000_000_000, false, boot(1)));
+        assert_eq!(clock.mesh(boot(1)), Some(MeshTime::from_ns(6_000_000_000)));
+        assert!(!clock.measured(5_001_000_000, true, boot(2)));
+        // 500 ppm: half a millisecond a second.
+        assert_eq!(clock.offset_ns(boot(3)), 5_000_500_000);
+        assert_eq!(clock.offset_ns(boot(9)), 5_001_000_000);
+    }
+
+    #[test]
+    fn while_a_leader_is_heard_nobody_else_counts() {
+        let mut clock = MeshClock::resumed(Some(7), boot(0));
+        clock.measured(7, true, boot(1));
+        clock.measured(900_000, false, boot(5));
+        assert_eq!(clock.offset_ns(boot(9)), 7);
+        clock.measured(900_000, false, boot(10));
+        assert!(clock.offset_ns(boot(11)) > 7);
+    }
+}

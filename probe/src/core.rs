@@ -1,0 +1,13 @@
+//! What a probe decides: when runs start, what their ends mean, what is sent and kept.
+//!
+//! Pure, like `parallax-common`: no task, no socket, no clock, no chance, no logging. The owner
+//! task in [`crate::owner`] reads the clocks, passes `now` down and performs what comes back.
+//! A check goes [`assign`] -> [`schedule`] -> (a run) -> [`record`] -> [`spool`], with
+//! [`watermark`] saying how far all of it has come and [`confirm`] ordering runs between slots.
+
+pub mod assign;
+pub mod confirm;
+pub mod record;
+pub mod schedule;
+pub mod spool;
+pub mod watermark;

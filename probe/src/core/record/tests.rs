@@ -1,0 +1,319 @@
+//! Numbers, the live gate and windows.
+
+use super::super::assign::tests::{assignment, uid};
+use super::*;
+
+const MS: i64 = 1_000_000;
+
+fn at(ms: i64) -> MeshTime {
+    MeshTime::from_ns(ms * MS)
+}
+
+fn finding(outcome: Outcome) -> Finding {
+    Finding {
+        outcome,
+        reason: match outcome {
+            Outcome::Pass => None,
+            Outcome::Warn => Some(Reason::Warning),
+            Outcome::Fail => Some(Reason::ConnectRefused),
+            Outcome::Missed => Some(Reason::ConfigError),
+        },
+        step: 0,
+        evidence: String::from("seen"),
+        remote: None,
+        phases: vec![(0, Phase::Connect, Duration::from_millis(3))],
+    }
+}
+
+struct Bench {
+    recorder: Recorder,
+    assignment: Arc<Assignment>,
+    generation: Generation,
+}
+
+impl Bench {
+    fn new(interval: Duration) -> Self {
+        let mut recorder = Recorder::new(Incarnation(77));
+        let assignment = Arc::new(assignment(1, interval));
+        let generation = Generation { epoch: 1, index: 4 };
+        recorder.assign(&assignment, generation);
+        Self { recorder, assignment, generation }
+    }
+
+    fn start(&mut self, cause: Cause, ms: i64) {
+        self.recorder.started(&self.assignment, cause, at(ms));
+    }
+
+    fn end(&mut self, cause: Cause, ms: i64, takes_ms: i64, outcome: Outcome) -> Option<Record> {
+        self.recorder.ended(Ended {
+            assignment: Arc::clone(&self.assignment),
+            generation: self.generation,
+            cause,
+            scheduled: at(ms),
+            handed: at(ms),
+            started: BootTime::from_ns(ms * MS),
+            ended: BootTime::from_ns((ms + takes_ms) * MS),
+            lateness: Duration::from_millis(2),
+            finding: finding(outcome),
+        })
+    }
+
+    /// A run of slot `k` of a check with a 1 s interval.
+    fn run(&mut self, k: i64, outcome: Outcome) -> Option<Record> {
+        self.start(Cause::Slot(k), k * 1_000);
+        self.end(Cause::Slot(k), k * 1_000, 40, outcome)
+    }
+}
+
+/// `.` pass, `w` warn, `f` fail, `o` ordered pass; the second line says which are sent.
+#[test]
+fn the_gate_opens_with_what_is_wrong_and_closes_after_as_many_passes() {
+    let table = [
+        // The first runs of a check are sent: nobody knows its state yet.
+        ("......", "yynnnn"),
+        ("..f....", "yyyyynn"),
+        ("..w....", "yyyyynn"),
+        ("..f.f...", "yyyyyyyn"),
+        ("ffff.....", "yyyyyynnn"),
+        ("...o...", "yynynnn"),
+        ("..f.o...", "yyyyynnn"),
+    ];
+    for (runs, sent) in table {
+        let mut bench = Bench::new(Duration::from_secs(1));
+        let mut got = String::new();
+        for (k, run) in runs.chars().enumerate() {
+            let k = k as i64;
+            let record = match run {
+                '.' => bench.run(k, Outcome::Pass),
+                'w' => bench.run(k, Outcome::Warn),
+                'f' => bench.run(k, Outcome::Fail),
+                _ => {
+                    bench.start(Cause::Order(5), k * 1_000);
+                    bench.end(Cause::Order(5), k * 1_000, 1, Outcome::Pass)
+                }
+            };
+            if let Some(record) = &record {
+                // Numbers go on over what is not sent.
+                assert_eq!(record.number, k as u64 + 1);
+            }
+            got.push(if record.is_some() { 'y' } else { 'n' });
+        }
+        assert_eq!(got, sent, "{runs}");
+    }
+}
+
+#[test]
+fn missed_slots_neither_open_nor_close_the_gate_and_are_sent_at_once() {
+    let mut bench = Bench::new(Duration::from_secs(1));
+    bench.run(0, Outcome::Pass);
+    bench.run(1, Outcome::Pass);
+    let missed = Missed {
+        assignment: Arc::clone(&bench.assignment),
+        first_slot: 2,
+        last_slot: 41,
+        reason: Reason::MissedLate,
+        skipped: 0,
+    };
+    let records = bench.recorder.missed(&missed, BootTime::from_ns(9));
+    // Every number that is given is sent: a gap would read as passes.
+    let numbers: Vec<_> = records.iter().map(|r| (r.number, r.slot, r.sequence)).collect();
+    let wanted = (0..40).map(|k| (k + 3, Some(k as i64 + 2), k + 3));
+    assert_eq!(numbers, wanted.collect::<Vec<_>>());
+    assert!(bench.run(42, Outcome::Pass).is_none());
+    bench.run(43, Outcome::Fail);
+    let missed = Missed { first_slot: 44, last_slot: 44, ..missed };
+    assert_eq!(bench.recorder.missed(&missed, BootTime::from_ns(9)).len(), 1);
+    assert!(bench.run(45, Outcome::Pass).is_some());
+    assert!(bench.run(46, Outcome::Pass).is_some());
+    assert!(bench.run(47, Outcome::Pass).is_none());
+}
+
+#[test]
+fn the_live_lane_has_one_sequence_over_all_checks() {
+    let mut bench = Bench::new(Duration::from_secs(1));
+    let other = Arc::new(assignment(2, Duration::from_secs(1)));
+    bench.recorder.assign(&other, bench.generation);
+    let first = bench.assignment.clone();
+    let mut sequences = vec![];
+    for k in 0..4 {
+        bench.assignment = if k % 2 == 0 { first.clone() } else { other.clone() };
+        sequences.extend(bench.run(k, Outcome::Fail).map(|r| (r.sequence, r.number)));
+    }
+    assert_eq!(sequences, [(1, 1), (2, 1), (3, 2), (4, 2)]);
+    assert_eq!(bench.recorder.live_sequence(), 4);
+}
+
+#[test]
+fn a_window_is_sealed_when_its_last_slot_has_ended() {
+    let mut bench = Bench::new(Duration::from_secs(1));
+    for k in 0..9 {
+        bench.run(k, Outcome::Pass);
+    }
+    bench.start(Cause::Slot(9), 9_000);
+    bench.run(10, Outcome::Pass);
+    assert!(bench.recorder.seal(at(10_500), 10).is_empty());
+    bench.end(Cause::Slot(9), 9_000, 2_000, Outcome::Fail);
+    let sealed = bench.recorder.seal(at(11_000), 10);
+    let [window] = sealed.as_slice() else { panic!("one window") };
+    assert_eq!(window.check().err(), None);
+    assert_eq!((window.start, window.period.seconds()), (at(0), 10));
+    assert_eq!(window.slots, Some((0, 9)));
+    // The run of slot 10 ended before that of slot 9, so number 10 is in the next window.
+    assert_eq!(window.numbers, Some((1, 11)));
+    assert_eq!(window.outcomes.len(), 10);
+    assert_eq!(window.incarnation, Incarnation(77));
+    let counted = |phase| {
+        window.series.iter().find(|s| s.phase == phase).map(|s| (s.totals.count, s.totals.max_us))
+    };
+    assert_eq!(counted(Phase::Connect), Some((10, 3_000)));
+    assert_eq!(counted(Phase::Total), Some((10, 2_000_000)));
+    assert_eq!(counted(Phase::Lateness), Some((10, 2_000)));
+    assert_eq!(counted(Phase::FromSlot), Some((10, 2_002_000)));
+    assert!(bench.recorder.seal(at(11_000), 10).is_empty());
+    assert_eq!(bench.recorder.next_seal_at(), Some(at(20_000)));
+}
+
+#[test]
+fn ordered_runs_lie_in_the_window_of_their_start_and_have_no_lateness() {
+    let mut bench = Bench::new(Duration::from_secs(60));
+    bench.start(Cause::Order(3), 61_000);
+    bench.end(Cause::Order(3), 61_000, 10, Outcome::Pass);
+    let [window] = &bench.recorder.seal(at(120_000), 10)[..] else { panic!("one window") };
+    assert_eq!(window.check().err(), None);
+    assert_eq!((window.start, window.slots), (at(60_000), None));
+    assert!(window.outcomes.iter().all(|span| span.ordered));
+    assert!(window.series.iter().all(|s| s.phase != Phase::Lateness && s.phase != Phase::FromSlot));
+}
+
+#[test]
+fn a_new_digest_splits_the_window_and_opens_the_gate() {
+    let mut bench = Bench::new(Duration::from_secs(1));
+    for k in 0..4 {
+        bench.run(k, Outcome::Pass);
+    }
+    bench.start(Cause::Slot(4), 4_000);
+    let old = bench.assignment.clone();
+    let mut new = (*old).clone();
+    new.run_digest = RunDigest(99);
+    let new = Arc::new(new);
+    bench.recorder.assign(&new, Generation { epoch: 1, index: 5 });
+    assert_eq!(bench.recorder.snapshot(&uid(1)).unwrap().recent, vec![]);
+    // A run of the old version that ends now is sent, but is no part of the new one's state.
+    let late = bench.end(Cause::Slot(4), 4_000, 500, Outcome::Pass).unwrap();
+    assert_eq!((late.digest, late.number), (old.run_digest, 5));
+    bench.assignment = new;
+    assert_eq!(bench.run(5, Outcome::Pass).unwrap().number, 6);
+    assert_eq!(bench.recorder.snapshot(&uid(1)).unwrap().recent.len(), 1);
+    let sealed = bench.recorder.seal(at(10_000), 10);
+    let ranges: Vec<_> = sealed.iter().map(|w| (w.run_digest.0, w.slots, w.numbers)).collect();
+    assert_eq!(ranges, [(1, Some((0, 4)), Some((1, 5))), (99, Some((5, 5)), Some((6, 6)))]);
+    assert!(sealed.iter().all(|w| w.check().is_ok()));
+}
+
+#[test]
+fn a_new_interval_splits_the_window() {
+    // Slots are numbered from the zero of mesh time, so those of two intervals lie far apart.
+    let base = 1_800_000_000;
+    let mut bench = Bench::new(Duration::from_secs(1));
+    bench.run(base, Outcome::Pass);
+    bench.run(base + 1, Outcome::Pass);
+    let mut new = (*bench.assignment).clone();
+    new.interval = Duration::from_millis(500);
+    bench.assignment = Arc::new(new);
+    bench.recorder.assign(&bench.assignment, Generation { epoch: 1, index: 5 });
+    for slot in [2 * base + 6, 2 * base + 7] {
+        bench.start(Cause::Slot(slot), slot * 500);
+        bench.end(Cause::Slot(slot), slot * 500, 40, Outcome::Pass);
+    }
+    let sealed = bench.recorder.seal(at((base + 10) * 1_000), 10);
+    assert!(sealed.iter().all(|w| w.check().is_ok()), "{sealed:?}");
+    let slots: Vec<_> = sealed.iter().map(|w| w.slots).collect();
+    assert_eq!(slots, [Some((base, base + 1)), Some((2 * base + 6, 2 * base + 7))]);
+}
+
+#[test]
+fn a_snapshot_holds_the_last_32_with_their_numbers_and_reasons() {
+    let mut bench = Bench::new(Duration::from_secs(1));
+    for k in 0..40 {
+        bench.run(k, if k == 38 { Outcome::Fail } else { Outcome::Pass });
+    }
+    let snapshot = bench.recorder.snapshot(&uid(1)).unwrap();
+    assert_eq!(snapshot.next_number, 41);
+    let numbers: Vec<u64> = snapshot.recent.iter().map(|r| r.number).collect();
+    assert_eq!(numbers, (9..=40).collect::<Vec<u64>>());
+    let failed = &snapshot.recent[30];
+    assert_eq!((failed.outcome, failed.reason), (Outcome::Fail, Some(Reason::ConnectRefused)));
+    assert_eq!(&*failed.evidence, "seen");
+    assert_eq!(bench.recorder.snapshot(&uid(9)), None);
+}
+
+#[test]
+fn a_snapshot_tells_the_state_that_its_outcomes_no_longer_show() {
+    let mut bench = Bench::new(Duration::from_secs(1));
+    let check = uid(1);
+    let said = |bench: &Bench| {
+        let snapshot = bench.recorder.snapshot(&check).unwrap();
+        (snapshot.state, snapshot.since)
+    };
+    assert_eq!(said(&bench), (BallotState::None, BootTime::default()));
+    bench.run(0, Outcome::Fail);
+    bench.run(1, Outcome::Fail);
+    for k in 1..=20 {
+        bench.run(2 * k, Outcome::Pass);
+        bench.run(2 * k + 1, Outcome::Fail);
+    }
+    assert_eq!(said(&bench), (BallotState::Fail, BootTime::from_ns(1_040 * MS)));
+    // A vote is for one version.
+    let mut edited = Assignment::clone(&bench.assignment);
+    edited.run_digest = RunDigest(edited.run_digest.0 + 1);
+    bench.assignment = Arc::new(edited);
+    bench.recorder.assign(&bench.assignment, bench.generation);
+    assert_eq!(said(&bench).0, BallotState::None);
+}
+
+#[test]
+fn a_check_that_leaves_is_sealed_and_one_that_returns_goes_on_counting() {
+    let mut bench = Bench::new(Duration::from_secs(1));
+    bench.run(0, Outcome::Pass);
+    bench.start(Cause::Slot(1), 1_000);
+    bench.recorder.remove(&uid(1));
+    assert!(bench.recorder.seal(at(1_100), 10).is_empty());
+    assert_eq!(bench.recorder.snapshot(&uid(1)), None);
+    // History, but no vote.
+    assert_eq!(bench.end(Cause::Slot(1), 1_000, 200, Outcome::Fail), None);
+    let sealed = bench.recorder.seal(at(1_300), 10);
+    assert_eq!(sealed.len(), 1);
+    assert_eq!(sealed[0].numbers, Some((1, 2)));
+    let again = bench.assignment.clone();
+    bench.recorder.assign(&again, bench.generation);
+    assert_eq!(bench.run(2, Outcome::Pass).unwrap().number, 3);
+}
+
+#[test]
+fn sealing_is_done_in_portions() {
+    let mut bench = Bench::new(Duration::from_secs(1));
+    for n in 0..50 {
+        let one = Arc::new(assignment(n, Duration::from_secs(1)));
+        bench.recorder.assign(&one, bench.generation);
+        bench.assignment = one;
+        bench.run(0, Outcome::Pass);
+    }
+    let mut portions = vec![];
+    loop {
+        let sealed = bench.recorder.seal(at(10_000), 20).len();
+        portions.push(sealed);
+        if sealed < 20 {
+            break;
+        }
+    }
+    assert_eq!(portions, [20, 20, 10]);
+}
+
+#[test]
+fn a_run_that_could_not_be_made_is_missed_and_has_no_samples() {
+    let mut bench = Bench::new(Duration::from_secs(1));
+    assert_eq!(bench.run(0, Outcome::Missed).unwrap().reason, Some(Reason::ConfigError));
+    let sealed = bench.recorder.seal(at(10_000), 10);
+    assert!(sealed[0].series.is_empty());
+    assert_eq!(sealed[0].check().err(), None);
+}

@@ -1,0 +1,222 @@
+//! Sealed windows that some coordinator has not acknowledged yet, in memory, with a bound.
+//!
+//! Sequences are the spool's own and start at 1 with each incarnation. An item leaves when every
+//! reader has acknowledged it, or as the oldest when the bound is reached (counted). A reader that
+//! has been away for an hour no longer holds anything back (DESIGN.md, decision 13).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use parallax_common::time::MeshTime;
+
+#[derive(Debug)]
+struct Reader {
+    /// Everything up to here need not be kept for it.
+    acknowledged: u64,
+    /// Since when it is away; `None` while its session lives.
+    away_since: Option<MeshTime>,
+}
+
+/// A bounded queue with several readers, named by their node ids.
+#[derive(Debug)]
+pub struct Spool<T> {
+    items: VecDeque<(T, usize)>,
+    /// Sequence of the first item.
+    first: u64,
+    bytes: usize,
+    bytes_max: usize,
+    dropped: u64,
+    readers: BTreeMap<u64, Reader>,
+}
+
+impl<T> Spool<T> {
+    /// An empty spool that holds at most `bytes_max` bytes, as counted by [`Self::push`].
+    pub fn new(bytes_max: usize) -> Self {
+        Self {
+            items: VecDeque::new(),
+            first: 1,
+            bytes: 0,
+            bytes_max,
+            dropped: 0,
+            readers: BTreeMap::new(),
+        }
+    }
+
+    /// Adds an item of `bytes` bytes; its sequence.
+    pub fn push(&mut self, item: T, bytes: usize) -> u64 {
+        self.items.push_back((item, bytes));
+        self.bytes += bytes;
+        while self.bytes > self.bytes_max {
+            if self.pop().is_none() {
+                break;
+            }
+            self.dropped += 1;
+        }
+        self.last_sequence()
+    }
+
+    fn pop(&mut self) -> Option<T> {
+        let (item, bytes) = self.items.pop_front()?;
+        self.first += 1;
+        self.bytes -= bytes;
+        Some(item)
+    }
+
+    /// The item with this sequence, unless it has left.
+    pub fn get(&self, sequence: u64) -> Option<&T> {
+        let index = usize::try_from(sequence.checked_sub(self.first)?).ok()?;
+        self.items.get(index).map(|(item, _)| item)
+    }
+
+    /// Sequence of the oldest item kept; one more than the last when there is none.
+    pub fn first_sequence(&self) -> u64 {
+        self.first
+    }
+
+    /// Sequence of the newest item ever pushed.
+    pub fn last_sequence(&self) -> u64 {
+        self.first + self.items.len() as u64 - 1
+    }
+
+    /// A reader's session began; the sequence it has to be sent from. One never seen before
+    /// starts with the oldest item that is kept.
+    pub fn attach(&mut self, reader: u64) -> u64 {
+        let first = self.first;
+        let state = self
+            .readers
+            .entry(reader)
+            .or_insert(Reader { acknowledged: first - 1, away_since: None });
+        state.away_since = None;
+        state.acknowledged.max(first - 1) + 1
+    }
+
+    /// A reader's session ended.
+    pub fn detach(&mut self, reader: u64, now: MeshTime) {
+        if let Some(state) = self.readers.get_mut(&reader) {
+            state.away_since.get_or_insert(now);
+        }
+    }
+
+    /// A reader has everything up to `through`. An acknowledgement of what was never sent is cut.
+    pub fn acknowledge(&mut self, reader: u64, through: u64) {
+        let last = self.last_sequence();
+        if let Some(state) = self.readers.get_mut(&reader) {
+            state.acknowledged = state.acknowledged.max(through.min(last));
+        }
+        self.release();
+    }
+
+    /// Forgets readers that have been away for `away_max`; how many.
+    pub fn forget_away(&mut self, now: MeshTime, away_max: Duration) -> usize {
+        let before = self.readers.len();
+        self.readers
+            .retain(|_, reader| reader.away_since.is_none_or(|since| now.since(since) < away_max));
+        self.release();
+        before - self.readers.len()
+    }
+
+    /// Drops what every reader has. With no reader at all nothing is dropped: somebody may come.
+    fn release(&mut self) {
+        let Some(through) = self.readers.values().map(|reader| reader.acknowledged).min() else {
+            return;
+        };
+        while self.first <= through && self.pop().is_some() {}
+    }
+
+    /// Bytes held.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Items held.
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Whether nothing is held.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// Items that left because of the bound.
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filled(n: u64) -> Spool<u64> {
+        let mut spool = Spool::new(1_000);
+        for k in 1..=n {
+            assert_eq!(spool.push(k, 10), k);
+        }
+        spool
+    }
+
+    #[test]
+    fn an_item_leaves_when_every_reader_has_it() {
+        let mut spool = filled(5);
+        assert_eq!((spool.attach(1), spool.attach(2)), (1, 1));
+        spool.acknowledge(1, 4);
+        assert_eq!((spool.len(), spool.first_sequence()), (5, 1));
+        spool.acknowledge(2, 2);
+        assert_eq!((spool.len(), spool.first_sequence()), (3, 3));
+        assert_eq!(spool.get(3), Some(&3));
+        assert_eq!(spool.get(2), None);
+        assert_eq!(spool.bytes(), 30);
+    }
+
+    #[test]
+    fn a_reader_that_returns_goes_on_where_it_stopped() {
+        let mut spool = filled(5);
+        spool.attach(1);
+        spool.acknowledge(1, 2);
+        spool.detach(1, MeshTime::from_ns(0));
+        spool.push(6, 10);
+        assert_eq!(spool.attach(1), 3);
+        assert_eq!(spool.len(), 4);
+    }
+
+    #[test]
+    fn at_the_bound_the_oldest_is_dropped_and_counted() {
+        let mut spool = filled(100);
+        spool.attach(1);
+        assert_eq!(spool.push(101, 10), 101);
+        assert_eq!((spool.dropped(), spool.first_sequence(), spool.bytes()), (1, 2, 1_000));
+        assert_eq!(spool.attach(1), 2);
+        let mut small = Spool::new(5);
+        assert_eq!(small.push(1, 10), 1);
+        assert_eq!((small.len(), small.dropped(), small.last_sequence()), (0, 1, 1));
+    }
+
+    #[test]
+    fn nobody_listening_keeps_everything_and_an_hour_away_lets_go() {
+        let hour = Duration::from_secs(3_600);
+        let mut spool = filled(5);
+        assert_eq!(spool.forget_away(MeshTime::from_ns(0), hour), 0);
+        assert_eq!(spool.len(), 5);
+        spool.attach(1);
+        spool.attach(2);
+        spool.acknowledge(1, 5);
+        spool.detach(2, MeshTime::from_ns(0));
+        assert_eq!(spool.forget_away(MeshTime::from_ns(0) + hour / 2, hour), 0);
+        assert_eq!(spool.len(), 5);
+        assert_eq!(spool.forget_away(MeshTime::from_ns(0) + hour, hour), 1);
+        assert!(spool.is_empty());
+        assert_eq!(spool.push(6, 10), 6);
+    }
+
+    #[test]
+    fn an_acknowledgement_of_the_future_counts_only_for_what_exists() {
+        let mut spool = filled(3);
+        spool.attach(1);
+        spool.acknowledge(1, 900);
+        assert_eq!((spool.len(), spool.last_sequence()), (0, 3));
+        spool.push(4, 10);
+        assert_eq!(spool.len(), 1);
+        assert_eq!(spool.attach(1), 4);
+    }
+}

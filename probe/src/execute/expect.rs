@@ -1,0 +1,247 @@
+//! Expectations, judged after the clock has stopped, within 50 ms of wall time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parallax_common::check::Run;
+use parallax_common::expect::{EvaluationError, Facts, Program, Variable};
+use parallax_common::limits::{
+    EXPRESSION_BODY_HERE_BYTES, EXPRESSION_WALL_MAX, EXPRESSIONS_AT_ONCE_MAX,
+};
+use parallax_runtime::clock;
+use tokio::sync::Semaphore;
+
+/// What the expressions of a run say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Judgement {
+    /// All hold.
+    Pass,
+    /// Some of `warn` do not; which.
+    Warn(String),
+    /// Some of `expect` do not; which.
+    Fail(String),
+    /// They took too long, or would.
+    Budget(String),
+    /// One is not admitted by this build.
+    Refused(String),
+}
+
+fn programs(run: &Run) -> impl Iterator<Item = Arc<Program>> + '_ {
+    run.expect.iter().chain(&run.warn).filter_map(|source| Program::admit(source).ok())
+}
+
+/// Whether an `expect` speaks of the status: then the default rule (2xx or 3xx) does not apply.
+pub(super) fn mentions_status(run: &Run) -> bool {
+    run.expect.iter().filter_map(|s| Program::admit(s).ok()).any(|p| p.mentions_status())
+}
+
+/// Whether the body has to be kept.
+pub(super) fn mentions_body(run: &Run) -> bool {
+    programs(run).any(|program| program.mentions_body())
+}
+
+/// Whether the headers have to be kept.
+pub(super) fn mentions_headers(run: &Run) -> bool {
+    programs(run).any(|program| program.variables().contains(&Variable::Headers))
+}
+
+/// Where the expressions of a run are evaluated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// At once: handing some microseconds of work to another thread would cost more.
+    Here,
+    /// On a thread of its own: as long as the body, no longer.
+    Aside,
+    /// Likewise, and only some at once: nobody can stop it half-way.
+    Permitted,
+}
+
+impl Place {
+    fn of(run: &Run, body_bytes: usize) -> Self {
+        let mut place = Self::Here;
+        for program in programs(run) {
+            if program.is_heavy() {
+                return Self::Permitted;
+            }
+            if program.mentions_body() && body_bytes > EXPRESSION_BODY_HERE_BYTES {
+                place = Self::Aside;
+            }
+        }
+        place
+    }
+}
+
+/// Judges runs.
+#[derive(Debug)]
+pub struct Evaluator {
+    permits: Arc<Semaphore>,
+    wall_max: Duration,
+}
+
+impl Default for Evaluator {
+    fn default() -> Self {
+        Self::within(EXPRESSION_WALL_MAX)
+    }
+}
+
+impl Evaluator {
+    fn within(wall_max: Duration) -> Self {
+        Self { permits: Arc::new(Semaphore::new(EXPRESSIONS_AT_ONCE_MAX)), wall_max }
+    }
+
+    /// What the run's expressions say of the facts. Takes little more than
+    /// [`EXPRESSION_WALL_MAX`], the wait for a permit included.
+    pub async fn judge(&self, run: &Run, facts: Facts) -> Judgement {
+        let place = Place::of(run, facts.body.len());
+        if place == Place::Here {
+            return evaluate(&run.expect, &run.warn, &facts, self.wall_max);
+        }
+        let wall_max = self.wall_max;
+        let (expect, warn) = (run.expect.clone(), run.warn.clone());
+        let work = async {
+            let permit = match place {
+                // Never closed.
+                Place::Permitted => Arc::clone(&self.permits).acquire_owned().await.ok(),
+                Place::Here | Place::Aside => None,
+            };
+            tokio::task::spawn_blocking(move || {
+                // Held until the end, however late: what runs on must not be joined by more of it.
+                let _permit = permit;
+                evaluate(&expect, &warn, &facts, wall_max)
+            })
+            .await
+        };
+        match tokio::time::timeout(wall_max, work).await {
+            Ok(Ok(judgement)) => judgement,
+            Ok(Err(_panicked)) => Judgement::Refused("an expression could not be run".to_owned()),
+            Err(_elapsed) => Judgement::Budget(over(wall_max)),
+        }
+    }
+}
+
+fn over(wall_max: Duration) -> String {
+    format!("the expressions took over {} ms", wall_max.as_millis())
+}
+
+fn evaluate(expect: &[String], warn: &[String], facts: &Facts, wall_max: Duration) -> Judgement {
+    let begun = clock::instant();
+    let judgement = match failed(expect, facts) {
+        Err(other) => other,
+        Ok(broken) if !broken.is_empty() => Judgement::Fail(broken.join("; ")),
+        Ok(_) => match failed(warn, facts) {
+            Err(other) => other,
+            Ok(broken) if !broken.is_empty() => Judgement::Warn(broken.join("; ")),
+            Ok(_) => Judgement::Pass,
+        },
+    };
+    if clock::instant().saturating_duration_since(begun) > wall_max {
+        return Judgement::Budget(over(wall_max));
+    }
+    judgement
+}
+
+/// The expressions that do not hold, each by name.
+fn failed(sources: &[String], facts: &Facts) -> Result<Vec<String>, Judgement> {
+    let mut broken = Vec::new();
+    for source in sources {
+        let program = Program::admit(source)
+            .map_err(|refusal| Judgement::Refused(format!("{source}: {refusal}")))?;
+        match program.evaluate(facts) {
+            Ok(true) => {}
+            Ok(false) => broken.push(format!("not true: {source}")),
+            Err(error @ EvaluationError::Budget) => {
+                return Err(Judgement::Budget(format!("{source}: {error}")));
+            }
+            Err(error) => broken.push(format!("{source}: {error}")),
+        }
+    }
+    Ok(broken)
+}
+
+#[cfg(test)]
+mod tests {
+    use parallax_common::check::IpFamily;
+
+    use super::*;
+
+    fn run(expect: &[&str]) -> Run {
+        Run {
+            steps: vec![],
+            timeout: Duration::from_secs(1),
+            expect: expect.iter().map(|source| (*source).to_owned()).collect(),
+            warn: vec![],
+            invert: false,
+            ip: IpFamily::Auto,
+            source_address: None,
+            resolver: None,
+        }
+    }
+
+    fn facts(body: &str) -> Facts {
+        let mut facts = Facts::default();
+        facts.status = Some(200);
+        facts.body = body.to_owned().into();
+        facts
+    }
+
+    #[test]
+    fn only_what_is_costly_leaves_the_thread_and_only_loops_and_patterns_need_a_permit() {
+        for (expect, body_bytes, place) in [
+            (&["status == 200"][..], 1_000_000, Place::Here),
+            (&["body != 'all exists map filter matches'"], 100, Place::Here),
+            (&["json.a == 1"], EXPRESSION_BODY_HERE_BYTES, Place::Here),
+            (&["json.a == 1"], EXPRESSION_BODY_HERE_BYTES + 1, Place::Aside),
+            (&["status == 200", "body.contains('x')"], 1_000_000, Place::Aside),
+            (&["[1].all(x, x > 0)"], 0, Place::Permitted),
+            (&["json.a == 1", "body.matches('x')"], 1_000_000, Place::Permitted),
+        ] {
+            assert_eq!(Place::of(&run(expect), body_bytes), place, "{expect:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn who_gets_no_permit_within_the_limit_is_over_it_and_delays_nobody_else() {
+        let evaluator = Evaluator::default();
+        let all = u32::try_from(EXPRESSIONS_AT_ONCE_MAX).unwrap();
+        let held = Arc::clone(&evaluator.permits).acquire_many_owned(all).await.unwrap();
+        let heavy = run(&["[1, 2].all(x, x > 0)"]);
+        let judged =
+            tokio::time::timeout(Duration::from_secs(20), evaluator.judge(&heavy, facts("")));
+        let judged = judged.await.expect("a judgement, however long the permits are held");
+        assert_eq!(judged, Judgement::Budget(over(EXPRESSION_WALL_MAX)));
+        // How fast this machine is, is not the question here.
+        let evaluator = Evaluator {
+            wall_max: Duration::from_secs(20),
+            permits: Arc::clone(&evaluator.permits),
+        };
+        let words = run(&["status == 200 && body != 'map all'"]);
+        assert_eq!(evaluator.judge(&words, facts("x")).await, Judgement::Pass);
+        drop(held);
+        let long = format!("{{\"a\": 1, \"b\": \"{}\"}}", "x".repeat(EXPRESSION_BODY_HERE_BYTES));
+        let judged = evaluator.judge(&run(&["json.a == 2"]), facts(&long)).await;
+        assert_eq!(judged, Judgement::Fail("not true: json.a == 2".to_owned()));
+        assert_eq!(evaluator.permits.available_permits(), EXPRESSIONS_AT_ONCE_MAX);
+    }
+
+    /// A loop whose items are all within the bound taken beforehand, and which is slow all the
+    /// same: nobody can stop it, so the run goes on without it and its permit stays taken.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn an_evaluation_over_the_limit_is_cut_and_keeps_its_permit_to_its_end() {
+        let evaluator = Evaluator::default();
+        let body = format!("[{}0]", "1,".repeat(500));
+        let slow = run(&["json.all(x, json.all(y, x * y + x - y + 2 * x >= -9000))"]);
+        let begun = clock::instant();
+        let judged = evaluator.judge(&slow, facts(&body)).await;
+        assert_eq!(judged, Judgement::Budget(over(EXPRESSION_WALL_MAX)));
+        let took = clock::instant().saturating_duration_since(begun);
+        assert!(took >= EXPRESSION_WALL_MAX, "{took:?}");
+        assert_eq!(evaluator.permits.available_permits(), EXPRESSIONS_AT_ONCE_MAX - 1);
+        // It ends some day, and the permit comes back.
+        let all = u32::try_from(EXPRESSIONS_AT_ONCE_MAX).unwrap();
+        let back = tokio::time::timeout(
+            Duration::from_secs(60),
+            Arc::clone(&evaluator.permits).acquire_many_owned(all),
+        );
+        assert!(back.await.is_ok());
+    }
+}

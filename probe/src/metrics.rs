@@ -1,0 +1,135 @@
+//! What the owner task counts, for heartbeats and for `/metrics`.
+
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+
+use parallax_common::outcome::{Outcome, Reason};
+
+/// Counters and gauges of one probe.
+#[derive(Debug)]
+pub struct Metrics {
+    /// Runs that ended.
+    pub runs: AtomicU64,
+    /// Runs that panicked: a fault of the probe, told as missed.
+    pub runs_panicked: AtomicU64,
+    outcomes: [AtomicU64; Outcome::ALL.len()],
+    missed: [AtomicU64; Reason::ALL.len()],
+    /// Slots of long stalls that were counted and not recorded.
+    pub skipped: AtomicU64,
+    /// Checks assigned.
+    pub checks: AtomicU64,
+    /// Runs in flight.
+    pub in_flight: AtomicU64,
+    /// Bytes of windows kept.
+    pub spool_bytes: AtomicU64,
+    /// Windows dropped at the spool's bound.
+    pub spool_dropped: AtomicU64,
+    /// Windows a coordinator refused.
+    pub windows_refused: AtomicU64,
+    /// Sessions open now.
+    pub sessions: AtomicU64,
+    /// Sessions ended because they could not keep up.
+    pub sessions_slow: AtomicU64,
+    /// Orders refused.
+    pub orders_refused: AtomicU64,
+    /// How late the owner's loop woke the last time, in nanoseconds.
+    pub loop_lag_ns: AtomicI64,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let zero = AtomicU64::default;
+        Self {
+            runs: zero(),
+            runs_panicked: zero(),
+            outcomes: std::array::from_fn(|_| zero()),
+            missed: std::array::from_fn(|_| zero()),
+            skipped: zero(),
+            checks: zero(),
+            in_flight: zero(),
+            spool_bytes: zero(),
+            spool_dropped: zero(),
+            windows_refused: zero(),
+            sessions: zero(),
+            sessions_slow: zero(),
+            orders_refused: zero(),
+            loop_lag_ns: AtomicI64::default(),
+        }
+    }
+}
+
+impl Metrics {
+    /// Counts outcomes.
+    pub fn outcome(&self, outcome: Outcome, reason: Option<Reason>, count: u64) {
+        self.outcomes[outcome as usize].fetch_add(count, Relaxed);
+        if let (Outcome::Missed, Some(reason)) = (outcome, reason) {
+            self.missed[reason as usize].fetch_add(count, Relaxed);
+        }
+    }
+
+    /// Slots and runs that were missed.
+    pub fn missed_total(&self) -> u64 {
+        self.outcomes[Outcome::Missed as usize].load(Relaxed)
+    }
+
+    /// The Prometheus text format.
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        let mut metric = |name: &str, kind: &str, labels: &str, value: i128| {
+            if !kind.is_empty() {
+                let _ = writeln!(out, "# TYPE parallax_probe_{name} {kind}");
+            }
+            let _ = writeln!(out, "parallax_probe_{name}{labels} {value}");
+        };
+        metric("runs_total", "counter", "", self.runs.load(Relaxed).into());
+        for (place, outcome) in Outcome::ALL.iter().enumerate() {
+            let kind = if place == 0 { "counter" } else { "" };
+            let value = self.outcomes[*outcome as usize].load(Relaxed).into();
+            metric("outcomes_total", kind, &format!("{{outcome=\"{outcome}\"}}"), value);
+        }
+        let missed = Reason::ALL.iter().filter(|reason| reason.is_missed());
+        for (place, reason) in missed.enumerate() {
+            let kind = if place == 0 { "counter" } else { "" };
+            let value = self.missed[*reason as usize].load(Relaxed).into();
+            metric("missed_total", kind, &format!("{{reason=\"{reason}\"}}"), value);
+        }
+        for (name, kind, value) in [
+            ("runs_panicked_total", "counter", &self.runs_panicked),
+            ("slots_skipped_total", "counter", &self.skipped),
+            ("checks", "gauge", &self.checks),
+            ("in_flight", "gauge", &self.in_flight),
+            ("spool_bytes", "gauge", &self.spool_bytes),
+            ("spool_dropped_total", "counter", &self.spool_dropped),
+            ("windows_refused_total", "counter", &self.windows_refused),
+            ("sessions", "gauge", &self.sessions),
+            ("sessions_slow_total", "counter", &self.sessions_slow),
+            ("orders_refused_total", "counter", &self.orders_refused),
+        ] {
+            metric(name, kind, "", value.load(Relaxed).into());
+        }
+        metric("loop_lag_ns", "gauge", "", self.loop_lag_ns.load(Relaxed).into());
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_holds_what_was_counted() {
+        let metrics = Metrics::default();
+        metrics.outcome(Outcome::Missed, Some(Reason::MissedLate), 3);
+        metrics.outcome(Outcome::Pass, None, 2);
+        let text = metrics.text();
+        for line in [
+            "parallax_probe_outcomes_total{outcome=\"pass\"} 2",
+            "parallax_probe_outcomes_total{outcome=\"missed\"} 3",
+            "parallax_probe_missed_total{reason=\"missed_late\"} 3",
+            "parallax_probe_missed_total{reason=\"missed_overlap\"} 0",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line}");
+        }
+        assert_eq!(metrics.missed_total(), 3);
+    }
+}

@@ -1,0 +1,572 @@
+//! The one task that owns the schedule, the records, the spool and the list of sessions.
+//!
+//! It waits for the next thing due, an ended run or a word from a session, asks the core, and
+//! performs what comes back: runs start as tasks, records go to every session at once. Sessions
+//! ([`crate::session`]) own their sockets and speak to this task by [`Event`].
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use parallax_common::limits::{
+    HEARTBEAT, MEMBER_AWAY_MAX, SPOOL_BYTES_MAX, WINDOWS_UNACKNOWLEDGED_MAX,
+};
+use parallax_common::name::{Generation, Incarnation, Uid};
+use parallax_common::outcome::Outcome;
+use parallax_common::time::MeshTime;
+use parallax_common::window::Window;
+use parallax_proto::convert::window::window_to;
+use parallax_proto::v1;
+use parallax_runtime::clock;
+use parallax_runtime::supervisor::{Supervisor, TaskKind};
+use prost::Message as _;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+use crate::clock::MeshClock;
+use crate::core::assign::{Applied, Assignments, Plan};
+use crate::core::confirm::{Confirmations, Order};
+use crate::core::record::{Ended, Record, Recorder};
+use crate::core::schedule::{Cause, Schedule, Start};
+use crate::core::spool::Spool;
+use crate::core::watermark::{InFlight, Told};
+use crate::execute::Executor;
+use crate::metrics::Metrics;
+use crate::wire;
+use report::Done;
+
+mod report;
+mod snapshot;
+
+/// Windows sealed, and checks put into a snapshot, in one turn: a turn must not delay what is due.
+const PORTION: usize = 64;
+/// Bytes of records, checks or windows in one frame, less the last of them.
+const FRAME_BYTES: usize = 256 * 1024;
+
+/// Frames that wait in a live lane above which snapshots wait, too: their lane holds thousands of
+/// frames, and these are large.
+const SNAPSHOT_FRAMES_WAITING: usize = 16;
+/// How soon such a lane is looked at again.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(5);
+
+/// Names a session within one process.
+pub type SessionId = u64;
+
+/// What sessions tell the owner.
+#[derive(Debug)]
+pub enum Event {
+    /// A coordinator has welcomed us.
+    Connected(Connected),
+    /// A complete plan arrived.
+    Plan(SessionId, Plan),
+    /// An order arrived.
+    Order(Order),
+    /// A ping said what the coordinator measured.
+    Measured {
+        /// mesh = boottime + this.
+        offset_ns: i64,
+        /// Whether the leader says so.
+        leader: bool,
+    },
+    /// Windows were acknowledged.
+    Acknowledged {
+        /// By whom.
+        node: u64,
+        /// Up to here.
+        through: u64,
+        /// That many of them were refused since the last time.
+        refused: u64,
+    },
+    /// The session is over.
+    Closed(SessionId),
+}
+
+/// A session that begins.
+#[derive(Debug)]
+pub struct Connected {
+    /// Its name here.
+    pub session: SessionId,
+    /// The coordinator's node id.
+    pub node: u64,
+    /// The live lane.
+    pub live: mpsc::Sender<v1::LiveRequest>,
+    /// The bulk lane.
+    pub bulk: mpsc::Sender<v1::BulkRequest>,
+    /// Cancelled by the owner to end it.
+    pub end: CancellationToken,
+}
+
+/// What sessions need to know of the owner's state when they say hello.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Held {
+    /// The plan in force.
+    pub generation: Generation,
+    /// The clock's offset, 0 when unset.
+    pub offset_ns: i64,
+}
+
+#[derive(Debug)]
+struct Session {
+    connected: Connected,
+    told: Told,
+    snapshots: VecDeque<snapshot::Job>,
+    /// Next window to send.
+    cursor: u64,
+    acknowledged: u64,
+    /// Windows up to here were spooled before it began.
+    replay_through: u64,
+}
+
+/// The owner's state.
+#[derive(Debug)]
+pub struct Owner {
+    executor: Arc<Executor>,
+    supervisor: Supervisor,
+    metrics: Arc<Metrics>,
+    clock: MeshClock,
+    assignments: Assignments,
+    schedule: Schedule,
+    recorder: Recorder,
+    confirmations: Confirmations,
+    in_flight: InFlight,
+    /// Encoded: a third of the size of the messages.
+    spool: Spool<Vec<u8>>,
+    sessions: BTreeMap<SessionId, Session>,
+    /// Records of this turn.
+    out: Vec<Record>,
+    held: watch::Sender<Held>,
+    done: mpsc::UnboundedSender<Done>,
+    heartbeat_at: Instant,
+    /// When a live lane that was too full for a snapshot is looked at again.
+    look_again_at: Option<Instant>,
+}
+
+impl Owner {
+    /// Starts the owner task; sessions speak to it through `events`.
+    pub fn spawn(
+        executor: Arc<Executor>,
+        supervisor: &Supervisor,
+        metrics: Arc<Metrics>,
+        incarnation: Incarnation,
+        mesh_clock: MeshClock,
+        events: mpsc::Receiver<Event>,
+    ) -> watch::Receiver<Held> {
+        let (held, receiver) = watch::channel(Held::default());
+        // Bounded by the number of runs in flight.
+        let (done, ended) = mpsc::unbounded_channel();
+        let owner = Self {
+            executor,
+            supervisor: supervisor.clone(),
+            metrics,
+            clock: mesh_clock,
+            assignments: Assignments::default(),
+            schedule: Schedule::default(),
+            recorder: Recorder::new(incarnation),
+            confirmations: Confirmations::default(),
+            in_flight: InFlight::default(),
+            spool: Spool::new(SPOOL_BYTES_MAX),
+            sessions: BTreeMap::new(),
+            out: Vec::new(),
+            held,
+            done,
+            heartbeat_at: clock::instant() + HEARTBEAT,
+            look_again_at: None,
+        };
+        owner.publish();
+        supervisor.spawn(TaskKind::Vital("owner"), owner.run(events, ended));
+        receiver
+    }
+
+    async fn run(
+        mut self,
+        mut events: mpsc::Receiver<Event>,
+        mut ended: mpsc::UnboundedReceiver<Done>,
+    ) {
+        let stop = self.supervisor.stop_token();
+        loop {
+            let more = self.turn();
+            let wake = if more { clock::instant() } else { self.wake_at() };
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                Some(done) = ended.recv() => {
+                    self.ended(done);
+                    for _ in 0..PORTION {
+                        let Ok(done) = ended.try_recv() else { break };
+                        self.ended(done);
+                    }
+                }
+                Some(event) = events.recv() => self.event(event),
+                () = tokio::time::sleep_until(wake.into()) => {
+                    let lag = clock::instant().saturating_duration_since(wake);
+                    self.metrics.loop_lag_ns.store(i64::try_from(lag.as_nanos()).unwrap_or(0), Relaxed);
+                }
+            }
+        }
+        self.turn();
+    }
+
+    fn mesh_now(&self) -> Option<MeshTime> {
+        self.clock.mesh(clock::boot_time())
+    }
+
+    fn wake_at(&self) -> Instant {
+        let (now, boot) = (clock::instant(), clock::boot_time());
+        let due =
+            [self.schedule.next_at(), self.confirmations.next_at(), self.recorder.next_seal_at()];
+        let next = due.into_iter().flatten().min().map(|at| self.clock.until(at, boot));
+        match next.and_then(|length| now.checked_add(length)) {
+            Some(at) => at.min(self.heartbeat_at),
+            None => self.heartbeat_at,
+        }
+        .min(self.look_again_at.unwrap_or(self.heartbeat_at))
+    }
+
+    /// Everything that is due now. True when there is more to do at once.
+    fn turn(&mut self) -> bool {
+        let mut more = false;
+        if let Some(now) = self.mesh_now() {
+            let due = self.schedule.due(now);
+            let boot = clock::boot_time();
+            for missed in due.missed {
+                let slots = u64::try_from(missed.last_slot - missed.first_slot + 1).unwrap_or(0);
+                self.metrics.outcome(Outcome::Missed, Some(missed.reason), slots);
+                self.metrics.skipped.fetch_add(missed.skipped, Relaxed);
+                self.out.extend(self.recorder.missed(&missed, boot));
+            }
+            for start in due.starts {
+                self.start(start, now);
+            }
+            for (check, order, scheduled) in self.confirmations.due(now) {
+                if let Some(start) = self.schedule.start_ordered(check, order, scheduled) {
+                    self.start(start, now);
+                }
+            }
+            let horizon = self.schedule.horizon(now);
+            let sealed = self.recorder.seal(horizon, PORTION);
+            more |= sealed.len() >= PORTION;
+            for window in sealed {
+                self.spool(&window);
+            }
+        }
+        self.flush();
+        more |= self.send_snapshots();
+        if clock::instant() >= self.heartbeat_at {
+            self.heartbeat();
+        }
+        more |= self.send_windows();
+        let metrics = &self.metrics;
+        metrics.in_flight.store(self.schedule.in_flight() as u64, Relaxed);
+        metrics.spool_bytes.store(self.spool.bytes() as u64, Relaxed);
+        metrics.spool_dropped.store(self.spool.dropped(), Relaxed);
+        metrics.sessions.store(self.sessions.len() as u64, Relaxed);
+        more
+    }
+
+    fn start(&mut self, start: Start, now: MeshTime) {
+        self.recorder.started(&start.assignment, start.cause, now);
+        if let Cause::Slot(slot) = start.cause {
+            self.in_flight.started(start.run, start.assignment.check, slot, start.scheduled);
+        }
+        let (executor, done) = (Arc::clone(&self.executor), self.done.clone());
+        let generation = self.assignments.generation();
+        let run = Arc::clone(&start.assignment.run);
+        let run = async move { executor.run(&run).await };
+        let owed = report::Owed { start, generation, handed: now };
+        self.supervisor.spawn(TaskKind::Session("run"), report::carry_out(owed, run, done));
+    }
+
+    fn ended(&mut self, done: Done) {
+        let Done { start, generation, handed, execution, broken } = done;
+        if broken {
+            error!(check = %start.assignment.check, "a run panicked");
+            self.metrics.runs_panicked.fetch_add(1, Relaxed);
+        }
+        self.schedule.ended(start.run);
+        self.in_flight.ended(start.run);
+        self.metrics.runs.fetch_add(1, Relaxed);
+        let finding = &execution.finding;
+        self.metrics.outcome(finding.outcome, finding.reason, 1);
+        let began = self.clock.mesh(execution.started).unwrap_or(start.scheduled);
+        let record = self.recorder.ended(Ended {
+            lateness: began.since(start.scheduled),
+            assignment: start.assignment,
+            generation,
+            cause: start.cause,
+            scheduled: start.scheduled,
+            handed,
+            started: execution.started,
+            ended: execution.ended,
+            finding: execution.finding,
+        });
+        self.out.extend(record);
+    }
+
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::Connected(connected) => self.connected(connected),
+            Event::Closed(session) => self.close(session),
+            Event::Plan(session, plan) => self.plan(session, plan),
+            Event::Order(order) => self.order(&order),
+            Event::Measured { offset_ns, leader } => {
+                if self.clock.measured(offset_ns, leader, clock::boot_time()) {
+                    info!(offset_ns, "mesh time is known");
+                    self.reschedule();
+                }
+                self.publish();
+            }
+            Event::Acknowledged { node, through, refused } => {
+                self.spool.acknowledge(node, through);
+                if refused > 0 {
+                    warn!(node, refused, "a coordinator refused windows");
+                    self.metrics.windows_refused.fetch_add(refused, Relaxed);
+                }
+                for session in self.sessions.values_mut().filter(|s| s.connected.node == node) {
+                    session.acknowledged = session.acknowledged.max(through);
+                }
+            }
+        }
+    }
+
+    fn connected(&mut self, connected: Connected) {
+        let node = connected.node;
+        // A session that is older and not yet known to be dead gives way.
+        let older = self.sessions.values().filter(|s| s.connected.node == node);
+        for id in older.map(|s| s.connected.session).collect::<Vec<_>>() {
+            self.close(id);
+        }
+        let cursor = self.spool.attach(node);
+        let all = self.assignments.iter().map(|assignment| assignment.check).collect();
+        let job = snapshot::Job::new(self.assignments.generation(), all, true);
+        let session = Session {
+            told: Told::default(),
+            snapshots: VecDeque::from([job]),
+            cursor,
+            acknowledged: cursor - 1,
+            replay_through: self.spool.last_sequence(),
+            connected,
+        };
+        self.sessions.insert(session.connected.session, session);
+    }
+
+    fn close(&mut self, session: SessionId) {
+        if let Some(session) = self.sessions.remove(&session) {
+            session.connected.end.cancel();
+            let node = session.connected.node;
+            if !self.sessions.values().any(|other| other.connected.node == node) {
+                self.spool.detach(node, self.mesh_now().unwrap_or_default());
+            }
+        }
+    }
+
+    fn plan(&mut self, session: SessionId, plan: Plan) {
+        let generation = plan.generation;
+        let change = match self.assignments.apply(plan) {
+            Applied::Changed(change) => change,
+            Applied::Stale => {
+                debug!(session, ?generation, "a plan that is not newer was ignored");
+                return;
+            }
+            Applied::WrongBase => {
+                warn!(session, ?generation, "a delta on a plan we do not hold: asking anew");
+                return self.close(session);
+            }
+        };
+        info!(
+            ?generation,
+            changed = change.upserts.len(),
+            removed = change.removed.len(),
+            checks = self.assignments.len(),
+            "assignments applied"
+        );
+        for uid in &change.removed {
+            self.confirmations.drop_check(uid);
+            self.recorder.remove(uid);
+        }
+        for assignment in &change.upserts {
+            let digest = self.recorder.snapshot(&assignment.check).map(|s| s.digest);
+            if digest.is_some_and(|digest| digest != assignment.run_digest) {
+                self.confirmations.drop_check(&assignment.check);
+            }
+            self.recorder.assign(assignment, generation);
+        }
+        if let Some(now) = self.mesh_now() {
+            self.schedule.apply(&change, now);
+        }
+        self.metrics.checks.store(self.assignments.len() as u64, Relaxed);
+        let changed: VecDeque<Uid> = change.upserts.iter().map(|one| one.check).collect();
+        for session in self.sessions.values_mut() {
+            let job = snapshot::Job::new(generation, changed.clone(), false);
+            session.snapshots.push_back(job);
+        }
+        self.broadcast(&wire::applied(generation));
+        self.publish();
+    }
+
+    /// Plans that came before mesh time was known are scheduled now.
+    fn reschedule(&mut self) {
+        let upserts = self.assignments.iter().cloned().collect();
+        let change = crate::core::assign::Change { upserts, removed: vec![] };
+        if let Some(now) = self.mesh_now() {
+            self.schedule.apply(&change, now);
+        }
+    }
+
+    fn order(&mut self, order: &Order) {
+        let Some(now) = self.mesh_now() else { return };
+        let held = self.assignments.get(&order.check).map(|assignment| assignment.run_digest);
+        let plan = self.assignments.generation();
+        let rate = self.schedule.steady_rate();
+        match self.confirmations.accept(order, held, plan, rate, now) {
+            Ok(runs) => debug!(order = order.id, check = %order.check, runs, "order taken"),
+            Err(refused) => {
+                self.metrics.orders_refused.fetch_add(1, Relaxed);
+                debug!(order = order.id, check = %order.check, %refused, "order refused");
+            }
+        }
+    }
+
+    fn publish(&self) {
+        let held = Held {
+            generation: self.assignments.generation(),
+            offset_ns: self.clock.offset_ns(clock::boot_time()),
+        };
+        self.held.send_if_modified(|before| std::mem::replace(before, held) != held);
+    }
+
+    fn spool(&mut self, window: &Window) {
+        let bytes = window_to(window).encode_to_vec();
+        let length = bytes.len();
+        self.spool.push(bytes, length);
+    }
+
+    /// Sends this turn's records to every session.
+    fn flush(&mut self) {
+        if self.out.is_empty() {
+            return;
+        }
+        let records = std::mem::take(&mut self.out);
+        for frame in wire::outcomes(&records, &self.clock, FRAME_BYTES) {
+            self.broadcast(&frame);
+        }
+    }
+
+    fn broadcast(&mut self, frame: &v1::LiveRequest) {
+        let all: Vec<SessionId> = self.sessions.keys().copied().collect();
+        for id in all {
+            self.send(id, frame.clone());
+        }
+    }
+
+    /// Puts a frame on a live lane. A lane that is full ends its session: the next one begins with
+    /// a snapshot, so nothing is promised that was not sent.
+    fn send(&mut self, id: SessionId, frame: v1::LiveRequest) -> bool {
+        let Some(session) = self.sessions.get(&id) else { return false };
+        match session.connected.live.try_send(frame) {
+            Ok(()) => true,
+            Err(error) => {
+                if matches!(error, mpsc::error::TrySendError::Full(_)) {
+                    self.metrics.sessions_slow.fetch_add(1, Relaxed);
+                    warn!(session = id, "a session could not keep up and was ended");
+                }
+                self.close(id);
+                false
+            }
+        }
+    }
+
+    /// One portion of a snapshot for each session that is owed one. True when more is owed and the
+    /// lane has room for it: a snapshot of a large plan is more than a lane may hold at once.
+    fn send_snapshots(&mut self) -> bool {
+        let owed: Vec<SessionId> = self
+            .sessions
+            .iter()
+            .filter(|(_, s)| !s.snapshots.is_empty())
+            .map(|(id, _)| *id)
+            .collect();
+        let mut more = false;
+        self.look_again_at = None;
+        for id in owed {
+            let Some(session) = self.sessions.get_mut(&id) else { continue };
+            let live = &session.connected.live;
+            if live.max_capacity() - live.capacity() >= SNAPSHOT_FRAMES_WAITING {
+                self.look_again_at = Some(clock::instant() + LOOK_AGAIN_AFTER);
+                continue;
+            }
+            let Some(job) = session.snapshots.front_mut() else { continue };
+            let (frame, last) = job.portion(&self.recorder, &self.clock);
+            if last {
+                session.snapshots.pop_front();
+            }
+            more |= !session.snapshots.is_empty();
+            self.send(id, frame);
+        }
+        more
+    }
+
+    fn heartbeat(&mut self) {
+        let now = clock::instant();
+        self.heartbeat_at += HEARTBEAT;
+        if self.heartbeat_at <= now {
+            // After a stall the beats go on from here.
+            self.heartbeat_at = now + HEARTBEAT;
+        }
+        let boot = clock::boot_time();
+        let watermark = match self.clock.mesh(boot) {
+            Some(mesh) => self.clock.boot_for(self.schedule.horizon(mesh), boot),
+            None => boot,
+        };
+        self.spool.forget_away(self.mesh_now().unwrap_or_default(), MEMBER_AWAY_MAX);
+        let health = v1::ProbeHealth {
+            checks: u32::try_from(self.assignments.len()).unwrap_or(u32::MAX),
+            in_flight: u32::try_from(self.schedule.in_flight()).unwrap_or(u32::MAX),
+            runs: self.metrics.runs.load(Relaxed),
+            missed: self.metrics.missed_total(),
+            spool_bytes: self.spool.bytes() as u64,
+            spool_dropped: self.spool.dropped(),
+            loop_lag_ns: self.metrics.loop_lag_ns.load(Relaxed),
+        };
+        let sequence = self.recorder.live_sequence();
+        let all: Vec<SessionId> = self.sessions.keys().copied().collect();
+        for id in all {
+            let Some(session) = self.sessions.get_mut(&id) else { continue };
+            let changes = session.told.changes(&self.in_flight);
+            let frame = wire::heartbeat(watermark, sequence, &changes, health, &self.clock, boot);
+            self.send(id, frame);
+        }
+        self.publish();
+    }
+
+    /// One frame of windows for each bulk lane with room. True when more could be sent at once.
+    fn send_windows(&mut self) -> bool {
+        let (first, last) = (self.spool.first_sequence(), self.spool.last_sequence());
+        let mut more = false;
+        for session in self.sessions.values_mut() {
+            // What the bound has dropped cannot be sent; acknowledgements go on behind it.
+            session.cursor = session.cursor.max(first);
+            session.acknowledged = session.acknowledged.max(first - 1);
+            let window_end = session.acknowledged + WINDOWS_UNACKNOWLEDGED_MAX;
+            if session.cursor > last.min(window_end) {
+                continue;
+            }
+            let Ok(permit) = session.connected.bulk.try_reserve() else { continue };
+            let first_sequence = session.cursor;
+            let replay = first_sequence <= session.replay_through;
+            let stop = if replay { session.replay_through.min(last) } else { last }.min(window_end);
+            let (mut windows, mut bytes) = (Vec::new(), 0);
+            while session.cursor <= stop && windows.len() < PORTION && bytes < FRAME_BYTES {
+                let Some(encoded) = self.spool.get(session.cursor) else { break };
+                bytes += encoded.len();
+                // Encoded by us a moment ago; an empty window would be refused and counted.
+                windows.push(v1::Window::decode(encoded.as_slice()).unwrap_or_default());
+                session.cursor += 1;
+            }
+            more |= session.cursor <= last.min(window_end);
+            permit.send(wire::windows(first_sequence, windows, replay));
+        }
+        // A lane without room is asked again when it is polled: the next event or heartbeat.
+        more && self.sessions.values().any(|s| s.connected.bulk.capacity() > 0)
+    }
+}

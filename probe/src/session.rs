@@ -1,0 +1,511 @@
+//! Sessions: one for each coordinator, dialled outward, kept for as long as the probe lives.
+//!
+//! A session is a live and a bulk lane over one mTLS connection. It answers pings at once, puts
+//! assignment chunks together, and passes everything else between its coordinator and the owner
+//! task ([`crate::owner`]). When it ends, it is dialled again after a jittered pause of at most 5 s.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use parallax_common::limits::{
+    BACK_OFF_MAX, BACK_OFF_MIN, DIAL_TIMEOUT, FRAME_BYTES_MAX, LIVE_FRAMES_MAX, MEMBERS_MAX,
+};
+use parallax_common::name::Incarnation;
+use parallax_proto::convert;
+use parallax_proto::convert::assignment::WireError;
+use parallax_proto::v1;
+use parallax_proto::v1::session_service_client::SessionServiceClient;
+use parallax_runtime::clock;
+use parallax_runtime::supervisor::{Supervisor, TaskKind};
+use parallax_runtime::transport::{Connector, Credentials, dial_error, endpoint};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::Streaming;
+use tracing::{debug, info, warn};
+
+use crate::core::assign::{Assembler, Chunk, ChunkError};
+use crate::core::confirm::Order;
+use crate::owner::{Connected, Event, Held, SessionId};
+use crate::state::State;
+use crate::wire;
+
+/// The feature level of this build.
+const LEVEL: u32 = 1;
+/// Frames waiting in one bulk lane: what a thousand windows a second need between two heartbeats.
+const BULK_FRAMES: usize = 64;
+/// A session that lasted this long resets the pause between dials.
+const STEADY: Duration = Duration::from_secs(10);
+
+/// Who this probe is.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// From the certificate.
+    pub region: String,
+    /// From the certificate.
+    pub probe: String,
+    /// From the certificate.
+    pub mesh: String,
+    /// One life of the spool.
+    pub incarnation: Incarnation,
+}
+
+/// What all sessions share.
+#[derive(Debug)]
+pub struct Sessions {
+    identity: Identity,
+    credentials: Credentials,
+    source: Option<IpAddr>,
+    supervisor: Supervisor,
+    events: mpsc::Sender<Event>,
+    held: watch::Receiver<Held>,
+    /// Addresses that are dialled, those given at the start first.
+    addresses: Mutex<Vec<String>>,
+    /// By node id, the address whose session is open: a coordinator may be known by two.
+    open: watch::Sender<BTreeMap<u64, String>>,
+    next_id: AtomicU64,
+    /// Why the probe must not go on.
+    dismissed: Mutex<Option<String>>,
+    /// Told whenever the addresses change.
+    state: watch::Sender<State>,
+    seed: u64,
+}
+
+/// Why a session ended or did not begin.
+#[derive(Debug, thiserror::Error)]
+enum SessionError {
+    #[error("{0}")]
+    Dial(String),
+    #[error("the coordinator refused the session: {0}")]
+    Refused(String),
+    #[error("no welcome within {} s", DIAL_TIMEOUT.as_secs())]
+    NoWelcome,
+    #[error("the bulk lane did not open within {} s", DIAL_TIMEOUT.as_secs())]
+    NoBulkLane,
+    #[error("the coordinator is of mesh {0:?}")]
+    OtherMesh(String),
+    #[error("the coordinator said goodbye: {0}")]
+    Goodbye(String),
+    #[error("the coordinator sent what cannot be: {0}")]
+    Wire(#[from] WireError),
+    #[error(transparent)]
+    Chunks(#[from] ChunkError),
+    #[error("the stream ended")]
+    Ended,
+    #[error("ended by this probe")]
+    EndedHere,
+    #[error("coordinator {0} is connected already, by another address")]
+    Already(u64),
+    #[error("dismissed: {0}")]
+    Dismissed(String),
+}
+
+impl From<tonic::Status> for SessionError {
+    fn from(status: tonic::Status) -> Self {
+        match dial_error(&status) {
+            Some(error) => Self::Dial(chain(error)),
+            None => Self::Refused(format!("{} ({:?})", status.message(), status.code())),
+        }
+    }
+}
+
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
+}
+
+/// What [`Sessions::spawn`] needs.
+#[derive(Debug)]
+pub struct Setup {
+    /// Who this probe is.
+    pub identity: Identity,
+    /// For dialling.
+    pub credentials: Credentials,
+    /// Where connections start from.
+    pub source: Option<IpAddr>,
+    /// Coordinators to dial at first.
+    pub coordinators: Vec<String>,
+    /// To the owner.
+    pub events: mpsc::Sender<Event>,
+    /// From the owner.
+    pub held: watch::Receiver<Held>,
+    /// What was remembered; kept up to date.
+    pub state: watch::Sender<State>,
+    /// Of the pauses' jitter.
+    pub seed: u64,
+}
+
+impl Sessions {
+    /// Starts a session for each coordinator that is known.
+    pub fn spawn(setup: Setup, supervisor: &Supervisor) -> Arc<Self> {
+        let remembered = setup.state.borrow().members.clone();
+        let sessions = Arc::new(Self {
+            identity: setup.identity,
+            credentials: setup.credentials,
+            source: setup.source,
+            supervisor: supervisor.clone(),
+            events: setup.events,
+            held: setup.held,
+            addresses: Mutex::default(),
+            open: watch::Sender::new(BTreeMap::new()),
+            next_id: AtomicU64::new(1),
+            dismissed: Mutex::default(),
+            state: setup.state,
+            seed: setup.seed,
+        });
+        for address in setup.coordinators.into_iter().chain(remembered) {
+            sessions.add(address);
+        }
+        sessions
+    }
+
+    /// Why the probe must not go on, when a coordinator has said so.
+    pub fn dismissed(&self) -> Option<String> {
+        self.dismissed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn add(self: &Arc<Self>, address: String) {
+        let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        if addresses.contains(&address) {
+            return;
+        }
+        if addresses.len() >= MEMBERS_MAX {
+            warn!(address, limit = MEMBERS_MAX, "too many coordinators, one is not dialled");
+            return;
+        }
+        addresses.push(address.clone());
+        let seed = self.seed.wrapping_add(addresses.len() as u64);
+        let sessions = Arc::clone(self);
+        self.supervisor.spawn(TaskKind::Session("session"), async move {
+            sessions.keep(address, StdRng::seed_from_u64(seed)).await;
+        });
+    }
+
+    /// Dials one coordinator again and again.
+    async fn keep(self: Arc<Self>, address: String, mut rng: StdRng) {
+        let stop = self.supervisor.stop_token();
+        let mut pause = BACK_OFF_MIN;
+        while !stop.is_cancelled() {
+            let begun = clock::instant();
+            let ended = tokio::select! {
+                ended = self.session(&address) => ended,
+                // The session sees the stop itself and says goodbye; this is for a dial that hangs.
+                () = async { stop.cancelled().await; tokio::time::sleep(DIAL_TIMEOUT).await } => return,
+            };
+            let Err(error) = ended else { return };
+            match error {
+                SessionError::Dismissed(why) => {
+                    warn!(address, why, "a coordinator ended this probe");
+                    *self.dismissed.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+                    self.supervisor.stop();
+                    return;
+                }
+                SessionError::Already(node) if self.open.borrow().contains_key(&node) => {
+                    info!(
+                        address,
+                        node, "the coordinator is known by another address, this one waits"
+                    );
+                    let mut open = self.open.subscribe();
+                    let free = open.wait_for(|open| !open.contains_key(&node));
+                    tokio::select! {
+                        _ = free => {}
+                        () = stop.cancelled() => return,
+                    }
+                    continue;
+                }
+                // The session that the coordinator means has not begun here yet, or has ended
+                // here and not there: the usual pause.
+                SessionError::Already(node) => debug!(address, node, "connected already, it says"),
+                error => warn!(address, error = chain(&error), "no session"),
+            }
+            if clock::instant().saturating_duration_since(begun) >= STEADY {
+                pause = BACK_OFF_MIN;
+            }
+            // Full jitter (the whole range up to the pause): probes that lost the same coordinator
+            // must not come back together.
+            let wait = pause.mul_f64(rng.random_range(0.2..=1.0));
+            pause = (pause * 2).min(BACK_OFF_MAX);
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    fn hello(&self) -> v1::Hello {
+        let held = *self.held.borrow();
+        v1::Hello {
+            region: self.identity.region.clone(),
+            probe: self.identity.probe.clone(),
+            incarnation: self.identity.incarnation.0,
+            boot_id: clock::boot_id(),
+            mesh: self.identity.mesh.clone(),
+            generation: Some(convert::time::generation_to(held.generation)),
+            build: env!("CARGO_PKG_VERSION").to_owned(),
+            level: LEVEL,
+            kinds: vec!["http".to_owned(), "tcp".to_owned()],
+            boottime_ns: clock::boot_time().as_ns(),
+            offset_ns: held.offset_ns,
+        }
+    }
+
+    /// One session from dial to end. `Ok` when the probe stops.
+    async fn session(self: &Arc<Self>, address: &str) -> Result<(), SessionError> {
+        let connector = Connector::new(self.credentials.clone()).from_address(self.source);
+        let channel = endpoint(address)
+            .map_err(|error| SessionError::Dial(chain(&error)))?
+            .connect_with_connector(connector)
+            .await
+            .map_err(|error| match dial_error(&error) {
+                Some(dial) => SessionError::Dial(chain(dial)),
+                None => SessionError::Dial(chain(&error)),
+            })?;
+        let mut client =
+            SessionServiceClient::new(channel).max_decoding_message_size(FRAME_BYTES_MAX);
+        let (live, frames) = mpsc::channel(LIVE_FRAMES_MAX);
+        // Empty channels have room.
+        let _ = live.try_send(wire::hello(self.hello()));
+        let opening = async {
+            let mut inward = client.live(ReceiverStream::new(frames)).await?.into_inner();
+            let welcome = welcome(&mut inward).await?;
+            Ok::<_, SessionError>((inward, welcome))
+        };
+        let (inward, welcome) = tokio::time::timeout(DIAL_TIMEOUT, opening)
+            .await
+            .unwrap_or(Err(SessionError::NoWelcome))?;
+        if welcome.mesh != self.identity.mesh {
+            return Err(SessionError::OtherMesh(welcome.mesh));
+        }
+        let _claim = self.claim(welcome.node_id, address)?;
+        let (bulk, bulk_frames) = mpsc::channel(BULK_FRAMES);
+        let _ = bulk.try_send(wire::bulk_hello(self.hello()));
+        // Opened while the live lane is already served: a ping that waited would measure a round
+        // trip too long, and the first one sets the clock.
+        let opening =
+            tokio::time::timeout(DIAL_TIMEOUT, client.bulk(ReceiverStream::new(bulk_frames)));
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let end = CancellationToken::new();
+        let connected = Connected {
+            session: id,
+            node: welcome.node_id,
+            live: live.clone(),
+            bulk,
+            end: end.clone(),
+        };
+        info!(address, node = welcome.node_id, leader = welcome.leader, "session open");
+        self.tell(Event::Connected(connected)).await?;
+        let node = welcome.node_id;
+        let lanes = Lanes { id, node, live, end, assembler: Assembler::default() };
+        let opening = async {
+            let opened = opening.await.map_err(|_| SessionError::NoBulkLane)?;
+            Ok(opened?.into_inner())
+        };
+        let ended = self.serve(lanes, inward, opening).await;
+        let _ = self.tell(Event::Closed(id)).await;
+        ended
+    }
+
+    async fn tell(&self, event: Event) -> Result<(), SessionError> {
+        self.events.send(event).await.map_err(|_| SessionError::EndedHere)
+    }
+
+    /// Takes the place of the one session to this node; given back when dropped.
+    fn claim(self: &Arc<Self>, node: u64, address: &str) -> Result<Claim, SessionError> {
+        let free = self.open.send_if_modified(|open| match open.get(&node) {
+            Some(_) => false,
+            None => open.insert(node, address.to_owned()).is_none(),
+        });
+        match free {
+            true => Ok(Claim { sessions: Arc::clone(self), node }),
+            false => Err(SessionError::Already(node)),
+        }
+    }
+
+    async fn serve(
+        self: &Arc<Self>,
+        mut lanes: Lanes,
+        mut live: Streaming<v1::LiveResponse>,
+        opening: impl Future<Output = Result<Streaming<v1::BulkResponse>, SessionError>>,
+    ) -> Result<(), SessionError> {
+        let stop = self.supervisor.stop_token();
+        tokio::pin!(opening);
+        let mut bulk: Option<Streaming<v1::BulkResponse>> = None;
+        loop {
+            tokio::select! {
+                opened = &mut opening, if bulk.is_none() => bulk = Some(opened?),
+                frame = live.message() => match frame? {
+                    Some(frame) => self.live(&mut lanes, frame).await?,
+                    None => return Err(SessionError::Ended),
+                },
+                frame = next_of(&mut bulk) => match frame? {
+                    Some(frame) => self.bulk(&lanes, frame).await?,
+                    None => return Err(SessionError::Ended),
+                },
+                () = lanes.end.cancelled() => return Err(SessionError::EndedHere),
+                () = stop.cancelled() => {
+                    let _ = lanes.live.try_send(wire::goodbye("the probe stops"));
+                    // The frame is on its way when the coordinator closes its side.
+                    drop(lanes);
+                    let closing = async { while let Ok(Some(_)) = live.message().await {} };
+                    let _ = tokio::time::timeout(Duration::from_millis(500), closing).await;
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    async fn live(
+        self: &Arc<Self>,
+        lanes: &mut Lanes,
+        frame: v1::LiveResponse,
+    ) -> Result<(), SessionError> {
+        use v1::live_response::Frame;
+        match frame.frame {
+            Some(Frame::Ping(ping)) => {
+                // Before anything else: the coordinator measures.
+                let pong = wire::pong(ping.id, clock::boot_time());
+                lanes.live.try_send(pong).map_err(|_| SessionError::EndedHere)?;
+                if ping.measured {
+                    let v1::Ping { offset_ns, leader, .. } = ping;
+                    self.tell(Event::Measured { offset_ns, leader }).await?;
+                }
+            }
+            Some(Frame::Assignments(chunk)) => {
+                if let Some(plan) = lanes.assembler.push(read_chunk(&chunk)?)? {
+                    self.tell(Event::Plan(lanes.id, plan)).await?;
+                }
+            }
+            Some(Frame::Order(order)) => {
+                let order = convert::assignment::order(&order)?;
+                self.tell(Event::Order(Order {
+                    id: order.order,
+                    check: order.check,
+                    digest: order.run_digest,
+                    generation: order.generation,
+                    count: order.count,
+                    spacing: order.spacing,
+                    expires: order.expires,
+                }))
+                .await?;
+            }
+            Some(Frame::Members(members)) => self.members(members),
+            Some(Frame::Goodbye(goodbye)) => return Err(farewell(goodbye)),
+            Some(Frame::Welcome(_)) => debug!("a second welcome was ignored"),
+            // A newer coordinator may say more than this build knows.
+            None => debug!("a frame of an unknown kind was ignored"),
+        }
+        Ok(())
+    }
+
+    async fn bulk(&self, lanes: &Lanes, frame: v1::BulkResponse) -> Result<(), SessionError> {
+        match frame.frame {
+            Some(v1::bulk_response::Frame::Ack(ack)) => {
+                let v1::WindowsAck { through_sequence: through, refused } = ack;
+                self.tell(Event::Acknowledged { node: lanes.node, through, refused }).await
+            }
+            Some(v1::bulk_response::Frame::Goodbye(goodbye)) => Err(farewell(goodbye)),
+            None => Ok(()),
+        }
+    }
+
+    fn members(self: &Arc<Self>, members: v1::Members) {
+        let addresses: Vec<String> = members
+            .members
+            .into_iter()
+            .map(|member| member.address)
+            .filter(|address| endpoint(address).is_ok())
+            .take(MEMBERS_MAX)
+            .collect();
+        self.state.send_if_modified(|state| {
+            let changed = state.members != addresses || state.mesh != self.identity.mesh;
+            state.members.clone_from(&addresses);
+            state.mesh.clone_from(&self.identity.mesh);
+            changed
+        });
+        for address in addresses {
+            self.add(address);
+        }
+    }
+}
+
+/// The next frame of a lane; never while the lane is not open.
+async fn next_of<T>(lane: &mut Option<Streaming<T>>) -> Result<Option<T>, tonic::Status> {
+    match lane {
+        Some(lane) => lane.message().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn farewell(goodbye: v1::CoordinatorGoodbye) -> SessionError {
+    match goodbye {
+        v1::CoordinatorGoodbye { r#final: true, why, .. } => SessionError::Dismissed(why),
+        v1::CoordinatorGoodbye { connected_node_id: 0, why, .. } => SessionError::Goodbye(why),
+        v1::CoordinatorGoodbye { connected_node_id: node, .. } => SessionError::Already(node),
+    }
+}
+
+async fn welcome(live: &mut Streaming<v1::LiveResponse>) -> Result<v1::Welcome, SessionError> {
+    use v1::live_response::Frame;
+    match live.message().await?.and_then(|frame| frame.frame) {
+        Some(Frame::Welcome(welcome)) => Ok(welcome),
+        Some(Frame::Goodbye(goodbye)) => Err(farewell(goodbye)),
+        _ => Err(SessionError::Ended),
+    }
+}
+
+fn read_chunk(chunk: &v1::AssignmentChunk) -> Result<Chunk, SessionError> {
+    let removed = chunk.removed.iter().map(|bytes| {
+        parallax_common::name::Uid::from_slice(bytes).ok_or_else(|| WireError {
+            rule: parallax_common::rule::WIRE_UID,
+            field: "removed",
+            message: format!("{} bytes are not a uid", bytes.len()),
+        })
+    });
+    Ok(Chunk {
+        generation: convert::time::generation(chunk.generation.as_ref()),
+        base: chunk.base.as_ref().map(|base| convert::time::generation(Some(base))),
+        number: chunk.chunk,
+        last: chunk.last,
+        upserts: chunk
+            .upserts
+            .iter()
+            .map(convert::assignment::assignment)
+            .collect::<Result<_, _>>()?,
+        removed: removed.collect::<Result<_, _>>()?,
+    })
+}
+
+#[derive(Debug)]
+struct Lanes {
+    id: SessionId,
+    node: u64,
+    live: mpsc::Sender<v1::LiveRequest>,
+    end: CancellationToken,
+    assembler: Assembler,
+}
+
+/// The place of one node's session.
+#[derive(Debug)]
+struct Claim {
+    sessions: Arc<Sessions>,
+    node: u64,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.sessions.open.send_if_modified(|open| open.remove(&self.node).is_some());
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,85 @@
+//! What a probe remembers over a restart, when it has a data directory: its mesh, the coordinators
+//! it has met, and the clock's offset of this boot.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// The remembered facts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct State {
+    /// Name of the mesh, empty until one was met.
+    pub mesh: String,
+    /// Addresses of coordinators.
+    pub members: Vec<String>,
+    /// The boot in which the offset was measured.
+    pub boot_id: String,
+    /// mesh = boottime + this.
+    pub offset_ns: Option<i64>,
+}
+
+/// The state file could not be used.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot use {path}")]
+pub struct StateError {
+    /// The file.
+    pub path: PathBuf,
+    /// Why.
+    #[source]
+    pub source: std::io::Error,
+}
+
+fn file(dir: &Path) -> PathBuf {
+    dir.join("probe.json")
+}
+
+/// Reads the state; an empty one when there is none yet. A file that cannot be read as such is an
+/// error: it may belong to something else.
+pub fn load(dir: &Path) -> Result<State, StateError> {
+    let path = file(dir);
+    match std::fs::read(&path) {
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .map_err(|error| StateError { path, source: std::io::Error::other(error) }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(State::default()),
+        Err(source) => Err(StateError { path, source }),
+    }
+}
+
+/// Writes the state, whole or not at all.
+pub fn save(dir: &Path, state: &State) -> Result<(), StateError> {
+    let path = file(dir);
+    let write = || {
+        std::fs::create_dir_all(dir)?;
+        let new = dir.join("probe.json.new");
+        let mut file = std::fs::File::create(&new)?;
+        file.write_all(&serde_json::to_vec_pretty(state)?)?;
+        file.sync_data()?;
+        std::fs::rename(&new, &path)?;
+        std::fs::File::open(dir)?.sync_all()
+    };
+    write().map_err(|source| StateError { path: path.clone(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_saved_is_loaded_and_a_broken_file_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().join("deep");
+        assert_eq!(load(&dir).unwrap(), State::default());
+        let state = State {
+            mesh: "m1".into(),
+            members: vec!["c1:7401".into()],
+            boot_id: "b".into(),
+            offset_ns: Some(-5),
+        };
+        save(&dir, &state).unwrap();
+        assert_eq!(load(&dir).unwrap(), state);
+        std::fs::write(dir.join("probe.json"), "{").unwrap();
+        assert!(load(&dir).is_err());
+    }
+}
