@@ -1,0 +1,67 @@
+//! What each command does: one file for each noun.
+
+pub mod apply;
+pub mod check;
+pub mod contact;
+pub mod incident;
+pub mod list;
+pub mod probe;
+pub mod region;
+pub mod status;
+pub mod version;
+pub mod watch;
+
+use crate::args::{Check, Command, Contact, Incident, Probe, Region};
+use crate::client::Client;
+use crate::exit::{Exit, Failure};
+use crate::output::Shell;
+
+/// Runs a command that talks to a coordinator. Files are read before `connect` is asked for a
+/// client: what is wrong with them is told also where no coordinator or certificate is.
+///
+/// # Errors
+/// What [`Failure`] lists; what was printed until then stands.
+pub async fn run(
+    command: Command,
+    connect: impl FnOnce() -> Result<Client, Failure>,
+    shell: &mut Shell,
+) -> Result<Exit, Failure> {
+    match command {
+        Command::Apply(args) => {
+            let loaded = apply::load(&args.what, shell)?;
+            apply::apply(&args, &loaded, &mut connect()?, shell).await
+        }
+        Command::Diff(args) => {
+            let loaded = apply::load(&args.what, shell)?;
+            apply::diff(&args, &loaded, &mut connect()?, shell).await
+        }
+        Command::Check(Check::List(args)) => check::list(&args, &mut connect()?, shell).await,
+        Command::Check(Check::Get(args)) => check::get(&args, &mut connect()?, shell).await,
+        Command::Check(Check::Delete(args)) => check::delete(&args, &mut connect()?, shell).await,
+        Command::Check(Check::Explain(args)) => check::explain(&args, &mut connect()?, shell).await,
+        Command::Region(Region::List(args)) => region::list(&args, &mut connect()?, shell).await,
+        Command::Contact(Contact::List(args)) => contact::list(&args, &mut connect()?, shell).await,
+        Command::Status(args) => status::status(&args, &mut connect()?, shell).await,
+        Command::Incident(Incident::List(args)) => {
+            incident::list(&args, &mut connect()?, shell).await
+        }
+        Command::Incident(Incident::Get(args)) => {
+            incident::get(&args, &mut connect()?, shell).await
+        }
+        Command::Incident(Incident::Ack(args)) => {
+            incident::ack(&args, &mut connect()?, shell).await
+        }
+        Command::Incident(Incident::Resolve(args)) => {
+            incident::resolve(&args, &mut connect()?, shell).await
+        }
+        Command::Probe(Probe::List(args)) => probe::list(&args, &mut connect()?, shell).await,
+        Command::Watch(args) => watch::watch(&args, &mut connect()?, shell).await,
+        Command::Version(_) => version::version(&mut connect()?, shell).await,
+        Command::Pki(_) | Command::Dev(_) => {
+            Err(Failure::Usage("this command asks no coordinator".to_owned()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,202 @@
+//! `apply` and `diff`: files become a plan, and the plan is committed or only shown.
+
+use parallax_common::limits::APPLY_SOURCE_CHARS_MAX;
+use parallax_proto::v1;
+use parallax_proto::v1::config_service_client::ConfigServiceClient;
+use tonic::{Response, Status};
+
+use crate::args::{Apply, Diff, What};
+use crate::client::Client;
+use crate::config::diagnostic::{self, Diagnostic};
+use crate::config::{self, Input, Loaded, Sources};
+use crate::exit::{Exit, Failure};
+use crate::output::Shell;
+use crate::output::plan::{ChangeView, PlanView};
+
+/// Makes the mesh hold what files say.
+///
+/// # Errors
+/// [`Failure::Invalid`] when rules are broken, here or at the coordinator.
+pub async fn apply(
+    args: &Apply,
+    loaded: &Loaded,
+    client: &mut Client,
+    shell: &mut Shell,
+) -> Result<Exit, Failure> {
+    run(&args.what, loaded, args.dry_run, client, shell).await?;
+    Ok(Exit::Ok)
+}
+
+/// Shows what `apply` would change.
+///
+/// # Errors
+/// As [`apply`].
+pub async fn diff(
+    args: &Diff,
+    loaded: &Loaded,
+    client: &mut Client,
+    shell: &mut Shell,
+) -> Result<Exit, Failure> {
+    let changes = run(&args.what, loaded, true, client, shell).await?;
+    Ok(if changes { Exit::Changes } else { Exit::Ok })
+}
+
+async fn run(
+    what: &What,
+    loaded: &Loaded,
+    dry_run: bool,
+    client: &mut Client,
+    shell: &mut Shell,
+) -> Result<bool, Failure> {
+    namespace(loaded, client)?;
+    let header = v1::ApplyHeader {
+        request_id: Some(client.request_id()),
+        namespace: client.namespace(),
+        set: what.set.clone().unwrap_or_default(),
+        dry_run,
+        prune: what.prune,
+        yes_delete: what.yes_delete.unwrap_or_default(),
+        take: what.take,
+        source: source_of(&loaded.sources),
+    };
+    let answer = send(header, loaded, client).await?;
+    if !answer.violations.is_empty() {
+        let mut diagnostics: Vec<Diagnostic> =
+            answer.violations.iter().map(|violation| loaded.diagnose(violation)).collect();
+        diagnostic::sort(&mut diagnostics);
+        let conflict = answer.violations.iter().all(|violation| violation.rule == "conflict");
+        show(&diagnostics, &loaded.sources, shell)?;
+        return Err(Failure::Invalid { count: diagnostics.len(), conflict });
+    }
+    let result = answer.result.ok_or(Failure::Incomplete("result"))?;
+    let mut advice: Vec<Diagnostic> =
+        answer.advice.iter().map(|advice| loaded.advise(advice)).collect();
+    diagnostic::sort(&mut advice);
+    for advice in &advice {
+        let text = advice.render(&loaded.sources, shell.color_err);
+        shell.say(text.trim_end());
+    }
+    let unchanged = v1::ChangeKind::Unchanged;
+    let view = PlanView {
+        committed: result.committed,
+        revision: result.revision,
+        created: result.created,
+        changed: result.changed,
+        unchanged: result.unchanged,
+        deleted: result.deleted,
+        changes: answer
+            .changes
+            .iter()
+            .filter(|change| change.kind() != unchanged)
+            .map(ChangeView::new)
+            .collect(),
+        advice: advice.iter().map(|advice| advice.view(&loaded.sources)).collect(),
+    };
+    shell.data(&view, |shell| view.text(shell))?;
+    Ok(view.changes_anything())
+}
+
+/// Reads the files; what is wrong with them is printed with its places.
+///
+/// # Errors
+/// [`Failure::Invalid`] when rules are broken, or that a file cannot be read.
+pub fn load(what: &What, shell: &mut Shell) -> Result<Loaded, Failure> {
+    let inputs: Vec<Input> = what.files.iter().map(|file| file.as_str().into()).collect();
+    let sources = Sources::read(&inputs, &mut shell.input)?;
+    match config::load(sources) {
+        Ok(loaded) => Ok(loaded),
+        Err(invalid) => {
+            show(&invalid.diagnostics, &invalid.sources, shell)?;
+            Err(Failure::Invalid { count: invalid.diagnostics.len(), conflict: false })
+        }
+    }
+}
+
+/// Broken rules: talk for people, data for programs.
+fn show(diagnostics: &[Diagnostic], sources: &Sources, shell: &mut Shell) -> Result<(), Failure> {
+    if shell.format == crate::args::Format::Table {
+        for diagnostic in diagnostics {
+            let text = diagnostic.render(sources, shell.color_err);
+            shell.say(&text);
+        }
+        return Ok(());
+    }
+    #[derive(serde::Serialize)]
+    struct Errors<'a> {
+        errors: Vec<diagnostic::DiagnosticView<'a>>,
+    }
+    let errors = diagnostics.iter().map(|diagnostic| diagnostic.view(sources)).collect();
+    shell.data(&Errors { errors }, |_| String::new())
+}
+
+/// The namespace of the files, of the flags, or `default`; a contradiction is an error, not a
+/// choice.
+fn namespace(loaded: &Loaded, client: &mut Client) -> Result<(), Failure> {
+    let Some(of_files) = &loaded.namespace else { return Ok(()) };
+    if let Some(asked) = client.asked_namespace()
+        && asked != of_files
+    {
+        return Err(Failure::Usage(format!(
+            "the files say `namespace: {of_files}`, but namespace `{asked}` is asked for"
+        )));
+    }
+    client.set_namespace(of_files.clone());
+    Ok(())
+}
+
+fn source_of(sources: &Sources) -> String {
+    let names = sources.names().join(", ");
+    match names.char_indices().nth(APPLY_SOURCE_CHARS_MAX) {
+        Some((end, _)) => format!("{}...", &names[..end]),
+        None => names,
+    }
+}
+
+/// Everything that a coordinator says about an apply.
+#[derive(Default)]
+struct Answer {
+    changes: Vec<v1::Change>,
+    violations: Vec<v1::Violation>,
+    advice: Vec<v1::Advice>,
+    result: Option<v1::ApplyResult>,
+}
+
+async fn send(
+    header: v1::ApplyHeader,
+    loaded: &Loaded,
+    client: &mut Client,
+) -> Result<Answer, Failure> {
+    let request_id = header.request_id.clone();
+    let mut parts = vec![v1::ApplyRequest { part: Some(v1::apply_request::Part::Header(header)) }];
+    parts.extend(loaded.resources.iter().map(|located| v1::ApplyRequest {
+        part: Some(v1::apply_request::Part::Resource(located.resource.clone())),
+    }));
+    let parts = std::sync::Arc::new(parts);
+    client
+        .call(request_id.as_ref(), |channel| {
+            let parts = std::sync::Arc::clone(&parts);
+            async move {
+                let count = parts.len();
+                let stream = tokio_stream::iter((0..count).map(move |at| parts[at].clone()));
+                let answer = ConfigServiceClient::new(channel).apply(stream).await?;
+                collect(answer.into_inner()).await.map(Response::new)
+            }
+        })
+        .await
+}
+
+/// A stream that breaks off says nothing that counts: the whole apply is asked again.
+async fn collect(mut stream: tonic::Streaming<v1::ApplyResponse>) -> Result<Answer, Status> {
+    use v1::apply_response::Part;
+    let mut answer = Answer::default();
+    while let Some(response) = stream.message().await? {
+        match response.part {
+            Some(Part::Change(change)) => answer.changes.push(change),
+            Some(Part::Violation(violation)) => answer.violations.push(violation),
+            Some(Part::Advice(advice)) => answer.advice.push(advice),
+            Some(Part::Result(result)) => answer.result = Some(result),
+            None => {}
+        }
+    }
+    Ok(answer)
+}

@@ -1,0 +1,50 @@
+//! Lists come in pages: asks for all of them.
+
+use parallax_common::limits;
+use parallax_proto::v1;
+
+use crate::args::List;
+use crate::client::Client;
+
+/// The first page of a list.
+pub fn options(args: &List, client: &Client) -> v1::ListOptions {
+    v1::ListOptions {
+        page_size: limits::PAGE_SIZE_MAX,
+        page_token: String::new(),
+        labels: args.labels.iter().cloned().collect(),
+        namespace: client.namespace(),
+        stale: args.stale,
+    }
+}
+
+/// Calls a list method until it has no more pages, and gives all items with the revision of the
+/// first page.
+///
+/// `$call` is the method, `$items` the field of its answer; further fields of the request follow.
+macro_rules! all_pages {
+    ($client:expr, $options:expr, $service:ident::$module:ident, $method:ident, $request:ident {
+        $($field:ident: $value:expr),* $(,)?
+    }, $items:ident) => {{
+        let mut options: v1::ListOptions = $options;
+        let mut items = Vec::new();
+        let mut revision = None;
+        loop {
+            let request = v1::$request { options: Some(options.clone()), $($field: $value.clone(),)* };
+            let answer = $client
+                .call(None, |channel| {
+                    let request = request.clone();
+                    async move { v1::$module::$service::new(channel).$method(request).await }
+                })
+                .await?;
+            revision.get_or_insert(answer.revision);
+            items.extend(answer.$items);
+            // A token that does not move on would ask for the same page for ever.
+            if answer.next_page_token.is_empty() || answer.next_page_token == options.page_token {
+                break (items, revision.unwrap_or_default());
+            }
+            options.page_token = answer.next_page_token;
+        }
+    }};
+}
+
+pub(crate) use all_pages;

@@ -1,0 +1,44 @@
+//! `status`: checks x regions.
+
+use parallax_proto::v1;
+use parallax_proto::v1::status_service_client::StatusServiceClient;
+
+use super::list::options;
+use crate::args::List;
+use crate::client::Client;
+use crate::exit::{Exit, Failure};
+use crate::output::Shell;
+use crate::output::status::StatusView;
+
+/// Every check as every region sees it.
+///
+/// # Errors
+/// What the coordinator says.
+pub async fn status(args: &List, client: &mut Client, shell: &mut Shell) -> Result<Exit, Failure> {
+    let mut options = options(args, client);
+    let mut rows = Vec::new();
+    let mut first: Option<v1::GetStatusResponse> = None;
+    loop {
+        let request = v1::GetStatusRequest { options: Some(options.clone()) };
+        let mut answer = client
+            .call(None, |channel| {
+                let request = request.clone();
+                async move { StatusServiceClient::new(channel).get_status(request).await }
+            })
+            .await?;
+        rows.append(&mut answer.rows);
+        let next = std::mem::take(&mut answer.next_page_token);
+        first.get_or_insert(answer);
+        if next.is_empty() || next == options.page_token {
+            break;
+        }
+        options.page_token = next;
+    }
+    let answer = first.unwrap_or_default();
+    let view = StatusView::new(&rows, &answer.regions, answer.mesh.as_ref(), answer.revision);
+    shell.data(&view, |shell| view.text(shell))?;
+    if rows.is_empty() {
+        shell.say("no checks");
+    }
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,319 @@
+//! What a check may say, field by field.
+
+use std::sync::Arc;
+
+use parallax_proto::convert::resource::{normalise, validate};
+use parallax_proto::v1;
+
+use super::diagnostic::Diagnostic;
+use super::reader::{Field, Reader, field, required};
+use super::step::{HTTP, TCP, kind_twice, steps};
+use super::tree::{Entry, Node, Value};
+use super::value::{self, at_least_one};
+use super::{Kind, Located, place};
+
+/// A check while it is read.
+#[derive(Default)]
+struct Draft {
+    check: v1::Check,
+    http: Option<v1::HttpStep>,
+    tcp: Option<v1::TcpStep>,
+    steps: Option<Vec<v1::Step>>,
+}
+
+impl Draft {
+    fn run(&mut self) -> &mut v1::Run {
+        self.check.run.get_or_insert_default()
+    }
+
+    fn meta(&mut self) -> &mut v1::Meta {
+        self.check.meta.get_or_insert_default()
+    }
+}
+
+const TEXT: &str = "a text";
+const NUMBER: &str = "a whole number";
+const BOOLEAN: &str = "true or false";
+const LENGTH: &str = "a length of time such as 500ms or 1m30s";
+const NAMES: &str = "a list of names";
+const LABELS: &str = "a mapping of names to texts";
+const EXPRESSIONS: &str = "a list of expressions";
+
+const SOURCES: &[(&str, v1::Source)] = &[
+    ("active", v1::Source::Active),
+    ("heartbeat", v1::Source::Heartbeat),
+    ("push", v1::Source::Push),
+];
+
+const FAMILIES: &[(&str, v1::IpFamily)] =
+    &[("auto", v1::IpFamily::Auto), ("4", v1::IpFamily::V4), ("6", v1::IpFamily::V6)];
+
+const QUORUMS: &[(&str, v1::Quorum)] =
+    &[("majority", v1::Quorum::Majority), ("all", v1::Quorum::All), ("any", v1::Quorum::Any)];
+
+/// What only a check itself may say.
+const OWN: &[Field<Draft>] = &[
+    required("name", "a name such as `checkout`", |draft, node, reader| {
+        draft.meta().name = value::text(node, reader).unwrap_or_default();
+    }),
+    field("http", "a mapping with `url`", |draft, node, reader| {
+        let mut step = v1::HttpStep::default();
+        reader.mapping(node, HTTP, &mut step);
+        draft.http = Some(step);
+    }),
+    field("tcp", "a mapping with `address`", |draft, node, reader| {
+        let mut step = v1::TcpStep::default();
+        reader.mapping(node, TCP, &mut step);
+        draft.tcp = Some(step);
+    }),
+    field("steps", "a list of steps", |draft, node, reader| {
+        draft.steps = Some(steps(node, reader));
+    }),
+];
+
+/// What `defaults:` may say too.
+const COMMON: &[Field<Draft>] = &[
+    field("title", TEXT, |draft, node, reader| {
+        draft.check.title = value::text(node, reader).unwrap_or_default();
+    }),
+    field("description", TEXT, |draft, node, reader| {
+        draft.check.description = value::text(node, reader).unwrap_or_default();
+    }),
+    field("group", TEXT, |draft, node, reader| {
+        draft.check.group = value::text(node, reader).unwrap_or_default();
+    }),
+    field("public", BOOLEAN, |draft, node, reader| {
+        draft.check.public = value::boolean(node, reader).unwrap_or_default();
+    }),
+    field("enabled", BOOLEAN, |draft, node, reader| {
+        draft.check.enabled = value::boolean(node, reader);
+    }),
+    field("labels", LABELS, |draft, node, reader| {
+        draft.meta().labels = value::labels(node, reader).unwrap_or_default();
+    }),
+    field("interval", LENGTH, |draft, node, reader| {
+        draft.check.interval = value::duration(node, reader);
+    }),
+    field("timeout", LENGTH, |draft, node, reader| {
+        draft.run().timeout = value::duration(node, reader);
+    }),
+    field("regions", NAMES, |draft, node, reader| {
+        draft.check.regions = value::texts(node, reader).unwrap_or_default();
+    }),
+    field("advisory_regions", NAMES, |draft, node, reader| {
+        draft.check.advisory_regions = value::texts(node, reader).unwrap_or_default();
+    }),
+    field("probes_per_region", NUMBER, |draft, node, reader| {
+        draft.check.probes_per_region = at_least_one(node, reader);
+    }),
+    field("source", "one of active, heartbeat, push", |draft, node, reader| {
+        let source = value::word(node, SOURCES, reader);
+        draft.check.source = source.unwrap_or_default().into();
+    }),
+    field("expect", EXPRESSIONS, |draft, node, reader| {
+        draft.run().expect = value::texts(node, reader).unwrap_or_default();
+    }),
+    field("warn", EXPRESSIONS, |draft, node, reader| {
+        draft.run().warn = value::texts(node, reader).unwrap_or_default();
+    }),
+    field("invert", BOOLEAN, |draft, node, reader| {
+        draft.run().invert = value::boolean(node, reader).unwrap_or_default();
+    }),
+    field("samples", NUMBER, |draft, node, reader| {
+        draft.run().samples = at_least_one(node, reader);
+    }),
+    field("ip", "one of auto, 4, 6", |draft, node, reader| {
+        let family = value::word(node, FAMILIES, reader);
+        draft.run().ip = family.unwrap_or_default().into();
+    }),
+    field("source_address", "an IP address", |draft, node, reader| {
+        draft.run().source_address = value::text(node, reader).unwrap_or_default();
+    }),
+    field("resolver", "the address and port of a DNS server", |draft, node, reader| {
+        draft.run().resolver = value::text(node, reader).unwrap_or_default();
+    }),
+    field("down", "a mapping with `regions`, `failures` or `of`", |draft, node, reader| {
+        let mut down = v1::Down::default();
+        reader.mapping(node, DOWN, &mut down);
+        draft.check.down = Some(down);
+    }),
+    field("up", "a mapping with `successes` or `of`", |draft, node, reader| {
+        let mut up = v1::Up::default();
+        reader.mapping(node, UP, &mut up);
+        draft.check.up = Some(up);
+    }),
+    field("confirm_spacing", LENGTH, |draft, node, reader| {
+        draft.check.confirm_spacing = value::duration(node, reader);
+    }),
+    field("alert", "a list of contacts", |draft, node, reader| {
+        draft.check.alert = value::texts(node, reader).unwrap_or_default();
+    }),
+    field("runbook", "a link", |draft, node, reader| {
+        draft.check.runbook = value::text(node, reader).unwrap_or_default();
+    }),
+];
+
+const DOWN: &[Field<v1::Down>] = &[
+    field("regions", "majority, all, any or a number", |down, node, reader| {
+        if let Some(count) = node.plain().and_then(value::decimal) {
+            match u32::try_from(count) {
+                Ok(count) => {
+                    down.regions = v1::Quorum::Count.into();
+                    down.count = count;
+                }
+                Err(_) => reader.wrong_type(node),
+            }
+        } else if let Some(quorum) = value::word(node, QUORUMS, reader) {
+            down.regions = quorum.into();
+        }
+    }),
+    field("failures", NUMBER, |down, node, reader| {
+        down.failures = at_least_one(node, reader);
+    }),
+    field("of", NUMBER, |down, node, reader| {
+        down.of = at_least_one(node, reader);
+    }),
+];
+
+const UP: &[Field<v1::Up>] = &[
+    field("successes", NUMBER, |up, node, reader| {
+        up.successes = at_least_one(node, reader);
+    }),
+    field("of", NUMBER, |up, node, reader| {
+        up.of = at_least_one(node, reader);
+    }),
+];
+
+/// Reads `defaults:` once for itself, so that what is wrong in it is said even when no check uses
+/// it.
+pub(super) fn defaults(node: &Node, reader: &mut Reader<'_>) {
+    reader.enter("defaults", "");
+    match node.entries() {
+        Some(entries) => reader.map(entries, node.place, &[COMMON], &mut Draft::default()),
+        None => {
+            let message =
+                format!("must be a mapping of fields of a check, found {}", node.describe());
+            reader.error("wrong_type", node.place, message);
+        }
+    }
+    reader.leave();
+}
+
+/// Reads one item of `checks:`, with the defaults of its document.
+pub(super) fn check(
+    node: &Node,
+    defaults: &[Arc<Entry>],
+    reader: &mut Reader<'_>,
+) -> Option<Located> {
+    let Some(own) = node.entries() else {
+        reader.enter("check", "");
+        let message = format!("must be a mapping with `name`, found {}", node.describe());
+        reader.error("wrong_type", node.place, message);
+        reader.leave();
+        return None;
+    };
+    let name_node = node.get("name");
+    let name = name_node.and_then(|node| node.text()).unwrap_or_default().to_owned();
+    let whole = name_node.map_or(node.place, |node| node.place);
+    let merged = merge(own, defaults);
+    reader.enter("check", &name);
+    let mut draft = Draft::default();
+    reader.map(&merged, whole, &[OWN, COMMON], &mut draft);
+    let body = Node { place: node.place, depth: node.depth, value: Value::Map(merged) };
+    let run = draft.check.run.get_or_insert_default();
+    match (draft.http, draft.tcp, draft.steps) {
+        (None, None, None) => {
+            // A passive check tests nothing itself; that it is not built yet is another rule.
+            if matches!(draft.check.source(), v1::Source::Unspecified | v1::Source::Active) {
+                let message = "a check needs `http`, `tcp` or `steps`";
+                reader.error("kind_missing", whole, message);
+            }
+            reader.settle("http");
+        }
+        (Some(http), None, None) => run.steps = vec![step(v1::step::Kind::Http(http))],
+        (None, Some(tcp), None) => run.steps = vec![step(v1::step::Kind::Tcp(tcp))],
+        (None, None, Some(steps)) => {
+            if steps.is_empty() && !reader.is_broken("steps") {
+                let place = place::find(&body, "steps").unwrap_or(whole);
+                reader.within("steps", |reader| {
+                    reader.error("step_missing", place, "a check needs at least one step");
+                });
+            }
+            if steps.is_empty() {
+                reader.settle("http");
+            }
+            run.steps = steps;
+        }
+        _ => {
+            kind_twice(&body, reader);
+            reader.settle("http");
+        }
+    }
+    let resource = v1::Resource { kind: Some(v1::resource::Kind::Check(draft.check)) };
+    judge(&resource, &body, whole, reader);
+    reader.leave();
+    Some(Located { kind: Kind::Check, name, resource, place: whole, body: Arc::new(body) })
+}
+
+fn step(kind: v1::step::Kind) -> v1::Step {
+    v1::Step { name: String::new(), kind: Some(kind) }
+}
+
+/// A check's own fields and, for those that it does not have, the defaults. `labels`, `down` and
+/// `up` are merged field by field; anything else is replaced whole.
+fn merge(own: &[Arc<Entry>], defaults: &[Arc<Entry>]) -> Vec<Arc<Entry>> {
+    let mut merged = own.to_vec();
+    for default in defaults {
+        // A default that is no field of a check was reported where it stands.
+        if !COMMON.iter().any(|field| field.name == default.key) {
+            continue;
+        }
+        let Some(at) = merged.iter().position(|entry| entry.key == default.key) else {
+            merged.push(Arc::clone(default));
+            continue;
+        };
+        let deep = matches!(default.key.as_str(), "labels" | "down" | "up");
+        let own = Arc::clone(&merged[at]);
+        if let (true, Some(mine), Some(theirs)) =
+            (deep, own.value.entries(), default.value.entries())
+        {
+            let mut entries = mine.to_vec();
+            let new = theirs.iter().filter(|entry| own.value.get(&entry.key).is_none());
+            entries.extend(new.cloned());
+            merged[at] = Arc::new(Entry {
+                key: own.key.clone(),
+                place: own.place,
+                value: Arc::new(Node {
+                    place: own.value.place,
+                    depth: own.value.depth.max(default.value.depth),
+                    value: Value::Map(entries),
+                }),
+            });
+        }
+    }
+    merged
+}
+
+/// Judges a resource by the rules that every part of Parallax shares, and says what it breaks at the
+/// line that breaks it. What could not be read is not judged a second time.
+pub(super) fn judge(
+    resource: &v1::Resource,
+    body: &Node,
+    whole: super::Place,
+    reader: &mut Reader<'_>,
+) {
+    for violation in validate(&normalise(resource.clone())) {
+        let field = place::as_written(body, &violation.field).into_owned();
+        if reader.is_broken(&field) || reader.is_broken(&violation.field) {
+            continue;
+        }
+        let at = place::of_rule(body, &field, violation.rule.id).unwrap_or(whole);
+        reader.diagnostics.push(Diagnostic {
+            field,
+            nearest: violation.nearest,
+            resource: violation.resource.to_owned(),
+            name: violation.name,
+            ..Diagnostic::error(violation.rule.id, Some(at), violation.message)
+        });
+    }
+}

@@ -1,0 +1,252 @@
+//! What the documents say is what the code does: every YAML block is read, and every table of
+//! fields, rules, reasons, flags and metrics is compared with its source. Tests only.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use parallax_common::outcome::Reason;
+use parallax_common::rule::{self, Stage};
+use parallax_probe::metrics::Metrics;
+
+use crate::config::{Sources, load};
+
+/// A file of the repository.
+fn file(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// README.md and all of docs/, with their names.
+fn documents() -> Vec<(String, String)> {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+    let mut names = vec!["README.md".to_owned()];
+    for entry in std::fs::read_dir(docs).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if name.ends_with(".md") {
+            names.push(format!("docs/{name}"));
+        }
+    }
+    names.sort();
+    names.into_iter().map(|name| (name.clone(), file(&name))).collect()
+}
+
+/// Blocks between fences: the word behind the opening one, the line, the text.
+fn blocks(text: &str) -> Vec<(&str, usize, String)> {
+    let mut blocks = Vec::new();
+    let mut open: Option<(&str, usize, String)> = None;
+    for (number, line) in text.lines().enumerate() {
+        match (line.strip_prefix("```"), &mut open) {
+            (Some(word), None) => open = Some((word.trim(), number + 1, String::new())),
+            (Some(_), Some(_)) => blocks.extend(open.take()),
+            (None, Some((_, _, block))) => {
+                block.push_str(line);
+                block.push('\n');
+            }
+            (None, None) => {}
+        }
+    }
+    assert!(open.is_none(), "a block has no end");
+    blocks
+}
+
+/// The names in the first column of the tables below a heading, up to the next one: `| `name` |`.
+fn first_column(text: &str, heading: &str) -> Vec<String> {
+    let mut lines = text.lines().skip_while(|line| *line != heading).skip(1).peekable();
+    assert!(lines.peek().is_some(), "there is no heading {heading}");
+    lines
+        .take_while(|line| !line.starts_with("## "))
+        .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))
+        .map(|(name, _)| name.to_owned())
+        .collect()
+}
+
+fn as_set(names: Vec<String>) -> BTreeSet<String> {
+    let count = names.len();
+    let set: BTreeSet<String> = names.into_iter().collect();
+    assert_eq!(set.len(), count, "something is there twice: {set:?}");
+    set
+}
+
+#[test]
+fn every_yaml_block_is_valid_or_breaks_the_rule_that_it_says() {
+    let (mut valid, mut invalid) = (0, 0);
+    for (name, text) in documents() {
+        for (word, line, block) in blocks(&text) {
+            let at = format!("{name}:{line}");
+            let loaded = load(Sources::from_texts([(at.as_str(), block.as_str())]));
+            match word {
+                "yaml" => {
+                    let wrong = loaded.err().map(|invalid| invalid.diagnostics);
+                    assert!(wrong.is_none(), "{at}: {wrong:#?}");
+                    valid += 1;
+                }
+                "yaml,invalid" => {
+                    let rule = block.lines().next().and_then(|line| line.strip_prefix("# "));
+                    let rule = rule.unwrap_or_else(|| panic!("{at}: begin with `# rule_id`"));
+                    let wrong = loaded.err().map(|invalid| invalid.diagnostics);
+                    let broken: Vec<String> =
+                        wrong.into_iter().flatten().map(|it| it.rule).collect();
+                    assert!(broken.iter().any(|it| it == rule), "{at}: breaks only {broken:?}");
+                    invalid += 1;
+                }
+                "sh" | "text" | "json" => {}
+                other => panic!("{at}: a block of `{other}` is tested by nothing"),
+            }
+        }
+    }
+    assert!(valid >= 5 && invalid >= 2, "{valid} valid blocks, {invalid} invalid ones");
+}
+
+#[test]
+fn the_reference_has_every_field_and_no_other() {
+    let sources = [
+        include_str!("config/document.rs"),
+        include_str!("config/check.rs"),
+        include_str!("config/step.rs"),
+        include_str!("config/contact.rs"),
+    ];
+    let mut fields = BTreeSet::new();
+    for source in sources {
+        for part in source.split(" field(\"").chain(source.split("required(\"")).skip(1) {
+            let name = part.split('"').next().unwrap_or_default();
+            if !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') {
+                fields.insert(name.to_owned());
+            }
+        }
+    }
+    assert!(fields.len() > 40, "{fields:?}");
+    let text = file("docs/configuration.md");
+    let headings = ["## A file", "## Checks", "## Steps", "## Contacts, regions, mesh"];
+    let documented: BTreeSet<String> =
+        headings.into_iter().flat_map(|heading| first_column(&text, heading)).collect();
+    assert_eq!(documented, fields);
+}
+
+#[test]
+fn every_rule_is_documented_with_its_statement() {
+    let text = file("docs/rules.md");
+    for (stage, heading) in [
+        (Stage::Yaml, "## In files"),
+        (Stage::Resource, "## In one resource"),
+        (Stage::Apply, "## Against everything else"),
+        (Stage::Wire, "## On the wire"),
+        (Stage::Session, "## In a session"),
+        (Stage::Advice, "## Advice"),
+    ] {
+        let rules = || rule::ALL.iter().filter(|rule| rule.stage == stage);
+        let known: BTreeSet<String> = rules().map(|rule| rule.id.to_owned()).collect();
+        assert_eq!(as_set(first_column(&text, heading)), known, "{heading}");
+        for rule in rules() {
+            let row = format!("| `{}` | {} |", rule.id, rule.statement);
+            assert!(text.lines().any(|line| line == row), "{row}");
+        }
+    }
+}
+
+#[test]
+fn every_reason_is_documented() {
+    let known = Reason::ALL.iter().map(|reason| reason.word().to_owned()).collect();
+    assert_eq!(as_set(first_column(&file("docs/rules.md"), "## Reasons")), known);
+}
+
+#[test]
+fn every_metric_is_documented_and_exists() {
+    let text = file("docs/operations.md");
+    let source = include_str!("../../coordinator/src/public.rs");
+    let of_coordinator: BTreeSet<String> =
+        source.split('"').filter(|word| word.starts_with("parallax_")).map(str::to_owned).collect();
+    assert!(of_coordinator.len() > 5, "{of_coordinator:?}");
+    let heading = "## Metrics of a coordinator";
+    assert_eq!(as_set(first_column(&text, heading)), of_coordinator);
+
+    let exposition = Metrics::default().text();
+    let of_probe: BTreeSet<String> = exposition
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
+        .map(|(name, _)| name.to_owned())
+        .collect();
+    assert_eq!(as_set(first_column(&text, "## Metrics of a probe")), of_probe);
+}
+
+/// The long flags of a clap structure in a source file.
+fn flags(source: &str) -> BTreeSet<String> {
+    let before_tests = source.split("#[cfg(test)]").next().unwrap_or_default();
+    before_tests
+        .split("#[arg(")
+        .skip(1)
+        .map(str::trim_start)
+        .filter(|part| part.starts_with("long"))
+        .filter_map(|part| {
+            if let Some(named) = part.strip_prefix("long = \"") {
+                return Some(format!("--{}", named.split('"').next()?));
+            }
+            let field = part.split_once(")]")?.1.split(':').next()?;
+            Some(format!("--{}", field.split_whitespace().last()?.replace('_', "-")))
+        })
+        .collect()
+}
+
+#[test]
+fn every_flag_of_both_programs_is_documented() {
+    let text = file("docs/operations.md");
+    let coordinator = [
+        include_str!("../../coordinator/src/config.rs"),
+        include_str!("../../coordinator/src/lib.rs"),
+    ];
+    let known: BTreeSet<String> = coordinator.into_iter().flat_map(flags).collect();
+    assert!(known.contains("--listen-api") && known.contains("--log-json"), "{known:?}");
+    assert_eq!(as_set(first_column(&text, "## Flags of a coordinator")), known);
+
+    let known = flags(include_str!("../../probe/src/config.rs"));
+    assert!(known.contains("--coordinator") && known.contains("--log-json"), "{known:?}");
+    assert_eq!(as_set(first_column(&text, "## Flags of a probe")), known);
+}
+
+/// Calls `look` with every Rust file below `folder` that is not only tests, up to its tests.
+fn each_source(folder: &Path, look: &mut impl FnMut(&str)) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if path.is_dir() && name != "tests" {
+            each_source(&path, look);
+        } else if name.ends_with(".rs") && name != "tests.rs" && name != "documents.rs" {
+            let text = std::fs::read_to_string(&path).unwrap();
+            look(text.split("\n#[cfg(test)]\nmod tests").next().unwrap_or_default());
+        }
+    }
+}
+
+#[test]
+fn every_task_is_in_the_list_of_tasks() {
+    let starts = [
+        "TaskKind::Session(\"",
+        "TaskKind::Vital(\"",
+        "vital(\"",
+        "sessions.spawn(\"",
+        "spawn_server(supervisor, \"",
+        "= thread(\"",
+        " thread(\"",
+    ];
+    let mut known = BTreeSet::new();
+    for folder in ["coordinator/src", "probe/src", "runtime/src", "cli/src"] {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(folder);
+        each_source(&folder, &mut |text| {
+            for start in starts {
+                let names = text.split(start).skip(1).filter_map(|rest| rest.split('"').next());
+                known.extend(names.map(str::to_owned));
+            }
+        });
+    }
+    assert!(known.contains("judge") && known.contains("raft") && known.len() > 20, "{known:?}");
+
+    let text = file("ARCHITECTURE.md");
+    let rows = text
+        .lines()
+        .skip_while(|line| *line != "## Tasks")
+        .take_while(|line| !line.starts_with("## Shutdown"))
+        .filter_map(|line| line.strip_prefix("| ")?.split('|').nth(1));
+    let documented: BTreeSet<String> = rows
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>())
+        .collect();
+    assert_eq!(documented, known);
+}

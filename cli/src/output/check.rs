@@ -1,0 +1,333 @@
+//! Checks: the list, one in full, and why it is what it is.
+
+use std::collections::BTreeMap;
+
+use parallax_proto::v1;
+use serde::Serialize;
+
+use super::ballot::{BallotView, RecordView};
+use super::incident::IncidentView;
+use super::mark::{self, Tone};
+use super::table::Table;
+use super::{Shell, time, word};
+
+/// A check: the fields of YAML with all defaults filled in, and what the coordinator added.
+#[derive(Debug, Serialize)]
+pub struct CheckView {
+    name: String,
+    namespace: String,
+    uid: String,
+    set: String,
+    etag: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    updated_at: Option<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    labels: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    title: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    description: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    group: String,
+    public: bool,
+    enabled: bool,
+    source: String,
+    steps: Vec<StepView>,
+    interval: Option<String>,
+    timeout: Option<String>,
+    expect: Vec<String>,
+    warn: Vec<String>,
+    invert: bool,
+    samples: u32,
+    ip: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    source_address: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    resolver: String,
+    regions: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    advisory_regions: Vec<String>,
+    probes_per_region: u32,
+    down: DownView,
+    up: UpView,
+    confirm_spacing: Option<String>,
+    alert: Vec<String>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    runbook: String,
+    /// Sixteen hexadecimal digits: the version that votes are for.
+    run_digest: String,
+}
+
+/// One step: `http` or `tcp` is there.
+#[derive(Debug, Serialize)]
+pub struct StepView {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    http: Option<HttpView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tcp: Option<TcpView>,
+}
+
+/// An HTTP exchange. Header values are shown as written: references stay references.
+#[derive(Debug, Serialize)]
+pub struct HttpView {
+    url: String,
+    method: String,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    headers: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    body: String,
+    body_max_bytes: u64,
+    insecure: bool,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    server_name: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    ca_pem: String,
+}
+
+/// A TCP connect.
+#[derive(Debug, Serialize)]
+pub struct TcpView {
+    address: String,
+    tls: bool,
+    insecure: bool,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    server_name: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    ca_pem: String,
+}
+
+/// When it is down.
+#[derive(Debug, Serialize)]
+pub struct DownView {
+    /// `majority`, `all`, `any` or a number.
+    regions: String,
+    failures: u32,
+    #[serde(skip_serializing_if = "is_zero")]
+    of: u32,
+}
+
+/// When it is well again.
+#[derive(Debug, Serialize)]
+pub struct UpView {
+    successes: u32,
+    #[serde(skip_serializing_if = "is_zero")]
+    of: u32,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+/// A secret as it is stored: a template, or that it is sealed.
+pub fn secret(secret: Option<&v1::Secret>) -> String {
+    match secret.and_then(|secret| secret.value.as_ref()) {
+        Some(v1::secret::Value::Template(template)) => template.clone(),
+        Some(v1::secret::Value::Sealed(_)) => "(sealed)".to_owned(),
+        None => String::new(),
+    }
+}
+
+impl CheckView {
+    /// The view of a message.
+    pub fn new(check: &v1::Check) -> Self {
+        let meta = check.meta.clone().unwrap_or_default();
+        let run = check.run.clone().unwrap_or_default();
+        let down = check.down.unwrap_or_default();
+        let up = check.up.unwrap_or_default();
+        let regions = match down.regions() {
+            v1::Quorum::Count => down.count.to_string(),
+            _ => word::quorum(down.regions),
+        };
+        Self {
+            created_at: time::instant(meta.created_at.as_ref()),
+            updated_at: time::instant(meta.updated_at.as_ref()),
+            name: meta.name,
+            namespace: meta.namespace,
+            uid: meta.uid,
+            set: meta.set,
+            etag: meta.etag,
+            labels: meta.labels,
+            title: check.title.clone(),
+            description: check.description.clone(),
+            group: check.group.clone(),
+            public: check.public,
+            enabled: check.enabled.unwrap_or(true),
+            source: word::source(check.source),
+            steps: run.steps.iter().map(StepView::new).collect(),
+            interval: time::length(check.interval.as_ref()),
+            timeout: time::length(run.timeout.as_ref()),
+            invert: run.invert,
+            samples: run.samples,
+            ip: word::family(run.ip).trim_start_matches('v').to_owned(),
+            expect: run.expect,
+            warn: run.warn,
+            source_address: run.source_address,
+            resolver: run.resolver,
+            regions: check.regions.clone(),
+            advisory_regions: check.advisory_regions.clone(),
+            probes_per_region: check.probes_per_region,
+            down: DownView { regions, failures: down.failures, of: down.of },
+            up: UpView { successes: up.successes, of: up.of },
+            confirm_spacing: time::length(check.confirm_spacing.as_ref()),
+            alert: check.alert.clone(),
+            runbook: check.runbook.clone(),
+            run_digest: format!("{:016x}", check.run_digest),
+        }
+    }
+
+    /// What it looks at, in a few words.
+    fn target(&self) -> String {
+        let Some(first) = self.steps.first() else { return "-".to_owned() };
+        let target = match (&first.http, &first.tcp) {
+            (Some(http), _) => http.url.clone(),
+            (None, Some(tcp)) => tcp.address.clone(),
+            (None, None) => "-".to_owned(),
+        };
+        match self.steps.len() {
+            1 => target,
+            steps => format!("{target} (+{} steps)", steps - 1),
+        }
+    }
+}
+
+impl StepView {
+    fn new(step: &v1::Step) -> Self {
+        let (http, tcp) = match &step.kind {
+            Some(v1::step::Kind::Http(http)) => (Some(HttpView::new(http)), None),
+            Some(v1::step::Kind::Tcp(tcp)) => (None, Some(TcpView::new(tcp))),
+            None => (None, None),
+        };
+        Self { name: step.name.clone(), http, tcp }
+    }
+}
+
+impl HttpView {
+    fn new(step: &v1::HttpStep) -> Self {
+        let header = |header: &v1::Header| (header.name.clone(), secret(header.value.as_ref()));
+        Self {
+            url: step.url.clone(),
+            method: step.method.clone(),
+            headers: step.headers.iter().map(header).collect(),
+            body: step.body.clone(),
+            body_max_bytes: step.body_max_bytes,
+            insecure: step.insecure,
+            server_name: step.server_name.clone(),
+            ca_pem: step.ca_pem.clone(),
+        }
+    }
+}
+
+impl TcpView {
+    fn new(step: &v1::TcpStep) -> Self {
+        Self {
+            address: step.address.clone(),
+            tls: step.tls,
+            insecure: step.insecure,
+            server_name: step.server_name.clone(),
+            ca_pem: step.ca_pem.clone(),
+        }
+    }
+}
+
+/// `check list`.
+#[derive(Debug, Serialize)]
+pub struct ChecksView {
+    revision: u64,
+    checks: Vec<CheckView>,
+}
+
+impl ChecksView {
+    /// The view of all pages.
+    pub fn new(checks: &[v1::Check], revision: u64) -> Self {
+        Self { revision, checks: checks.iter().map(CheckView::new).collect() }
+    }
+
+    /// One line a check.
+    pub fn table(&self, shell: &Shell) -> String {
+        let mut table =
+            Table::new(["NAME", "TARGET", "INTERVAL", "TIMEOUT", "REGIONS", "ALERT", "STATE"]);
+        for check in &self.checks {
+            table.row([
+                check.name.clone(),
+                check.target(),
+                time::or_dash(check.interval.clone()),
+                time::or_dash(check.timeout.clone()),
+                check.regions.join(","),
+                time::or_dash(Some(check.alert.join(","))),
+                if check.enabled { "enabled" } else { "paused" }.to_owned(),
+            ]);
+        }
+        shell.rows(table)
+    }
+}
+
+/// `check explain`.
+#[derive(Debug, Serialize)]
+pub struct ExplainView {
+    check: String,
+    verdict: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    degraded: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<String>,
+    /// Resolved by hand: it does not open again before it recovers once.
+    latched: bool,
+    sentences: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    record: Option<RecordView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    incident: Option<IncidentView>,
+    revision: u64,
+}
+
+impl ExplainView {
+    /// The view of an answer; `name` is what was asked for.
+    pub fn new(name: &str, answer: &v1::ExplainCheckResponse) -> Self {
+        let verdict = answer.verdict.clone().unwrap_or_default();
+        let word = word::said(word::verdict(verdict.verdict));
+        Self {
+            check: name.to_owned(),
+            verdict: word.unwrap_or_else(|| "unknown".to_owned()),
+            degraded: word::said(word::degraded(verdict.degraded)),
+            since: time::instant(verdict.since.as_ref()),
+            latched: verdict.latched,
+            sentences: answer.sentences.clone(),
+            record: verdict.record.as_ref().map(RecordView::new),
+            incident: answer.incident.as_ref().map(|incident| IncidentView::new(incident, &[])),
+            revision: answer.revision,
+        }
+    }
+
+    /// The verdict, the sentences, and the ballots they rest on.
+    pub fn text(&self, shell: &Shell) -> String {
+        let mut verdict = self.verdict.clone();
+        if let Some(kind) = &self.degraded {
+            verdict = format!("{verdict} ({kind})");
+        }
+        let headline = format!("{} {verdict}", mark::of_verdict(&self.verdict));
+        let headline = Tone::of_verdict(&self.verdict).paint(&headline, shell.color_out);
+        let mut text = format!("{}  {headline}", super::table::clean(&self.check));
+        if let Some(since) = &self.since {
+            text.push_str(&format!("  since {since}"));
+        }
+        text.push('\n');
+        if self.latched {
+            text.push_str("resolved by hand: it does not open again before it recovers once\n");
+        }
+        for sentence in &self.sentences {
+            text.push_str(&format!("  {}\n", super::table::clean(sentence)));
+        }
+        if let Some(record) = &self.record {
+            text.push_str("\nballots when this was decided (`parallax status` has those of now)\n");
+            text.push_str(&BallotView::table(&record.ballots, shell));
+        }
+        if let Some(incident) = &self.incident {
+            text.push_str(&format!("\nincident {}: parallax incident get {0}\n", incident.uid));
+        }
+        text
+    }
+}

@@ -1,0 +1,330 @@
+//! Incidents, the records they rest on, their pages and timelines.
+
+use std::collections::BTreeMap;
+
+use parallax_proto::v1;
+use serde::Serialize;
+
+use super::ballot::{BallotView, RecordView};
+use super::mark::Tone;
+use super::table::{self, Table};
+use super::{Shell, time, word};
+
+/// One page to one contact.
+#[derive(Debug, Serialize)]
+pub struct DeliveryView {
+    contact: String,
+    kind: String,
+    state: String,
+    attempts: u32,
+    idempotency_key: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sent_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_attempt_at: Option<String>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    last_error: String,
+    ambiguous: bool,
+}
+
+impl DeliveryView {
+    /// The view of a message.
+    pub fn new(delivery: &v1::Delivery) -> Self {
+        Self {
+            contact: delivery.contact_name.clone(),
+            kind: word::page(delivery.kind),
+            state: word::delivery(delivery.state),
+            attempts: delivery.attempts,
+            idempotency_key: delivery.idempotency_key.clone(),
+            created_at: time::instant(delivery.created_at.as_ref()),
+            sent_at: time::instant(delivery.sent_at.as_ref()),
+            next_attempt_at: time::instant(delivery.next_attempt_at.as_ref()),
+            last_error: delivery.last_error.clone(),
+            ambiguous: delivery.ambiguous,
+        }
+    }
+
+    /// In a few words: `ops: opened page sent, 1 attempt`.
+    pub fn line(&self) -> String {
+        let attempts = match self.attempts {
+            1 => "1 attempt".to_owned(),
+            many => format!("{many} attempts"),
+        };
+        let Self { contact, kind, state, .. } = self;
+        let mut line = format!("{contact}: {kind} page {state}, {attempts}");
+        if !self.last_error.is_empty() {
+            line.push_str(&format!(", {}", self.last_error));
+        }
+        table::clean(&line)
+    }
+}
+
+/// Something that happened to an incident.
+#[derive(Debug, Serialize)]
+pub struct EventView {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at: Option<String>,
+    /// `opened`, `acknowledged`, `resolved`, `check_edited`, `page_sent`, `page_failed`,
+    /// `page_dropped`, `verdict_superseded`.
+    event: &'static str,
+    /// In a sentence.
+    text: String,
+}
+
+impl EventView {
+    fn new(event: &v1::TimelineEvent) -> Self {
+        use v1::timeline_event::Event;
+        let noted = |by: &str, note: &str| match (by, note) {
+            ("", "") => String::new(),
+            (by, "") => format!(" by {by}"),
+            ("", note) => format!(": {note}"),
+            (by, note) => format!(" by {by}: {note}"),
+        };
+        let (word, text) = match &event.event {
+            Some(Event::Opened(_)) => ("opened", "opened".to_owned()),
+            Some(Event::Acknowledged(it)) => {
+                ("acknowledged", format!("acknowledged{}", noted(&it.by, &it.note)))
+            }
+            Some(Event::Resolved(it)) => {
+                let cause = word::cause(it.cause).replace('_', " ");
+                ("resolved", format!("resolved ({cause}){}", noted(&it.by, &it.note)))
+            }
+            Some(Event::CheckEdited(it)) => {
+                let what = match (it.run_changed, it.regions_changed) {
+                    (true, true) => "what it does and its regions",
+                    (true, false) => "what it does",
+                    (false, true) => "its regions",
+                    (false, false) => "neither what it does nor its regions",
+                };
+                let revision = it.revision;
+                ("check_edited", format!("check edited at revision {revision}: changed {what}"))
+            }
+            Some(Event::PageSent(it)) => {
+                let (kind, contact) = (word::page(it.kind), &it.contact);
+                ("page_sent", format!("{kind} page sent to {contact}, attempt {}", it.attempts))
+            }
+            Some(Event::PageFailed(it)) => {
+                let (kind, contact) = (word::page(it.kind), &it.contact);
+                let attempt = it.attempts;
+                let text =
+                    format!("{kind} page to {contact} failed, attempt {attempt}: {}", it.error);
+                ("page_failed", text)
+            }
+            Some(Event::PageDropped(it)) => {
+                let (kind, contact) = (word::page(it.kind), &it.contact);
+                ("page_dropped", format!("{kind} page to {contact} dropped: {}", it.why))
+            }
+            Some(Event::VerdictSuperseded(it)) => {
+                ("verdict_superseded", format!("a late decision changed nothing: {}", it.why))
+            }
+            None => ("unknown", "something this program does not know".to_owned()),
+        };
+        Self { at: time::instant(event.at.as_ref()), event: word, text }
+    }
+}
+
+/// An incident.
+#[derive(Debug, Serialize)]
+pub struct IncidentView {
+    /// For the other commands.
+    pub uid: String,
+    namespace: String,
+    kind: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    check: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    region: String,
+    /// `open`, `acknowledged` or `resolved`.
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    opened_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resolved_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    acknowledged_at: Option<String>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    acknowledged_by: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    detail: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    runbook: String,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    labels: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    sentences: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    opened_by: Option<RecordView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resolved_by: Option<RecordView>,
+    deliveries: Vec<DeliveryView>,
+    timeline: Vec<EventView>,
+    timeline_dropped: u32,
+    opened_revision: u64,
+    resolved_revision: u64,
+    #[serde(skip)]
+    opened: Option<prost_types::Timestamp>,
+}
+
+impl IncidentView {
+    /// The view of a message.
+    pub fn new(incident: &v1::Incident, sentences: &[String]) -> Self {
+        let state = match (&incident.resolved_at, &incident.acknowledged_at) {
+            (Some(_), _) => "resolved",
+            (None, Some(_)) => "acknowledged",
+            (None, None) => "open",
+        };
+        Self {
+            uid: incident.uid.clone(),
+            namespace: incident.namespace.clone(),
+            kind: word::incident(incident.kind),
+            check: incident.check_name.clone(),
+            region: incident.region.clone(),
+            state,
+            opened_at: time::instant(incident.opened_at.as_ref()),
+            resolved_at: time::instant(incident.resolved_at.as_ref()),
+            cause: word::said(word::cause(incident.cause)),
+            acknowledged_at: time::instant(incident.acknowledged_at.as_ref()),
+            acknowledged_by: incident.acknowledged_by.clone(),
+            detail: incident.detail.clone(),
+            runbook: incident.runbook.clone(),
+            labels: incident.labels.clone(),
+            sentences: sentences.to_vec(),
+            opened_by: incident.opened_by.as_ref().map(RecordView::new),
+            resolved_by: incident.resolved_by.as_ref().map(RecordView::new),
+            deliveries: incident.deliveries.iter().map(DeliveryView::new).collect(),
+            timeline: incident.timeline.iter().map(EventView::new).collect(),
+            timeline_dropped: incident.timeline_dropped,
+            opened_revision: incident.opened_revision,
+            resolved_revision: incident.resolved_revision,
+            opened: incident.opened_at,
+        }
+    }
+
+    /// What it is about.
+    pub fn subject(&self) -> String {
+        let subject = match self.kind.as_str() {
+            "region_silent" => format!("region {} is silent", self.region),
+            "down" => format!("{} is down", self.check),
+            kind => format!("{} {kind}", self.check),
+        };
+        table::clean(&subject)
+    }
+
+    /// `open`, `acknowledged` or `resolved`, with the cause.
+    pub fn standing(&self) -> String {
+        match &self.cause {
+            Some(cause) => format!("{} ({cause})", self.state),
+            None => self.state.to_owned(),
+        }
+    }
+
+    fn tone(&self) -> Tone {
+        match self.state {
+            "open" => Tone::Bad,
+            "acknowledged" => Tone::Warn,
+            _ => Tone::Good,
+        }
+    }
+
+    /// The whole story.
+    pub fn text(&self, shell: &Shell) -> String {
+        let state = self.tone().paint(&self.standing(), shell.color_out);
+        let mut text = format!("{}  {}  {state}\n", self.uid, self.subject());
+        let mut line = |name: &str, value: &str| {
+            if !value.is_empty() {
+                text.push_str(&format!("  {name:<13} {}\n", table::clean(value)));
+            }
+        };
+        line("opened", &time::or_dash(self.opened_at.clone()));
+        line("resolved", self.resolved_at.as_deref().unwrap_or_default());
+        if let Some(at) = &self.acknowledged_at {
+            line("acknowledged", &format!("{at} by {}", self.acknowledged_by));
+        }
+        line("detail", &self.detail);
+        line("runbook", &self.runbook);
+        let labels: Vec<String> =
+            self.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        line("labels", &labels.join(", "));
+        if !self.sentences.is_empty() {
+            text.push('\n');
+            for sentence in &self.sentences {
+                text.push_str(&format!("  {}\n", table::clean(sentence)));
+            }
+        }
+        for (title, record) in [
+            ("ballots when it opened", &self.opened_by),
+            ("ballots when it resolved", &self.resolved_by),
+        ] {
+            if let Some(record) = record
+                && !record.ballots.is_empty()
+            {
+                text.push_str(&format!("\n{title}\n"));
+                text.push_str(&BallotView::table(&record.ballots, shell));
+            }
+        }
+        if !self.deliveries.is_empty() {
+            text.push_str("\npages\n");
+            let mut pages = Table::new(["CONTACT", "KIND", "STATE", "ATTEMPTS", "SENT", "ERROR"]);
+            for page in &self.deliveries {
+                pages.row([
+                    page.contact.clone(),
+                    page.kind.clone(),
+                    page.state.clone(),
+                    page.attempts.to_string(),
+                    time::or_dash(page.sent_at.clone()),
+                    page.last_error.clone(),
+                ]);
+            }
+            text.push_str(&shell.rows(pages));
+        }
+        if !self.timeline.is_empty() {
+            text.push_str("\ntimeline\n");
+            for event in &self.timeline {
+                let at = time::or_dash(event.at.clone());
+                text.push_str(&format!("  {at}  {}\n", table::clean(&event.text)));
+            }
+            if self.timeline_dropped > 0 {
+                let dropped = self.timeline_dropped;
+                text.push_str(&format!("  ({dropped} more events were not kept)\n"));
+            }
+        }
+        text
+    }
+}
+
+/// `incident list`.
+#[derive(Debug, Serialize)]
+pub struct IncidentsView {
+    revision: u64,
+    incidents: Vec<IncidentView>,
+}
+
+impl IncidentsView {
+    /// The view of all pages.
+    pub fn new(incidents: &[v1::Incident], revision: u64) -> Self {
+        let incidents = incidents.iter().map(|incident| IncidentView::new(incident, &[])).collect();
+        Self { revision, incidents }
+    }
+
+    /// One line an incident.
+    pub fn table(&self, shell: &Shell) -> String {
+        let now = (shell.now)();
+        let mut table = Table::new(["UID", "WHAT", "STATE", "OPENED", "PAGES"]);
+        for incident in &self.incidents {
+            let sent = incident.deliveries.iter().filter(|page| page.state == "sent").count();
+            let plain = |text: String| (text, Tone::Plain);
+            table.toned([
+                plain(incident.uid.clone()),
+                plain(incident.subject()),
+                (incident.standing(), incident.tone()),
+                plain(format!("{} ago", time::age(incident.opened.as_ref(), now))),
+                plain(format!("{sent}/{} sent", incident.deliveries.len())),
+            ]);
+        }
+        shell.rows(table)
+    }
+}

@@ -1,0 +1,224 @@
+//! The matrix: every check as every region sees it, and the mesh in one line.
+
+use std::collections::BTreeMap;
+
+use parallax_proto::v1;
+use serde::Serialize;
+
+use super::ballot::BallotView;
+use super::mark::{self, Tone};
+use super::table::{self, Table};
+use super::{Shell, time, word};
+
+/// `status`.
+#[derive(Debug, Serialize)]
+pub struct StatusView {
+    revision: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mesh: Option<MeshView>,
+    regions: Vec<String>,
+    checks: Vec<RowView>,
+}
+
+/// The mesh itself.
+#[derive(Debug, Serialize)]
+pub struct MeshView {
+    name: String,
+    node_id: u64,
+    leader_id: u64,
+    term: u64,
+    applied: u64,
+    epoch: u64,
+    probes_live: u32,
+    probes_known: u32,
+    incidents_open: u32,
+    build: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mesh_time: Option<String>,
+}
+
+/// One check.
+#[derive(Debug, Serialize)]
+pub struct RowView {
+    name: String,
+    uid: String,
+    enabled: bool,
+    /// `up`, `degraded`, `down`, `unknown`, or `paused` for a check that is not enabled.
+    verdict: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    degraded: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<String>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    incident: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    interval: Option<String>,
+    target: String,
+    insecure: bool,
+    ballots: Vec<BallotView>,
+    #[serde(skip)]
+    changed: Option<prost_types::Timestamp>,
+}
+
+impl RowView {
+    fn new(row: &v1::StatusRow) -> Self {
+        let verdict = match word::said(word::verdict(row.verdict)) {
+            _ if !row.enabled => "paused".to_owned(),
+            Some(verdict) => verdict,
+            None => "unknown".to_owned(),
+        };
+        Self {
+            name: row.name.clone(),
+            uid: row.check_uid.clone(),
+            enabled: row.enabled,
+            degraded: word::said(word::degraded(row.degraded)).filter(|_| verdict == "degraded"),
+            verdict,
+            since: time::instant(row.since.as_ref()),
+            incident: row.incident_uid.clone(),
+            interval: time::length(row.interval.as_ref()),
+            target: row.target.clone(),
+            insecure: row.insecure,
+            ballots: row.ballots.iter().map(BallotView::new).collect(),
+            changed: row.since,
+        }
+    }
+
+    fn verdict_cell(&self) -> (String, Tone) {
+        let mark = mark::of_verdict(&self.verdict);
+        let text = match &self.degraded {
+            Some(kind) => format!("{mark} {} ({kind})", self.verdict),
+            None => format!("{mark} {}", self.verdict),
+        };
+        (text, Tone::of_verdict(&self.verdict))
+    }
+
+    fn name_cell(&self) -> String {
+        if self.insecure { format!("{} (insecure)", self.name) } else { self.name.clone() }
+    }
+}
+
+/// The mark and word of one vote; nothing for a region the check does not look from.
+fn ballot_cell(ballot: Option<&BallotView>) -> (String, Tone) {
+    match ballot {
+        None => (String::new(), Tone::Plain),
+        Some(ballot) => {
+            let word = ballot.counts_as();
+            (format!("{} {word}", mark::of_ballot(word)), Tone::of_ballot(word))
+        }
+    }
+}
+
+impl StatusView {
+    /// The view of all pages.
+    pub fn new(
+        rows: &[v1::StatusRow],
+        regions: &[String],
+        mesh: Option<&v1::MeshStatus>,
+        revision: u64,
+    ) -> Self {
+        Self {
+            revision,
+            mesh: mesh.map(|mesh| MeshView {
+                name: mesh.mesh.clone(),
+                node_id: mesh.node_id,
+                leader_id: mesh.leader_id,
+                term: mesh.term,
+                applied: mesh.applied,
+                epoch: mesh.epoch,
+                probes_live: mesh.probes_live,
+                probes_known: mesh.probes_known,
+                incidents_open: mesh.incidents_open,
+                build: mesh.build.clone(),
+                mesh_time: time::instant(mesh.mesh_time.as_ref()),
+            }),
+            regions: regions.to_vec(),
+            checks: rows.iter().map(RowView::new).collect(),
+        }
+    }
+
+    /// Regions as the coordinator orders them, and after them those that only a ballot names.
+    fn columns(&self) -> Vec<&str> {
+        let mut columns: Vec<&str> = self.regions.iter().map(String::as_str).collect();
+        for ballot in self.checks.iter().flat_map(|row| &row.ballots) {
+            if !columns.contains(&ballot.region.as_str()) {
+                columns.push(&ballot.region);
+            }
+        }
+        columns
+    }
+
+    /// The matrix as a table where it fits, else a block of lines for each check.
+    pub fn text(&self, shell: &Shell) -> String {
+        let columns = self.columns();
+        let matrix = self.matrix(&columns, shell);
+        let fits = shell.width.is_none_or(|width| matrix.natural_width() <= width);
+        let mut text = if fits { matrix.render(None, shell.color_out) } else { self.blocks(shell) };
+        if let Some(mesh) = &self.mesh {
+            text.push_str(&format!("\n{}\n", mesh.line()));
+        }
+        text
+    }
+
+    fn matrix(&self, columns: &[&str], shell: &Shell) -> Table {
+        let now = (shell.now)();
+        let header = ["CHECK", "VERDICT", "FOR"].into_iter().map(str::to_owned);
+        let header: Vec<String> =
+            header.chain(columns.iter().map(|region| region.to_uppercase())).collect();
+        let mut table = Table::new(header.iter().map(String::as_str));
+        for row in &self.checks {
+            let by_region: BTreeMap<&str, &BallotView> =
+                row.ballots.iter().map(|ballot| (ballot.region.as_str(), ballot)).collect();
+            let mut cells = vec![
+                (row.name_cell(), Tone::Plain),
+                row.verdict_cell(),
+                (time::age(row.changed.as_ref(), now), Tone::Plain),
+            ];
+            cells.extend(columns.iter().map(|region| ballot_cell(by_region.get(region).copied())));
+            table.toned(cells);
+        }
+        table
+    }
+
+    fn blocks(&self, shell: &Shell) -> String {
+        let now = (shell.now)();
+        let width = shell.width.unwrap_or(80);
+        let mut text = String::new();
+        for row in &self.checks {
+            let (verdict, tone) = row.verdict_cell();
+            let age = time::age(row.changed.as_ref(), now);
+            let name = table::clean(&row.name_cell());
+            text.push_str(&format!("{name}  {}  {age}\n", tone.paint(&verdict, shell.color_out)));
+            let mut used = 0;
+            for ballot in &row.ballots {
+                let (cell, tone) = ballot_cell(Some(ballot));
+                let region = table::clean(&ballot.region);
+                let length = region.chars().count() + cell.chars().count() + 3;
+                if used > 0 && used + length > width {
+                    text.push('\n');
+                    used = 0;
+                }
+                text.push_str(&format!("  {region} {}", tone.paint(&cell, shell.color_out)));
+                used += length;
+            }
+            if used > 0 {
+                text.push('\n');
+            }
+        }
+        text
+    }
+}
+
+impl MeshView {
+    fn line(&self) -> String {
+        let Self { name, probes_live, probes_known, incidents_open, applied, node_id, .. } = self;
+        let leader = match self.leader_id {
+            0 => "no leader".to_owned(),
+            leader if leader == self.node_id => "the leader".to_owned(),
+            leader => format!("follower of {leader}"),
+        };
+        table::clean(&format!(
+            "mesh {name}: {probes_live}/{probes_known} probes live, {incidents_open} incidents open, \
+             revision {applied}, answered by node {node_id} ({leader})"
+        ))
+    }
+}

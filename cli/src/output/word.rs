@@ -1,0 +1,92 @@
+//! The glossary's words for the enums of the wire.
+//!
+//! A wire name is the enum's name, an underscore and the word in capitals; the word is what is
+//! left. A value this program does not know prints as its number, so that a newer coordinator can
+//! be read.
+
+use parallax_proto::v1;
+
+macro_rules! words {
+    ($($(#[$doc:meta])* $function:ident: $kind:ty, $prefix:literal;)+) => {
+        $(
+            $(#[$doc])*
+            pub fn $function(number: i32) -> String {
+                match <$kind>::try_from(number) {
+                    Ok(value) => {
+                        value.as_str_name().trim_start_matches($prefix).to_ascii_lowercase()
+                    }
+                    Err(_) => number.to_string(),
+                }
+            }
+        )+
+    };
+}
+
+words! {
+    /// `pass`, `warn`, `fail`, `missed`.
+    outcome: v1::Outcome, "OUTCOME_";
+    /// `connect_refused` and the like.
+    reason: v1::Reason, "REASON_";
+    /// `up`, `degraded`, `down`, `unknown`.
+    verdict: v1::Verdict, "VERDICT_";
+    /// `regional`, `warning`.
+    degraded: v1::DegradedKind, "DEGRADED_KIND_";
+    /// `none`, `pass`, `warn`, `fail`.
+    ballot: v1::BallotState, "BALLOT_STATE_";
+    /// `down`, `region_silent`.
+    incident: v1::IncidentKind, "INCIDENT_KIND_";
+    /// `recovered`, `by_hand` and the like.
+    cause: v1::ResolveCause, "RESOLVE_CAUSE_";
+    /// `opened`, `resolved`, `combined`.
+    page: v1::PageKind, "PAGE_KIND_";
+    /// `pending`, `sent`, `dead`, `dropped`.
+    delivery: v1::DeliveryState, "DELIVERY_STATE_";
+    /// `live`, `lost`, `probation`.
+    probe: v1::ProbeState, "PROBE_STATE_";
+    /// `created`, `changed`, `unchanged`, `deleted`.
+    change: v1::ChangeKind, "CHANGE_KIND_";
+    /// `active`, `heartbeat`, `push`.
+    source: v1::Source, "SOURCE_";
+    /// `auto`, `v4`, `v6`; YAML leaves the `v` out.
+    family: v1::IpFamily, "IP_FAMILY_";
+    /// `majority`, `all`, `any`, `count`.
+    quorum: v1::Quorum, "QUORUM_";
+}
+
+/// A word that says something: not `unspecified`.
+pub fn said(word: String) -> Option<String> {
+    (word != "unspecified").then_some(word)
+}
+
+#[cfg(test)]
+mod tests {
+    use parallax_common::outcome;
+
+    use super::*;
+
+    #[test]
+    fn the_words_are_those_of_the_glossary() {
+        let known = |words: Vec<&str>, of: fn(i32) -> String, last: i32| {
+            let made: Vec<String> = (1..=last).map(of).collect();
+            assert_eq!(made, words);
+        };
+        let words = |all: &[outcome::Verdict]| all.iter().map(|value| value.word()).collect();
+        known(words(outcome::Verdict::ALL), verdict, 4);
+        let words = outcome::Outcome::ALL.iter().map(|value| value.word()).collect();
+        known(words, outcome, 4);
+        let words = outcome::BallotState::ALL.iter().map(|value| value.word()).collect();
+        known(words, ballot, 4);
+        let words = outcome::DegradedKind::ALL.iter().map(|value| value.word()).collect();
+        known(words, degraded, 2);
+        for value in outcome::Reason::ALL {
+            let made = (1..100).map(reason).any(|word| word == value.word());
+            assert!(made, "{}", value.word());
+        }
+    }
+
+    #[test]
+    fn a_value_of_a_newer_coordinator_prints_as_its_number() {
+        assert_eq!(verdict(99), "99");
+        assert_eq!(said(verdict(0)), None);
+    }
+}
