@@ -1,1 +1,11 @@
-//! Placeholder.
+//! What the tests of whole processes share.
+//!
+//! [`harness`] starts real coordinators and probes with a PKI of their own, a target that fails on
+//! command and a webhook sink that remembers; `tests/tests/*.rs` tell stories with it, one file
+//! each. [`kill_nine`] is one that a bench tells too, only longer. [`bench`] is what the bench
+//! binaries share. [`tree`] reads the source tree for the tidy test.
+
+pub mod bench;
+pub mod harness;
+pub mod kill_nine;
+pub mod tree;

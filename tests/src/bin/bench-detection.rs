@@ -1,0 +1,132 @@
+//! From the moment a target begins to refuse to the arrival of the webhook: separate processes,
+//! mTLS, fsync, one look a second from each of three regions.
+//!
+//! Trial k breaks the target at k / N of the interval, so the trials are spread evenly over the
+//! phases at which an outage can begin. Between trials the target is well until everything says so.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Parser;
+use parallax_proto::v1;
+use parallax_runtime::clock;
+use parallax_tests::bench;
+use parallax_tests::bench::figures::{Missed, Samples, ms};
+use parallax_tests::harness::client::{Api, brief};
+use parallax_tests::harness::mesh::Mesh;
+use parallax_tests::harness::wait::{Look, SOON, wait_until};
+use parallax_tests::harness::yaml::{self, CheckYaml};
+use serde_json::{Value, json};
+
+const REGIONS: [&str; 3] = ["eu-west", "us-east", "ap-south"];
+const CHECK: &str = "checkout";
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Measure how soon an outage is paged.
+#[derive(Debug, Parser)]
+struct Args {
+    /// Outages, spread evenly over the interval.
+    #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u32).range(1..))]
+    trials: u32,
+    /// Fails in a row that turn a region.
+    #[arg(long, default_value_t = 2)]
+    failures: u32,
+    /// How long a byte takes between a probe and the coordinator, each way.
+    #[arg(long, default_value_t = 0)]
+    one_way_delay_ms: u64,
+    /// The median above which the bench fails.
+    #[arg(long)]
+    median_at_most_ms: Option<f64>,
+    /// The 95th percentile above which the bench fails.
+    #[arg(long)]
+    p95_at_most_ms: Option<f64>,
+    /// Print every sample, in order of the trials.
+    #[arg(long)]
+    samples: bool,
+}
+
+fn main() -> ExitCode {
+    bench::main(run(Args::parse()))
+}
+
+async fn run(args: Args) -> Result<Value> {
+    let load = bench::load_average();
+    let one_way = Duration::from_millis(args.one_way_delay_ms);
+    let mut mesh = Mesh::start_apart(bench::binaries()?, &REGIONS, one_way).await?;
+    let check = CheckYaml {
+        interval: "1s".to_owned(),
+        timeout: "900ms".to_owned(),
+        failures: Some(args.failures),
+        ..CheckYaml::new(CHECK, &mesh.target.url(), &REGIONS)
+    };
+    mesh.apply(&yaml::file(&REGIONS, "${env:PX_HOOK}", &[check])).await?;
+    let api = mesh.api().await?;
+    well(&mesh, &api, 0).await?;
+
+    let origin = clock::instant();
+    let mut samples = Samples::default();
+    for trial in 0..args.trials {
+        let phase = INTERVAL * trial / args.trials;
+        tokio::time::sleep_until(next(origin + phase).into()).await;
+        let broken_at = clock::instant();
+        mesh.target.refuse();
+        let opened = 2 * trial as usize;
+        let arrived = wait_until(SOON, "a page", || async {
+            let pages = mesh.sink.pages_of(CHECK);
+            Ok(Look::some(pages.get(opened).map(|page| (page.at, page.kind.clone())), &pages))
+        });
+        let (arrived_at, kind) = arrived.await.with_context(|| format!("trial {trial}"))?;
+        ensure!(kind == "opened", "trial {trial}: a page that says {kind}");
+        let took = arrived_at.duration_since(broken_at);
+        eprintln!("trial {trial}: {} ms", ms(took));
+        samples.push(took);
+        mesh.target.heal()?;
+        well(&mesh, &api, opened + 2).await.with_context(|| format!("after trial {trial}"))?;
+    }
+    let mut missed = Missed::default();
+    missed.at_most("median_ms", ms(samples.quantile(0.5)), args.median_at_most_ms);
+    missed.at_most("p95_ms", ms(samples.quantile(0.95)), args.p95_at_most_ms);
+    mesh.told();
+    let mut report = json!({
+        "bench": "detection",
+        "what": "the target refuses -> the webhook has arrived",
+        "regions": REGIONS.len(),
+        "interval_ms": INTERVAL.as_millis() as u64,
+        "failures": args.failures,
+        "one_way_delay_ms": args.one_way_delay_ms,
+        "latency": samples.summary(),
+        (bench::LOAD): load,
+        "missed": missed.into_json(),
+    });
+    if args.samples {
+        report["samples_ms"] = samples.all_ms().into();
+    }
+    Ok(report)
+}
+
+/// The next moment that lies a whole number of intervals after `at`, with some time to get ready.
+fn next(at: Instant) -> Instant {
+    let ready = clock::instant() + Duration::from_millis(5);
+    let behind = ready.saturating_duration_since(at).as_nanos();
+    let intervals = behind.div_ceil(INTERVAL.as_nanos());
+    at + INTERVAL * u32::try_from(intervals).unwrap_or(u32::MAX)
+}
+
+/// Waits until nothing of an outage is left: every page sent, verdict up, every region passing.
+async fn well(mesh: &Mesh, api: &Api, pages: usize) -> Result<()> {
+    wait_until(SOON, "a check that is well everywhere", || async {
+        let sent = mesh.sink.pages_of(CHECK).len();
+        let row = api.status(CHECK).await?;
+        let passing = row
+            .ballots
+            .iter()
+            .filter(|ballot| ballot.state() == v1::BallotState::Pass && !ballot.stale);
+        let holds = sent == pages
+            && row.verdict() == v1::Verdict::Up
+            && row.incident_uid.is_empty()
+            && passing.count() == REGIONS.len();
+        Ok(Look::when(holds, format!("{sent} pages, {}", brief(&row))))
+    })
+    .await
+}

@@ -1,0 +1,5 @@
+//! `parallax-probe` under a name of its own, for tests.
+
+fn main() -> std::process::ExitCode {
+    parallax_probe::main()
+}

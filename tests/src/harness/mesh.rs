@@ -1,0 +1,443 @@
+//! A mesh of real processes: one coordinator, one probe a region, a PKI, a target and a sink.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use tempfile::TempDir;
+use tokio::sync::{Mutex, MutexGuard};
+
+use super::Binaries;
+use super::client::Api;
+use super::process::{self, Process};
+use super::sink::Sink;
+use super::target::Target;
+use super::wait::{Look, SOON, wait_until};
+use crate::bench::relay::Relay;
+
+/// The mesh's name in certificates.
+pub const MESH: &str = "test-mesh";
+
+/// One mesh at a time in a test process: two of them on two cores would measure each other.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+
+/// Where the coordinator listens.
+#[derive(Debug, Clone)]
+pub struct Ports {
+    /// For people and tools.
+    pub api: String,
+    /// For probes.
+    pub probes: String,
+    /// Status, health and metrics.
+    pub public: String,
+}
+
+/// A whole mesh. Everything in it ends with it.
+#[derive(Debug)]
+pub struct Mesh {
+    /// Answers the checks.
+    pub target: Target,
+    /// Receives the pages.
+    pub sink: Sink,
+    binaries: Binaries,
+    regions: Vec<String>,
+    env: Vec<(String, String)>,
+    coordinator: Option<Process>,
+    ports: Option<Ports>,
+    probes: BTreeMap<String, Process>,
+    /// Between the probes and the coordinator, when the line is to be long.
+    relay: Option<Relay>,
+    told: bool,
+    dir: TempDir,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Mesh {
+    /// Makes a PKI, starts a coordinator and one probe in each region. The hook's URL is in the
+    /// coordinator's environment as `PX_HOOK`.
+    ///
+    /// # Errors
+    /// When a process does not come up; the message holds its log.
+    pub async fn start(binaries: Binaries, regions: &[&str]) -> Result<Self> {
+        Self::start_apart(binaries, regions, Duration::ZERO).await
+    }
+
+    /// The same, with probes so far from the coordinator that a byte takes `one_way`.
+    ///
+    /// # Errors
+    /// When a process does not come up; the message holds its log.
+    pub async fn start_apart(
+        binaries: Binaries,
+        regions: &[&str],
+        one_way: Duration,
+    ) -> Result<Self> {
+        let mut mesh = Self::coordinator_alone(binaries, regions, one_way).await?;
+        for region in regions {
+            mesh.issue_probe(region, region).await?;
+            mesh.start_probe(region)?;
+        }
+        Ok(mesh)
+    }
+
+    /// A mesh with these regions and no probe yet.
+    ///
+    /// # Errors
+    /// When the coordinator does not come up; the message holds its log.
+    pub async fn coordinator_alone(
+        binaries: Binaries,
+        regions: &[&str],
+        one_way: Duration,
+    ) -> Result<Self> {
+        let turn = ONE_AT_A_TIME.lock().await;
+        let sink = Sink::start()?;
+        let mut mesh = Self {
+            target: Target::start()?,
+            env: vec![("PX_HOOK".to_owned(), sink.url())],
+            sink,
+            binaries,
+            regions: regions.iter().map(|&region| region.to_owned()).collect(),
+            coordinator: None,
+            ports: None,
+            probes: BTreeMap::new(),
+            relay: (!one_way.is_zero()).then(|| Relay::start(one_way)).transpose()?,
+            told: false,
+            dir: tempfile::Builder::new().prefix("parallax-mesh-").tempdir()?,
+            _turn: turn,
+        };
+        mesh.pki(&["init", "--mesh", MESH, "--dir", &mesh.path("pki")]).await?;
+        mesh.issue(&["coordinator", "c1"], "c1").await?;
+        mesh.issue(&["user", "anna", "--role", "admin"], "anna").await?;
+        mesh.start_coordinator().await?;
+        if let Some(relay) = &mesh.relay {
+            relay.lead_to(mesh.ports()?.probes.parse()?)?;
+        }
+        Ok(mesh)
+    }
+
+    /// A path in the mesh's own directory.
+    pub fn path(&self, name: &str) -> String {
+        self.dir.path().join(name).display().to_string()
+    }
+
+    /// The directory with the certificate that was issued under this name.
+    pub fn tls(&self, name: &str) -> PathBuf {
+        self.dir.path().join(format!("tls-{name}"))
+    }
+
+    /// Where the coordinator listens.
+    ///
+    /// # Errors
+    /// When it was never up.
+    pub fn ports(&self) -> Result<&Ports> {
+        self.ports.as_ref().context("the coordinator has never been up")
+    }
+
+    /// The address that the probe of a region dials and looks from: 127.0.10.1, 127.0.11.1, ...
+    ///
+    /// # Panics
+    /// When the region is not of this mesh.
+    pub fn source(&self, region: &str) -> IpAddr {
+        let rank = self.regions.iter().position(|known| known == region);
+        let rank = u8::try_from(rank.expect("a region of this mesh")).expect("few regions");
+        IpAddr::V4(Ipv4Addr::new(127, 0, 10 + rank, 1))
+    }
+
+    /// Issues a certificate into [`Mesh::tls`] of `name`.
+    ///
+    /// # Errors
+    /// When the command fails.
+    pub async fn issue(&self, what: &[&str], name: &str) -> Result<()> {
+        let (pki, out) = (self.path("pki"), self.tls(name).display().to_string());
+        let mut args = vec!["issue"];
+        args.extend(what);
+        args.extend(["--dir", &pki, "--out", &out]);
+        self.pki(&args).await
+    }
+
+    /// Issues a probe's certificate.
+    ///
+    /// # Errors
+    /// When the command fails.
+    pub async fn issue_probe(&self, name: &str, region: &str) -> Result<()> {
+        self.issue(&["probe", name, "--region", region], name).await
+    }
+
+    /// Runs `px pki`, which asks no coordinator.
+    ///
+    /// # Errors
+    /// When the command fails.
+    pub async fn pki(&self, args: &[&str]) -> Result<()> {
+        let mut all = vec!["pki"];
+        all.extend(args);
+        let output = run(self.binaries.px, &all).await?;
+        if !output.status.success() {
+            bail!("px {}: {}", all.join(" "), String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(())
+    }
+
+    /// Starts the coordinator, on the ports it had before, and waits until it listens.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn start_coordinator(&mut self) -> Result<()> {
+        self.spawn_coordinator()?;
+        self.coordinator_up().await
+    }
+
+    /// Starts the coordinator and does not wait.
+    ///
+    /// # Errors
+    /// When the process cannot be started.
+    pub fn spawn_coordinator(&mut self) -> Result<()> {
+        // The old file would say that the new process listens already.
+        match std::fs::remove_file(self.path("ports.json")) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+        let any = Ports {
+            api: "127.0.0.1:0".to_owned(),
+            probes: "127.0.0.1:0".to_owned(),
+            public: "127.0.0.1:0".to_owned(),
+        };
+        let ports = self.ports.clone().unwrap_or(any);
+        let tls = self.tls("c1").display().to_string();
+        let (data_dir, ports_file) = (self.path("data-c1"), self.path("ports.json"));
+        let advertised = self.relay.as_ref().map(|relay| relay.address().to_string());
+        let mut args = vec![
+            ["--mesh", MESH],
+            ["--node-id", "1"],
+            ["--name", "c1"],
+            ["--data-dir", &data_dir],
+            ["--tls-dir", &tls],
+            ["--listen-api", &ports.api],
+            ["--listen-probes", &ports.probes],
+            ["--listen-public", &ports.public],
+            ["--allow-env", "PX_HOOK"],
+            ["--ports-file", &ports_file],
+        ];
+        if let Some(advertised) = &advertised {
+            args.push(["--advertise-probes", advertised]);
+        }
+        let log = self.dir.path().join("c1.log");
+        let args = args.as_flattened();
+        self.coordinator =
+            Some(Process::start("coordinator", self.binaries.coordinator, args, &self.env, &log)?);
+        Ok(())
+    }
+
+    /// Waits until the coordinator that was started listens.
+    ///
+    /// # Errors
+    /// When it ends, or takes too long.
+    pub async fn coordinator_up(&mut self) -> Result<()> {
+        let path = PathBuf::from(self.path("ports.json"));
+        let coordinator = self.coordinator.as_mut().context("no coordinator was started")?;
+        let found = wait_until(SOON, "the coordinator's ports file", || {
+            let running = coordinator.check_running();
+            let ports = running.and_then(|()| read_ports(&path));
+            async move {
+                // An end on its own does not get better by waiting, but the message is the same.
+                Ok(match ports? {
+                    Some(ports) => Look::Holds(ports),
+                    None => Look::NotYet("no file".to_owned()),
+                })
+            }
+        })
+        .await?;
+        self.ports = Some(found);
+        Ok(())
+    }
+
+    /// Kill -9.
+    pub fn kill_coordinator(&mut self) {
+        self.coordinator = None;
+    }
+
+    /// The coordinator's pid.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn coordinator_id(&self) -> Result<u32> {
+        Ok(self.coordinator.as_ref().context("no coordinator")?.id())
+    }
+
+    /// Most address space that the coordinator has ever had, in bytes.
+    ///
+    /// # Errors
+    /// When it is not running, or the system does not say.
+    pub fn coordinator_address_space_peak(&self) -> Result<u64> {
+        self.coordinator.as_ref().context("no coordinator")?.address_space_peak()
+    }
+
+    /// What the coordinator has said.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn coordinator_log(&self) -> Result<String> {
+        self.coordinator.as_ref().context("no coordinator")?.log()
+    }
+
+    /// Starts the probe of a region. Its certificate must have been issued.
+    ///
+    /// # Errors
+    /// When the process cannot be started.
+    pub fn start_probe(&mut self, region: &str) -> Result<()> {
+        let source = self.source(region).to_string();
+        let process = self.probe_process(region, &source)?;
+        self.probes.insert(region.to_owned(), process);
+        Ok(())
+    }
+
+    /// A probe process with the certificate issued under `name`, which the mesh does not own.
+    ///
+    /// # Errors
+    /// When the process cannot be started.
+    pub fn probe_process(&self, name: &str, source: &str) -> Result<Process> {
+        let dialled = match &self.relay {
+            Some(relay) => relay.address().to_string(),
+            None => self.ports()?.probes.clone(),
+        };
+        self.probe_process_at(name, &dialled, source)
+    }
+
+    /// The same, given another spelling of the coordinator's address.
+    ///
+    /// # Errors
+    /// When the process cannot be started.
+    pub fn probe_process_at(&self, name: &str, coordinator: &str, source: &str) -> Result<Process> {
+        let tls = self.tls(name).display().to_string();
+        let args = [
+            ["--tls-dir", &tls],
+            ["--coordinator", coordinator],
+            ["--data-dir", &self.path(&format!("data-{name}"))],
+            ["--source-address", source],
+        ];
+        let log = self.dir.path().join(format!("probe-{name}.log"));
+        let name = format!("probe {name}");
+        Process::start(&name, self.binaries.probe, args.as_flattened(), &self.env, &log)
+    }
+
+    /// Kill -9.
+    pub fn kill_probe(&mut self, region: &str) {
+        self.probes.remove(region);
+    }
+
+    /// Runs the command line as anna, the admin.
+    ///
+    /// # Errors
+    /// When it cannot be run or does not end.
+    pub async fn px(&self, args: &[&str]) -> Result<Output> {
+        self.px_as("anna", args).await
+    }
+
+    /// Runs the command line with the certificate that was issued under `name`.
+    ///
+    /// # Errors
+    /// When it cannot be run or does not end.
+    pub async fn px_as(&self, name: &str, args: &[&str]) -> Result<Output> {
+        let (ports, tls) = (self.ports()?, self.tls(name).display().to_string());
+        let mut all = vec!["--endpoint", &ports.api, "--tls-dir", &tls];
+        all.extend(args);
+        run(self.binaries.px, &all).await
+    }
+
+    /// Runs the command line as anna; it must succeed.
+    ///
+    /// # Errors
+    /// When it does not; the message holds what it said.
+    pub async fn px_ok(&self, args: &[&str]) -> Result<String> {
+        let output = self.px(args).await?;
+        if !output.status.success() {
+            bail!(
+                "px {} ended with {}: {}{}",
+                args.join(" "),
+                output.status,
+                String::from_utf8_lossy(&output.stderr),
+                String::from_utf8_lossy(&output.stdout),
+            );
+        }
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// Runs the command line with `--output json`.
+    ///
+    /// # Errors
+    /// When it fails, or says something else than JSON.
+    pub async fn px_json(&self, args: &[&str]) -> Result<serde_json::Value> {
+        let mut all = args.to_vec();
+        all.extend(["--output", "json"]);
+        Ok(serde_json::from_str(&self.px_ok(&all).await?)?)
+    }
+
+    /// Applies a file.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn apply(&self, yaml: &str) -> Result<()> {
+        let path = self.path("apply.yaml");
+        std::fs::write(&path, yaml)?;
+        self.px_ok(&["apply", "-f", &path]).await.map(drop)
+    }
+
+    /// The gRPC API as anna, on a new connection.
+    ///
+    /// # Errors
+    /// When the coordinator cannot be reached.
+    pub async fn api(&self) -> Result<Api> {
+        Api::connect(&self.ports()?.api, &self.tls("anna")).await
+    }
+
+    /// To be called when a test's story has been told: without it the end prints every log.
+    pub fn told(mut self) {
+        self.told = true;
+    }
+}
+
+impl Drop for Mesh {
+    fn drop(&mut self) {
+        if self.told {
+            return;
+        }
+        for process in self.coordinator.iter().chain(self.probes.values()) {
+            eprintln!("--- log of {}:\n{}", process.name(), process.log_tail());
+        }
+        for page in self.sink.pages() {
+            eprintln!("--- page: {page:?}");
+        }
+    }
+}
+
+/// Longest that one command may take.
+const COMMAND_MAX: Duration = Duration::from_secs(60);
+
+async fn run(program: &str, args: &[&str]) -> Result<Output> {
+    let mut command = tokio::process::Command::new(program);
+    command.args(args).stdin(std::process::Stdio::null()).kill_on_drop(true);
+    for name in process::foreign_settings() {
+        command.env_remove(name);
+    }
+    tokio::time::timeout(COMMAND_MAX, command.output())
+        .await
+        .with_context(|| format!("px {} did not end within {COMMAND_MAX:?}", args.join(" ")))?
+        .with_context(|| format!("cannot run {program}"))
+}
+
+/// The ports file, when it is there. It is written atomically, so a file that cannot be read is an
+/// error.
+fn read_ports(path: &Path) -> Result<Option<Ports>> {
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let value: serde_json::Value = serde_json::from_slice(&bytes)?;
+    let port = |name: &str| {
+        let text = value[name].as_str().with_context(|| format!("no {name:?} in {value}"))?;
+        Ok::<_, anyhow::Error>(text.to_owned())
+    };
+    Ok(Some(Ports { api: port("api")?, probes: port("probes")?, public: port("public")? }))
+}

@@ -1,0 +1,68 @@
+//! What tools find: health, reflection, and the public endpoints.
+
+use anyhow::{Context as _, Result};
+use parallax_tests::harness::client::channel;
+use parallax_tests::harness::http;
+use parallax_tests::harness::mesh::Mesh;
+use parallax_tests::harness::until;
+use parallax_tests::harness::yaml::{self, CheckYaml};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_reflection::pb::v1::ServerReflectionRequest;
+use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+
+const REGIONS: [&str; 2] = ["eu-west", "us-east"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_reflection_and_metrics_answer() -> Result<()> {
+    let mesh = Mesh::start(parallax_tests::binaries!(), &REGIONS).await?;
+    let check = CheckYaml::new("checkout", &mesh.target.url(), &REGIONS);
+    mesh.apply(&yaml::file(&REGIONS, &mesh.sink.url(), &[check])).await?;
+    until::everybody_passes(&mesh.api().await?, "checkout").await?;
+    let ports = mesh.ports()?;
+    let channel = channel(&ports.api, &mesh.tls("anna")).await?;
+
+    for service in ["", "parallax.v1.ConfigService", "parallax.v1.StatusService"] {
+        let request = HealthCheckRequest { service: service.to_owned() };
+        let answer = HealthClient::new(channel.clone()).check(request).await?.into_inner();
+        assert_eq!(answer.status(), ServingStatus::Serving, "{service:?}");
+    }
+
+    let list = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    let mut answers = ServerReflectionClient::new(channel)
+        .server_reflection_info(tokio_stream::iter([list]))
+        .await?
+        .into_inner();
+    let answer = answers.message().await?.context("no answer")?.message_response;
+    let Some(MessageResponse::ListServicesResponse(services)) = answer else {
+        panic!("{answer:?}");
+    };
+    let names: Vec<String> = services.service.into_iter().map(|service| service.name).collect();
+    for name in ["Config", "Check", "Region", "Contact", "Incident", "Fleet", "Status"] {
+        let name = format!("parallax.v1.{name}Service");
+        assert!(names.contains(&name), "{name} is not among {names:?}");
+    }
+
+    let get = async |path: &str| http::get(&ports.public, path).await;
+    assert_eq!(get("/healthz").await?.status, 200);
+    let ready = get("/readyz").await?;
+    assert_eq!((ready.status, ready.body.as_str()), (200, "ok, leader is 1\n"));
+    let metrics = get("/metrics").await?.body;
+    for line in [
+        "parallax_checks 1",
+        "parallax_probes_live 2",
+        "parallax_sessions_open 2",
+        "parallax_raft_is_leader 1",
+        "parallax_incidents_open 0",
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{line} is not in:\n{metrics}");
+    }
+    mesh.told();
+    Ok(())
+}
