@@ -41,7 +41,7 @@ pub struct Config {
     #[arg(long, env = "PARALLAX_LISTEN_PUBLIC")]
     pub listen_public: Option<SocketAddr>,
     /// host:port at which probes reach this member, when it is not the address it listens on.
-    /// Without it a member that listens on every address (0.0.0.0, [::]) tells probes none.
+    /// Without it a member that listens on every address (`0.0.0.0`, `[::]`) tells probes none.
     #[arg(long, env = "PARALLAX_ADVERTISE_PROBES", value_parser = reachable)]
     pub advertise_probes: Option<String>,
     /// An environment variable that contacts may refer to as ${env:NAME}; may be repeated.

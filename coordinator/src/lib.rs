@@ -1,7 +1,7 @@
 //! The coordinator: the replicated core of a mesh.
 //!
 //! [`core`] decides and [`raft`] replicates; everything else here waits, reads clocks and talks.
-//! [`run`] puts the parts together in one place. A walk through both paths is in ARCHITECTURE.md.
+//! [`run()`] puts the parts together in one place. A walk through both paths is in ARCHITECTURE.md.
 
 pub mod api;
 pub mod config;

@@ -2,13 +2,13 @@
 //!
 //! A process loads [`Credentials`] (its certificate, its key, the mesh's authority) and keeps them
 //! fresh with [`Credentials::watch`]. Servers [`Listener::bind`] and hand the listener with their
-//! services to [`serve`]; clients call [`connect`] or put a [`Connector`] under an endpoint. Who a
+//! services to [`serve`]; clients call [`connect()`] or put a [`Connector`] under an endpoint. Who a
 //! peer is comes from its certificate alone: an [`Identity`], which services find in the
 //! [`PeerInfo`] among a request's extensions.
 //!
 //! A peer with a valid chain but the wrong mesh or role is never shown to a service: the listener
 //! completes the handshake and answers each of its calls `PERMISSION_DENIED` with the reason, for a
-//! TLS alert cannot carry a sentence. Start at [`Identity`], then [`Listener`], then [`connect`].
+//! TLS alert cannot carry a sentence. Start at [`Identity`], then [`Listener`], then [`connect()`].
 
 mod connect;
 mod credentials;

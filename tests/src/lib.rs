@@ -2,7 +2,7 @@
 //!
 //! [`harness`] starts real coordinators and probes with a PKI of their own, a target that fails on
 //! command and a webhook sink that remembers; `tests/tests/*.rs` tell stories with it, one file
-//! each. [`kill_nine`] is one that a bench tells too, only longer. [`bench`] is what the bench
+//! each. [`kill_nine`] is one that a bench tells too, only longer. [`mod@bench`] is what the bench
 //! binaries share. [`tree`] reads the source tree for the tidy test.
 
 pub mod bench;

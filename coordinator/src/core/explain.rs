@@ -2,8 +2,8 @@
 //!
 //! Everything here is rendered from a committed record: the same record gives the same sentences
 //! on every member and at every later time, and no number comes from anywhere else. Clauses about
-//! single regions are in [`ballots`], those about deliveries in [`pages`], times and lengths in
-//! [`words`].
+//! single regions are in `ballots`, those about deliveries in `pages`, times and lengths in
+//! `words`.
 
 use parallax_proto::v1::{self, DegradedKind, IncidentKind, ResolveCause, Verdict};
 
@@ -116,7 +116,7 @@ fn region(incident: &v1::Incident, clock: &mut Clock) -> Vec<String> {
     sentences
 }
 
-/// "<is> since T" while it is open, "<was> for 4 min, from T to T" afterwards.
+/// `<is> since T` while it is open, `<was> for 4 min, from T to T` afterwards.
 fn headline(incident: &v1::Incident, is: &str, was: &str, clock: &mut Clock) -> String {
     let opened = clock.time(incident.opened_at.as_ref());
     if incident.resolved_at.is_none() {

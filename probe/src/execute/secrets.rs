@@ -1,6 +1,6 @@
 //! References in checks, resolved from what this probe's own configuration allows.
 //!
-//! Files are read off the threads that run checks ([`Secrets::load`]) and kept for a moment; a run
+//! Files are read off the threads that run checks (`Secrets::load`) and kept for a moment; a run
 //! then resolves its references from what is kept. A file that changes counts from the next look.
 
 use std::collections::HashMap;
