@@ -39,6 +39,8 @@ pub struct Told {
 struct Acknowledged {
     names: Vec<String>,
     revision: u64,
+    /// Why the last write was not acknowledged, for the message of a failure.
+    refused: String,
 }
 
 type Known = Arc<Mutex<Acknowledged>>;
@@ -71,7 +73,8 @@ async fn write_forever(endpoint: String, tls: PathBuf, seed: u64, known: Known) 
                 known.names.push(name);
                 number += 1;
             }
-            Err(_) => {
+            Err(error) => {
+                known.lock().unwrap_or_else(PoisonError::into_inner).refused = format!("{error:#}");
                 // Nobody there. The next look is soon; the write is the same.
                 api = None;
                 tokio::time::sleep(Duration::from_millis(10)).await;
@@ -119,6 +122,9 @@ pub async fn tell(binaries: Binaries, rounds: u32, seed: u64) -> Result<Told> {
     let count = |known: &Mutex<Acknowledged>| {
         known.lock().unwrap_or_else(PoisonError::into_inner).names.len()
     };
+    let refused = |known: &Mutex<Acknowledged>| {
+        known.lock().unwrap_or_else(PoisonError::into_inner).refused.clone()
+    };
     let mut random = StdRng::seed_from_u64(seed);
     let mut early = 0;
     for round in 0..rounds {
@@ -130,7 +136,7 @@ pub async fn tell(binaries: Binaries, rounds: u32, seed: u64) -> Result<Told> {
             mesh.coordinator_up().await?;
             let before = count(&known);
             wait_until(SOON, "an acknowledged write", || async {
-                Ok(Look::when(count(&known) > before, count(&known)))
+                Ok(Look::when(count(&known) > before, refused(&known)))
             })
             .await?;
             if round % 10 == 0 {
@@ -148,7 +154,7 @@ pub async fn tell(binaries: Binaries, rounds: u32, seed: u64) -> Result<Told> {
     mesh.coordinator_up().await?;
     let before = count(&known);
     wait_until(SOON, "a write after the last kill", || async {
-        Ok(Look::when(count(&known) > before, count(&known)))
+        Ok(Look::when(count(&known) > before, refused(&known)))
     })
     .await?;
     writer.stop();
