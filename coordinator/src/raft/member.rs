@@ -419,11 +419,11 @@ impl<M: Machine, L: LogStore> Member<M, L> {
     /// A snapshot was written, or not. The log is cut behind the older one that is kept.
     pub fn snapshot_done(&mut self, result: Result<(), SnapshotError>) -> Result<(), Halt> {
         self.snapshotting = false;
-        if let Err(SnapshotError::Io { source, .. }) = &result
-            && source.kind() == std::io::ErrorKind::StorageFull
+        if let Err(error) = &result
+            && error.is_lack_of_room()
         {
             // Nothing is lost but space. The next one comes when it is due.
-            warn!(error = %source, "no snapshot was written, the log stays as long as it is");
+            warn!(%error, "no snapshot was written, the log stays as long as it is");
             return Ok(());
         }
         result?;

@@ -146,6 +146,13 @@ impl SnapshotError {
         Self::Damaged { id, what: what.into() }
     }
 
+    /// Whether the disk was full before anything was relied on. An error of a sync never is that:
+    /// nobody knows what such a disk holds (decision 21).
+    pub(crate) fn is_lack_of_room(&self) -> bool {
+        matches!(self, Self::Io { action, source }
+            if source.kind() == io::ErrorKind::StorageFull && !action.starts_with("sync"))
+    }
+
     /// For `map_err` on plain files.
     pub(crate) fn io(action: &'static str) -> impl Fn(io::Error) -> Self {
         move |source| Self::Io { action, source }

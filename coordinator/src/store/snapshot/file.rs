@@ -67,8 +67,13 @@ impl SnapshotStore for FileSnapshots {
         unfinished.push(UNFINISHED);
         let file = File::create(&unfinished).map_err(SnapshotError::io("create a file"))?;
         let mut out = BufWriter::with_capacity(256 * 1024, file);
-        format::write(&mut out, header, rows)?;
-        out.flush().map_err(SnapshotError::io("write"))?;
+        let written = format::write(&mut out, header, rows)
+            .and_then(|()| out.flush().map_err(SnapshotError::io("write")));
+        if let Err(error) = written {
+            // A full disk must not be made fuller by what will never be finished.
+            fs::remove_file(&unfinished).map_err(SnapshotError::io("delete an unfinished file"))?;
+            return Err(error);
+        }
         out.get_ref().sync_all().map_err(SnapshotError::io("sync a file"))?;
         fs::rename(&unfinished, &path).map_err(SnapshotError::io("rename a file"))?;
         self.sync_dir()?;
@@ -101,6 +106,24 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             move || FileSnapshots::open(dir.path()).unwrap()
         });
+    }
+
+    #[test]
+    fn a_write_that_fails_leaves_no_file_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = FileSnapshots::open(dir.path()).unwrap();
+        let large = Row { key: "k".into(), value: vec![0; limits::ROW_BYTES_MAX].into() };
+        let error = store.write(&header(7, 1), &[large]).unwrap_err();
+        assert!(matches!(error, SnapshotError::RowTooLarge { .. }), "{error}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_full_disk_is_excused_when_it_writes_and_never_when_it_syncs() {
+        let full = |action| SnapshotError::io(action)(ErrorKind::StorageFull.into());
+        assert!(full("write").is_lack_of_room() && full("create a file").is_lack_of_room());
+        assert!(!full("sync a file").is_lack_of_room());
+        assert!(!SnapshotError::io("write")(ErrorKind::Other.into()).is_lack_of_room());
     }
 
     #[test]
