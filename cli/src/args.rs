@@ -10,8 +10,11 @@ use clap::{
 
 use parallax_common::limits::CALL_RETRY_MAX;
 
+pub use self::past::{By, History, Moment, Uptime};
 use crate::dev::Dev;
 use crate::pki::Pki;
+
+mod past;
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -170,9 +173,22 @@ pub enum Command {
     /// The agents that look
     #[command(subcommand)]
     Probe(Probe),
+    /// The coordinators themselves
+    #[command(subcommand)]
+    Cluster(Cluster),
+    /// Counts and latency of one check over time
+    #[command(after_help = HISTORY_EXAMPLES)]
+    History(History),
+    /// How long checks were up, by what was decided
+    #[command(after_help = UPTIME_EXAMPLES)]
+    Uptime(Uptime),
     /// Print changes as they happen, until interrupted
     #[command(after_help = "Examples:\n  parallax watch\n  parallax watch --from 1200 -o json")]
     Watch(Watch),
+    /// Save everything replicated in one file
+    #[command(after_help = "Examples:\n  parallax backup mesh-2026-01-01.plx\n  \
+                            parallax-coordinator restore mesh-2026-01-01.plx --data-dir DIR --name c1")]
+    Backup(Backup),
     /// The version of this program and of the coordinator that answers
     Version(Version),
     /// The mesh's own authority and its certificates
@@ -181,6 +197,16 @@ pub enum Command {
     /// A whole mesh on this machine, to try things out
     Dev(Dev),
 }
+
+const HISTORY_EXAMPLES: &str = "\
+Examples:
+  parallax history checkout --since 7d --quantiles 50,95,99,99.9 --by region,phase
+  parallax history checkout --since 1h --step 1m -o json";
+
+const UPTIME_EXAMPLES: &str = "\
+Examples:
+  parallax uptime checkout --since 30d
+  parallax uptime --all -l team=payments --since 2026-01-01T00:00:00Z";
 
 const APPLY_EXAMPLES: &str = "\
 Examples:
@@ -192,6 +218,13 @@ const DIFF_EXAMPLES: &str = "\
 Examples:
   parallax diff -f mesh.yaml
   parallax diff -f config/ --prune -o json";
+
+/// `backup`.
+#[derive(Debug, Args)]
+pub struct Backup {
+    /// The file to make; must not be there yet
+    pub file: PathBuf,
+}
 
 /// `apply`.
 #[derive(Debug, Args)]
@@ -369,6 +402,60 @@ pub struct IncidentResolve {
 pub enum Probe {
     /// All probes
     List(List),
+}
+
+/// `cluster ...`.
+#[derive(Debug, Subcommand)]
+pub enum Cluster {
+    /// Every coordinator: role, term, lag, round trip, disk, build
+    Status(ClusterStatus),
+    /// Let a new coordinator in; it votes once it has caught up
+    #[command(after_help = "Examples:\n  parallax cluster add c4 c4.example:7102 --wait")]
+    Add(ClusterAdd),
+    /// Give a learner a vote now, if it has caught up
+    Promote(ClusterMember),
+    /// Take a coordinator out for ever; its node id is never used again
+    #[command(after_help = "Examples:\n  parallax cluster remove c2")]
+    Remove(ClusterMember),
+    /// Hand the leadership to another coordinator
+    #[command(after_help = "Examples:\n  parallax cluster transfer\n  \
+                            parallax cluster transfer c2")]
+    Transfer(ClusterTransfer),
+}
+
+/// `cluster status`.
+#[derive(Debug, Args)]
+pub struct ClusterStatus {
+    /// Answer from the member's own state without asking the leader
+    #[arg(long)]
+    pub stale: bool,
+}
+
+/// `cluster add`.
+#[derive(Debug, Args)]
+pub struct ClusterAdd {
+    /// Its name, as in its certificate
+    pub name: String,
+    /// host:port at which the other coordinators will reach it
+    #[arg(value_name = "HOST:PORT")]
+    pub peer_address: String,
+    /// Wait until it votes, and say how far it is
+    #[arg(long)]
+    pub wait: bool,
+}
+
+/// `cluster promote` and `cluster remove`.
+#[derive(Debug, Args)]
+pub struct ClusterMember {
+    /// Its name
+    pub name: String,
+}
+
+/// `cluster transfer`.
+#[derive(Debug, Args)]
+pub struct ClusterTransfer {
+    /// Who is to lead [default: the voter that lags the least]
+    pub name: Option<String>,
 }
 
 /// `watch`.

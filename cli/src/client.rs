@@ -2,17 +2,22 @@
 //!
 //! A write carries a request id (client, number): sent again with the same id after a connection
 //! broke, it is answered with the stored answer of the first time, never done twice. So every call
-//! may be repeated, and is, for as long as `--retry-for` says.
+//! may be repeated, and is, for as long as `--retry-for` says. Any coordinator takes any call; the one
+//! that answered last is asked first. A search that takes longer than an election is talked about.
 
 use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use parallax_common::limits::{CALL_ANSWER_WITHIN, CALL_BACK_OFF_MAX, CALL_BACK_OFF_MIN};
+use parallax_common::limits::{
+    CALL_ANSWER_WITHIN, CALL_BACK_OFF_MAX, CALL_BACK_OFF_MIN, CALL_DIAL_WITHIN, CALL_KEEP_ALIVE,
+    CALL_QUIET,
+};
 use parallax_proto::v1;
 use parallax_runtime::clock;
-use parallax_runtime::transport::{self, Credentials, DialError};
+use parallax_runtime::transport::{self, Connector, Credentials, DialError};
 use rand::{RngExt as _, SeedableRng as _};
 use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
@@ -74,11 +79,15 @@ impl TlsDial {
 impl Dial for TlsDial {
     fn dial<'a>(&'a self, endpoint: &'a str) -> Dialling<'a> {
         Box::pin(async move {
-            let endpoints = [endpoint.to_owned()];
-            let connected = transport::connect(&endpoints, &self.credentials, None).await;
-            connected.map_err(|error| match error.attempts.first() {
-                Some(tried) => Undialled::new(&tried.error),
-                None => Undialled { cause: error.to_string(), lasting: true },
+            let endpoint = transport::endpoint(endpoint).map_err(|error| Undialled::new(&error))?;
+            let connected = endpoint
+                .http2_keep_alive_interval(CALL_KEEP_ALIVE)
+                .keep_alive_timeout(CALL_KEEP_ALIVE)
+                .connect_with_connector(Connector::new(self.credentials.clone()))
+                .await;
+            connected.map_err(|error| match transport::dial_error(&error) {
+                Some(error) => Undialled::new(error),
+                None => Undialled { cause: chain(&error), lasting: false },
             })
         })
     }
@@ -95,6 +104,9 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// Says a line to whoever waits.
+pub type Say = Arc<dyn Fn(&str) + Send + Sync>;
+
 /// One life of the program as coordinators see it.
 pub struct Client {
     dial: Box<dyn Dial>,
@@ -106,6 +118,7 @@ pub struct Client {
     number: u64,
     retry_for: Duration,
     chance: rand::rngs::SmallRng,
+    say: Say,
 }
 
 impl Client {
@@ -120,7 +133,23 @@ impl Client {
         let mut chance: rand::rngs::SmallRng = rand::make_rng();
         let id = uuid::Builder::from_random_bytes(chance.random()).into_uuid().to_string();
         let chance = rand::rngs::SmallRng::from_rng(&mut chance);
-        Self { dial, endpoints, at: 0, channel: None, namespace, id, number: 0, retry_for, chance }
+        Self {
+            dial,
+            endpoints,
+            at: 0,
+            channel: None,
+            namespace,
+            id,
+            number: 0,
+            retry_for,
+            chance,
+            say: Arc::new(|_| {}),
+        }
+    }
+
+    /// The same, which says so when looking for a coordinator takes long.
+    pub fn saying(self, say: Say) -> Self {
+        Self { say, ..self }
     }
 
     /// The namespace that commands work in.
@@ -174,35 +203,44 @@ impl Client {
         A: Future<Output = Result<T, Status>>,
     {
         let started = clock::instant();
+        let mut patience = Patience::new(started, self.retry_for, Arc::clone(&self.say));
         let mut wait = CALL_BACK_OFF_MIN;
-        let mut hope = false;
+        let (mut tried, mut first_round, mut hope) = (0, true, false);
         loop {
-            let Undialled { cause, lasting } = match self.channel().await {
-                Err(cause) => cause,
-                Ok(channel) => match within(make(channel)).await {
-                    Ok(answer) => return Ok(answer),
-                    Err(status) if !is_away(&status) => return Err(refusal(&status, request)),
-                    Err(status) => transport::dial_error(&status).map_or_else(
-                        || Undialled { cause: status.message().to_owned(), lasting: false },
-                        Undialled::new,
-                    ),
-                },
+            let hurry = first_round && self.endpoints.len() > 1;
+            let attempt = async {
+                match self.channel(hurry).await {
+                    Err(undialled) => Err(Away::Undialled(undialled)),
+                    Ok(channel) => within(make(channel)).await.map_err(Away::Status),
+                }
             };
+            let (answered, undialled) = match patience.over(attempt).await {
+                Ok(answer) => return Ok(answer),
+                Err(Away::Status(status)) if !is_away(&status) => {
+                    return Err(refusal(&status, request));
+                }
+                Err(Away::Status(status)) => (!is_cut(&status), undialled(&status)),
+                Err(Away::Undialled(undialled)) => (false, undialled),
+            };
+            let lasting = undialled.lasting;
+            patience.lose(answered, undialled.cause);
             self.channel = None;
             self.at = (self.at + 1) % self.endpoints.len();
-            // The whole list is tried once without waiting.
-            let round_done = self.at == 0;
+            // The whole list is tried once without waiting, wherever in it we began.
+            tried += 1;
+            let round_done = tried == self.endpoints.len();
             hope |= !lasting;
             let over = started.elapsed() + wait > self.retry_for || !hope;
             if over && round_done {
-                return Err(Failure::Unreachable { endpoints: self.endpoints.join(", "), cause });
+                let (endpoints, cause) = (self.endpoints.join(", "), patience.cause);
+                return Err(Failure::Unreachable { endpoints, cause });
             }
             if round_done {
                 // Half to all of it: many clients that lost one coordinator do not come back as one.
                 let jittered = wait.mul_f64(self.chance.random_range(0.5..1.0));
-                tokio::time::sleep(jittered).await;
+                patience.over(tokio::time::sleep(jittered)).await;
                 wait = (wait * 2).min(CALL_BACK_OFF_MAX);
-                hope = false;
+                (tried, first_round, hope) = (0, false, false);
             }
         }
     }
@@ -214,13 +252,84 @@ impl Client {
         tokio::time::sleep(CALL_BACK_OFF_MIN.mul_f64(self.chance.random_range(0.5..1.0))).await;
     }
 
-    async fn channel(&mut self) -> Result<Channel, Undialled> {
+    async fn channel(&mut self, hurry: bool) -> Result<Channel, Undialled> {
         if let Some(channel) = &self.channel {
             return Ok(channel.clone());
         }
-        let channel = self.dial.dial(&self.endpoints[self.at]).await?;
+        let endpoint = &self.endpoints[self.at];
+        let dialled = self.dial.dial(endpoint);
+        let channel = if hurry {
+            tokio::time::timeout(CALL_DIAL_WITHIN, dialled).await.unwrap_or_else(|_| {
+                let seconds = CALL_DIAL_WITHIN.as_secs();
+                Err(Undialled {
+                    cause: format!("no connection within {seconds} s"),
+                    lasting: false,
+                })
+            })?
+        } else {
+            dialled.await?
+        };
         self.channel = Some(channel.clone());
         Ok(channel)
+    }
+}
+
+/// Why an attempt has no answer.
+enum Away {
+    Undialled(Undialled),
+    Status(Status),
+}
+
+/// What a status says that means that nobody answered.
+fn undialled(status: &Status) -> Undialled {
+    transport::dial_error(status).map_or_else(
+        || Undialled { cause: status.message().to_owned(), lasting: false },
+        Undialled::new,
+    )
+}
+
+/// Keeps quiet about a coordinator that is away for as long as another one takes to be elected, then
+/// says it once.
+struct Patience {
+    speaks_at: Instant,
+    retry_for: Duration,
+    /// Why there is no answer; empty before the first attempt.
+    cause: String,
+    /// A coordinator said so itself.
+    answered: bool,
+    say: Option<Say>,
+}
+
+impl Patience {
+    fn new(started: Instant, retry_for: Duration, say: Say) -> Self {
+        let speaks_at = started + CALL_QUIET;
+        Self { speaks_at, retry_for, cause: String::new(), answered: false, say: Some(say) }
+    }
+
+    /// Notes why an attempt came to nothing. What a coordinator says of itself tells more than that
+    /// another one is not there.
+    fn lose(&mut self, answered: bool, cause: String) {
+        if answered || !self.answered {
+            (self.answered, self.cause) = (answered, cause);
+        }
+    }
+
+    /// What `doing` gives; speaks meanwhile, when it is time and there is something to say.
+    async fn over<T>(&mut self, doing: impl Future<Output = T>) -> T {
+        let mut doing = std::pin::pin!(doing);
+        let cause = &self.cause;
+        if let Some(say) = self.say.as_ref().filter(|_| !cause.is_empty()) {
+            let quiet = self.speaks_at.saturating_duration_since(clock::instant());
+            match tokio::time::timeout(quiet, &mut doing).await {
+                Ok(done) => return done,
+                Err(_) => {
+                    let seconds = self.retry_for.as_secs();
+                    say(&format!("no coordinator answers yet ({cause}); trying for {seconds} s"));
+                    self.say = None;
+                }
+            }
+        }
+        doing.await
     }
 }
 

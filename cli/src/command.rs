@@ -1,17 +1,20 @@
 //! What each command does: one file for each noun.
 
 pub mod apply;
+pub mod backup;
 pub mod check;
+pub mod cluster;
 pub mod contact;
 pub mod incident;
 pub mod list;
+pub mod past;
 pub mod probe;
 pub mod region;
 pub mod status;
 pub mod version;
 pub mod watch;
 
-use crate::args::{Check, Command, Contact, Incident, Probe, Region};
+use crate::args::{Check, Cluster, Command, Contact, Incident, Probe, Region};
 use crate::client::Client;
 use crate::exit::{Exit, Failure};
 use crate::output::Shell;
@@ -55,7 +58,26 @@ pub async fn run(
             incident::resolve(&args, &mut connect()?, shell).await
         }
         Command::Probe(Probe::List(args)) => probe::list(&args, &mut connect()?, shell).await,
+        Command::Cluster(Cluster::Status(args)) => {
+            cluster::status(&args, &mut connect()?, shell).await
+        }
+        Command::Cluster(Cluster::Add(args)) => cluster::add(&args, &mut connect()?, shell).await,
+        Command::Cluster(Cluster::Promote(args)) => {
+            cluster::promote(&args, &mut connect()?, shell).await
+        }
+        Command::Cluster(Cluster::Remove(args)) => {
+            cluster::remove(&args, &mut connect()?, shell).await
+        }
+        Command::Cluster(Cluster::Transfer(args)) => {
+            cluster::transfer(&args, &mut connect()?, shell).await
+        }
+        Command::History(args) => past::history(&args, &mut connect()?, shell).await,
+        Command::Uptime(args) => past::uptime(&args, &mut connect()?, shell).await,
         Command::Watch(args) => watch::watch(&args, &mut connect()?, shell).await,
+        Command::Backup(args) => {
+            backup::check(&args)?;
+            backup::backup(&args, &mut connect()?, shell).await
+        }
         Command::Version(_) => version::version(&mut connect()?, shell).await,
         Command::Pki(_) | Command::Dev(_) => {
             Err(Failure::Usage("this command asks no coordinator".to_owned()))

@@ -1,12 +1,14 @@
 //! `parallax dev`: a whole mesh on loopback, made of the binaries' own `run()`.
 //!
-//! [`mesh`] starts it and shows what happens: one coordinator and a probe in each of the
+//! [`mesh`] starts it and shows what happens: coordinators and a probe in each of the
 //! [`place::REGIONS`], with TLS and stores of their own in one directory ([`place`]), a [`target`]
 //! to look at and a [`sink`] for pages. `dev break` and `dev heal`, from another terminal, speak to
-//! its [`control`] socket and change its [`fault`]s.
+//! its [`control`] socket and change its [`fault`]s; `dev stop` and `dev start` end a coordinator and
+//! begin it again.
 
 pub mod args;
 pub mod control;
+mod coordinators;
 pub mod fault;
 mod members;
 pub mod mesh;
@@ -58,6 +60,17 @@ pub enum DevError {
         /// Where everything is logged.
         log: PathBuf,
     },
+    /// The directory holds a mesh of another size.
+    #[error(
+        "the directory holds a mesh of {kept} coordinators, not {asked}: leave --coordinators out, or \
+         give another --data-dir"
+    )]
+    Count {
+        /// How many it holds.
+        kept: usize,
+        /// How many were asked for.
+        asked: usize,
+    },
     /// The sample checks were refused.
     #[error("the sample checks were not applied: {0}")]
     Samples(String),
@@ -78,9 +91,15 @@ pub async fn run(dev: Dev) -> Result<(), DevError> {
     let dir = dev.data_dir.clone().unwrap_or_else(crate::context::dev_dir);
     let screen = screen::Screen::stdout();
     match dev.action {
-        None => mesh::run(&dir, dev.data_dir.is_some(), &screen).await,
+        None => mesh::run(&dir, dev.data_dir.is_some(), dev.coordinators, &screen).await,
         Some(Action::Break(args)) => ask(&dir, &args.request(), &screen).await,
         Some(Action::Heal(args)) => ask(&dir, &args.request(), &screen).await,
+        Some(Action::Stop(args)) => {
+            ask(&dir, &Request::Stop { coordinator: args.coordinator }, &screen).await
+        }
+        Some(Action::Start(args)) => {
+            ask(&dir, &Request::Start { coordinator: args.coordinator }, &screen).await
+        }
     }
 }
 

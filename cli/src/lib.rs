@@ -86,5 +86,7 @@ async fn run(cli: Cli, shell: &mut Shell) -> Result<Exit, Failure> {
 fn connect(global: &Global) -> Result<Client, Failure> {
     let resolved = context::resolve(global, &Places::of_user())?;
     let dial = TlsDial::load(&resolved.tls_dir)?;
-    Ok(Client::new(Box::new(dial), resolved.endpoints, resolved.namespace, global.retry_for))
+    let client =
+        Client::new(Box::new(dial), resolved.endpoints, resolved.namespace, global.retry_for);
+    Ok(client.saying(std::sync::Arc::new(|text| eprintln!("{text}"))))
 }

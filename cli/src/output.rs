@@ -6,9 +6,11 @@
 
 pub mod ballot;
 pub mod check;
+pub mod cluster;
 pub mod contact;
 pub mod incident;
 pub mod mark;
+pub mod past;
 pub mod plan;
 pub mod probe;
 pub mod region;

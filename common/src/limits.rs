@@ -164,6 +164,12 @@ pub const INCIDENT_ROWS_READ_MAX: usize = 5_000;
 pub const TIMELINE_MAX: usize = 128;
 /// Changes a watch can resume over. Older: `COMPACTED`.
 pub const WATCH_CHANGES_MAX: usize = 10_000;
+/// Revisions after which a watcher that hears of none of them is told how far the log has come: a
+/// tenth of what is kept, so that it can always resume.
+pub const WATCH_PROGRESS_EVERY: u64 = 1_000;
+/// How long a member without a leader keeps its watchers: longer than an election. After it they are
+/// sent to another one, as what is committed may not get here.
+pub const WATCH_LEADERLESS_MAX: Duration = Duration::from_secs(10);
 /// Live request ids. At it writes are refused, never evicted.
 pub const REQUEST_IDS_MAX: usize = 200_000;
 /// Live request ids of one client: what it may have in flight. Refused.
@@ -229,6 +235,8 @@ pub const STORE_PIECE_BYTES: usize = 3 * 1024;
 pub const STORE_OVERGROWN_TIMES: u64 = 4;
 /// Below this it is never called overgrown.
 pub const STORE_OVERGROWN_BYTES_MIN: u64 = 64 * 1024 * 1024;
+/// Rows read at once where all are gone through: what is held then is this many, not all of them.
+pub const STORE_PAGE_ROWS: usize = 256;
 /// Rows of one chunk of a snapshot file. A larger row has a chunk of its own.
 pub const SNAPSHOT_CHUNK_BYTES: usize = 1024 * 1024;
 /// One row. A snapshot with a larger one is refused, when written and when read.
@@ -278,8 +286,27 @@ pub const CALL_BACK_OFF_MIN: Duration = Duration::from_millis(100);
 pub const CALL_BACK_OFF_MAX: Duration = Duration::from_secs(2);
 /// A coordinator that has not answered a command after this is taken for gone, the next is asked.
 pub const CALL_ANSWER_WITHIN: Duration = Duration::from_secs(60);
+/// How long a command looks for a coordinator before it says a word: an election is shorter.
+pub const CALL_QUIET: Duration = Duration::from_secs(2);
+/// How long one of several coordinators may take to accept a command's connection while the others
+/// were not asked yet: one that hangs must not cost what an election takes. Only in the first round.
+pub const CALL_DIAL_WITHIN: Duration = Duration::from_secs(2);
+/// HTTP/2 pings of a command, and how long their answer may take: somebody waits for it.
+pub const CALL_KEEP_ALIVE: Duration = Duration::from_secs(2);
 /// Longest `--retry-for`: after it a stored answer may be forgotten (decision 22). Refused.
 pub const CALL_RETRY_MAX: Duration = Duration::from_secs(600);
+/// How long a member goes on with a write: until a leader is known, has it, and answers. After it
+/// the caller is told what is known, and may ask again with the same request id.
+pub const WRITE_WITHIN: Duration = Duration::from_secs(5);
+/// How long a member that has a leader's answer waits until it has applied the entry itself. After
+/// it the answer is given all the same: the write is done, and reads wait for themselves.
+pub const WRITE_APPLIED_WITHIN: Duration = Duration::from_secs(2);
+/// Pause before a leader that could not take a write is asked again: a tick of Raft's clock, in
+/// which another one may become known.
+pub const FORWARD_PAUSE: Duration = Duration::from_millis(50);
+/// A forwarded command with its hello, encoded: an entry and room around it. Refused by the
+/// transport.
+pub const FORWARD_BYTES_MAX: usize = ENTRY_BYTES_MAX + 16 * 1024;
 /// Characters of an apply's source in the audit. Cut.
 pub const APPLY_SOURCE_CHARS_MAX: usize = 200;
 /// Checks one probe runs. A plan with more ends the session.
@@ -331,6 +358,33 @@ pub const PAGES_PER_CONTACT_MAX: usize = 8;
 /// Pages in flight above which a contact may have only one: half of all is kept for contacts with
 /// nothing in flight, so that many that hang do not delay those that work. The rest waits.
 pub const PAGES_IN_FLIGHT_SHARED_MAX: usize = PAGES_IN_FLIGHT_MAX / 2;
+/// A page in flight for longer than this is slow, and no longer takes one of the places in flight:
+/// contacts that hang delay others by this for every full set of places, until there are too many.
+pub const PAGE_SLOW_AFTER: Duration = Duration::from_secs(1);
+/// Slow pages in flight at once, over all contacts: each is a connection. More keep their places
+/// until their timeouts end them.
+pub const PAGES_SLOW_MAX: usize = 1_024;
+/// Attempts in a row without a connection after which another member is to send a page: one may be
+/// chance, and a way that is cut stays cut.
+pub const PAGE_UNREACHED_MAX: u32 = 3;
+/// A page without an answer for this long is handed to another member: longer than an attempt takes
+/// by default, so that it is the member or its way that is given up, not a contact that is slow.
+pub const PAGE_ANSWER_WITHIN: Duration = Duration::from_secs(15);
+/// Hand-overs of one incident's pages that stand in its timeline. The others are only counted.
+pub const HAND_OVERS_TOLD_MAX: usize = 8;
+/// A deleted contact is kept for this long after an opening to it was dropped: an attempt that was
+/// in flight may still turn out to have gone through, and then its end must be told.
+pub const TOMBSTONE_AGE_MAX: Duration = PAGE_DEAD_AFTER;
+/// A member that was not heard for this long is not given pages to send.
+pub const PAGER_HEARD_WITHIN: Duration = Duration::from_secs(3);
+/// A member without a leader for this long says so aloud: elections take a second or two.
+pub const LEADERLESS_TOLD_AFTER: Duration = Duration::from_secs(60);
+/// A leader that was there for this long ends it: one that is lost again at once is none.
+pub const LEADER_BACK_AFTER: Duration = Duration::from_secs(10);
+/// Times without a leader whose pages a member keeps trying to send. The oldest is given up.
+pub const LEADERLESS_KEPT: usize = 8;
+/// How often the leader calls the outbound heartbeat URL.
+pub const HEARTBEAT_CALL_EVERY: Duration = Duration::from_secs(30);
 /// Longest `Retry-After` that is honoured. A longer one counts as this.
 pub const PAGE_RETRY_AFTER_MAX: Duration = Duration::from_secs(3_600);
 /// Bytes read of an answer to a page. The rest is not read.
@@ -344,3 +398,198 @@ pub const HISTORY_SPOOLS_MAX: usize = 16_384;
 pub const CONNECT_NEXT_AFTER: Duration = Duration::from_millis(250);
 /// Addresses of one name that are being connected to at once. The next one waits for the end of one.
 pub const CONNECTS_AT_ONCE_MAX: usize = 8;
+/// Windows are kept one by one this long after their end; then they are minutes.
+pub const HISTORY_WINDOWS_AGE_MAX: Duration = Duration::from_secs(3_600);
+/// Minutes of history are kept this long; then they are hours.
+pub const HISTORY_MINUTES_AGE_MAX: Duration = Duration::from_secs(2 * 86_400);
+/// Hours of history, and verdict intervals, are kept this long: a year, and a month to look back on
+/// its beginning. Then they are deleted.
+pub const HISTORY_HOURS_AGE_MAX: Duration = Duration::from_secs(400 * 86_400);
+/// Least `--history-bytes-max`: the newest segment of each tier has room. Refused.
+pub const HISTORY_BYTES_MIN: u64 = 64 * 1024 * 1024;
+/// One block of a segment or record of its journal: a check in a region, a frame of windows. Larger
+/// ones are not written, and taken for damage when read.
+pub const HISTORY_BLOCK_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Windows in memory that are in the journal and in no segment. At it a segment is written.
+pub const HISTORY_MEMORY_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// How long windows wait in memory for their segment: a start reads the journal again.
+pub const HISTORY_MEMORY_AGE_MAX: Duration = Duration::from_secs(60);
+/// Windows that wait for the journal, of all probes, in KiB. At it bulk lanes wait.
+pub const HISTORY_QUEUE_KIB_MAX: usize = 64 * 1024;
+/// How long windows gather before one sync carries them all. Short enough that a lane with
+/// [`WINDOWS_UNACKNOWLEDGED_MAX`] windows under way never stands still.
+pub const HISTORY_GATHER_MAX: Duration = Duration::from_millis(100);
+/// Windows that end the gathering early: a sync now costs each of them little.
+pub const HISTORY_GATHER_WINDOWS: usize = 1_024;
+/// Segments of one tier that are rolled up at once, each an open file. At it they are rolled up
+/// before their time.
+pub const HISTORY_ROLL_SEGMENTS_MAX: usize = 128;
+/// Frames of one bulk lane that wait to be kept. At it no more is read from the lane.
+pub const HISTORY_FRAMES_WAITING_MAX: usize = 64;
+/// `--history-bytes-max` when it is not given: a small disk is not filled by surprise.
+pub const HISTORY_BYTES_DEFAULT: u64 = 16 * 1024 * 1024 * 1024;
+/// How often a member pings another one. What `cluster status` calls the round trip.
+pub const PEER_PING: Duration = Duration::from_millis(500);
+/// Pings of one member whose lowest round trip is told.
+pub const PEER_PINGS_KEPT: usize = 10;
+/// A member that answers no ping for this long is dialled anew: after a cut, TCP would wait longer
+/// and longer before it tries again.
+pub const PEER_SILENT_AFTER: Duration = Duration::from_secs(3);
+/// First and longest wait between two dials of a member. Short: while nobody can be reached, nobody
+/// leads.
+pub const PEER_BACK_OFF_MIN: Duration = Duration::from_millis(50);
+/// See [`PEER_BACK_OFF_MIN`].
+pub const PEER_BACK_OFF_MAX: Duration = Duration::from_secs(1);
+/// Heartbeats, votes, answers and reads that wait for one member. At it new ones are dropped and
+/// counted; Raft repeats them.
+pub const PEER_URGENT_MAX: usize = 4_096;
+/// Messages with entries that wait for one member: what may be unanswered anyway. At it new ones are
+/// dropped and counted; Raft begins again behind what arrived.
+pub const PEER_APPENDS_MAX: usize = RAFT_INFLIGHT_MAX;
+/// Bytes in those messages. The same happens at it.
+pub const PEER_APPEND_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// A message that waited longer than this for a connection is dropped: whoever sent it has long
+/// repeated it.
+pub const PEER_MESSAGE_AGE_MAX: Duration = Duration::from_secs(1);
+/// One frame between members: a message of [`RAFT_MESSAGE_BYTES_MAX`] and its envelope. A larger one
+/// ends its stream and is counted.
+pub const PEER_FRAME_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// A member that opened a stream says hello within this, or the stream ends and is counted.
+pub const PEER_HELLO_WITHIN: Duration = Duration::from_secs(5);
+/// Raft streams that one member has open here: two, one for a snapshot, and those of connections that
+/// broke without a word, which are noticed in twice [`KEEP_ALIVE`]. More are refused and counted.
+pub const PEER_STREAMS_MAX: usize = 32;
+/// How often an open stream is held against the members again: one that was removed is cut off.
+pub const PEER_RECHECK: Duration = Duration::from_secs(1);
+/// Connections of one member to the peer listener: one for messages, one for files, and those that
+/// broke without a word. More are closed and counted.
+pub const PEER_CONNECTIONS_MAX: usize = 16;
+/// One piece of a snapshot file on its way to another member.
+pub const SNAPSHOT_PIECE_BYTES: usize = 256 * 1024;
+/// The next piece must arrive within this. Over it the transfer ends, and Raft asks for another.
+pub const SNAPSHOT_PIECE_WITHIN: Duration = Duration::from_secs(10);
+/// A snapshot file from another member; ten times what 100 000 checks need. Refused.
+pub const SNAPSHOT_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024 * 1024;
+/// Raft hears of a snapshot that did not arrive this much later: it asks again at once, and a file
+/// that is refused is not sent ten times a second.
+pub const SNAPSHOT_AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// Snapshot files sent at once: they share the disk and the line with the log. More wait.
+pub const SNAPSHOTS_OUT_MAX: usize = 2;
+/// Snapshot files received at once: there is one leader. More are refused and counted.
+pub const SNAPSHOTS_IN_MAX: usize = 1;
+/// Coordinators of one cluster, learners included: every entry goes to each of them, and five voters
+/// outlive any two. Refused.
+pub const COORDINATORS_MAX: usize = 9;
+/// One text of a coordinator's row: a DNS name with a port fits twice. Refused.
+pub const MEMBER_TEXT_BYTES_MAX: usize = 512;
+/// Backups that one member makes at once: each reads every cold row. More are refused.
+pub const BACKUPS_AT_ONCE_MAX: usize = 2;
+/// One piece of a backup on its way to whoever asked for it.
+pub const BACKUP_PIECE_BYTES: usize = 256 * 1024;
+/// Pieces of one backup that wait for a slow reader. At it the backup waits.
+pub const BACKUP_PIECES_WAITING_MAX: usize = 8;
+/// How far a restored cluster's revisions begin above those of its backup: more than the old cluster
+/// can have written since, so that no revision is given twice and old watchers list again.
+pub const RESTORE_REVISION_GAP: u64 = 1_000_000;
+/// Entries that a learner may lack to be given a vote: a commit that needs it then waits for a round
+/// trip or two, not for a catching up. Refused above.
+pub const PROMOTE_LAG_MAX: u64 = 250;
+/// How long a learner must have been heard without a gap to be given a vote. Refused below.
+pub const PROMOTE_STEADY_FOR: Duration = Duration::from_secs(10);
+/// A member that answered the leader within this is heard: ten heartbeats. A longer silence is a gap.
+pub const MEMBER_HEARD_WITHIN: Duration = Duration::from_secs(1);
+/// Entries that a member may lack to be handed the leadership, while which nothing is proposed.
+/// Refused above.
+pub const TRANSFER_LAG_MAX: u64 = 10_000;
+/// Entries between two hashes of the state. Cheap, as each entry only adds what it changed.
+pub const STATE_HASH_EVERY: u64 = 1_000;
+/// Own hashes that are kept, the newest: the others' may come late. Older ones are forgotten.
+pub const STATE_HASHES_KEPT: usize = 16;
+/// How long another member may take to say its hash. It is asked again.
+pub const STATE_HASH_ANSWER_WITHIN: Duration = Duration::from_secs(2);
+/// How often hashes that have not come yet are asked for, and levels looked at.
+pub const STATE_HASH_ASK_EVERY: Duration = Duration::from_secs(2);
+/// How long a leader whose state differs may take to hand over before it stops all the same.
+pub const HAND_OVER_WITHIN: Duration = Duration::from_secs(3);
+/// HTTP/2 frames of one connection in one second that reset, ping or set and carry nothing: more
+/// than all calls of a connection given up at once. More close the connection, and are counted.
+pub const CONTROL_FRAMES_PER_SECOND_MAX: u32 = 2_000;
+/// Calls of one connection at once. More wait in the client.
+pub const STREAMS_PER_CONNECTION_MAX: u32 = 1_024;
+/// Headers of one call, decoded: ours have some hundred bytes. More end the call.
+pub const HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
+/// Bytes of one stream between members that may be on their way. On a line of 10 Mbit/s they take
+/// less than half of the shortest election timeout: a heartbeat on another stream is not late.
+pub const PEER_STREAM_WINDOW_BYTES: u32 = 512 * 1024;
+/// The same for all streams of a connection: large ones never use up what small ones need.
+pub const PEER_CONNECTION_WINDOW_BYTES: u32 = 8 * PEER_STREAM_WINDOW_BYTES;
+/// Live lanes that one member listens to through another: as many probes as may be cut off from one
+/// member alone. More are not relayed and counted; a member that hears nobody needs another network.
+pub const RELAYED_LANES_MAX: usize = 1_024;
+/// A list of what another member hears counts for this long: three heartbeats.
+pub const RELAY_LIST_AGE_MAX: Duration = Duration::from_secs(3);
+/// A relayed lane goes on for this long after its probe is heard directly again: a session that
+/// begins has to bring its snapshot, and one that comes and goes must not cost one each time.
+pub const RELAY_KEPT_FOR: Duration = Duration::from_secs(5);
+/// Probes in one part of such a list: some 100 bytes each, well below the limit of a frame.
+pub const RELAY_LIST_PROBES_MAX: usize = 4_096;
+/// Frames that wait on a stream between members that relays. At it a lane ends and begins anew, and
+/// a stream that cannot say what it hears ends.
+pub const RELAY_FRAMES_MAX: usize = 4_096;
+/// Bytes of those frames: snapshots of many probes at once. The same happens at it.
+pub const RELAY_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// A probe is asked for everything once more at most this often: it costs it a whole snapshot. Who
+/// begins to listen in between waits.
+pub const SNAPSHOT_ASKED_EVERY: Duration = Duration::from_secs(2);
+/// How long a start waits for other members to say what time it is.
+pub const CLOCK_MEMBERS_WITHIN: Duration = Duration::from_secs(1);
+/// How long it then waits for probes to say what time they go on with.
+pub const CLOCK_PROBES_WITHIN: Duration = Duration::from_secs(2);
+/// Probes whose time is asked at a start: a median needs no more. The others are not asked.
+pub const CLOCK_PROBES_MAX: usize = 1_024;
+/// How often the clock's offset is written down.
+pub const CLOCK_STORED_EVERY: Duration = Duration::from_secs(60);
+/// A clock that is set by more than this at a start ends its sessions: what they measured before is
+/// of another time.
+pub const CLOCK_STEP_MAX: Duration = Duration::from_millis(10);
+/// One step of a change of the members, until it is applied: a few round trips, and a sync on each
+/// voter. After it nobody knows; asking again finds out.
+pub const MEMBER_STEP_WITHIN: Duration = Duration::from_secs(5);
+/// A whole change of the members, hand-over of the leadership included. Less than a command waits for
+/// an answer; after it its caller is told so.
+pub const MEMBER_CHANGE_WITHIN: Duration = Duration::from_secs(30);
+/// How long a member that is removed may take to hear so before it is cut off. It is told by all others
+/// if it comes later.
+pub const MEMBER_FAREWELL_WITHIN: Duration = Duration::from_secs(2);
+/// A member that does not say how it does within this is shown as not reached.
+pub const MEMBER_ACCOUNT_WITHIN: Duration = Duration::from_secs(1);
+/// How long a leader looks again before it says that somebody is not heard: one that was just elected
+/// has heard nobody yet.
+pub const MEMBER_SETTLE_WITHIN: Duration = Duration::from_secs(2);
+/// Rows of one answer of history, before they are told apart: what a person reads, many times over. Refused.
+pub const HISTORY_ROWS_MAX: u64 = 20_000;
+/// Quantiles of one question. Refused.
+pub const HISTORY_QUANTILES_MAX: usize = 16;
+/// Questions of history that are answered at once: each may hold a year of hours in memory. More wait.
+pub const HISTORY_QUESTIONS_MAX: usize = 2;
+/// Verdict intervals that one answer reads: a check that flaps every minute for a month. The range
+/// is cut there, and the answer says so.
+pub const UPTIME_INTERVALS_READ_MAX: usize = 50_000;
+/// Verdict intervals that one answer lists, the newest.
+pub const UPTIME_INTERVALS_SHOWN_MAX: usize = 1_000;
+/// Verdict intervals that one entry removes: some 60 bytes each.
+pub const TRIM_INTERVALS_MAX: usize = 1_000;
+/// Rows that are looked at for old verdict intervals in one go, once a minute.
+pub const TRIM_ROWS_READ_MAX: usize = 10_000;
+/// Segments of history in one page of a list between members.
+pub const SEGMENT_LIST_MAX: usize = 256;
+/// A segment of history that is copied from another member. Larger ones are left.
+pub const SEGMENT_BYTES_MAX: u64 = 8 * 1024 * 1024 * 1024;
+/// One piece of a segment on its way.
+pub const SEGMENT_PIECE_BYTES: usize = 256 * 1024;
+/// The next piece must arrive within this. Over it the copy is gone on with later.
+pub const SEGMENT_PIECE_WITHIN: Duration = Duration::from_secs(10);
+/// Segments sent at once: they share the disk and the line with everything else. More are refused.
+pub const SEGMENTS_OUT_MAX: usize = 2;
+/// How often a member looks whether others have history that it lacks.
+pub const HISTORY_COPY_EVERY: Duration = Duration::from_secs(600);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::name::{Generation, RunDigest, Uid};
 use crate::outcome::{Outcome, Phase, Reason};
-use crate::time::BootTime;
+use crate::time::{BootTime, MeshTime};
 
 /// The outcome of one run, or of a slot that passed without one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,4 +59,6 @@ pub struct Order {
     pub spacing: Duration,
     /// From its receipt; after that it is void.
     pub expires: Duration,
+    /// When it was ordered, in mesh time; its age counts from then. Absent: from its arrival.
+    pub ordered: Option<MeshTime>,
 }

@@ -192,6 +192,20 @@ rules! {
     STILL_FAILING = "still_failing", Apply,
         "An incident whose regions still fail is resolved with --force only.";
     ALREADY_INITIALISED = "already_initialised", Apply, "A cluster is initialised once.";
+    MEMBER_TEXT = "member_text", Apply,
+        "A coordinator has a name and an address, each text of it at most 512 bytes.";
+    MEMBER_EXISTS = "member_exists", Apply,
+        "A coordinator has a name and an address of its own.";
+    MEMBERS_TOO_MANY = "members_too_many", Apply, "A cluster has at most 9 coordinators.";
+    MEMBER_UNKNOWN = "member_unknown", Apply, "A coordinator comes with a node id that was given.";
+    MEMBER_REMOVED = "member_removed", Apply, "The node id of a removed coordinator is not used again.";
+    MEMBER_OTHER_NAME = "member_other_name", Apply, "A node id belongs to one name.";
+    MEMBER_OTHER_DISK = "member_other_disk", Apply,
+        "A node id belongs to one disk; a replaced disk needs a new one.";
+    MEMBER_LAST = "member_last", Apply, "The last coordinator is not removed.";
+    LEVEL_BACK = "level_back", Apply, "The feature level of a cluster only rises.";
+    STATE_DISPUTED = "state_disputed", Apply,
+        "Nothing is written while no majority of the coordinators holds the same state.";
     ENTRY_MALFORMED = "entry_malformed", Apply, "An entry of the log can be decoded.";
     ENTRY_UNKNOWN = "entry_unknown", Apply, "An entry's command is one that this build knows.";
 

@@ -1,12 +1,15 @@
 //! The gRPC surface for people and tools. One service a file; here is what they share: who may,
 //! how reads wait, and how refusals become statuses.
 
+pub mod backup;
 pub mod budget;
 pub mod checks;
 pub mod closed;
+pub mod cluster;
 pub mod config;
 pub mod contacts;
 pub mod fleet;
+pub mod history;
 pub mod incidents;
 pub mod page;
 pub mod regions;
@@ -14,18 +17,21 @@ pub mod status;
 
 use std::sync::Arc;
 
-use parallax_common::limits::TEXT_BYTES_MAX;
+use parallax_common::limits::{HISTORY_QUESTIONS_MAX, TEXT_BYTES_MAX};
 use parallax_common::rule;
 use parallax_proto::store::entry::Command;
 use parallax_proto::{store, v1};
 use parallax_runtime::transport::{Identity, Role as Need, peer_of};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tonic::{Code, Request, Status};
 
 use self::budget::Budget;
 use crate::core::state::{Answer, Asked, Refusal, State, identified};
+use crate::forward::ForwardError;
+use crate::history::History;
 use crate::judge::JudgeHandle;
 use crate::propose::{Origin, Proposer, WriteError};
+use crate::quorum::Quorum;
 use crate::raft::node::ProposeError;
 use crate::session::Sessions;
 use crate::view::View;
@@ -49,21 +55,54 @@ struct Inner {
     sessions: Sessions,
     changes: Changes,
     reading: Budget,
+    quorum: Quorum,
+    backups: backup::Places,
     node_id: u64,
+    history: Arc<dyn History>,
+    /// Questions of history that may still be asked at once.
+    questions: Arc<Semaphore>,
+}
+
+/// What the services of one member are made of.
+pub struct Parts {
+    /// The published state.
+    pub view: View,
+    /// The way to change it.
+    pub proposer: Proposer,
+    /// What votes say now.
+    pub judge: JudgeHandle,
+    /// Who is connected.
+    pub sessions: Sessions,
+    /// The last changes, for watchers.
+    pub changes: Changes,
+    /// Whether this member sees a leader.
+    pub quorum: Quorum,
+    /// This member.
+    pub node_id: u64,
+    /// What probes measured.
+    pub history: Arc<dyn History>,
 }
 
 impl Api {
     /// The services of one member.
-    pub fn new(
-        view: View,
-        proposer: Proposer,
-        judge: JudgeHandle,
-        sessions: Sessions,
-        changes: Changes,
-        node_id: u64,
-    ) -> Self {
+    pub fn new(parts: Parts) -> Self {
+        let Parts { view, proposer, judge, sessions, changes, quorum, node_id, history } = parts;
         let reading = Budget::default();
-        let inner = Inner { view, proposer, judge, sessions, changes, reading, node_id };
+        let backups = backup::Places::default();
+        let questions = Arc::new(Semaphore::new(HISTORY_QUESTIONS_MAX));
+        let inner = Inner {
+            view,
+            proposer,
+            judge,
+            sessions,
+            changes,
+            reading,
+            quorum,
+            backups,
+            node_id,
+            history,
+            questions,
+        };
         Self { inner: Arc::new(inner) }
     }
 
@@ -176,28 +215,35 @@ fn namespace_of(given: &str) -> &str {
 }
 
 /// The status for a write that failed. The one table of its kind.
-fn write_status(error: WriteError) -> Status {
-    match error {
-        WriteError::Refused(refusal) => refusal_status(&refusal),
-        WriteError::Propose(error) => match error {
-            ProposeError::NotLeader { .. } | ProposeError::Dropped | ProposeError::Stopped => {
-                Status::unavailable(error.to_string())
-            }
-            ProposeError::Overloaded | ProposeError::TooLarge { .. } | ProposeError::Empty => {
-                Status::resource_exhausted(error.to_string())
-            }
-            ProposeError::Deadline(_) => Status::unavailable(format!(
-                "{error}; ask again with the same request id to learn what became of it"
-            )),
-        },
+pub(crate) fn write_status(error: WriteError) -> Status {
+    if let WriteError::Refused(refusal) = error {
+        return refusal_status(&refusal);
+    }
+    if error.may_be_written() {
+        return Status::unavailable(format!(
+            "{error}; ask again with the same request id to learn what became of it"
+        ));
+    }
+    let proposed = match &error {
+        WriteError::Propose(error) => Some(error),
+        WriteError::Forward { source: ForwardError::Propose(error), .. } => Some(error),
+        _ => None,
+    };
+    match proposed {
+        Some(ProposeError::Overloaded | ProposeError::TooLarge { .. } | ProposeError::Empty) => {
+            Status::resource_exhausted(error.to_string())
+        }
+        _ => Status::unavailable(error.to_string()),
     }
 }
 
-fn refusal_status(refusal: &Refusal) -> Status {
+pub(crate) fn refusal_status(refusal: &Refusal) -> Status {
     let code = match refusal.rule.as_ref() {
-        "not_found" => Code::NotFound,
+        "not_found" | "member_unknown" => Code::NotFound,
         "conflict" | "stage_unknown" | "stage_incomplete" => Code::Aborted,
-        "in_use" | "other_set" | "incident_closed" | "still_failing" => Code::FailedPrecondition,
+        "in_use" | "other_set" | "incident_closed" | "still_failing" | "members_too_many"
+        | "member_exists" | "member_removed" | "member_other_name" | "member_other_disk"
+        | "member_last" | "state_disputed" => Code::FailedPrecondition,
         "request_late" | "request_id_reused" => Code::AlreadyExists,
         "request_ids"
         | "client_request_ids"
@@ -257,5 +303,37 @@ mod tests {
         assert_eq!(status.code(), Code::InvalidArgument);
         assert!(status.message().starts_with("note: "), "{}", status.message());
         assert_eq!(status.metadata().get(RULE_KEY).unwrap(), "text_too_long");
+    }
+
+    #[test]
+    fn a_write_that_may_be_done_is_to_be_asked_again_and_one_that_is_not_says_why() {
+        let forward = |source| WriteError::Forward { leader: "c2 (2)".to_owned(), source };
+        let lost = || forward(ForwardError::Lost("it broke".to_owned()));
+        let nobody = || WriteError::NoLeader { node_id: 1, term: 7, voters: vec![1, 2, 3] };
+        let overloaded = || ForwardError::Propose(ProposeError::Overloaded);
+        let long = std::time::Duration::from_secs(5);
+        // What happened, its code, and whether the caller has to ask again to know.
+        let table = [
+            (WriteError::Propose(ProposeError::Deadline(long)), Code::Unavailable, true),
+            (WriteError::Propose(ProposeError::Dropped), Code::Unavailable, true),
+            (WriteError::Propose(ProposeError::Overloaded), Code::ResourceExhausted, false),
+            (
+                WriteError::Propose(ProposeError::NotLeader { leader: None }),
+                Code::Unavailable,
+                false,
+            ),
+            (nobody(), Code::Unavailable, false),
+            (lost(), Code::Unavailable, true),
+            (forward(ForwardError::Unsettled("who knows".to_owned())), Code::Unavailable, true),
+            (forward(ForwardError::Unknown), Code::Unavailable, false),
+            (forward(overloaded()), Code::ResourceExhausted, false),
+            (WriteError::Doubtful(Box::new(nobody())), Code::Unavailable, true),
+        ];
+        for (error, code, again) in table {
+            let text = error.to_string();
+            let status = write_status(error);
+            assert_eq!(status.code(), code, "{text}");
+            assert_eq!(status.message().contains("with the same request id"), again, "{text}");
+        }
     }
 }

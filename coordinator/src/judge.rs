@@ -1,52 +1,43 @@
-//! The one task that decides: it owns the engine (ballots and verdicts), the fleet tracker and the
-//! plan, is told what sessions hear and what was applied, and proposes what the cores say.
+//! The one task that decides: the shell of `core/judge.rs`. It brings facts to it (what sessions
+//! hear, what was applied, the time) and does what it asks for.
 //!
 //! Event driven: an outcome goes from its session to a proposal without a tick in between. Time
-//! alone wakes it only when a core asked for it. How it is told is in `judge/handle.rs`, what it
+//! alone wakes it only when the core asked for it. How it is told is in `judge/handle.rs`, what it
 //! does about it in `judge/output.rs`.
 
 mod handle;
 mod output;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use parallax_common::name::{Incarnation, Uid};
-use parallax_common::outcome::Verdict;
-use parallax_common::time::MeshTime;
-use parallax_proto::convert::enums;
-use parallax_proto::v1;
 use parallax_runtime::clock;
 use parallax_runtime::supervisor::Supervisor;
 use tokio::sync::{mpsc, watch};
 use tracing::info;
 
-use crate::core::decide::rule::Rule;
-use crate::core::engine::{self, Engine, Subject, Voter};
-use crate::core::fleet::{self, ProbeKey, RegionKey, Tracker};
-use crate::core::plan::{CheckChange, Plan};
-use crate::core::state::{Changed, State};
+use crate::core::judge::{Input, Judge as Core, Outputs};
+use crate::core::plan::Plan;
 use crate::machine::Batch;
 use crate::mesh_clock::MeshClock;
 use crate::propose::Proposer;
+use crate::relay::Relays;
 use crate::session::Sessions;
 use crate::view::View;
 
-pub use self::handle::{About, JudgeHandle, Told, channel};
+pub use self::handle::{JudgeHandle, Told, channel};
 
 /// Inputs taken in one go before the state and the clock are looked at again.
 const BATCH_MAX: usize = 256;
 
 /// Everything the judge follows and drives.
 pub struct Judge {
-    engine: Engine,
-    tracker: Tracker,
-    plan: Plan,
+    core: Core,
     view: View,
     clock: Arc<MeshClock>,
     proposer: Proposer,
     sessions: Sessions,
+    relays: Relays,
     supervisor: Supervisor,
     handle: JudgeHandle,
     told: mpsc::Receiver<Told>,
@@ -56,8 +47,8 @@ pub struct Judge {
     node_id: u64,
     /// Proposals that failed since the last that did not.
     failures: Arc<AtomicU32>,
-    /// Regions whose fleet record the tracker must be given again.
-    counted: BTreeMap<RegionKey, u32>,
+    /// Made before mesh time was known.
+    is_early: bool,
 }
 
 /// The parts a judge is made of.
@@ -70,6 +61,8 @@ pub struct Parts {
     pub proposer: Proposer,
     /// Where orders go.
     pub sessions: Sessions,
+    /// Where they go for probes that another member hears.
+    pub relays: Relays,
     /// Runs proposals while the judge goes on.
     pub supervisor: Supervisor,
     /// What was applied.
@@ -87,16 +80,16 @@ impl Judge {
         told: mpsc::Receiver<Told>,
         parts: Parts,
     ) -> (Self, watch::Receiver<Arc<Plan>>) {
-        let now = parts.clock.now();
         let (publish, plans) = watch::channel(Arc::new(Plan::default()));
+        let is_early = !parts.clock.is_known();
         let mut judge = Self {
-            engine: Engine::new(now, false),
-            tracker: Tracker::new(now),
-            plan: Plan::default(),
+            is_early,
+            core: Core::new(parts.clock.now()),
             view: parts.view,
             clock: parts.clock,
             proposer: parts.proposer,
             sessions: parts.sessions,
+            relays: parts.relays,
             supervisor: parts.supervisor,
             handle,
             told,
@@ -105,9 +98,9 @@ impl Judge {
             name: parts.name,
             node_id: parts.node_id,
             failures: Arc::default(),
-            counted: BTreeMap::new(),
         };
-        judge.load_state();
+        let state = judge.view.load();
+        judge.step(Input::Loaded(&state));
         (judge, plans)
     }
 
@@ -115,6 +108,14 @@ impl Judge {
     pub async fn run(mut self, mut leadership: watch::Receiver<crate::raft::member::Leadership>) {
         let stop = self.supervisor.stop_token();
         let mut told = Vec::with_capacity(BATCH_MAX);
+        if self.is_early {
+            // Until now it was not mesh time that was counted by.
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.clock.known() => self.begin_anew(),
+            }
+        }
+        let clock_set = Arc::clone(&self.handle.set);
         self.lead(leadership.borrow_and_update().leader);
         loop {
             let wake = self.sleep();
@@ -127,11 +128,10 @@ impl Judge {
                     }
                     let leader = leadership.borrow_and_update().leader;
                     // A new leader decides on what it holds, not on what it held a while ago.
-                    while let Ok(batch) = self.batches.try_recv() {
-                        self.applied(batch);
-                    }
+                    self.catch_up();
                     self.lead(leader);
                 }
+                () = clock_set.notified() => self.begin_anew(),
                 batch = self.batches.recv() => match batch {
                     Some(batch) => self.applied(batch),
                     None => return,
@@ -141,33 +141,31 @@ impl Judge {
                         return;
                     }
                     // What was applied comes before the news that its proposal came to an end.
-                    while let Ok(batch) = self.batches.try_recv() {
-                        self.applied(batch);
-                    }
+                    self.catch_up();
                     self.take(&mut told);
                     // A queue that never empties must not stop the clock.
-                    if self.wake_due() {
-                        self.wake();
+                    if self.core.wake_at().is_some_and(|at| at <= self.clock.now()) {
+                        self.step(Input::Wake);
                     }
                 }
-                () = wake => self.wake(),
+                () = wake => self.step(Input::Wake),
             }
         }
     }
 
-    /// When a core wants to look again.
-    fn wake_at(&self) -> Option<MeshTime> {
-        [self.engine.wake_at(), self.tracker.wake_at()].into_iter().flatten().min()
+    /// Forgets what was heard, at other times than those that count now.
+    fn begin_anew(&mut self) {
+        self.core = Core::new(self.clock.now());
+        let state = self.view.load();
+        self.step(Input::Loaded(&state));
+        if self.handle.is_leader() {
+            self.step(Input::Leadership(true));
+        }
     }
 
-    fn wake_due(&self) -> bool {
-        self.wake_at().is_some_and(|at| at <= self.clock.now())
-    }
-
-    /// Until a core wants to look again.
+    /// Until the core wants to look again.
     fn sleep(&self) -> impl Future<Output = ()> + use<> {
-        let at = self.wake_at();
-        let length = at.map(|at| at.since(self.clock.now()));
+        let length = self.core.wake_at().map(|at| at.since(self.clock.now()));
         async move {
             match length {
                 Some(length) => tokio::time::sleep(length).await,
@@ -176,259 +174,70 @@ impl Judge {
         }
     }
 
-    fn wake(&mut self) {
-        let (mut decided, mut moved) = (Vec::new(), Vec::new());
-        let now = self.clock.now();
-        self.engine.handle(engine::Input::Wake, now, &mut decided);
-        self.tracker.handle(fleet::Input::Wake, now, clock::utc(), &mut moved);
-        self.perform(decided, moved);
+    /// One fact, and what follows.
+    fn step(&mut self, input: Input<'_>) {
+        let mut out = Outputs::default();
+        self.core.handle(input, self.clock.now(), clock::utc(), &mut out);
+        self.perform(out);
     }
 
     fn lead(&mut self, leader: bool) {
         self.handle.leader.store(leader, Ordering::Release);
         info!(leader, "leadership");
-        let (mut decided, mut moved) = (Vec::new(), Vec::new());
-        let now = self.clock.now();
-        self.engine.handle(engine::Input::Leadership(leader), now, &mut decided);
-        self.tracker.handle(fleet::Input::Leadership(leader), now, clock::utc(), &mut moved);
-        self.perform(decided, moved);
+        self.clock.lead(leader);
+        self.step(Input::Leadership(leader));
     }
 
-    fn take(&mut self, told: &mut Vec<Told>) {
-        let (mut decided, mut moved) = (Vec::new(), Vec::new());
-        let now = self.clock.now();
-        for told in told.drain(..) {
-            match told {
-                Told::Opened(voter, session) => {
-                    let input = fleet::Input::SessionStarted(session);
-                    self.tracker.handle(input, now, clock::utc(), &mut moved);
-                    let input = engine::Input::SessionStarted(voter);
-                    self.engine.handle(input, now, &mut decided);
-                }
-                Told::Closed(voter, id) => {
-                    let input = fleet::Input::SessionEnded(key_of(&voter), id);
-                    self.tracker.handle(input, now, clock::utc(), &mut moved);
-                    let input = engine::Input::SessionEnded(voter);
-                    self.engine.handle(input, now, &mut decided);
-                }
-                Told::Engine(input) => {
-                    if let engine::Input::Heartbeat { voter, heartbeat } = &input {
-                        let (key, watermark) = (key_of(voter), heartbeat.watermark);
-                        let heard =
-                            fleet::Input::Heard { key, incarnation: voter.incarnation, watermark };
-                        self.tracker.handle(heard, now, clock::utc(), &mut moved);
-                    }
-                    self.engine.handle(input, now, &mut decided);
-                }
-                Told::Settled(about) => {
-                    for about in about {
-                        match about {
-                            About::Check(check, proposal) => {
-                                let input = engine::Input::ProposalSettled { check, proposal };
-                                self.engine.handle(input, now, &mut decided);
-                            }
-                            About::Fleet(subject, proposal) => {
-                                let input = fleet::Input::Settled(subject, proposal);
-                                self.tracker.handle(input, now, clock::utc(), &mut moved);
-                            }
-                        }
-                    }
-                }
-                // Whoever asked may have gone away; then nobody misses the answer.
-                Told::Ballots(checks, reply) => {
-                    let lists = checks.iter().map(|uid| self.engine.live_ballots(*uid, now));
-                    let _ = reply.send(lists.collect());
-                }
-                Told::StillFailing(check, reply) => {
-                    let _ = reply.send(self.still_failing(check, now));
-                }
-                Told::StillSilent(region, reply) => {
-                    let _ = reply.send(self.tracker.is_silent(&region, now));
-                }
-                Told::WatermarkAge(key, reply) => {
-                    let _ = reply.send(self.tracker.heard(&key).map(|heard| now.since(heard)));
-                }
-            }
+    fn catch_up(&mut self) {
+        while let Ok(batch) = self.batches.try_recv() {
+            self.applied(batch);
         }
-        self.perform(decided, moved);
-    }
-
-    /// Whether as many regions fail now as make the check down.
-    fn still_failing(&self, check: Uid, now: MeshTime) -> bool {
-        let state = self.view.load();
-        let Some(entry) = state.checks.get(&check) else { return false };
-        let down_at = Rule::of(&entry.check.policy, entry.check.regions.len()).down_at;
-        let ballots = self.engine.live_ballots(check, now);
-        let failing = ballots.iter().filter(|ballot| {
-            ballot.state() == v1::BallotState::Fail && !ballot.stale && !ballot.excluded
-        });
-        failing.count() >= down_at as usize
-    }
-
-    /// Everything anew from the published state: at the start.
-    fn load_state(&mut self) {
-        let state = self.view.load();
-        let (mut decided, mut moved) = (Vec::new(), Vec::new());
-        let fleet = fleet::rows::live(state.probes.values().map(AsRef::as_ref));
-        let checks = state.checks.values().map(|entry| CheckChange::Put(Arc::clone(&entry.check)));
-        self.plan.update(state.generation(), checks, Some(fleet));
-        for row in state.probes.values() {
-            let input = fleet::Input::Row(row.as_ref().clone());
-            self.tracker.handle(input, self.clock.now(), clock::utc(), &mut moved);
-        }
-        let all: BTreeSet<Uid> = state.checks.keys().copied().collect();
-        self.refresh(&state, &all, &mut decided);
-        self.recount(&state, None, &mut moved);
-        self.publish.send_replace(Arc::new(self.plan.clone()));
-        self.perform(decided, moved);
     }
 
     /// Follows one applied batch.
     fn applied(&mut self, batch: Batch) {
         let state = self.view.load();
-        let now = self.clock.now();
-        let (mut decided, mut moved) = (Vec::new(), Vec::new());
-        let mut touched = BTreeSet::new();
-        let mut edits = Vec::new();
-        let mut regions = BTreeSet::new();
-        let (mut fleet_changed, mut recount) = (false, false);
-        for (_, change) in batch.changes {
-            match change {
-                Changed::Check(uid) => {
-                    if let Some(entry) = state.checks.get(&uid) {
-                        edits.push(CheckChange::Put(Arc::clone(&entry.check)));
-                        touched.insert(uid);
-                    }
-                    recount = true;
-                }
-                Changed::CheckGone(uid, _) => {
-                    edits.push(CheckChange::Delete(uid));
-                    self.engine.handle(engine::Input::Remove(uid), now, &mut decided);
-                    recount = true;
-                }
-                Changed::Verdict(uid) => {
-                    touched.insert(uid);
-                }
-                Changed::Probe(region, probe) => {
-                    fleet_changed = true;
-                    let input = match state.probes.get(&(region.clone(), probe.clone())) {
-                        Some(row) => fleet::Input::Row(row.as_ref().clone()),
-                        None => fleet::Input::Forgotten(ProbeKey { region, probe }),
-                    };
-                    self.tracker.handle(input, now, clock::utc(), &mut moved);
-                }
-                Changed::Region((namespace, region)) => {
-                    regions.insert(RegionKey { namespace, region });
-                }
-                Changed::Resource(_, resource) => {
-                    recount |= matches!(resource.kind, Some(v1::resource::Kind::Region(_)));
-                }
-                Changed::Incident(_) | Changed::Delivery(..) => {}
-            }
+        if batch.reset {
+            return self.step(Input::Loaded(&state));
         }
-        if fleet_changed || !edits.is_empty() {
-            let fleet =
-                fleet_changed.then(|| fleet::rows::live(state.probes.values().map(AsRef::as_ref)));
-            touched.extend(self.plan.update(state.generation(), edits, fleet));
-            let plan = engine::Input::Plan(state.generation());
-            self.engine.handle(plan, now, &mut decided);
-            self.publish.send_replace(Arc::new(self.plan.clone()));
-        }
-        self.refresh(&state, &touched, &mut decided);
-        if recount || !regions.is_empty() {
-            self.recount(&state, (!recount).then_some(&regions), &mut moved);
-        }
-        self.perform(decided, moved);
+        let changes = batch.changes.into_iter().map(|(_, change)| change).collect();
+        self.step(Input::Applied(&state, changes));
     }
 
-    /// Gives the engine what the state says of these checks.
-    fn refresh(
-        &mut self,
-        state: &State,
-        checks: &BTreeSet<Uid>,
-        decided: &mut Vec<engine::Output>,
-    ) {
-        let now = self.clock.now();
-        for uid in checks {
-            let input = match state.checks.get(uid) {
-                Some(entry) if entry.check.enabled => {
-                    engine::Input::Subject(subject(state, &self.plan, &entry.check))
+    /// Facts and questions in the order they were told; what follows is done once for all of them,
+    /// so that decisions about many checks share an entry.
+    fn take(&mut self, told: &mut Vec<Told>) {
+        let mut out = Outputs::default();
+        let (now, utc) = (self.clock.now(), clock::utc());
+        for told in told.drain(..) {
+            let fact = match told {
+                Told::Opened(voter, session) => Input::Opened(voter, session),
+                Told::Closed(voter, session) => Input::Closed(voter, session),
+                Told::Heard(voter, session, event) => Input::Heard { voter, session, event },
+                Told::Vouched(vouched) => Input::Vouched(vouched),
+                Told::Settled(about) => Input::Settled(about),
+                // Whoever asked may have gone away; then nobody misses the answer.
+                Told::Ballots(checks, reply) => {
+                    let lists = checks.iter().map(|uid| self.core.live_ballots(*uid, now));
+                    let _ = reply.send(lists.collect());
+                    continue;
                 }
-                _ => engine::Input::Remove(*uid),
+                Told::StillFailing(check, reply) => {
+                    let failing = self.core.still_failing(&self.view.load(), check, now);
+                    let _ = reply.send(failing);
+                    continue;
+                }
+                Told::StillSilent(region, reply) => {
+                    let _ = reply.send(self.core.is_silent(&region, now));
+                    continue;
+                }
+                Told::WatermarkAge(key, reply) => {
+                    let _ = reply.send(self.core.heard(&key).map(|heard| now.since(heard)));
+                    continue;
+                }
             };
-            self.engine.handle(input, now, decided);
+            self.core.handle(fact, now, utc, &mut out);
         }
-    }
-
-    /// Tells the tracker how many checks look from each region, and of its open incident.
-    fn recount(
-        &mut self,
-        state: &State,
-        only: Option<&BTreeSet<RegionKey>>,
-        moved: &mut Vec<fleet::Output>,
-    ) {
-        let now = self.clock.now();
-        if only.is_none() {
-            let mut counted: BTreeMap<RegionKey, u32> = state
-                .regions
-                .keys()
-                .map(|(namespace, region)| {
-                    (RegionKey { namespace: namespace.clone(), region: region.clone() }, 0)
-                })
-                .collect();
-            for entry in state.checks.values().filter(|entry| entry.check.enabled) {
-                for region in &entry.check.regions {
-                    let namespace = entry.check.namespace.clone();
-                    let key = RegionKey { namespace, region: region.clone() };
-                    if let Some(count) = counted.get_mut(&key) {
-                        *count += 1;
-                    }
-                }
-            }
-            for gone in self.counted.keys().filter(|key| !counted.contains_key(*key)) {
-                let input = fleet::Input::RegionGone(gone.clone());
-                self.tracker.handle(input, now, clock::utc(), moved);
-            }
-            self.counted = counted;
-        }
-        for (key, &checks) in &self.counted {
-            if only.is_some_and(|only| !only.contains(key)) {
-                continue;
-            }
-            let name = (key.namespace.clone(), key.region.clone());
-            let row = state.silent.get(&name);
-            let incident = row.map(|row| row.incident_uid.clone()).unwrap_or_default();
-            let latched = row.is_some_and(|row| row.latched);
-            let input = fleet::Input::Region { key: key.clone(), checks, incident, latched };
-            self.tracker.handle(input, now, clock::utc(), moved);
-        }
-    }
-}
-
-fn key_of(voter: &Voter) -> ProbeKey {
-    ProbeKey { region: voter.region.clone(), probe: voter.probe.clone() }
-}
-
-/// What the engine needs to know of one check.
-fn subject(state: &State, plan: &Plan, check: &Arc<parallax_common::check::Check>) -> Subject {
-    let verdict = state.verdicts.get(&check.uid);
-    let assignees = plan.assignees(&check.uid);
-    Subject {
-        check: Arc::clone(check),
-        verdict: verdict.and_then(|v| enums::verdict(v.verdict)).unwrap_or(Verdict::Unknown),
-        degraded: verdict.and_then(|v| enums::degraded_kind(v.degraded)),
-        sequence: verdict.map_or(0, |verdict| verdict.sequence),
-        open_incident: verdict.and_then(|verdict| verdict.incident_uid.parse().ok()),
-        latched: verdict.is_some_and(|verdict| verdict.latched),
-        assignees: assignees.iter().map(|a| a.as_ref().map(voter_of)).collect(),
-        generation: plan.generation(),
-    }
-}
-
-fn voter_of(probe: &crate::core::plan::ProbeRef) -> Voter {
-    Voter {
-        region: probe.region.to_string(),
-        probe: probe.probe.to_string(),
-        incarnation: Incarnation(probe.incarnation.0),
+        self.perform(out);
     }
 }

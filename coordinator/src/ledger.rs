@@ -1,4 +1,8 @@
 //! The replicated state as the pager sees it, and the feed of applied incidents.
+//!
+//! Every member's pager is fed, whoever leads: any of them may be given a page to send.
+
+use std::sync::Arc;
 
 use parallax_proto::store::entry::Command;
 use parallax_proto::store::{PageUpdate, UpdatePages};
@@ -6,10 +10,12 @@ use parallax_proto::v1::{Contact, Incident};
 use tokio::sync::{mpsc, watch};
 use tracing::warn;
 
+use crate::core::outbox::Members;
 use crate::core::state::Changed;
 use crate::machine::Batch;
 use crate::notify::pager::{Answer, Event, Ledger};
 use crate::propose::{Origin, Proposer};
+use crate::quorum::Reach;
 use crate::raft::member::Leadership;
 use crate::view::View;
 
@@ -20,19 +26,30 @@ const UPDATES_MAX: usize = 256;
 pub struct StateLedger {
     view: View,
     proposer: Proposer,
+    reach: Arc<dyn Reach>,
     name: String,
 }
 
 impl StateLedger {
     /// The ledger of the member with this name.
-    pub fn new(view: View, proposer: Proposer, name: String) -> Self {
-        Self { view, proposer, name }
+    pub fn new(view: View, proposer: Proposer, reach: Arc<dyn Reach>, name: String) -> Self {
+        Self { view, proposer, reach, name }
     }
 }
 
 impl Ledger for StateLedger {
     fn confirm(&self) -> Answer<'_> {
-        Box::pin(async { self.proposer.confirm_leadership().await })
+        Box::pin(async { self.proposer.confirm_state().await })
+    }
+
+    fn members(&self) -> Members {
+        let node = self.proposer.node().status();
+        let heard = self.reach.others().into_iter().filter(|other| other.heard);
+        Members {
+            leader: node.leader_id,
+            voters: node.voters.into_iter().collect(),
+            heard: heard.map(|other| other.node_id).collect(),
+        }
     }
 
     fn commit(&self, updates: Vec<PageUpdate>) -> Answer<'_> {
@@ -63,25 +80,21 @@ impl Ledger for StateLedger {
 
 /// Feeds the pager: what is pending at the start, then every incident as it is applied.
 ///
-/// Until this member has taken office in this life, what is applied is the tail of the log: it
-/// happened in an earlier life, whose pages may have gone out without their answer being kept. So
-/// it is fed as loaded, not as applied, and all of it before the news of leadership.
+/// `last_index` is the end of this member's log when this life began. What is applied up to there
+/// may have been seen by an earlier life, whose pages may have gone out without their answer being
+/// kept: it is fed as loaded. What comes behind it no earlier life can have acted upon, for only what
+/// is in the own log is applied; so it is fed as applied, whoever leads.
 pub async fn feed(
     view: View,
+    last_index: u64,
     mut batches: mpsc::UnboundedReceiver<Batch>,
     mut leadership: watch::Receiver<Leadership>,
     events: mpsc::Sender<Event>,
 ) {
-    let state = view.load();
-    for uid in state.pending.values() {
-        let Some(incident) = state.incidents.get(uid) else { continue };
-        if events.send(Event::Loaded(incident.as_ref().clone())).await.is_err() {
-            return;
-        }
+    if !load(&view, &events).await {
+        return;
     }
-    drop(state);
     leadership.mark_changed();
-    let mut event: fn(Incident) -> Event = Event::Loaded;
     let mut alive = true;
     while alive {
         tokio::select! {
@@ -93,27 +106,34 @@ pub async fn feed(
                 let leader = leadership.borrow_and_update().leader;
                 // Its state held everything of earlier terms when it took office.
                 while let Ok(batch) = batches.try_recv() {
-                    alive &= follow(&view, batch, event, &events).await;
+                    alive &= follow(&view, last_index, batch, &events).await;
                 }
                 alive = alive && events.send(Event::Leadership(leader)).await.is_ok();
-                if leader {
-                    event = Event::Applied;
-                }
             }
             batch = batches.recv() => match batch {
-                Some(batch) => alive = follow(&view, batch, event, &events).await,
+                Some(batch) => alive = follow(&view, last_index, batch, &events).await,
                 None => return,
             },
         }
     }
 }
 
-async fn follow(
-    view: &View,
-    batch: Batch,
-    event: fn(Incident) -> Event,
-    events: &mpsc::Sender<Event>,
-) -> bool {
+/// Feeds all that is pending. False: nobody listens.
+async fn load(view: &View, events: &mpsc::Sender<Event>) -> bool {
+    let state = view.load();
+    for uid in state.pending.values() {
+        let Some(incident) = state.incidents.get(uid) else { continue };
+        if events.send(Event::Loaded(incident.as_ref().clone())).await.is_err() {
+            return false;
+        }
+    }
+    true
+}
+
+async fn follow(view: &View, last_index: u64, batch: Batch, events: &mpsc::Sender<Event>) -> bool {
+    if batch.reset && !(events.send(Event::Reset).await.is_ok() && load(view, events).await) {
+        return false;
+    }
     let state = view.load();
     // One entry may tell of an incident and of each of its deliveries: once is enough here, where
     // each time the whole incident is looked at.
@@ -125,6 +145,7 @@ async fn follow(
         }
         told = Some((revision, uid.clone()));
         let Some(incident) = state.incidents.get(&uid) else { continue };
+        let event = if revision > last_index { Event::Applied } else { Event::Loaded };
         if events.send(event(incident.as_ref().clone())).await.is_err() {
             return false;
         }
@@ -141,7 +162,7 @@ mod tests {
 
     fn batch(revision: u64, uid: &str) -> Batch {
         let changes = vec![(revision, Changed::Incident(uid.to_owned()))];
-        Batch { revision, changes, told: Arc::default() }
+        Batch { revision, changes, ..Batch::default() }
     }
 
     /// What the pager was told, in words.
@@ -152,13 +173,14 @@ mod tests {
                 Event::Loaded(incident) => format!("loaded {}", incident.uid),
                 Event::Applied(incident) => format!("applied {}", incident.uid),
                 Event::Leadership(leader) => format!("leader {leader}"),
+                Event::Reset => "reset".to_owned(),
             });
         }
         words
     }
 
     #[tokio::test]
-    async fn what_was_applied_before_this_life_took_office_is_loaded() {
+    async fn what_was_in_the_log_when_this_life_began_is_loaded_and_all_else_applied() {
         let mut state = State::default();
         for uid in ["stored", "tail", "mine", "later"] {
             let incident = Incident { uid: uid.to_owned(), ..Incident::default() };
@@ -177,7 +199,7 @@ mod tests {
             if !leader_at_start {
                 lead.send_replace(Leadership { term: 2, leader: true });
             }
-            let feed = feed(view.clone(), batches, leadership, to_pager);
+            let feed = feed(view.clone(), 1, batches, leadership, to_pager);
             tokio::pin!(feed);
             // Polled until it waits for news.
             assert!(waits(feed.as_mut()).await);
@@ -191,20 +213,46 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_follower_is_fed_what_is_loaded() {
+    async fn a_follower_is_fed_what_another_leader_had_applied() {
         let mut state = State::default();
-        state.incidents.insert("i".to_owned(), Arc::new(Incident::default()));
+        for uid in ["old", "new"] {
+            let incident = Incident { uid: uid.to_owned(), ..Incident::default() };
+            state.incidents.insert(uid.to_owned(), Arc::new(incident));
+        }
         let view = View::default();
         view.publish(state);
         let (apply, batches) = mpsc::unbounded_channel();
         let (_lead, leadership) = watch::channel(Leadership::default());
         let (to_pager, mut events) = mpsc::channel(64);
-        let feed = feed(view, batches, leadership, to_pager);
+        let feed = feed(view, 7, batches, leadership, to_pager);
         tokio::pin!(feed);
         assert!(waits(feed.as_mut()).await);
-        apply.send(batch(1, "i")).unwrap();
+        apply.send(batch(7, "old")).unwrap();
+        apply.send(batch(8, "new")).unwrap();
         assert!(waits(feed.as_mut()).await);
-        assert_eq!(words(&mut events), ["leader false", "loaded "]);
+        assert_eq!(words(&mut events), ["leader false", "loaded old", "applied new"]);
+    }
+
+    #[tokio::test]
+    async fn a_state_that_came_whole_is_loaded_anew() {
+        let mut state = State::default();
+        for uid in ["waits", "moved"] {
+            let incident = Incident { uid: uid.to_owned(), ..Incident::default() };
+            state.incidents.insert(uid.to_owned(), Arc::new(incident));
+        }
+        state.pending.insert("waits:c:opened".to_owned(), "waits".to_owned());
+        let view = View::default();
+        view.publish(state);
+        let (apply, batches) = mpsc::unbounded_channel();
+        let (_lead, leadership) = watch::channel(Leadership::default());
+        let (to_pager, mut events) = mpsc::channel(64);
+        let feed = feed(view, 7, batches, leadership, to_pager);
+        tokio::pin!(feed);
+        assert!(waits(feed.as_mut()).await);
+        assert_eq!(words(&mut events), ["loaded waits", "leader false"]);
+        apply.send(Batch { reset: true, ..batch(90, "moved") }).unwrap();
+        assert!(waits(feed.as_mut()).await);
+        assert_eq!(words(&mut events), ["reset", "loaded waits", "applied moved"]);
     }
 
     /// Polls once: true when it waits. Everything it waits for is told by the test itself.

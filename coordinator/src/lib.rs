@@ -6,17 +6,27 @@
 pub mod api;
 pub mod config;
 pub mod core;
+pub mod forward;
 pub mod history;
+pub mod identity;
 pub mod judge;
 pub mod ledger;
+pub mod level;
 pub mod machine;
+pub mod members;
 pub mod mesh_clock;
+pub mod mutant;
 pub mod notify;
+pub mod offline;
+pub mod peers;
 pub mod propose;
 pub mod public;
+pub mod quorum;
 pub mod raft;
+pub mod relay;
 pub mod run;
 pub mod session;
+pub mod state_hash;
 pub mod store;
 pub mod view;
 pub mod watch;
@@ -31,11 +41,15 @@ use tracing_subscriber::EnvFilter;
 pub use self::config::Config;
 pub use self::run::{Bound, RunError, run};
 
+/// Exit code of a member that does not belong to its cluster any more: starting it again is in vain.
+pub const DISMISSED: u8 = 3;
+
 /// What this build calls itself.
 pub const BUILD: &str = concat!("parallax-coordinator ", env!("CARGO_PKG_VERSION"));
 
 /// The command line: a coordinator's settings, and how this process logs.
 #[derive(Debug, clap::Parser)]
+#[command(after_long_help = offline::HELP)]
 struct Args {
     #[command(flatten)]
     config: Config,
@@ -49,6 +63,9 @@ struct Args {
 
 /// The `parallax-coordinator` command.
 pub fn main() -> ExitCode {
+    if offline::is_asked(std::env::args_os().nth(1).as_deref()) {
+        return offline::main();
+    }
     let Args { config, log, log_json } = Args::parse();
     let filter = match EnvFilter::try_new(&log) {
         Ok(filter) => filter,
@@ -89,6 +106,9 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("parallax-coordinator: {}", parallax_runtime::error::causes(&error));
+            if matches!(error, RunError::Dismissed(_)) {
+                return ExitCode::from(DISMISSED);
+            }
             ExitCode::FAILURE
         }
     }

@@ -6,15 +6,18 @@ use parallax_common::rule::ENTRY_UNKNOWN;
 use tokio::sync::mpsc;
 use tracing::error;
 
-use crate::core::state::{self, Answer, Changed, LEVEL, Refusal, State};
+use crate::core::state::hash::RowSum;
+use crate::core::state::{self, Answer, Changed, Refusal, State};
+use crate::level::level;
 use crate::raft::fatal::Fatal;
 use crate::raft::machine::{Applied, Frozen, Label, LoadError, Machine};
+use crate::state_hash::Hashes;
 use crate::store::rows::{Row, RowChange};
 use crate::view::View;
 use crate::watch::Telling;
 
 /// What one applied batch changed, for the parts that follow the state.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Batch {
     /// Index of its last entry.
     pub revision: u64,
@@ -22,6 +25,9 @@ pub struct Batch {
     pub changes: Vec<(u64, Changed)>,
     /// The same as watchers are told it: each change as it was right after its own entry.
     pub told: Arc<Telling>,
+    /// The state came whole, as a snapshot of the leader: anything may have changed, nothing is named,
+    /// and what was known before is of no use.
+    pub reset: bool,
 }
 
 /// Owns the state on the Raft thread and publishes it after every batch.
@@ -30,8 +36,17 @@ pub struct StateMachine {
     view: View,
     changes: Vec<(u64, Changed)>,
     told: Telling,
+    /// What readers see was published once, so that those who follow know a state already.
+    published: bool,
+    reset: bool,
     followers: Vec<mpsc::UnboundedSender<Batch>>,
     fatal: Fatal,
+    /// Of the hot rows.
+    sum: RowSum,
+    /// The newest index at which a hash was taken, or behind which the state was loaded.
+    hashed: u64,
+    hashes: Hashes,
+    level: u32,
     /// An entry came that this build must not apply: nothing is applied or published any more.
     halted: bool,
 }
@@ -47,9 +62,40 @@ impl StateMachine {
             view,
             changes: Vec::new(),
             told: Telling::default(),
+            published: false,
+            reset: false,
             followers,
             fatal,
+            sum: RowSum::default(),
+            hashed: 0,
+            hashes: Hashes::default(),
+            level: level(),
             halted: false,
+        }
+    }
+
+    /// Keeps its hashes where others see them.
+    pub fn with_hashes(self, hashes: Hashes) -> Self {
+        Self { hashes, ..self }
+    }
+
+    /// Takes the hash at the last boundary before `index`, if none was. The entries on either side
+    /// of it are the same on every member, whatever came between them: empty entries and changes
+    /// of the members do not get here.
+    fn take_hash(&mut self, index: u64) {
+        let boundary = Hashes::boundary(index);
+        if boundary > self.hashed {
+            self.hashed = boundary;
+            self.hashes.keep(boundary, self.sum.sum());
+        }
+    }
+
+    /// Compares the own hash with what an entry says that the majority has.
+    fn compare(&self, entry: &[u8]) {
+        if let Some((index, hash)) = State::agreed_hash(entry)
+            && !self.hashes.compare(index, hash)
+        {
+            error!(index, "the state of this member differs from that of the majority");
         }
     }
 
@@ -57,8 +103,9 @@ impl StateMachine {
     fn halt(&mut self, index: u64, level: u32) -> Applied<Answer> {
         self.halted = true;
         let message = format!(
-            "entry {index} needs feature level {level} and this build has {LEVEL}: install the \
-             newer build on this member"
+            "entry {index} needs feature level {level} and this build has {}: install the \
+             newer build on this member",
+            self.level
         );
         (self.fatal)(&message);
         // Only a test comes here.
@@ -72,10 +119,15 @@ impl Machine for StateMachine {
     type Output = Answer;
 
     fn apply(&mut self, index: u64, _term: u64, entry: &[u8]) -> Applied<Answer> {
-        if let Some(level) = State::above_level(entry) {
+        if let Some(level) = State::above_level(entry, self.level) {
             return self.halt(index, level);
         }
+        self.take_hash(index);
         let applied = self.state.apply(index, entry);
+        self.compare(entry);
+        for row in &applied.rows {
+            self.sum.change(&row.key, row.value.as_ref());
+        }
         // Now, not when the batch is looked at: the state will have moved on by then.
         self.told.add(&self.state, index, &applied);
         self.changes.extend(applied.changes.into_iter().map(|change| (index, change)));
@@ -97,7 +149,9 @@ impl Machine for StateMachine {
             revision: applied,
             changes: std::mem::take(&mut self.changes),
             told: Arc::new(std::mem::take(&mut self.told)),
+            reset: std::mem::take(&mut self.reset),
         };
+        self.published = true;
         self.followers.retain(|follower| follower.send(batch.clone()).is_ok());
     }
 
@@ -107,20 +161,27 @@ impl Machine for StateMachine {
 
     fn freeze(&self) -> Frozen {
         let state = self.state.clone();
-        Box::new(move || {
-            let rows = state.to_rows().into_iter();
-            rows.map(|row| Row { key: row.key, value: row.value }).collect()
+        Box::new(move |each| {
+            state.each_row(&mut |row| each(Row { key: row.key, value: row.value }));
         })
     }
 
-    fn load(&mut self, rows: Vec<Row>, applied: u64) -> Result<(), LoadError> {
-        let rows = rows.into_iter().map(|row| state::Row { key: row.key, value: row.value });
+    fn load(&mut self, rows: &mut dyn Iterator<Item = Row>, applied: u64) -> Result<(), LoadError> {
+        let mut sum = RowSum::default();
+        let rows = rows.map(|row| {
+            sum.change(&row.key, Some(&row.value));
+            state::Row { key: row.key, value: row.value }
+        });
         self.state = State::from_rows(rows, applied).map_err(|damaged| {
             error!(%damaged, "stored state cannot be read");
             LoadError(damaged.to_string())
         })?;
+        self.sum = sum;
+        self.hashed = applied;
+        self.hashes.forget();
         self.changes.clear();
         self.told = Telling::default();
+        self.reset = self.published;
         self.view.publish(self.state.clone());
         Ok(())
     }
@@ -141,6 +202,7 @@ mod tests {
     use prost::Message as _;
 
     use super::*;
+    use crate::core::state::LEVEL;
 
     #[test]
     fn an_entry_of_a_newer_build_ends_the_process_before_anything_is_published() {
@@ -160,5 +222,66 @@ mod tests {
         assert_eq!(view.load().applied, 1);
         assert_eq!(said.lock().len(), 1);
         assert!(said.lock()[0].contains("entry 3 needs feature level 2"), "{:?}", said.lock());
+    }
+    #[test]
+    fn a_snapshot_that_is_installed_while_running_is_told_as_a_new_beginning() {
+        let never: Fatal = Arc::new(|reason| panic!("{reason}"));
+        let (follower, mut told) = mpsc::unbounded_channel();
+        let mut machine = StateMachine::new(View::default(), vec![follower], never);
+        // As a start does: what is found is no news.
+        machine.load(&mut std::iter::empty(), 3).unwrap();
+        machine.publish(3);
+        machine.apply(4, 1, &store::Entry::default().encode_to_vec());
+        machine.publish(4);
+        machine.load(&mut std::iter::empty(), 9).unwrap();
+        machine.publish(9);
+        machine.publish(10);
+        let mut batches = std::iter::from_fn(|| told.try_recv().ok());
+        let told: Vec<_> = batches.by_ref().map(|batch| (batch.revision, batch.reset)).collect();
+        assert_eq!(told, [(3, false), (4, false), (9, true), (10, false)]);
+    }
+
+    fn hashed(entries: &[(u64, store::entry::Command)]) -> (StateMachine, Hashes) {
+        let hashes = Hashes::default();
+        let fatal: Fatal = Arc::new(|reason| panic!("{reason}"));
+        let machine = StateMachine::new(View::default(), Vec::new(), fatal);
+        let mut machine = machine.with_hashes(hashes.clone());
+        for (index, command) in entries {
+            let command = Some(command.clone());
+            let entry = store::Entry { min_level: 1, command, ..store::Entry::default() };
+            machine.apply(*index, 1, &entry.encode_to_vec());
+        }
+        (machine, hashes)
+    }
+
+    #[test]
+    fn members_hash_the_same_state_at_the_same_index_whatever_lies_between() {
+        use store::entry::Command;
+        let every = parallax_common::limits::STATE_HASH_EVERY;
+        let init = |mesh: &str| {
+            let (mesh, level) = (mesh.to_owned(), 1);
+            Command::InitCluster(store::InitCluster { mesh, level, ..Default::default() })
+        };
+        let nothing = || Command::ForgetClients(store::ForgetClients::default());
+        // Empty entries are not applied: one member's batches end elsewhere than another's.
+        let (first, said) =
+            hashed(&[(2, init("m")), (every - 1, nothing()), (every + 3, nothing())]);
+        let (_, same) = hashed(&[(2, init("m")), (every, nothing()), (every + 1, nothing())]);
+        let (_, other) = hashed(&[(2, init("n")), (every - 1, nothing()), (every + 3, nothing())]);
+        let at = said.at(every).expect("a hash was taken");
+        assert_eq!(same.at(every), Some(at));
+        assert_ne!(other.at(every), Some(at));
+        // One that loads the rows goes on with the same hash.
+        let mut loaded = StateMachine::new(View::default(), Vec::new(), Arc::new(|_| {}));
+        let mut rows = Vec::new();
+        first.freeze()(&mut |row| rows.push(row));
+        loaded.load(&mut rows.into_iter(), every + 3).unwrap();
+        assert_eq!(loaded.sum.sum(), first.sum.sum());
+        // What the majority says is compared when it is applied, and only a difference is heard.
+        let agreed =
+            |hash| Command::StateHash(store::StateHash { index: every, hash, disputed: false });
+        let entries = |hash| [(2, init("m")), (every + 1, nothing()), (every + 2, agreed(hash))];
+        assert!(!hashed(&entries(at)).1.differs());
+        assert!(hashed(&entries(at + 1)).1.differs());
     }
 }

@@ -1,23 +1,31 @@
 //! The only way to change the state: stamp a command, propose it, wait until it is applied.
+//!
+//! On a member that does not lead, what may travel (`core/forwarding.rs`) goes to the leader, which
+//! stamps and proposes it. A write goes on through a change of leader until its deadline: what was
+//! not proposed is simply tried again, and what may have been is sent again under its request id, or
+//! because it can be carried out twice without harm.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use parallax_common::limits::ENTRY_BYTES_MAX;
+use parallax_common::limits::{ENTRY_BYTES_MAX, FORWARD_PAUSE, WRITE_APPLIED_WITHIN, WRITE_WITHIN};
 use parallax_proto::store::entry::Command;
 use parallax_proto::{store, v1};
 use parallax_runtime::clock;
 use prost::Message as _;
+use tokio::sync::watch;
 use tracing::debug;
 
-use crate::core::state::{Answer, LEVEL, Refusal};
+use crate::core::forwarding::Travel;
+use crate::core::state::{Answer, Refusal};
+use crate::forward::{ForwardError, Forwarder};
 use crate::mesh_clock::MeshClock;
 use crate::raft::node::{NodeHandle, ProposeError, ReadError};
 use crate::view::View;
 
-/// How long a proposal may take before its caller is told that nobody knows.
-const DEADLINE: Duration = Duration::from_secs(5);
+/// How long a linearizable read may wait for its round.
+const READ_WITHIN: Duration = Duration::from_secs(5);
 
 /// A page goes out only when leadership was confirmed less than this ago.
 const LEADERSHIP_WITHIN: Duration = Duration::from_secs(1);
@@ -28,17 +36,76 @@ pub enum WriteError {
     /// It broke a rule in apply.
     #[error("{}", .0.message)]
     Refused(Refusal),
-    /// It could not be replicated.
+    /// This member could not have it replicated.
     #[error(transparent)]
     Propose(#[from] ProposeError),
+    /// Nobody leads, as far as this member knows. Nothing was written.
+    #[error(
+        "member {node_id} knows of no leader in term {term}, the voters are {}; nothing was written",
+        list(voters)
+    )]
+    NoLeader {
+        /// This member.
+        node_id: u64,
+        /// Its term.
+        term: u64,
+        /// Who could be elected.
+        voters: Vec<u64>,
+    },
+    /// The leader could not have it replicated, or was not reached.
+    #[error("member {leader} leads: {source}")]
+    Forward {
+        /// Its name and node id.
+        leader: String,
+        /// What became of it there.
+        #[source]
+        source: ForwardError,
+    },
+    /// The last attempt wrote nothing, but one before it may have.
+    #[error("an earlier attempt may still be committed; then: {0}")]
+    Doubtful(#[source] Box<WriteError>),
+}
+
+impl WriteError {
+    /// Whether the entry may be in the log.
+    pub fn may_be_written(&self) -> bool {
+        match self {
+            Self::Propose(error) => error.may_be_written(),
+            Self::Forward { source, .. } => source.may_be_written(),
+            Self::Doubtful(_) => true,
+            Self::Refused(_) | Self::NoLeader { .. } => false,
+        }
+    }
+
+    /// Whether nothing was written because of who leads, so that another attempt may do better.
+    fn is_misdirected(&self) -> bool {
+        match self {
+            Self::NoLeader { .. }
+            | Self::Propose(ProposeError::NotLeader { .. })
+            | Self::Forward {
+                source:
+                    ForwardError::Unknown
+                    | ForwardError::NotTaken(_)
+                    | ForwardError::Propose(ProposeError::NotLeader { .. }),
+                ..
+            } => true,
+            Self::Refused(_) | Self::Propose(_) | Self::Forward { .. } | Self::Doubtful(_) => false,
+        }
+    }
+}
+
+fn list(voters: &[u64]) -> String {
+    voters.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Stamps commands and proposes them.
 #[derive(Clone)]
 pub struct Proposer {
     node: NodeHandle<Answer>,
+    node_id: u64,
     view: View,
     clock: Arc<MeshClock>,
+    forwarder: Option<Forwarder>,
 }
 
 /// Who proposes, and on whose request.
@@ -50,7 +117,7 @@ pub struct Origin {
     pub request_id: Option<v1::RequestId>,
     /// Of what the client asked for; 0 without a request id.
     pub request_digest: u64,
-    /// "api", "leader", a file name.
+    /// "api", "leader", "member", a file name.
     pub source: String,
 }
 
@@ -64,43 +131,162 @@ impl Origin {
         };
         Self { actor, source: "leader".to_owned(), ..Self::default() }
     }
+
+    /// The command with its origin, without the stamps of whoever proposes it.
+    fn entry(self, command: Command) -> store::Entry {
+        store::Entry {
+            request_id: self.request_id,
+            request_digest: self.request_digest,
+            actor: Some(self.actor),
+            source: self.source,
+            command: Some(command),
+            ..store::Entry::default()
+        }
+    }
+}
+
+impl Origin {
+    /// What this coordinator says of itself, whoever leads.
+    pub fn member(name: &str) -> Self {
+        Self { source: "member".to_owned(), ..Self::leader(name) }
+    }
 }
 
 impl Proposer {
     /// A proposer to this member's Raft node.
     pub fn new(node: NodeHandle<Answer>, view: View, clock: Arc<MeshClock>) -> Self {
-        Self { node, view, clock }
+        let node_id = node.status().node_id;
+        Self { node, node_id, view, clock, forwarder: None }
     }
 
-    /// Proposes `command` and gives the answer of its application: the revision and the subjects.
+    /// The same, with a way to the leader when that is another member.
+    pub fn forwarding(self, forwarder: Forwarder) -> Self {
+        Self { forwarder: Some(forwarder), ..self }
+    }
+
+    /// Has `command` replicated, by whoever leads, and gives the answer of its application: the
+    /// revision and the subjects. By then this member has applied it too, unless it lags behind.
     ///
     /// # Errors
-    /// [`WriteError::Refused`] when apply refused it, [`WriteError::Propose`] when it could not be
-    /// replicated, is larger than an entry may be, or the deadline passed (it may still be).
+    /// [`WriteError::Refused`] when apply refused it; anything else when it could not be replicated,
+    /// is larger than an entry may be, or the deadline passed ([`WriteError::may_be_written`]).
     pub async fn write(
         &self,
         origin: Origin,
         command: Command,
     ) -> Result<(u64, Vec<String>), WriteError> {
-        let utc = clock::utc().max(self.view.load().last_utc());
-        let entry = store::Entry {
-            min_level: LEVEL,
-            request_id: origin.request_id,
-            request_digest: origin.request_digest,
-            actor: Some(origin.actor),
-            utc_ns: utc.as_ns(),
-            mesh_ns: self.clock.now().as_ns(),
-            source: origin.source,
-            command: Some(command),
-        };
-        let committed = self.node.propose(Bytes::from(entry.encode_to_vec()), DEADLINE).await?;
-        match committed.output {
-            Answer::Accepted { revision, subjects } => Ok((revision, subjects)),
-            Answer::Refused(refusal) => Err(WriteError::Refused(refusal)),
+        let entry = origin.entry(command);
+        let travels = Travel::of(&entry).forwarded();
+        let until = clock::instant() + WRITE_WITHIN;
+        let mut leader = self.node.leader();
+        let mut doubt = false;
+        loop {
+            let known = *leader.borrow_and_update();
+            let error = match self.attempt(&entry, known, travels, until, &mut leader).await {
+                Ok(Answer::Accepted { revision, subjects }) => {
+                    self.reach(revision).await;
+                    return Ok((revision, subjects));
+                }
+                Ok(Answer::Refused(refusal)) => return Err(WriteError::Refused(refusal)),
+                Err(error) => error,
+            };
+            doubt |= error.may_be_written();
+            let again = travels && (error.may_be_written() || error.is_misdirected());
+            let left = until.saturating_duration_since(clock::instant());
+            if !again || left.is_zero() {
+                let wrap = doubt && !error.may_be_written();
+                return Err(if wrap { WriteError::Doubtful(Box::new(error)) } else { error });
+            }
+            debug!(%error, "trying a write again");
+            // A member that knows of no leader learns of the next one; one that does not lead any
+            // more, and those that ask it, know that within a tick.
+            let pause = if known.is_none() { left } else { FORWARD_PAUSE.min(left) };
+            if let Ok(Err(_)) = tokio::time::timeout(pause, leader.changed()).await {
+                return Err(ProposeError::Stopped.into());
+            }
         }
     }
 
-    /// Stages `changes` in parts of at most 256 KiB and commits them in one entry.
+    /// One attempt at the member that is known to lead.
+    async fn attempt(
+        &self,
+        entry: &store::Entry,
+        known: Option<u64>,
+        travels: bool,
+        until: Instant,
+        leader: &mut watch::Receiver<Option<u64>>,
+    ) -> Result<Answer, WriteError> {
+        let left = until.saturating_duration_since(clock::instant());
+        let (id, forwarder) = match (known, &self.forwarder) {
+            (Some(id), Some(forwarder)) if travels && id != self.node_id => (id, forwarder),
+            (None, _) if travels => return Err(self.no_leader()),
+            _ => return Ok(self.propose_here(entry.clone(), left).await?),
+        };
+        let failed = |source| WriteError::Forward { leader: forwarder.name(id), source };
+        tokio::select! {
+            answer = forwarder.propose(id, entry.clone(), left) => answer.map_err(failed),
+            // Its answer may never come, and whoever leads now can tell what became of it.
+            moved = leader.wait_for(|now| *now != Some(id)) => Err(match moved {
+                Ok(_) => failed(ForwardError::Lost("it lost its leadership".to_owned())),
+                Err(_) => ProposeError::Stopped.into(),
+            }),
+        }
+    }
+
+    /// Proposes `entry`, stamped, on this member and nowhere else.
+    ///
+    /// # Errors
+    /// What became of the proposal. A refusal by apply is an answer.
+    pub async fn propose_here(
+        &self,
+        entry: store::Entry,
+        within: Duration,
+    ) -> Result<Answer, ProposeError> {
+        // A start that is still asking for the time ends that within seconds.
+        self.clock.known().await;
+        let entry = self.stamp(entry);
+        let committed = self.node.propose(Bytes::from(entry.encode_to_vec()), within).await?;
+        Ok(committed.output)
+    }
+
+    /// What the one who proposes says in its own name.
+    fn stamp(&self, mut entry: store::Entry) -> store::Entry {
+        let state = self.view.load();
+        let utc = clock::utc().max(state.last_utc());
+        // What every member understands, but for the entry that says that they understand more.
+        entry.min_level = match &entry.command {
+            Some(Command::InitCluster(init)) => init.level,
+            Some(Command::SetLevel(set)) => set.level,
+            _ => state.cluster.level,
+        };
+        entry.utc_ns = utc.as_ns();
+        entry.mesh_ns = self.clock.now().as_ns();
+        if let Some(Command::ResolveIncident(resolve)) = &mut entry.command {
+            // The pages that follow are claimed for the proposing leader.
+            resolve.node_id = self.node_id;
+        }
+        entry
+    }
+
+    /// Waits until `revision` is applied and visible on this member, but not for ever.
+    async fn reach(&self, revision: u64) {
+        if self.view.load().applied >= revision {
+            return;
+        }
+        let mut applied = self.node.applied_watch();
+        let reached = applied.wait_for(|applied| *applied >= revision);
+        if tokio::time::timeout(WRITE_APPLIED_WITHIN, reached).await.is_err() {
+            debug!(revision, "a write is done, and not applied on this member yet");
+        }
+    }
+
+    fn no_leader(&self) -> WriteError {
+        let status = self.node.status();
+        WriteError::NoLeader { node_id: self.node_id, term: status.term, voters: status.voters }
+    }
+
+    /// Commits `changes` in one entry; what is too much for one is staged before, in parts of at most
+    /// 256 KiB.
     ///
     /// # Errors
     /// As [`Self::write`]; after a refusal nothing of it is in force.
@@ -114,10 +300,15 @@ impl Proposer {
     ) -> Result<(u64, Vec<String>), WriteError> {
         // A name of its own: the same request, tried again while this is in flight, stages beside
         // it, and the first commit wins.
-        let txn = uuid::Uuid::now_v7().to_string();
+        let txn = format!("{}{}", stager(self.node_id), uuid::Uuid::now_v7());
         let staging = Origin { request_id: None, request_digest: 0, ..origin.clone() };
         let mut commit = store::CommitConfig { txn, namespace, set, take, ..Default::default() };
-        let written = match self.stage(&staging, &mut commit, changes).await {
+        let mut parts = split(&commit.txn, &commit.namespace, changes);
+        if let [only] = &mut parts[..] {
+            commit.changes = std::mem::take(&mut only.changes);
+            return self.write(origin, Command::CommitConfig(commit)).await;
+        }
+        let written = match self.stage(&staging, &mut commit, parts).await {
             Ok(()) => self.write(origin, Command::CommitConfig(commit.clone())).await,
             Err(error) => Err(error),
         };
@@ -135,10 +326,10 @@ impl Proposer {
         &self,
         origin: &Origin,
         commit: &mut store::CommitConfig,
-        changes: Vec<store::ConfigChange>,
+        parts: Vec<store::StageConfig>,
     ) -> Result<(), WriteError> {
         let mut hash = ring::digest::Context::new(&ring::digest::SHA256);
-        for part in split(&commit.txn, &commit.namespace, changes) {
+        for part in parts {
             commit.parts += 1;
             hash.update(&part.encode_to_vec());
             self.write(origin.clone(), Command::StageConfig(part)).await?;
@@ -152,20 +343,31 @@ impl Proposer {
     /// # Errors
     /// When no leader confirms in time.
     pub async fn barrier(&self) -> Result<u64, ReadError> {
-        self.node.read_index(DEADLINE).await
+        self.node.read_index(READ_WITHIN).await
     }
 
     /// Whether this member leads, as a quorum confirms after this call. Ends within a second.
     pub async fn confirm_leadership(&self) -> bool {
         self.node.leadership().borrow().leader
-            && self.node.read_index(LEADERSHIP_WITHIN).await.is_ok()
+            && self.confirm_state().await
             && self.node.leadership().borrow().leader
+    }
+
+    /// Whether all that was committed before this call is applied here, as a quorum confirms after
+    /// it, through the leader if it is another member. Ends within a second.
+    pub async fn confirm_state(&self) -> bool {
+        self.node.read_index(LEADERSHIP_WITHIN).await.is_ok()
     }
 
     /// The Raft node, for its status.
     pub fn node(&self) -> &NodeHandle<Answer> {
         &self.node
     }
+}
+
+/// What the transactions begin with that the member `node_id` stages.
+pub fn stager(node_id: u64) -> String {
+    format!("{node_id}-")
 }
 
 /// Cuts the changes into parts that leave room for the entry around them.
@@ -194,4 +396,4 @@ fn split(txn: &str, namespace: &str, changes: Vec<store::ConfigChange>) -> Vec<s
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

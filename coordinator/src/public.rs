@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State as Extract;
@@ -14,10 +15,14 @@ use parallax_runtime::transport::RefusalCounters;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::history::History as _;
-use crate::history::ring::Ring;
+use crate::history::History;
 use crate::judge::JudgeHandle;
+use crate::peers::gate::Gate;
+use crate::peers::{Facts, Peers};
 use crate::propose::Proposer;
+use crate::quorum::Quorum;
+use crate::quorum::heartbeat::Calls;
+use crate::relay::Relays;
 use crate::session::Sessions;
 use crate::view::View;
 
@@ -32,9 +37,19 @@ pub struct Public {
     /// Who leads.
     pub judge: JudgeHandle,
     /// Windows.
-    pub history: Arc<Ring>,
+    pub history: Arc<dyn History>,
+    /// Whether this member sees a leader.
+    pub quorum: Quorum,
+    /// Calls of the heartbeat URL.
+    pub calls: Arc<Calls>,
     /// Peers turned away, by listener.
     pub refusals: Vec<(&'static str, Arc<RefusalCounters>)>,
+    /// Other members.
+    pub peers: Peers,
+    /// Streams of theirs that were turned away.
+    pub gate: Gate,
+    /// Probes that are heard through others.
+    pub relays: Relays,
 }
 
 /// Serves until `stop`.
@@ -57,7 +72,8 @@ pub async fn serve(
 async fn ready(Extract(public): Extract<Arc<Public>>) -> impl IntoResponse {
     let node = public.proposer.node().status();
     let Some(leader) = node.leader_id else {
-        return (StatusCode::SERVICE_UNAVAILABLE, "no leader is known\n".to_owned());
+        let why = public.quorum.sentence().unwrap_or_else(|| "no leader is known".to_owned());
+        return (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n"));
     };
     if public.view.load().cluster.mesh.is_empty() {
         return (StatusCode::SERVICE_UNAVAILABLE, "the cluster is not set up yet\n".to_owned());
@@ -120,20 +136,81 @@ fn exposition(public: &Public) -> String {
         state.pending.len(),
     );
     let windows = public.history.stats();
+    let leaderless = public.quorum.standing().leaderless;
     sample(
         &mut out,
-        "parallax_windows_kept",
+        "parallax_leaderless_seconds",
         "gauge",
-        "Windows that can be read.",
-        windows.windows,
+        "For how long this member has seen no leader; 0 while it sees one.",
+        leaderless.map_or(0, |(_, lasts)| lasts.as_secs()),
     );
     sample(
         &mut out,
-        "parallax_windows_dropped_total",
+        "parallax_heartbeat_calls_total",
         "counter",
-        "Windows dropped because the ring was full.",
-        windows.dropped,
+        "Calls of the heartbeat URL by this member as the leader.",
+        public.calls.made(),
     );
+    sample(
+        &mut out,
+        "parallax_heartbeat_failures_total",
+        "counter",
+        "Calls of the heartbeat URL that were not answered with success.",
+        public.calls.failed(),
+    );
+    let (relayed, beyond, refused) = public.relays.counts();
+    sample(
+        &mut out,
+        "parallax_relayed_lanes",
+        "gauge",
+        "Probes heard through another member.",
+        relayed,
+    );
+    sample(
+        &mut out,
+        "parallax_relayed_lanes_beyond_limit",
+        "gauge",
+        "Probes that only other members hear, above what is relayed.",
+        beyond,
+    );
+    sample(
+        &mut out,
+        "parallax_relayed_frames_refused_total",
+        "counter",
+        "Relayed frames that broke a rule.",
+        refused,
+    );
+    sample(
+        &mut out,
+        "parallax_lanes_relayed_to_others",
+        "gauge",
+        "Live lanes that this member passes on, once for each listener.",
+        public.sessions.tapped(),
+    );
+    for (family, kind, help, value) in [
+        (
+            "parallax_windows_kept",
+            "gauge",
+            "Windows that can be read one by one; older ones are minutes and hours.",
+            windows.windows,
+        ),
+        ("parallax_history_bytes", "gauge", "Bytes that history takes on the disk.", windows.bytes),
+        ("parallax_history_segments", "gauge", "Files that history is in.", windows.segments),
+        (
+            "parallax_windows_dropped_total",
+            "counter",
+            "Windows and cells of history deleted before their time to keep --history-bytes-max.",
+            windows.dropped,
+        ),
+        (
+            "parallax_history_damaged_total",
+            "counter",
+            "Segments and blocks of history that could not be read.",
+            windows.damaged,
+        ),
+    ] {
+        sample(&mut out, family, kind, help, value);
+    }
     let family = "parallax_peers_refused_total";
     let _ = writeln!(out, "# HELP {family} Connections turned away.\n# TYPE {family} counter");
     for (listener, counters) in &public.refusals {
@@ -142,5 +219,66 @@ fn exposition(public: &Public) -> String {
                 writeln!(out, "{family}{{listener=\"{listener}\",reason=\"{reason}\"}} {count}");
         }
     }
+    members(&mut out, &public.peers, &public.gate);
     out
+}
+
+/// What is known of the other members, a sample each.
+fn members(out: &mut String, peers: &Peers, gate: &Gate) {
+    let family = "parallax_peer_streams_refused_total";
+    let help = "Streams of other members turned away or broken off.";
+    let _ = writeln!(out, "# HELP {family} {help}\n# TYPE {family} counter");
+    for (reason, count) in gate.refusals() {
+        let _ = writeln!(out, "{family}{{reason=\"{reason}\"}} {count}");
+    }
+    let known: Vec<_> = peers.all().into_iter().map(|p| (peers.facts(p.node_id), p)).collect();
+    let mut each =
+        |family: &str, kind: &str, help: &str, of: &dyn Fn(&Facts, u64) -> Option<f64>| {
+            let _ = writeln!(out, "# HELP {family} {help}\n# TYPE {family} {kind}");
+            for (facts, peer) in &known {
+                if let Some(value) = of(facts, peer.node_id) {
+                    let _ = writeln!(out, "{family}{{member=\"{}\"}} {value}", peer.name);
+                }
+            }
+        };
+    let seconds = |time: Option<Duration>| time.map(|time| time.as_secs_f64());
+    each("parallax_peer_connected", "gauge", "1 when messages reach the member.", &|facts, _| {
+        Some(f64::from(u8::from(facts.connected)))
+    });
+    each(
+        "parallax_peer_round_trip_seconds",
+        "gauge",
+        "Lowest round trip of the last pings.",
+        &|facts, _| seconds(facts.round_trip()),
+    );
+    each(
+        "parallax_peer_silent_seconds",
+        "gauge",
+        "How long ago the member was last heard.",
+        &|_, node_id| seconds(peers.last_heard(node_id)),
+    );
+    each(
+        "parallax_peer_messages_dropped_total",
+        "counter",
+        "Messages to the member that could not be queued or sent.",
+        &|facts, _| Some(facts.dropped as f64),
+    );
+    each(
+        "parallax_peer_messages_overrun_total",
+        "counter",
+        "Messages of the member dropped because this one was behind.",
+        &|facts, _| Some(facts.overrun as f64),
+    );
+    each(
+        "parallax_peer_snapshots_sent_total",
+        "counter",
+        "Snapshot files that the member took.",
+        &|facts, _| Some(facts.snapshots_sent as f64),
+    );
+    each(
+        "parallax_peer_snapshots_failed_total",
+        "counter",
+        "Snapshot files that did not arrive.",
+        &|facts, _| Some(facts.snapshots_failed as f64),
+    );
 }

@@ -16,6 +16,7 @@ pub mod recover;
 pub mod snapshot_job;
 pub mod status;
 
+mod changes;
 mod drain;
 mod latencies;
 mod proposals;
@@ -26,4 +27,4 @@ mod crash_tests;
 #[cfg(test)]
 mod group_tests;
 #[cfg(test)]
-mod test_machine;
+pub(crate) mod test_machine;

@@ -1,60 +1,77 @@
 //! One coordinator from start to stop. The order of both is written here and in ARCHITECTURE.md.
+//!
+//! Who this member is stands in `run/standing.rs`, how a cluster begins in `run/set_up.rs`, what speaks
+//! without the group in `run/alone.rs`, and what is served in `run/routes.rs`.
+
+mod alone;
+mod error;
+mod routes;
+mod set_up;
+mod standing;
 
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use parallax_common::limits::{CLIENT_AGE_MAX, FORGET_CLIENTS_MAX, RING_AGE_MAX, RING_BYTES_MAX};
 use parallax_common::time::MeshTime;
-use parallax_proto::store::entry::Command;
-use parallax_proto::v1::check_service_server::CheckServiceServer;
-use parallax_proto::v1::config_service_server::ConfigServiceServer;
-use parallax_proto::v1::contact_service_server::ContactServiceServer;
-use parallax_proto::v1::fleet_service_server::FleetServiceServer;
-use parallax_proto::v1::incident_service_server::IncidentServiceServer;
-use parallax_proto::v1::region_service_server::RegionServiceServer;
-use parallax_proto::v1::session_service_server::SessionServiceServer;
-use parallax_proto::v1::status_service_server::StatusServiceServer;
-use parallax_proto::{DESCRIPTORS, store, v1};
-use parallax_runtime::clock;
+use parallax_proto::peer::PeerHello;
+use parallax_proto::peer::member_service_server::MemberServiceServer;
+use parallax_proto::v1;
 use parallax_runtime::supervisor::{Supervisor, TaskKind};
-use parallax_runtime::transport::{
-    Accepts, BindError, Credentials, CredentialsError, Identity, Listener, serve,
-};
+use parallax_runtime::transport::{Accepts, Credentials, Identity, Listener};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
-use tonic::service::Routes;
 use tracing::{info, warn};
 
-use crate::api::Api;
+pub use self::error::RunError;
+use self::routes::{api_routes, peer_routes, probe_routes, spawn_server};
+use self::set_up::forget_clients;
+use self::standing::{Standing, check_identity, lock};
+use crate::api::cluster::ClusterApi;
+use crate::api::{self, Api};
 use crate::config::Config;
-use crate::core::plan::PLAN_VERSION;
-use crate::core::state::{Answer, LEVEL};
-use crate::history::ring::Ring;
+use crate::core::state::Answer;
+use crate::forward::Forwarder;
+use crate::forward::server::ForwardServer;
+use crate::history::copy::Copier;
+use crate::history::copy::serve::{Admit, SegmentServer};
+use crate::history::store::Store as HistoryStore;
+use crate::history::{self, History, trim};
+use crate::identity::IdentityError;
 use crate::judge::{self, Judge};
 use crate::ledger::{self, StateLedger};
+use crate::level::level;
 use crate::machine::{Batch, StateMachine};
-use crate::mesh_clock::MeshClock;
+use crate::members::Dismissal;
+use crate::members::account::Accounts;
+use crate::members::announce::{Account, announce};
+use crate::members::change::Changer;
+use crate::members::join::Doorkeeper;
+use crate::members::promote::promote;
+use crate::members::service::MemberServer;
+use crate::mesh_clock::{self, MeshClock};
 use crate::notify::pager;
 use crate::notify::secrets::Secrets;
-use crate::notify::webhook::{Roots, Webhook, WebhookError};
-use crate::propose::{Origin, Proposer, WriteError};
+use crate::notify::webhook::{Roots, Webhook};
+use crate::peers::fetch::Fetches;
+use crate::peers::gate::Gate;
+use crate::peers::links::PeerOutbound;
+use crate::peers::transport::Transport;
+use crate::propose::Proposer;
 use crate::public::{self, Public};
+use crate::quorum::Reach;
 use crate::raft::config::{Config as NodeConfig, Stores};
-use crate::raft::halt::StartError;
-use crate::raft::log::LogError;
 use crate::raft::log::engine::EngineLog;
-use crate::raft::member::Leadership;
 use crate::raft::node::NodeHandle;
-use crate::raft::outbound::Alone;
 use crate::raft::{fatal, node};
+use crate::relay::{self, Relays};
+use crate::session::members::follow as follow_members;
 use crate::session::{self, SessionServer, Sessions};
-use crate::store::rows::RowError;
+use crate::state_hash::{self, HashServer, Hashes};
 use crate::store::rows::sled::SledRows;
-use crate::store::snapshot::SnapshotError;
 use crate::store::snapshot::file::FileSnapshots;
 use crate::view::View;
 use crate::watch::Changes;
@@ -63,10 +80,6 @@ use crate::watch::Changes;
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 /// Incidents that may wait for the pager; the feed waits, the Raft thread does not.
 const PAGER_QUEUE: usize = 1_024;
-/// How often clients that have gone silent are forgotten.
-const FORGET_EVERY: Duration = Duration::from_secs(60);
-/// How long a start waits for a leader before it serves without one.
-const LEADER_WITHIN: Duration = Duration::from_secs(10);
 
 /// The addresses that are in use.
 #[derive(Debug, Clone, serde::Serialize)]
@@ -75,82 +88,10 @@ pub struct Bound {
     pub api: SocketAddr,
     /// For probes.
     pub probes: SocketAddr,
+    /// For the other coordinators.
+    pub peers: SocketAddr,
     /// For health and metrics, when on.
     pub public: Option<SocketAddr>,
-}
-
-/// Why a coordinator could not start, or had to stop.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// The certificate files.
-    #[error("the certificate cannot be used")]
-    Credentials(#[from] CredentialsError),
-    /// The certificate is somebody else's.
-    #[error("the certificate is {theirs}, not coordinator \"{name}\" of mesh \"{mesh}\"")]
-    Identity {
-        /// Whose it is.
-        theirs: String,
-        /// Who we are told to be.
-        name: String,
-        /// Of which mesh.
-        mesh: String,
-    },
-    /// The data directory.
-    #[error("the data directory {path} cannot be used")]
-    DataDir {
-        /// Which.
-        path: String,
-        /// What the system said.
-        #[source]
-        source: std::io::Error,
-    },
-    /// Another process uses the data directory.
-    #[error("the data directory {0} is used by another process")]
-    Locked(String),
-    /// The data is of another mesh.
-    #[error("the data directory holds mesh \"{held}\", not \"{wanted}\"")]
-    OtherMesh {
-        /// What is there.
-        held: String,
-        /// What was asked for.
-        wanted: String,
-    },
-    /// The log.
-    #[error("the raft log cannot be opened")]
-    Log(#[from] LogError),
-    /// The rows of the applied state.
-    #[error("the stored state cannot be opened")]
-    Rows(#[from] RowError),
-    /// The snapshots.
-    #[error("the snapshots cannot be opened")]
-    Snapshots(#[from] SnapshotError),
-    /// Log, snapshots and rows together.
-    #[error("the state cannot be recovered")]
-    Start(#[from] StartError),
-    /// A listener.
-    #[error(transparent)]
-    Bind(#[from] BindError),
-    /// The public listener or the ports file.
-    #[error("cannot serve on {what}")]
-    Serve {
-        /// Which.
-        what: String,
-        /// What the system said.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The reflection service.
-    #[error("the descriptor set cannot be served")]
-    Reflection(#[from] tonic_reflection::server::Error),
-    /// The sender of pages.
-    #[error("pages cannot be sent")]
-    Webhook(#[from] WebhookError),
-    /// The first entry.
-    #[error("the cluster could not be set up")]
-    Setup(#[source] WriteError),
-    /// A task that the process is of no use without.
-    #[error("a vital task ended; the log says which")]
-    Task,
 }
 
 /// Runs a coordinator until `stop`. `ready` is told the addresses once it serves.
@@ -168,26 +109,55 @@ pub async fn run(
     check_identity(&config, credentials.identity())?;
     credentials.watch(&supervisor);
     let _lock = lock(&config.data_dir)?;
+    let standing = tokio::select! {
+        standing = Standing::find(&config, &credentials) => standing?,
+        () = stop.cancelled() => return Ok(()),
+    };
+    let dismissal = Dismissal::default();
 
     // The state first: nothing is served before it is known.
     let view = View::default();
     let (to_judge, for_judge) = mpsc::unbounded_channel();
     let (to_feed, for_pager) = mpsc::unbounded_channel();
     let (to_changes, for_changes) = mpsc::unbounded_channel();
+    let hashes = Hashes::default();
     let machine =
-        StateMachine::new(view.clone(), vec![to_judge, to_feed, to_changes], fatal::abort());
-    let node = start_node(&config, machine).await?;
+        StateMachine::new(view.clone(), vec![to_judge, to_feed, to_changes], fatal::abort())
+            .with_hashes(hashes.clone());
+    let peers = standing.peers.clone();
+    let gate = Gate::new(standing.own(&config), standing.group(&config, view.clone()));
+    let snapshots = Arc::new(FileSnapshots::open(&config.data_dir.join("snapshots"))?);
+    let (transport, outbound) = Transport::new(peers, gate.clone(), Arc::clone(&snapshots) as _);
+    let node = start_node(&config, &standing, machine, Arc::clone(&snapshots), outbound).await?;
+    if standing.identity.begun && node.status().applied == 0 {
+        node.stop().await;
+        return Err(IdentityError::LogLost.into());
+    }
+    let last_index = node.status().last_index;
+    let needed = view.load().cluster.level;
+    if needed > level() {
+        node.stop().await;
+        return Err(RunError::Level { needed, has: level() });
+    }
     let batches = Batches { for_judge, for_pager, for_changes };
     let sessions = Sessions::new(supervisor.clone());
+    let history = OnceLock::new();
     let member = Starting {
         config: &config,
         credentials: &credentials,
         supervisor: &supervisor,
         sessions: &sessions,
         node: &node,
+        standing: &standing,
+        dismissal: &dismissal,
+        last_index,
         view,
+        history: &history,
+        gate: &gate,
+        snapshots,
+        hashes,
     };
-    let served = member.serve(batches).await;
+    let served = member.serve(batches, transport).await;
     if let Ok(bound) = &served {
         info!(mesh = config.mesh, api = %bound.api, probes = %bound.probes, "serving");
         // Nobody may be interested.
@@ -196,6 +166,7 @@ pub async fn run(
         tokio::select! {
             () = stop.cancelled() => {}
             () = failed.cancelled() => {}
+            _ = dismissal.dismissed() => {}
         }
     }
 
@@ -206,7 +177,14 @@ pub async fn run(
         warn!("some tasks did not end in time");
     }
     node.stop().await;
+    if let Some(history) = history.into_inner() {
+        // Its threads write what has arrived; a panic of theirs has been told.
+        let _ = tokio::task::spawn_blocking(move || history.close()).await;
+    }
     served?;
+    if let Some(why) = dismissal.reason() {
+        return Err(RunError::Dismissed(why));
+    }
     if supervisor.failed() { Err(RunError::Task) } else { Ok(()) }
 }
 
@@ -224,54 +202,98 @@ struct Starting<'a> {
     supervisor: &'a Supervisor,
     sessions: &'a Sessions,
     node: &'a NodeHandle<Answer>,
+    standing: &'a Standing,
+    dismissal: &'a Dismissal,
+    /// The end of the log when this life began.
+    last_index: u64,
     view: View,
+    /// Set once it is open.
+    history: &'a OnceLock<HistoryStore>,
+    gate: &'a Gate,
+    snapshots: Arc<FileSnapshots>,
+    hashes: Hashes,
 }
 
 impl Starting<'_> {
     /// Starts everything that follows the state, then the listeners.
-    async fn serve(self, batches: Batches) -> Result<Bound, RunError> {
-        let Self { config, credentials, supervisor, sessions, node, ref view } = self;
+    async fn serve(self, batches: Batches, transport: Transport) -> Result<Bound, RunError> {
+        let Self { config, credentials, supervisor, sessions, node, ref view, history, .. } = self;
+        let node_id = self.standing.identity.node_id;
         let state = view.load();
         if !state.cluster.mesh.is_empty() && state.cluster.mesh != config.mesh {
             let (held, wanted) = (state.cluster.mesh.clone(), config.mesh.clone());
             return Err(RunError::OtherMesh { held, wanted });
         }
-        let mesh_clock = Arc::new(MeshClock::open(&config.data_dir));
+        let mesh_clock = Arc::new(MeshClock::begin(&config.data_dir));
         mesh_clock.not_before(MeshTime::from_ns(state.cluster.last_mesh_ns));
-        let start = state.applied;
+        let (start, has_probes) = (state.applied, !state.probes.is_empty());
         drop(state);
-        let proposer = Proposer::new(node.clone(), view.clone(), Arc::clone(&mesh_clock));
+        let others = (self.standing.peers.clone(), self.gate.clone());
+        mesh_clock::start::find(Arc::clone(&mesh_clock), others, has_probes, supervisor);
+        self.vital("mesh clock", Arc::clone(&mesh_clock).keep());
+        let introduce = self.gate.clone();
+        let forwarder = Forwarder::new(
+            self.standing.peers.clone(),
+            Arc::new(move |node_id| introduce.hello(node_id)),
+        );
+        let proposer = Proposer::new(node.clone(), view.clone(), Arc::clone(&mesh_clock))
+            .forwarding(forwarder);
         let (judge_handle, told) = judge::channel(Arc::clone(&mesh_clock));
+        let relays = Relays::new(relay::Parts {
+            peers: self.standing.peers.clone(),
+            gate: self.gate.clone(),
+            sessions: sessions.clone(),
+            judge: judge_handle.clone(),
+            clock: Arc::clone(&mesh_clock),
+            supervisor: supervisor.clone(),
+        });
         let parts = judge::Parts {
             view: view.clone(),
             clock: Arc::clone(&mesh_clock),
             proposer: proposer.clone(),
             sessions: sessions.clone(),
+            relays: relays.clone(),
             supervisor: supervisor.clone(),
             batches: batches.for_judge,
             name: config.name.clone(),
-            node_id: config.node_id,
+            node_id,
         };
         let (judge, plan) = Judge::new(judge_handle.clone(), told, parts);
         let changes = Changes::default();
         let (to_pager, events) = mpsc::channel(PAGER_QUEUE);
-        let ledger = StateLedger::new(view.clone(), proposer.clone(), config.name.clone());
+        let reach: Arc<dyn Reach> = Arc::new(self.standing.peers.clone());
+        let ledger = StateLedger::new(
+            view.clone(),
+            proposer.clone(),
+            Arc::clone(&reach),
+            config.name.clone(),
+        );
         let secrets = Secrets::new(config.allow_env.clone(), config.allow_files.clone());
         let webhook = Webhook::new(Roots::Webpki, secrets, supervisor.clone())?;
         let pager = pager::run(
-            config.node_id,
+            node_id,
             Arc::new(ledger),
             Arc::new(webhook),
             events,
             supervisor.clone(),
             seed("jitter"),
         );
-        let feed = ledger::feed(view.clone(), batches.for_pager, node.leadership(), to_pager);
+        let feed = ledger::feed(
+            view.clone(),
+            self.last_index,
+            batches.for_pager,
+            node.leadership(),
+            to_pager,
+        );
         self.vital("changes", changes.clone().follow(start, batches.for_changes));
         self.vital("judge", judge.run(node.leadership()));
         self.vital("pager", pager);
         self.vital("pager feed", feed);
-        set_up(config, view, &proposer, node.leadership()).await?;
+        let (quorum, calls) = self.watch_quorum(&proposer, reach)?;
+        // Bound before the cluster begins, so that a group of one can say where it listens.
+        let peer_listener =
+            Listener::bind(config.listen_peers, Accepts::Peers, credentials, supervisor).await?;
+        self.set_up(&proposer, peer_listener.local_addr()).await?;
         let (leads, name) = (node.leadership(), config.name.clone());
         self.vital("forget clients", forget_clients(view.clone(), proposer.clone(), leads, name));
 
@@ -280,13 +302,38 @@ impl Starting<'_> {
             Listener::bind(config.listen_api, Accepts::Api, credentials, supervisor).await?;
         let probe_listener =
             Listener::bind(config.listen_probes, Accepts::Probes, credentials, supervisor).await?;
-        let history = Arc::new(Ring::new(RING_AGE_MAX, RING_BYTES_MAX));
+        let store = open_history(config, &mesh_clock).await?;
+        let store = history.get_or_init(|| store).clone();
+        let disk = Arc::clone(store.disk());
+        let (introduce, clock) = (self.gate.clone(), Arc::clone(&mesh_clock));
+        let copier = Copier {
+            disk: Arc::clone(&disk),
+            peers: self.standing.peers.clone(),
+            introduce: Arc::new(move |node_id| introduce.hello(node_id)),
+            now: Arc::new(move || clock.now()),
+            fatal: fatal::abort(),
+        };
+        self.vital("copy history", copier.run());
+        let (leads, name) = (node.leadership(), config.name.clone());
+        self.vital("trim history", trim::run(view.clone(), proposer.clone(), leads, name));
+        let history: Arc<dyn History> = Arc::new(store);
         let member = advertised(config.advertise_probes.as_deref(), probe_listener.local_addr())
-            .map(|address| v1::Member {
-                node_id: config.node_id,
-                name: config.name.clone(),
-                address,
-            });
+            .map(|address| v1::Member { node_id, name: config.name.clone(), address });
+        let account = Account {
+            node_id,
+            name: config.name.clone(),
+            disk_id: self.standing.identity.disk_id.clone(),
+            peer_address: self.peer_address(peer_listener.local_addr()),
+            probe_address: member.as_ref().map(|member| member.address.clone()).unwrap_or_default(),
+            api_address: dialled(config.advertise_api.as_deref(), api_listener.local_addr())
+                .unwrap_or_default(),
+        };
+        let (applied, dismissal) = (node.applied_watch(), self.dismissal.clone());
+        let announce = announce(account, view.clone(), proposer.clone(), applied, dismissal);
+        self.vital("announce", announce);
+        let (publish, members) = watch::channel(Arc::new(Vec::new()));
+        let own = member.clone();
+        self.vital("member list", follow_members(view.clone(), node.applied_watch(), own, publish));
         let session_server = SessionServer::new(session::Parts {
             sessions: sessions.clone(),
             judge: judge_handle.clone(),
@@ -294,22 +341,28 @@ impl Starting<'_> {
             view: view.clone(),
             clock: mesh_clock,
             history: Arc::clone(&history),
-            node_id: config.node_id,
-            member,
+            node_id,
+            members,
         });
-        let api = Api::new(
-            view.clone(),
-            proposer.clone(),
-            judge_handle.clone(),
-            sessions.clone(),
+        let api = Api::new(api::Parts {
+            view: view.clone(),
+            proposer: proposer.clone(),
+            judge: judge_handle.clone(),
+            sessions: sessions.clone(),
             changes,
-            config.node_id,
-        );
-        let refusals =
-            vec![("api", api_listener.refusals()), ("probes", probe_listener.refusals())];
+            quorum: quorum.clone(),
+            node_id,
+            history: Arc::clone(&history),
+        });
+        let refusals = vec![
+            ("api", api_listener.refusals()),
+            ("probes", probe_listener.refusals()),
+            ("peers", peer_listener.refusals()),
+        ];
         let mut bound = Bound {
             api: api_listener.local_addr(),
             probes: probe_listener.local_addr(),
+            peers: peer_listener.local_addr(),
             public: None,
         };
         if let Some(address) = config.listen_public {
@@ -318,11 +371,16 @@ impl Starting<'_> {
             bound.public = Some(listener.local_addr().map_err(failed)?);
             let public = Public {
                 view: view.clone(),
-                proposer,
+                proposer: proposer.clone(),
                 sessions: sessions.clone(),
                 judge: judge_handle,
                 history,
+                quorum,
+                calls,
                 refusals,
+                peers: self.standing.peers.clone(),
+                gate: self.gate.clone(),
+                relays: relays.clone(),
             };
             let stop = supervisor.stop_token();
             self.vital("public listener", async move {
@@ -331,9 +389,46 @@ impl Starting<'_> {
                 }
             });
         }
-        spawn_server(supervisor, "api listener", api_listener, api_routes(api).await?);
+        let (book, gate) = (self.standing.peers.clone(), self.gate.clone());
+        let changer = Changer::new(view.clone(), proposer.clone(), book.clone(), gate.clone());
+        let accounts = Accounts::new(node.clone(), config.data_dir.clone(), book, gate);
+        self.vital("membership", promote(changer.clone(), node.clone(), node.leadership()));
+        let cluster = ClusterApi::new(api.clone(), accounts.clone(), changer.clone());
+        let routes = api_routes(api, cluster).await?;
+        spawn_server(supervisor, "api listener", api_listener, routes);
+        let members = MemberServer::new(accounts, changer, self.gate.clone());
         let routes = probe_routes(session_server).await?;
         spawn_server(supervisor, "probe listener", probe_listener, routes);
+        let raft = transport.service(Arc::new(node.clone()), supervisor, fatal::abort());
+        let gate = self.gate.clone();
+        let admit = move |identity: &Identity, hello: &PeerHello| {
+            gate.admit_member(identity, hello).map(|_| ())
+        };
+        let hashing = state_hash::Parts {
+            view: view.clone(),
+            proposer: proposer.clone(),
+            node: node.clone(),
+            peers: self.standing.peers.clone(),
+            gate: self.gate.clone(),
+            hashes: self.hashes.clone(),
+            name: config.name.clone(),
+            fatal: fatal::abort(),
+        };
+        self.vital("state hash", hashing.run());
+        let admit: Admit = Arc::new(admit);
+        let forward = ForwardServer::new(proposer.clone(), Arc::clone(&admit));
+        let segments = SegmentServer::new(disk, admit, supervisor.clone());
+        let doorkeeper = Doorkeeper::new(view.clone(), proposer);
+        let routes = peer_routes(raft, forward, doorkeeper, relays.server())
+            .add_service(segments.into_service())
+            .add_service(Fetches::new(self.gate.clone(), self.snapshots.clone()).into_service())
+            .add_service(MemberServiceServer::new(members))
+            .add_service(HashServer::new(self.gate.clone(), self.hashes.clone()).into_service());
+        spawn_server(supervisor, "peer listener", peer_listener, routes);
+        self.heed_removal();
+        self.vital("relays", relays.run(node.leader()));
+        let (inbox, links) = (Arc::new(node.clone()), supervisor.clone());
+        self.vital("peer links", transport.run(inbox, links, seed("peers")));
         if let Some(path) = &config.ports_file {
             let what = path.display().to_string();
             write_whole(path, &bound).map_err(|source| RunError::Serve { what, source })?;
@@ -356,24 +451,44 @@ impl Starting<'_> {
 /// Reads the state back and starts Raft. Takes as long as it takes: not on a worker.
 async fn start_node(
     config: &Config,
+    standing: &Standing,
     machine: StateMachine,
+    snapshots: Arc<FileSnapshots>,
+    outbound: PeerOutbound,
 ) -> Result<NodeHandle<Answer>, RunError> {
-    let (node_id, data_dir) = (config.node_id, config.data_dir.clone());
+    let (node_id, data_dir) = (standing.identity.node_id, config.data_dir.clone());
+    let bootstrap = standing.bootstrap.clone();
     let start = tokio::task::spawn_blocking(move || {
-        let config = NodeConfig::new(node_id, Some(vec![node_id]));
-        Ok(node::start(config, machine, stores(&data_dir)?, fatal::abort())?)
+        let config = NodeConfig::new(node_id, bootstrap);
+        let stores = stores(&data_dir, snapshots, outbound)?;
+        Ok(node::start(config, machine, stores, fatal::abort())?)
     });
     start.await.map_err(|_| RunError::Task)?
 }
 
-/// The three places where state is kept, and no way to other members: the group has one.
-fn stores(data_dir: &Path) -> Result<Stores<EngineLog>, RunError> {
+/// The three places where state is kept, and the way to other members.
+fn stores(
+    data_dir: &Path,
+    snapshots: Arc<FileSnapshots>,
+    outbound: PeerOutbound,
+) -> Result<Stores<EngineLog>, RunError> {
     Ok(Stores {
         log: EngineLog::open(&data_dir.join("log"))?,
         rows: Arc::new(SledRows::open(&data_dir.join("rows"))?),
-        snapshots: Arc::new(FileSnapshots::open(&data_dir.join("snapshots"))?),
-        outbound: Box::new(Alone),
+        snapshots,
+        outbound: Box::new(outbound),
     })
+}
+
+/// Opens the history store. Reads its journal: not on a worker.
+async fn open_history(config: &Config, clock: &Arc<MeshClock>) -> Result<HistoryStore, RunError> {
+    let (dir, bytes_max) = (config.data_dir.join("history"), config.history_bytes_max);
+    let clock = Arc::clone(clock);
+    let now: history::store::Now = Arc::new(move || clock.now());
+    let open = tokio::task::spawn_blocking(move || {
+        HistoryStore::open(&dir, bytes_max, now, fatal::abort())
+    });
+    Ok(open.await.map_err(|_| RunError::Task)??)
 }
 
 /// Where probes are told to dial this member, if anywhere: not at an address that means "all of
@@ -387,137 +502,14 @@ fn advertised(named: Option<&str>, listens: SocketAddr) -> Option<String> {
         );
         return None;
     }
-    Some(named.map_or_else(|| listens.to_string(), str::to_owned))
+    dialled(named, listens)
 }
 
-fn check_identity(config: &Config, identity: &Identity) -> Result<(), RunError> {
-    match identity {
-        Identity::Coordinator { mesh, name } if *mesh == config.mesh && *name == config.name => {
-            Ok(())
-        }
-        other => Err(RunError::Identity {
-            theirs: format!("{} of mesh \"{}\"", other.describe(), other.mesh()),
-            name: config.name.clone(),
-            mesh: config.mesh.clone(),
-        }),
-    }
-}
-
-/// Keeps other processes out of the data directory for as long as the file is open.
-fn lock(data_dir: &Path) -> Result<std::fs::File, RunError> {
-    let failed = |source| RunError::DataDir { path: data_dir.display().to_string(), source };
-    std::fs::create_dir_all(data_dir).map_err(failed)?;
-    let file = std::fs::File::create(data_dir.join("lock")).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => {
-            Err(RunError::Locked(data_dir.display().to_string()))
-        }
-        Err(std::fs::TryLockError::Error(source)) => Err(failed(source)),
-    }
-}
-
-/// Waits for a leader, and has the leader write the first entry of a new cluster.
-async fn set_up(
-    config: &Config,
-    view: &View,
-    proposer: &Proposer,
-    mut leadership: watch::Receiver<Leadership>,
-) -> Result<(), RunError> {
-    let leads = async { leadership.wait_for(|now| now.leader).await.is_ok() };
-    if !tokio::time::timeout(LEADER_WITHIN, leads).await.unwrap_or(false) {
-        warn!("no leader yet, serving all the same");
-        return Ok(());
-    }
-    // Everything committed before this start is applied first.
-    if proposer.barrier().await.is_err() {
-        return Ok(());
-    }
-    if !view.load().cluster.mesh.is_empty() {
-        drop_orphans(config, view, proposer).await;
-        return Ok(());
-    }
-    let command = Command::InitCluster(store::InitCluster {
-        mesh: config.mesh.clone(),
-        cluster_id: uuid::Uuid::now_v7().to_string(),
-        // Above that of any cluster that was begun here before, as probes remember it.
-        epoch: u64::try_from(clock::utc().as_ns() / 1_000_000_000).unwrap_or(1).max(1),
-        level: LEVEL,
-        plan_version: PLAN_VERSION,
-    });
-    let written = proposer.write(Origin::leader(&config.name), command).await;
-    written.map(|_| ()).map_err(RunError::Setup)
-}
-
-/// Drops applies that were being staged when an earlier life of this member was killed: nobody will
-/// commit them, and they would keep others out until they expire. The group has one member, which
-/// takes no apply yet, so that all that are staged are such.
-async fn drop_orphans(config: &Config, view: &View, proposer: &Proposer) {
-    for txn in view.load().open_stages() {
-        let command = Command::DropStage(store::DropStage { txn });
-        if let Err(error) = proposer.write(Origin::leader(&config.name), command).await {
-            warn!(%error, "an apply that nobody will commit could not be dropped; it will expire");
-        }
-    }
-}
-
-async fn api_routes(api: Api) -> Result<Routes, tonic_reflection::server::Error> {
-    let (health, health_service) = tonic_health::server::health_reporter();
-    health.set_serving::<ConfigServiceServer<Api>>().await;
-    health.set_serving::<CheckServiceServer<Api>>().await;
-    health.set_serving::<IncidentServiceServer<Api>>().await;
-    health.set_serving::<StatusServiceServer<Api>>().await;
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(DESCRIPTORS)
-        .build_v1()?;
-    Ok(Routes::new(health_service)
-        .add_service(reflection)
-        .add_service(ConfigServiceServer::new(api.clone()))
-        .add_service(CheckServiceServer::new(api.clone()))
-        .add_service(RegionServiceServer::new(api.clone()))
-        .add_service(ContactServiceServer::new(api.clone()))
-        .add_service(IncidentServiceServer::new(api.clone()))
-        .add_service(FleetServiceServer::new(api.clone()))
-        .add_service(StatusServiceServer::new(api)))
-}
-
-async fn probe_routes(server: SessionServer) -> Result<Routes, tonic_reflection::server::Error> {
-    let (health, health_service) = tonic_health::server::health_reporter();
-    health.set_serving::<SessionServiceServer<SessionServer>>().await;
-    Ok(Routes::new(health_service).add_service(server.into_service()))
-}
-
-fn spawn_server(supervisor: &Supervisor, name: &'static str, listener: Listener, routes: Routes) {
-    let stop = supervisor.stop_token();
-    supervisor.spawn(TaskKind::Vital(name), async move {
-        if let Err(error) = serve(listener, routes, stop).await {
-            warn!(%error, listener = name, "the listener broke");
-        }
-    });
-}
-
-/// Forgets clients that have been silent for 15 min of stamped time, while this member leads.
-async fn forget_clients(
-    view: View,
-    proposer: Proposer,
-    leadership: watch::Receiver<Leadership>,
-    name: String,
-) {
-    let mut every = tokio::time::interval(FORGET_EVERY);
-    loop {
-        every.tick().await;
-        if !leadership.borrow().leader {
-            continue;
-        }
-        let clients = view.load().silent_clients(clock::utc() - CLIENT_AGE_MAX);
-        for clients in clients.chunks(FORGET_CLIENTS_MAX) {
-            let clients = clients.to_vec();
-            let command = Command::ForgetClients(store::ForgetClients { clients });
-            if let Err(error) = proposer.write(Origin::leader(&name), command).await {
-                warn!(%error, "silent clients could not be forgotten, trying again in a minute");
-                break;
-            }
-        }
+/// Where somebody else can dial this listener, if anywhere.
+fn dialled(named: Option<&str>, listens: SocketAddr) -> Option<String> {
+    match named {
+        Some(named) => Some(named.to_owned()),
+        None => (!listens.ip().is_unspecified()).then(|| listens.to_string()),
     }
 }
 

@@ -5,16 +5,21 @@
 
 mod bulk;
 mod live;
+pub mod members;
+mod taps;
 
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parallax_common::limits::LANE_SILENT_AFTER;
 use parallax_common::name::{Generation, Incarnation, is_name};
+use parallax_common::time::MeshTime;
 use parallax_proto::v1;
 use parallax_proto::v1::live_response::Frame;
+use parallax_runtime::clock;
 use parallax_runtime::supervisor::{Supervisor, TaskKind};
 use parallax_runtime::transport::{Identity, PeerInfo};
 use parking_lot::Mutex;
@@ -23,7 +28,13 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tracing::warn;
 
+use crate::core::engine::Voter;
+use crate::core::fleet;
+use crate::core::relay::Heard;
+
 pub use self::live::{Parts, SessionServer};
+pub use self::taps::Tap;
+use self::taps::Taps;
 
 /// Frames that may wait for a slow probe. At it the session is ended: it comes back with a snapshot.
 const OUTBOUND_MAX: usize = 1_024;
@@ -58,6 +69,7 @@ pub struct Seen {
 #[derive(Clone)]
 pub struct Sessions {
     probes: Arc<Mutex<BTreeMap<(String, String), Entry>>>,
+    ids: Arc<AtomicU64>,
     supervisor: Supervisor,
 }
 
@@ -78,9 +90,26 @@ struct Lane {
     /// It has ended: whatever it heard was told.
     ended: CancellationToken,
     heard: LastHeard,
+    /// What the probe said of itself.
+    facts: fleet::Session,
+    taps: Taps,
 }
 
 impl Lane {
+    fn voter(&self) -> Voter {
+        let fleet::ProbeKey { region, probe } = self.facts.key.clone();
+        Voter { region, probe, incarnation: self.facts.incarnation }
+    }
+
+    /// Asks the probe for everything, when somebody who begins to listen waits for it.
+    fn ask_for_taps(&self, now: Instant) {
+        if self.taps.ask(now) {
+            let frame = Some(Frame::SnapshotRequest(v1::SnapshotRequest {}));
+            // A lane without room ends anyhow.
+            let _ = self.outbound.try_send(Ok(v1::LiveResponse { frame }));
+        }
+    }
+
     /// Whether the probe at its other end still speaks.
     fn is_alive(&self, now: Instant) -> bool {
         !self.end.is_cancelled()
@@ -89,21 +118,30 @@ impl Lane {
     }
 }
 
-/// When the last frame came on a lane: written by its task, read by whoever would take its place.
+/// When the last frame came on a lane, and how far its probe has told everything: written by its
+/// task, read by whoever would take its place and by other members.
 #[derive(Debug, Clone)]
-struct LastHeard(Arc<Mutex<Instant>>);
+struct LastHeard(Arc<Mutex<(Instant, Option<MeshTime>)>>);
 
 impl LastHeard {
     fn new(now: Instant) -> Self {
-        Self(Arc::new(Mutex::new(now)))
+        Self(Arc::new(Mutex::new((now, None))))
     }
 
     fn set(&self, now: Instant) {
-        *self.0.lock() = now;
+        self.0.lock().0 = now;
+    }
+
+    fn set_watermark(&self, watermark: MeshTime) {
+        self.0.lock().1 = Some(watermark);
+    }
+
+    fn watermark(&self) -> Option<MeshTime> {
+        self.0.lock().1
     }
 
     fn silence(&self, now: Instant) -> Duration {
-        now.saturating_duration_since(*self.0.lock())
+        now.saturating_duration_since(self.0.lock().0)
     }
 }
 
@@ -114,7 +152,7 @@ struct Connected;
 impl Sessions {
     /// No session yet.
     pub fn new(supervisor: Supervisor) -> Self {
-        Self { probes: Arc::default(), supervisor }
+        Self { probes: Arc::default(), ids: Arc::default(), supervisor }
     }
 
     /// What is known of this probe here.
@@ -126,6 +164,12 @@ impl Sessions {
     /// How many live lanes are open.
     pub fn connected(&self) -> usize {
         self.probes.lock().values().filter(|entry| !entry.lanes.is_empty()).count()
+    }
+
+    /// How many listeners at other members the live lanes have.
+    pub fn tapped(&self) -> usize {
+        let probes = self.probes.lock();
+        probes.values().flat_map(|entry| entry.lanes.values()).map(|lane| lane.taps.count()).sum()
     }
 
     /// Frames and windows refused so far, over all probes.
@@ -167,21 +211,74 @@ impl Sessions {
              this one's {:016x}",
             new.0, old.0
         );
+        let voter = Voter { region: region.to_owned(), probe: probe.to_owned(), incarnation: old };
+        if self.facts(&voter).is_none() {
+            return;
+        }
         warn!(region, probe, "{why}");
         let goodbye = v1::CoordinatorGoodbye { why, r#final: true, connected_node_id: 0 };
         self.send(region, probe, old, Frame::Goodbye(goodbye));
-        self.end(region, probe, old);
+        self.lane(&voter, |lane| lane.end.cancel());
     }
 
-    /// Ends the session of this life; it will dial again and bring a snapshot.
-    pub fn end(&self, region: &str, probe: &str, incarnation: Incarnation) {
+    /// Ends this session of a voter if it is one of this member, and says so; the probe will dial again
+    /// and bring a snapshot.
+    pub fn end(&self, voter: &Voter, session: u64) -> bool {
+        let ends = |lane: &Lane| {
+            if lane.id == session {
+                lane.end.cancel();
+            }
+            lane.id == session
+        };
+        self.lane(voter, ends).unwrap_or(false)
+    }
+
+    /// Ends every session: what they measured is of another time.
+    pub fn end_all(&self) {
         let probes = self.probes.lock();
-        if let Some(lane) = probes
-            .get(&(region.to_owned(), probe.to_owned()))
-            .and_then(|entry| entry.lanes.get(&incarnation))
-        {
-            lane.end.cancel();
-        }
+        probes.values().flat_map(|entry| entry.lanes.values()).for_each(|lane| lane.end.cancel());
+    }
+
+    /// A number for a session that begins, here or at another member.
+    pub fn next_id(&self) -> u64 {
+        self.ids.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// The probes with a session here that speaks and whose clock is measured.
+    pub fn heard(&self, now: Instant) -> Heard {
+        let probes = self.probes.lock();
+        let lanes = probes.values().flat_map(|entry| entry.lanes.values());
+        let speak = lanes.filter(|lane| lane.is_alive(now));
+        speak.filter_map(|lane| Some((lane.voter(), lane.heard.watermark()?))).collect()
+    }
+
+    /// What this life of a probe said of itself, when it has a session here.
+    pub fn facts(&self, voter: &Voter) -> Option<fleet::Session> {
+        self.lane(voter, |lane| lane.facts.clone())
+    }
+
+    /// Lets another member listen to this life of a probe.
+    pub fn tap(&self, voter: &Voter, tap: Tap) {
+        self.lane(voter, |lane| {
+            lane.taps.add(tap);
+            lane.ask_for_taps(clock::instant());
+        });
+    }
+
+    /// It listens no more.
+    pub fn untap(&self, voter: &Voter, stream: u64) {
+        self.lane(voter, |lane| lane.taps.remove(stream));
+    }
+
+    /// Whether it listens and was passed everything so far.
+    pub fn is_tapped(&self, voter: &Voter, stream: u64) -> bool {
+        self.lane(voter, |lane| lane.taps.has(stream)).unwrap_or(false)
+    }
+
+    fn lane<T>(&self, voter: &Voter, with: impl FnOnce(&Lane) -> T) -> Option<T> {
+        let probes = self.probes.lock();
+        let entry = probes.get(&(voter.region.clone(), voter.probe.clone()))?;
+        entry.lanes.get(&voter.incarnation).map(with)
     }
 
     /// Says goodbye on every live lane.
@@ -305,8 +402,7 @@ impl Who {
                 hello.mesh
             )));
         }
-        let known = |kind: &String| kind.len() <= KIND_BYTES_MAX && is_name(kind);
-        if hello.kinds.len() > KINDS_MAX || !hello.kinds.iter().all(known) {
+        if !are_kinds(&hello.kinds) {
             return Err(Status::invalid_argument(format!(
                 "hello.kinds: at most {KINDS_MAX} names of at most {KIND_BYTES_MAX} bytes"
             )));
@@ -321,6 +417,12 @@ impl Who {
             address: peer.remote.to_string(),
         })
     }
+}
+
+/// Whether these can be the step kinds of a probe.
+pub fn are_kinds(kinds: &[String]) -> bool {
+    let known = |kind: &String| kind.len() <= KIND_BYTES_MAX && is_name(kind);
+    kinds.len() <= KINDS_MAX && kinds.iter().all(known)
 }
 
 /// Whether a stream ended because its connection or its peer did, which is no offence.
@@ -359,6 +461,17 @@ mod tests {
         }
     }
 
+    fn facts(id: u64, incarnation: u64) -> fleet::Session {
+        fleet::Session {
+            id,
+            key: fleet::ProbeKey { region: "eu-west".to_owned(), probe: "p1".to_owned() },
+            incarnation: Incarnation(incarnation),
+            address: String::new(),
+            build: String::new(),
+            kinds: Vec::new(),
+        }
+    }
+
     fn lane(id: u64, incarnation: u64, now: Instant) -> Other {
         let (outbound, frames) = mpsc::channel(8);
         let (end, heard) = (CancellationToken::new(), LastHeard::new(now));
@@ -370,6 +483,8 @@ mod tests {
             end: end.clone(),
             ended: CancellationToken::new(),
             heard: heard.clone(),
+            facts: facts(id, incarnation),
+            taps: Taps::default(),
         };
         Other { lane: Some(lane), incarnation, end, heard, frames }
     }

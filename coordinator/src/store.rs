@@ -2,8 +2,9 @@
 //! part of the log.
 //!
 //! Neither is ever the only copy: [`rows`] can be rebuilt from a snapshot and the log, and a
-//! [`snapshot`] from the rows. [`writer`] is the one thread that writes rows.
+//! [`snapshot`] from the rows. A [`backup`] is both in one file, for another place. [`writer`] is the one thread that writes rows.
 
+pub mod backup;
 pub mod rows;
 pub mod snapshot;
 pub mod writer;

@@ -2,7 +2,11 @@
 //!
 //! What a watcher is told is put into words by the machine, right after the entry was applied
 //! ([`Telling`]): whoever looks later sees a later state. A watcher gets what is in its namespace
-//! and nothing else; probes alone belong to everybody.
+//! and nothing else; probes alone belong to everybody. Its stream is in `watch/feed.rs`.
+//!
+//! Revisions are indexes of the log, so that any member goes on where another one stopped.
+
+pub mod feed;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -105,12 +109,16 @@ impl Changes {
     pub async fn follow(self, start: u64, mut batches: mpsc::UnboundedReceiver<Batch>) {
         self.begin(start);
         while let Some(batch) = batches.recv().await {
+            if batch.reset {
+                // What lies between the last change and this state was never seen here.
+                self.begin(batch.revision);
+            }
             self.push(batch.revision, &batch.told);
         }
     }
 
     fn begin(&self, start: u64) {
-        self.ring.lock().compacted = start;
+        *self.ring.lock() = Ring { compacted: start, changes: VecDeque::new() };
         self.revision.send_replace(start);
     }
 
@@ -172,7 +180,10 @@ fn key(changed: &Changed) -> Option<(u8, Name)> {
         Changed::Delivery(key, incident) => Some((2, (key.clone(), incident.clone()))),
         Changed::Probe(region, name) => Some((3, (region.clone(), name.clone()))),
         Changed::Check(uid) => Some((4, (uid.to_string(), String::new()))),
-        Changed::CheckGone(..) | Changed::Resource(..) | Changed::Region(_) => None,
+        Changed::CheckGone(..)
+        | Changed::Resource(..)
+        | Changed::Region(_)
+        | Changed::Member(_) => None,
     }
 }
 
@@ -215,7 +226,7 @@ fn describe(state: &State, changed: &Changed) -> Option<(Audience, Change)> {
             let audience = Audience::Namespace(incident.namespace.clone());
             Some((audience, Change::Delivery(delivery.clone())))
         }
-        Changed::Region(_) => None,
+        Changed::Region(_) | Changed::Member(_) => None,
     }
 }
 

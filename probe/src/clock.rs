@@ -4,30 +4,43 @@ use parallax_common::clock::SlewedClock;
 use parallax_common::time::{BootTime, MeshTime};
 use std::time::Duration;
 
-/// A measurement by the leader counts alone for this long.
-const LEADER_COUNTS: Duration = Duration::from_secs(5);
+/// The member whose measurements are followed counts alone for this long after the last of them.
+const SOURCE_COUNTS: Duration = Duration::from_secs(5);
+
+/// Whose measurements are followed.
+#[derive(Debug, Clone, Copy)]
+struct Source {
+    node: u64,
+    leader: bool,
+    at: BootTime,
+}
 
 /// The clock, unset until the first measurement or a record of this boot.
 #[derive(Debug, Default)]
 pub struct MeshClock {
     clock: Option<SlewedClock>,
-    leader_at: Option<BootTime>,
+    source: Option<Source>,
 }
 
 impl MeshClock {
     /// A clock that goes on from an offset stored in this boot.
     pub fn resumed(offset_ns: Option<i64>, now: BootTime) -> Self {
-        Self { clock: offset_ns.map(|offset| SlewedClock::set(offset, now)), leader_at: None }
+        Self { clock: offset_ns.map(|offset| SlewedClock::set(offset, now)), source: None }
     }
 
-    /// A coordinator's measurement. Others count only while no leader is heard. True when the
-    /// clock was set by it for the first time.
-    pub fn measured(&mut self, offset_ns: i64, leader: bool, now: BootTime) -> bool {
-        if leader {
-            self.leader_at = Some(now);
-        } else if self.leader_at.is_some_and(|at| now.since(at) < LEADER_COUNTS) {
+    /// A measurement by the coordinator `node`. One member is followed at a time: the leader as soon
+    /// as it is heard, another one only while nobody else was heard for a while. With nobody the
+    /// clock goes on as it is. True when it was set by this for the first time.
+    pub fn measured(&mut self, node: u64, offset_ns: i64, leader: bool, now: BootTime) -> bool {
+        let counts = self.source.is_none_or(|source| {
+            leader
+                || now.since(source.at) >= SOURCE_COUNTS
+                || (source.node == node && !source.leader)
+        });
+        if !counts {
             return false;
         }
+        self.source = Some(Source { node, leader, at: now });
         match &mut self.clock {
             Some(clock) => {
                 if clock.target_ns() != offset_ns {
@@ -76,9 +89,9 @@ mod tests {
     fn the_first_measurement_sets_and_later_ones_are_approached() {
         let mut clock = MeshClock::default();
         assert_eq!(clock.mesh(boot(1)), None);
-        assert!(clock.measured(5_000_000_000, false, boot(1)));
+        assert!(clock.measured(1, 5_000_000_000, false, boot(1)));
         assert_eq!(clock.mesh(boot(1)), Some(MeshTime::from_ns(6_000_000_000)));
-        assert!(!clock.measured(5_001_000_000, true, boot(2)));
+        assert!(!clock.measured(1, 5_001_000_000, true, boot(2)));
         // 500 ppm: half a millisecond a second.
         assert_eq!(clock.offset_ns(boot(3)), 5_000_500_000);
         assert_eq!(clock.offset_ns(boot(9)), 5_001_000_000);
@@ -87,10 +100,27 @@ mod tests {
     #[test]
     fn while_a_leader_is_heard_nobody_else_counts() {
         let mut clock = MeshClock::resumed(Some(7), boot(0));
-        clock.measured(7, true, boot(1));
-        clock.measured(900_000, false, boot(5));
+        clock.measured(1, 7, true, boot(1));
+        clock.measured(2, 900_000, false, boot(5));
+        // Nor does the same member once it leads no more: another leader may be near.
+        clock.measured(1, 900_000, false, boot(5));
         assert_eq!(clock.offset_ns(boot(9)), 7);
-        clock.measured(900_000, false, boot(10));
+        clock.measured(2, 900_000, false, boot(10));
         assert!(clock.offset_ns(boot(11)) > 7);
+    }
+
+    #[test]
+    fn one_member_is_followed_at_a_time() {
+        let mut clock = MeshClock::resumed(Some(0), boot(0));
+        for second in 1..20 {
+            clock.measured(2, 0, false, boot(second));
+            clock.measured(3, 900_000_000, false, boot(second));
+        }
+        assert_eq!(clock.offset_ns(boot(20)), 0);
+        // A new leader counts at once.
+        clock.measured(3, 900_000_000, true, boot(20));
+        assert_eq!(clock.offset_ns(boot(21)), 500_000);
+        // Nobody is heard: it goes where it was going and stays there.
+        assert_eq!(clock.offset_ns(boot(10_000)), 900_000_000);
     }
 }

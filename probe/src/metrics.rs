@@ -24,6 +24,8 @@ pub struct Metrics {
     pub spool_bytes: AtomicU64,
     /// Windows dropped at the spool's bound.
     pub spool_dropped: AtomicU64,
+    /// Gaps in the windows of one coordinator that began.
+    pub spool_gaps: AtomicU64,
     /// Windows a coordinator refused.
     pub windows_refused: AtomicU64,
     /// Sessions open now.
@@ -49,6 +51,7 @@ impl Default for Metrics {
             in_flight: zero(),
             spool_bytes: zero(),
             spool_dropped: zero(),
+            spool_gaps: zero(),
             windows_refused: zero(),
             sessions: zero(),
             sessions_slow: zero(),
@@ -100,6 +103,7 @@ impl Metrics {
             ("in_flight", "gauge", &self.in_flight),
             ("spool_bytes", "gauge", &self.spool_bytes),
             ("spool_dropped_total", "counter", &self.spool_dropped),
+            ("spool_gaps_total", "counter", &self.spool_gaps),
             ("windows_refused_total", "counter", &self.windows_refused),
             ("sessions", "gauge", &self.sessions),
             ("sessions_slow_total", "counter", &self.sessions_slow),

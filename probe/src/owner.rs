@@ -30,7 +30,7 @@ use crate::core::assign::{Applied, Assignments, Plan};
 use crate::core::confirm::{Confirmations, Order};
 use crate::core::record::{Ended, Record, Recorder};
 use crate::core::schedule::{Cause, Schedule, Start};
-use crate::core::spool::Spool;
+use crate::core::spool::{Gap, Spool};
 use crate::core::watermark::{InFlight, Told};
 use crate::execute::Executor;
 use crate::metrics::Metrics;
@@ -65,11 +65,15 @@ pub enum Event {
     Order(Order),
     /// A ping said what the coordinator measured.
     Measured {
+        /// By whom.
+        node: u64,
         /// mesh = boottime + this.
         offset_ns: i64,
         /// Whether the leader says so.
         leader: bool,
     },
+    /// A coordinator passes this session on to one that knows nothing of it yet.
+    SnapshotWanted(SessionId),
     /// Windows were acknowledged.
     Acknowledged {
         /// By whom.
@@ -79,6 +83,8 @@ pub enum Event {
         /// That many of them were refused since the last time.
         refused: u64,
     },
+    /// A coordinator named members of its group: windows wait for each of them.
+    Members(Vec<u64>),
     /// The session is over.
     Closed(SessionId),
 }
@@ -110,7 +116,8 @@ pub struct Held {
 #[derive(Debug)]
 struct Session {
     connected: Connected,
-    told: Told,
+    /// Nothing yet: its next heartbeat is whole.
+    told: Option<Told>,
     snapshots: VecDeque<snapshot::Job>,
     /// Next window to send.
     cursor: u64,
@@ -308,10 +315,16 @@ impl Owner {
         match event {
             Event::Connected(connected) => self.connected(connected),
             Event::Closed(session) => self.close(session),
+            Event::Members(nodes) => {
+                if let Some(now) = self.mesh_now() {
+                    nodes.into_iter().for_each(|node| self.spool.expect(node, now));
+                }
+            }
             Event::Plan(session, plan) => self.plan(session, plan),
             Event::Order(order) => self.order(&order),
-            Event::Measured { offset_ns, leader } => {
-                if self.clock.measured(offset_ns, leader, clock::boot_time()) {
+            Event::SnapshotWanted(session) => self.begin_anew(session),
+            Event::Measured { node, offset_ns, leader } => {
+                if self.clock.measured(node, offset_ns, leader, clock::boot_time()) {
                     info!(offset_ns, "mesh time is known");
                     self.reschedule();
                 }
@@ -338,10 +351,9 @@ impl Owner {
             self.close(id);
         }
         let cursor = self.spool.attach(node);
-        let all = self.assignments.iter().map(|assignment| assignment.check).collect();
-        let job = snapshot::Job::new(self.assignments.generation(), all, true);
+        let job = self.whole_snapshot();
         let session = Session {
-            told: Told::default(),
+            told: None,
             snapshots: VecDeque::from([job]),
             cursor,
             acknowledged: cursor - 1,
@@ -349,6 +361,20 @@ impl Owner {
             connected,
         };
         self.sessions.insert(session.connected.session, session);
+    }
+
+    fn whole_snapshot(&self) -> snapshot::Job {
+        let all = self.assignments.iter().map(|assignment| assignment.check).collect();
+        snapshot::Job::new(self.assignments.generation(), all, true)
+    }
+
+    /// Tells a session everything once more. What it was still owed is a part of that.
+    fn begin_anew(&mut self, session: SessionId) {
+        let job = self.whole_snapshot();
+        if let Some(session) = self.sessions.get_mut(&session) {
+            session.snapshots = VecDeque::from([job]);
+            session.told = None;
+        }
     }
 
     fn close(&mut self, session: SessionId) {
@@ -518,7 +544,18 @@ impl Owner {
             Some(mesh) => self.clock.boot_for(self.schedule.horizon(mesh), boot),
             None => boot,
         };
-        self.spool.forget_away(self.mesh_now().unwrap_or_default(), MEMBER_AWAY_MAX);
+        let gaps = match self.mesh_now() {
+            Some(now) => self.spool.give_up_away(now, MEMBER_AWAY_MAX),
+            None => Vec::new(),
+        };
+        for gap in gaps {
+            let Gap { reader: node, first, last } = gap;
+            warn!(
+                node,
+                first, last, "a coordinator will not get some windows: its history has a gap"
+            );
+            self.metrics.spool_gaps.fetch_add(1, Relaxed);
+        }
         let health = v1::ProbeHealth {
             checks: u32::try_from(self.assignments.len()).unwrap_or(u32::MAX),
             in_flight: u32::try_from(self.schedule.in_flight()).unwrap_or(u32::MAX),
@@ -532,8 +569,10 @@ impl Owner {
         let all: Vec<SessionId> = self.sessions.keys().copied().collect();
         for id in all {
             let Some(session) = self.sessions.get_mut(&id) else { continue };
-            let changes = session.told.changes(&self.in_flight);
-            let frame = wire::heartbeat(watermark, sequence, &changes, health, &self.clock, boot);
+            let whole = session.told.is_none();
+            let changes = session.told.get_or_insert_default().changes(&self.in_flight);
+            let beat = wire::Beat { watermark, live_sequence: sequence, whole };
+            let frame = wire::heartbeat(beat, &changes, health, &self.clock, boot);
             self.send(id, frame);
         }
         self.publish();

@@ -64,6 +64,8 @@ pub struct Sessions {
     supervisor: Supervisor,
     events: mpsc::Sender<Event>,
     held: watch::Receiver<Held>,
+    /// Given at the start: dialled for as long as the probe lives.
+    given: Vec<String>,
     /// Addresses that are dialled, those given at the start first.
     addresses: Mutex<Vec<String>>,
     /// By node id, the address whose session is open: a coordinator may be known by two.
@@ -156,6 +158,7 @@ impl Sessions {
             supervisor: supervisor.clone(),
             events: setup.events,
             held: setup.held,
+            given: setup.coordinators.clone(),
             addresses: Mutex::default(),
             open: watch::Sender::new(BTreeMap::new()),
             next_id: AtomicU64::new(1),
@@ -189,6 +192,17 @@ impl Sessions {
         self.supervisor.spawn(TaskKind::Session("session"), async move {
             sessions.keep(address, StdRng::seed_from_u64(seed)).await;
         });
+    }
+
+    /// Whether somebody should be there: an address that a list named and the newest does not is that
+    /// of a member that has moved or was removed.
+    fn is_wanted(&self, address: &String) -> bool {
+        self.given.contains(address) || self.state.borrow().members.contains(address)
+    }
+
+    fn forget(&self, address: &str) {
+        let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        addresses.retain(|known| known != address);
     }
 
     /// Dials one coordinator again and again.
@@ -227,6 +241,15 @@ impl Sessions {
                 // here and not there: the usual pause.
                 SessionError::Already(node) => debug!(address, node, "connected already, it says"),
                 error => warn!(address, error = chain(&error), "no session"),
+            }
+            if !self.is_wanted(&address) {
+                info!(address, "no coordinator is there any more");
+                self.forget(&address);
+                // A list that came in between named it again, and found it still there.
+                if self.is_wanted(&address) {
+                    self.add(address);
+                }
+                return;
             }
             if clock::instant().saturating_duration_since(begun) >= STEADY {
                 pause = BACK_OFF_MIN;
@@ -377,7 +400,8 @@ impl Sessions {
                 lanes.live.try_send(pong).map_err(|_| SessionError::EndedHere)?;
                 if ping.measured {
                     let v1::Ping { offset_ns, leader, .. } = ping;
-                    self.tell(Event::Measured { offset_ns, leader }).await?;
+                    let node = lanes.node;
+                    self.tell(Event::Measured { node, offset_ns, leader }).await?;
                 }
             }
             Some(Frame::Assignments(chunk)) => {
@@ -395,10 +419,18 @@ impl Sessions {
                     count: order.count,
                     spacing: order.spacing,
                     expires: order.expires,
+                    ordered: order.ordered,
                 }))
                 .await?;
             }
-            Some(Frame::Members(members)) => self.members(members),
+            Some(Frame::Members(members)) => {
+                let nodes = members.members.iter().take(MEMBERS_MAX).map(|m| m.node_id);
+                self.tell(Event::Members(nodes.collect())).await?;
+                self.members(members);
+            }
+            Some(Frame::SnapshotRequest(_)) => {
+                self.tell(Event::SnapshotWanted(lanes.id)).await?;
+            }
             Some(Frame::Goodbye(goodbye)) => return Err(farewell(goodbye)),
             Some(Frame::Welcome(_)) => debug!("a second welcome was ignored"),
             // A newer coordinator may say more than this build knows.

@@ -102,10 +102,20 @@ pub fn applied(generation: Generation) -> v1::LiveRequest {
     live(Frame::AssignmentsApplied(v1::AssignmentsApplied { generation }))
 }
 
-/// A heartbeat: every slot before `watermark` has ended but those listed.
+/// How far a heartbeat says that everything is told.
+#[derive(Debug, Clone, Copy)]
+pub struct Beat {
+    /// Every slot before it has ended but those listed.
+    pub watermark: BootTime,
+    /// Every record up to it was sent.
+    pub live_sequence: u64,
+    /// Every run in flight is listed, not only changes.
+    pub whole: bool,
+}
+
+/// A heartbeat.
 pub fn heartbeat(
-    watermark: BootTime,
-    live_sequence: u64,
+    beat: Beat,
     changes: &Changes,
     health: v1::ProbeHealth,
     clock: &MeshClock,
@@ -120,11 +130,12 @@ pub fn heartbeat(
         slots.iter().map(one).collect()
     };
     live(Frame::Heartbeat(v1::Heartbeat {
-        boottime_ns: watermark.as_ns(),
-        live_sequence,
+        boottime_ns: beat.watermark.as_ns(),
+        live_sequence: beat.live_sequence,
         started: list(&changes.started),
         ended: list(&changes.ended),
         health: Some(health),
+        whole: beat.whole,
     }))
 }
 

@@ -14,6 +14,7 @@ mod connect;
 mod credentials;
 mod identity;
 mod listener;
+mod meter;
 mod refusal;
 mod verify;
 

@@ -2,12 +2,15 @@
 //!
 //! Each of them prints one JSON object on stdout, talks on stderr, and ends with 1 when a figure
 //! misses a bound that was asked for. [`figures`] sums up and judges, [`cpu`] reads what a process
-//! has used, [`windows`] and [`fleet`] make the load, [`relay`] makes a long line.
+//! has used, [`windows`] and [`fleet`] make the load, [`relay`] makes a long line, [`etcd`] is a peer, [`syncs`]
+//! counts what reaches the disk.
 
 pub mod cpu;
+pub mod etcd;
 pub mod figures;
 pub mod fleet;
 pub mod relay;
+pub mod syncs;
 pub mod windows;
 
 use std::process::ExitCode;

@@ -1,14 +1,18 @@
 //! Real processes, a target and a sink, driven from a test.
 //!
-//! Start at [`mesh::Mesh`], which owns everything else. Nothing here waits for a fixed time: see
+//! Start at [`mesh::Mesh`], which owns everything else, or at [`group::Group`] for several coordinators. Nothing here waits for a fixed time: see
 //! [`wait`].
 
 pub mod client;
+pub mod group;
 pub mod http;
 pub mod mesh;
+pub mod namespaces;
 pub mod process;
+pub mod roaming;
 pub mod rogue;
 pub mod sink;
+pub mod site;
 pub mod target;
 pub mod until;
 pub mod wait;

@@ -14,6 +14,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("probe", &["common", "proto", "runtime"]),
     ("cli", &["common", "proto", "runtime", "coordinator", "probe"]),
     ("tests", &["common", "proto", "runtime", "coordinator", "probe", "cli"]),
+    ("tests/simulation", &["common", "proto", "runtime", "coordinator", "probe"]),
 ];
 
 /// What `common` may depend on: crates that compute and do nothing else.

@@ -49,6 +49,14 @@ struct State {
     resolves: Vec<v1::ResolveIncidentRequest>,
     watch: Vec<v1::WatchResponse>,
     watched: Vec<v1::WatchRequest>,
+    /// Changes up to here are gone.
+    compacted: u64,
+    /// And after the next watch, those up to here.
+    compacts_to: u64,
+    history: v1::QueryHistoryResponse,
+    queried: Vec<v1::QueryHistoryRequest>,
+    uptime: v1::GetUptimeResponse,
+    uptimes: Vec<v1::GetUptimeRequest>,
 }
 
 #[derive(Clone, Default)]
@@ -101,6 +109,31 @@ impl v1::config_service_server::ConfigService for Fake {
         self.write()?;
         let answers: Vec<_> = self.0.lock().apply.iter().cloned().map(Ok).collect();
         Ok(Response::new(Box::pin(tokio_stream::iter(answers))))
+    }
+}
+
+#[tonic::async_trait]
+impl v1::history_service_server::HistoryService for Fake {
+    async fn query_history(
+        &self,
+        request: Request<v1::QueryHistoryRequest>,
+    ) -> Result<Response<v1::QueryHistoryResponse>, Status> {
+        self.here()?;
+        let mut state = self.0.lock();
+        state.queried.push(request.into_inner());
+        Ok(Response::new(state.history.clone()))
+    }
+
+    async fn get_uptime(
+        &self,
+        request: Request<v1::GetUptimeRequest>,
+    ) -> Result<Response<v1::GetUptimeResponse>, Status> {
+        self.here()?;
+        let request = request.into_inner();
+        let mut state = self.0.lock();
+        let answer = v1::GetUptimeResponse { check: request.check.clone(), ..state.uptime.clone() };
+        state.uptimes.push(request);
+        Ok(Response::new(answer))
     }
 }
 
@@ -290,8 +323,12 @@ impl v1::status_service_server::StatusService for Fake {
         let request = request.into_inner();
         let from = request.from_revision;
         state.watched.push(request);
-        if state.watched.len() > 2 {
+        if from < state.compacted {
             return Err(Status::out_of_range("compacted: list again"));
+        }
+        state.compacted = state.compacted.max(std::mem::take(&mut state.compacts_to));
+        if state.watched.len() > 3 {
+            return Err(Status::permission_denied("that will do"));
         }
         let changes: Vec<_> =
             state.watch.iter().filter(|change| change.revision > from).take(2).cloned().collect();
@@ -370,6 +407,7 @@ impl Bench {
             .add_service(v1::fleet_service_server::FleetServiceServer::new(fake.clone()))
             .add_service(v1::incident_service_server::IncidentServiceServer::new(fake.clone()))
             .add_service(v1::status_service_server::StatusServiceServer::new(fake.clone()))
+            .add_service(v1::history_service_server::HistoryServiceServer::new(fake.clone()))
             .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop.cancelled_owned());
         supervisor.spawn(TaskKind::Session("fake coordinator"), async move {
             let _ = server.await;
@@ -687,6 +725,15 @@ async fn the_next_endpoint_is_asked_when_one_is_dead() {
     };
     let both = vec![dead.clone(), bench.address.to_string()];
     assert_eq!(bench.run_at("check list", both).await.exit, Exit::Ok);
+    // What one says that is there tells more than that the other is not.
+    bench.fake.0.lock().away = u32::MAX;
+    for both in
+        [[bench.address.to_string(), dead.clone()], [dead.clone(), bench.address.to_string()]]
+    {
+        let ran = bench.run_at("check list", both.to_vec()).await;
+        assert_eq!(ran.exit, Exit::Unreachable);
+        assert!(ran.err.ends_with(": starting\n"), "{}", ran.err);
+    }
     let ran = bench.run_at("check list", vec![dead.clone()]).await;
     assert_eq!(ran.exit, Exit::Unreachable);
     assert!(ran.err.contains(&format!("cannot reach a coordinator at {dead}")), "{}", ran.err);
@@ -992,14 +1039,217 @@ async fn watch_goes_on_from_the_last_revision_it_saw() {
     assert_eq!(states, ["live", "lost"]);
     let from: Vec<u64> = bench.fake.0.lock().watched.iter().map(|it| it.from_revision).collect();
     // Of revision 6 only a part had come.
-    assert_eq!(from, [4, 5, 7]);
-    // The third was answered with OUT_OF_RANGE: that is for the user, not for a retry.
+    assert_eq!(from, [4, 5, 7, 7]);
+    // What is no failover is for the user, not for a retry.
     assert_eq!(ran.exit, Exit::Refused);
-    assert!(ran.err.contains("compacted"), "{}", ran.err);
+    assert_eq!(ran.err, "error: that will do\n");
+}
+
+#[tokio::test]
+async fn a_watch_that_missed_what_is_gone_says_how_things_stand_and_goes_on_from_there() {
+    let bench = Bench::start().await;
+    {
+        let mut state = bench.fake.0.lock();
+        let progress = v1::watch_response::Change::Progress(v1::Progress {});
+        state.watch = vec![v1::WatchResponse {
+            revision: 5,
+            change: Some(progress),
+            ..v1::WatchResponse::default()
+        }];
+        state.status = status_rows();
+        state.status.revision = 42;
+        state.probes = vec![v1::Probe {
+            region: "eu-west".into(),
+            name: "p1".into(),
+            state: v1::ProbeState::Live.into(),
+            ..v1::Probe::default()
+        }];
+        state.incident = v1::Incident { uid: "0190b2a4".into(), ..v1::Incident::default() };
+    }
+    // The revision that a person begins at is theirs to correct.
+    bench.fake.0.lock().compacted = 5;
+    let ran = bench.run("watch --from 4").await;
+    assert_eq!(ran.exit, Exit::Refused);
+    assert!(ran.out.is_empty() && ran.err.contains("compacted"), "{}", ran.err);
+
+    // The next watch is told of revision 5; by the time it resumes, changes up to 9 are gone.
+    bench.fake.0.lock().watched.clear();
+    bench.fake.0.lock().compacted = 0;
+    bench.fake.0.lock().compacts_to = 9;
+    let ran = bench.run("watch -o json").await;
+    let listed: Vec<serde_json::Value> =
+        ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(listed.iter().all(|it| it["listed"] == true && it["revision"] == 42), "{}", ran.out);
+    let of = |field: &str| listed.iter().filter(|it| it.get(field).is_some()).count();
+    let checks = status_rows().rows.iter().filter(|row| row.enabled).count();
+    assert!(checks > 0);
+    assert_eq!((of("verdict"), of("incident"), of("probe")), (checks, 1, 1));
+    assert!(ran.err.starts_with("changes after revision 5 are gone"), "{}", ran.err);
+    let from: Vec<u64> = bench.fake.0.lock().watched.iter().map(|it| it.from_revision).collect();
+    assert_eq!(from, [0, 5, 42, 42]);
+}
+
+#[tokio::test]
+async fn a_search_that_is_short_is_not_talked_about_and_a_long_one_once() {
+    let bench = Bench::start().await;
+    let said = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&said);
+    let endpoints = vec![bench.address.to_string()];
+    let mut client = Client::new(Box::new(Plain), endpoints, None, Duration::from_secs(60))
+        .saying(Arc::new(move |text| heard.lock().push(text.to_owned())));
+    let mut call = async || {
+        let answer = client.call(None, |channel| async move {
+            v1::status_service_client::StatusServiceClient::new(channel)
+                .get_status(v1::GetStatusRequest::default())
+                .await
+        });
+        answer.await.unwrap();
+    };
+    bench.fake.0.lock().away = 2;
+    call().await;
+    assert!(said.lock().is_empty());
+    // 0.1, 0.2, 0.4, 0.8, 1.6 and 2 seconds, of which at least half is waited for each.
+    bench.fake.0.lock().away = 6;
+    call().await;
+    assert_eq!(*said.lock(), ["no coordinator answers yet (starting); trying for 60 s"]);
+}
+
+#[tokio::test]
+async fn a_coordinator_that_hangs_costs_little_and_the_one_that_answered_is_asked_first() {
+    let bench = Bench::start().await;
+    let dead = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap().to_string()
+    };
+    /// Notes who is dialled; one of them never answers.
+    struct Counting(Arc<Mutex<Vec<String>>>, String);
+    impl Dial for Counting {
+        fn dial<'a>(&'a self, endpoint: &'a str) -> Dialling<'a> {
+            self.0.lock().push(endpoint.to_owned());
+            match endpoint == self.1 {
+                true => Box::pin(std::future::pending()),
+                false => Plain.dial(endpoint),
+            }
+        }
+    }
+    let (mute, dialled) = ("mute:1".to_owned(), Arc::default());
+    let endpoints = vec![mute.clone(), dead.clone(), bench.address.to_string()];
+    let dial = Box::new(Counting(Arc::clone(&dialled), mute.clone()));
+    let mut client = Client::new(dial, endpoints, None, Duration::ZERO);
+    for _ in 0..2 {
+        let answer = client.call(None, |channel| async move {
+            v1::status_service_client::StatusServiceClient::new(channel)
+                .get_status(v1::GetStatusRequest::default())
+                .await
+        });
+        answer.await.unwrap();
+    }
+    assert_eq!(*dialled.lock(), [mute, dead, bench.address.to_string()]);
 }
 
 #[test]
 fn every_format_has_its_word() {
     let cli = Cli::try_parse_from(["parallax", "status", "-o", "yaml"]).unwrap();
     assert_eq!(cli.global.output, Format::Yaml);
+}
+
+#[tokio::test]
+async fn history_asks_for_what_was_said_and_shows_gaps_as_gaps() {
+    let bench = Bench::start().await;
+    let seconds = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+    let millis = |ms: i32| Some(prost_types::Duration { seconds: 0, nanos: ms * 1_000_000 });
+    let count = |outcome: v1::Outcome, reason: v1::Reason, count| v1::HistoryCount {
+        outcome: outcome.into(),
+        reason: reason.into(),
+        count,
+    };
+    let row = v1::HistoryRow {
+        start: Some(prost_types::Timestamp { seconds: 1_700_000_000, nanos: 0 }),
+        region: "eu".into(),
+        covered: seconds(1_800),
+        expected: seconds(3_600),
+        counts: vec![
+            count(v1::Outcome::Pass, v1::Reason::Unspecified, 98),
+            count(v1::Outcome::Fail, v1::Reason::ConnectRefused, 2),
+        ],
+        series: vec![v1::HistorySeries {
+            phase: v1::Phase::Total.into(),
+            count: 100,
+            max: millis(80),
+            quantiles: millis(12).into_iter().chain(millis(70)).collect(),
+            ..v1::HistorySeries::default()
+        }],
+        ..v1::HistoryRow::default()
+    };
+    let gap = v1::HistoryRow {
+        region: "us".into(),
+        expected: seconds(3_600),
+        ..v1::HistoryRow::default()
+    };
+    bench.fake.0.lock().history = v1::QueryHistoryResponse {
+        rows: vec![row, gap],
+        tier: v1::HistoryTier::Hours.into(),
+        cell: seconds(3_600),
+        node_id: 2,
+        ..v1::QueryHistoryResponse::default()
+    };
+    let line = "history shop --since 7d --quantiles 50,99.9 --by region --step 1h";
+    let ran = bench.run(line).await;
+    assert_eq!(ran.exit, Exit::Ok, "{}", ran.err);
+    let lines: Vec<Vec<&str>> =
+        ran.out.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines[0][10..], ["P50", "P99.9", "MAX"]);
+    let (eu, us) = (&lines[1][1..], &lines[2]);
+    let figures =
+        ["eu", "50%", "100", "0", "2", "0", "total", "all", "100", "12.000", "70.000", "80.000"];
+    assert_eq!(eu, figures);
+    assert_eq!(us[..], ["us", "0%", "0", "0", "0", "0", "-", "-", "-", "-", "-", "-"]);
+    assert!(ran.err.contains("from the hours of coordinator 2"), "{}", ran.err);
+    {
+        let state = bench.fake.0.lock();
+        let asked = &state.queried[0];
+        assert!(asked.by_region && !asked.by_phase && !asked.by_step);
+        assert_eq!((asked.quantiles.as_slice(), asked.step), (&[50.0, 99.9][..], seconds(3_600)));
+        let span = |at: &Option<prost_types::Timestamp>| at.unwrap().seconds;
+        assert_eq!(span(&asked.until) - span(&asked.since), 7 * 86_400);
+    }
+    let ran = bench.run(&format!("{line} -o json")).await;
+    let json: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(json["rows"][0]["reasons"][0]["reason"], "connect_refused");
+    assert_eq!(json["rows"][0]["series"][0]["quantiles"][1]["ms"], 70.0);
+    assert_eq!(json["rows"][1]["coverage_percent"], 0.0);
+}
+
+#[tokio::test]
+async fn uptime_of_all_checks_asks_for_each_and_shows_what_is_unknown_apart() {
+    let bench = Bench::start().await;
+    let named = |name: &str| v1::Check {
+        meta: Some(v1::Meta { name: name.into(), ..v1::Meta::default() }),
+        ..v1::Check::default()
+    };
+    let seconds = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+    {
+        let mut state = bench.fake.0.lock();
+        state.checks = vec![named("cart"), named("shop")];
+        let interval = |verdict: v1::Verdict| v1::VerdictInterval {
+            verdict: verdict.into(),
+            ..v1::VerdictInterval::default()
+        };
+        state.uptime = v1::GetUptimeResponse {
+            percent: Some(99.999_9),
+            down: seconds(90),
+            unknown: seconds(30),
+            intervals: vec![interval(v1::Verdict::Up), interval(v1::Verdict::Down)],
+            ..v1::GetUptimeResponse::default()
+        };
+    }
+    let ran = bench.run("uptime --all --since 30d").await;
+    assert_eq!(ran.exit, Exit::Ok, "{}", ran.err);
+    let lines: Vec<Vec<&str>> =
+        ran.out.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines[1], ["cart", "99.999%", "1m30s", "1", "-", "30s", "-"]);
+    assert_eq!(lines[2][0], "shop");
+    assert_eq!(bench.fake.0.lock().uptimes.len(), 2);
+    let ran = bench.run("uptime shop").await;
+    assert!(ran.out.contains("VERDICT") && ran.out.contains("stands"), "{}", ran.out);
 }

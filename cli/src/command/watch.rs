@@ -1,5 +1,7 @@
 //! `watch`: changes as they are applied, one line each, also across a coordinator that goes away.
 
+mod standing;
+
 use parallax_proto::v1;
 use parallax_proto::v1::status_service_client::StatusServiceClient;
 use serde::Serialize;
@@ -15,6 +17,9 @@ use crate::output::{Shell, mark, table, time, word};
 #[derive(Debug, Default, Serialize)]
 struct WatchView {
     revision: u64,
+    /// No change: how things stand after changes that were missed.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    listed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -141,37 +146,77 @@ impl VerdictView {
 }
 
 /// Prints changes until interrupted. When a coordinator goes away the next is asked to go on from
-/// the last revision that was seen whole, so that nothing is missed.
+/// the last revision that was seen whole, so that nothing is missed. When that is too old, how things
+/// stand is printed, and the watch goes on from there.
 ///
 /// # Errors
-/// What a coordinator says; that none is there; that the revision is too old to go on from.
+/// What a coordinator says; that none is there; that the revision asked for is too old to begin at.
 pub async fn watch(args: &Watch, client: &mut Client, shell: &mut Shell) -> Result<Exit, Failure> {
     let mut from = args.from.unwrap_or_default();
-    let namespace = client.namespace();
+    let mut begun = false;
     loop {
-        let request = v1::WatchRequest { from_revision: from, namespace: namespace.clone() };
-        let mut stream = client
-            .call(None, |channel| {
-                let request = request.clone();
-                async move { StatusServiceClient::new(channel).watch(request).await }
-            })
-            .await?;
-        loop {
-            match stream.message().await {
-                Ok(Some(change)) => {
-                    if let Some(view) = WatchView::new(&change) {
-                        shell.item(&view, |shell| view.line(shell))?;
-                    }
-                    // A revision of which only a part came is asked for again, whole.
-                    from = from.max(change.revision - u64::from(change.more));
-                }
-                // The coordinator stops: the stream's end is a goodbye.
-                Ok(None) => break,
-                Err(status) if is_away(&status) => break,
-                Err(status) => return Err(refusal(&status, None)),
+        let ended = match open(from, client).await {
+            Ok(mut stream) => {
+                begun = true;
+                follow(&mut stream, &mut from, shell).await?
             }
+            Err(failure) => Err(failure),
+        };
+        match ended {
+            Ok(()) => client.next_endpoint().await,
+            Err(failure) if begun && is_compacted(&failure) => {
+                let standing = standing::standing(client).await?;
+                shell.say(&format!(
+                    "changes after revision {from} are gone; this is how things stand at revision {}",
+                    standing.revision
+                ));
+                for view in standing.views {
+                    shell.item(&view, |shell| view.line(shell))?;
+                }
+                from = standing.revision;
+            }
+            Err(failure) => return Err(failure),
         }
-        shell.say("the coordinator went away, asking the next");
-        client.next_endpoint().await;
     }
+}
+
+async fn open(
+    from: u64,
+    client: &mut Client,
+) -> Result<tonic::Streaming<v1::WatchResponse>, Failure> {
+    let request = v1::WatchRequest { from_revision: from, namespace: client.namespace() };
+    let opened = client.call(None, |channel| {
+        let request = request.clone();
+        async move { StatusServiceClient::new(channel).watch(request).await }
+    });
+    opened.await
+}
+
+/// Prints what comes until the stream ends, and notes in `from` what was seen whole. The inner error
+/// is what the coordinator said.
+async fn follow(
+    stream: &mut tonic::Streaming<v1::WatchResponse>,
+    from: &mut u64,
+    shell: &mut Shell,
+) -> Result<Result<(), Failure>, Failure> {
+    loop {
+        match stream.message().await {
+            Ok(Some(change)) => {
+                if let Some(view) = WatchView::new(&change) {
+                    shell.item(&view, |shell| view.line(shell))?;
+                }
+                // A revision of which only a part came is asked for again, whole.
+                *from = (*from).max(change.revision - u64::from(change.more));
+            }
+            // The coordinator stops: the stream's end is a goodbye.
+            Ok(None) => return Ok(Ok(())),
+            Err(status) if is_away(&status) => return Ok(Ok(())),
+            Err(status) => return Ok(Err(refusal(&status, None))),
+        }
+    }
+}
+
+/// Whether nobody remembers the changes asked for.
+fn is_compacted(failure: &Failure) -> bool {
+    matches!(failure, Failure::Answered { code: tonic::Code::OutOfRange, .. })
 }

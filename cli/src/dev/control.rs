@@ -1,5 +1,5 @@
-//! The way from `dev break` and `dev heal` to the mesh that runs: a socket in its directory, which
-//! only its owner may enter. One line of JSON there, one back.
+//! The way from `dev break`, `heal`, `stop` and `start` to the mesh that runs: a socket in its
+//! directory, which only its owner may enter. One line of JSON there, one back.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,6 +11,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 
+use crate::dev::coordinators::{Coordinators, TURN_WITHIN};
 use crate::dev::fault::{Faults, Mode};
 use crate::dev::screen::Screen;
 
@@ -35,6 +36,26 @@ pub enum Request {
         /// As seen from here; none means everywhere.
         regions: Vec<String>,
     },
+    /// Stop a coordinator.
+    Stop {
+        /// Its name.
+        coordinator: String,
+    },
+    /// Start one that was stopped.
+    Start {
+        /// Its name.
+        coordinator: String,
+    },
+}
+
+impl Request {
+    /// How long its answer may take.
+    fn patience(&self) -> Duration {
+        match self {
+            Self::Break { .. } | Self::Heal { .. } => PATIENCE,
+            Self::Stop { .. } | Self::Start { .. } => TURN_WITHIN,
+        }
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -82,7 +103,7 @@ pub async fn ask(dir: &Path, request: &Request) -> Result<String, ControlError> 
             });
         }
     };
-    let exchanged = tokio::time::timeout(PATIENCE, async {
+    let exchanged = tokio::time::timeout(PATIENCE + request.patience(), async {
         let (read, mut write) = stream.into_split();
         write.write_all(&line_of(request)?).await?;
         read_line(read).await
@@ -95,11 +116,12 @@ pub async fn ask(dir: &Path, request: &Request) -> Result<String, ControlError> 
     }
 }
 
-/// Opens the socket in `dir`, which this process holds the lock of, and changes `faults` as it is
-/// asked to.
-pub fn serve(
+/// Opens the socket in `dir`, which this process holds the lock of, and changes `faults` and
+/// `coordinators` as it is asked to.
+pub(super) fn serve(
     dir: &Path,
     faults: watch::Sender<Faults>,
+    coordinators: Coordinators,
     screen: Screen,
     supervisor: &Supervisor,
 ) -> io::Result<()> {
@@ -124,45 +146,71 @@ pub fn serve(
                 },
             };
             // One at a time: only the owner can come here, and nobody holds it for long.
-            if tokio::time::timeout(PATIENCE, answer(stream, &faults, &screen)).await.is_err() {
-                tracing::warn!("a control request took too long");
-            }
+            answer(stream, &faults, &coordinators, &screen).await;
         }
         let _ = std::fs::remove_file(&path);
     });
     Ok(())
 }
 
-async fn answer(stream: UnixStream, faults: &watch::Sender<Faults>, screen: &Screen) {
+async fn answer(
+    stream: UnixStream,
+    faults: &watch::Sender<Faults>,
+    coordinators: &Coordinators,
+    screen: &Screen,
+) {
     let (read, mut write) = stream.into_split();
-    let Ok(line) = read_line(read).await else { return };
+    let Ok(Ok(line)) = tokio::time::timeout(PATIENCE, read_line(read)).await else {
+        tracing::warn!("a control request did not come");
+        return;
+    };
     let answer = match serde_json::from_str::<Request>(&line) {
-        Ok(request) => change(&request, faults),
+        Ok(request) => {
+            let patience = request.patience();
+            let done = carry_out(request, faults, coordinators, screen);
+            tokio::time::timeout(patience, done).await.unwrap_or_else(|_| {
+                Answer::Refused(format!("not done within {} s; see the log", patience.as_secs()))
+            })
+        }
         Err(error) => Answer::Refused(format!("not understood: {error}")),
     };
-    if let Answer::Done(text) = &answer {
-        screen.event("target", text);
-    }
     if let Ok(line) = line_of(&answer) {
         // Whoever asked may have gone.
-        let _ = write.write_all(&line).await;
+        let _ = tokio::time::timeout(PATIENCE, write.write_all(&line)).await;
     }
 }
 
-fn change(request: &Request, faults: &watch::Sender<Faults>) -> Answer {
+async fn carry_out(
+    request: Request,
+    faults: &watch::Sender<Faults>,
+    coordinators: &Coordinators,
+    screen: &Screen,
+) -> Answer {
+    let (what, done) = match &request {
+        Request::Break { .. } | Request::Heal { .. } => ("target", change(&request, faults)),
+        Request::Stop { coordinator } => ("mesh", coordinators.stop(coordinator).await),
+        Request::Start { coordinator } => ("mesh", coordinators.begin(coordinator).await),
+    };
+    match done {
+        Ok(text) => {
+            screen.event(what, &text);
+            Answer::Done(text)
+        }
+        Err(why) => Answer::Refused(why),
+    }
+}
+
+fn change(request: &Request, faults: &watch::Sender<Faults>) -> Result<String, String> {
     let mut changed = faults.borrow().clone();
     let done = match request {
         Request::Break { regions, mode } => changed.break_for(regions, *mode),
         Request::Heal { regions } => changed.heal_for(regions),
+        Request::Stop { .. } | Request::Start { .. } => Ok(()),
     };
-    match done {
-        Ok(()) => {
-            let text = changed.describe();
-            faults.send_replace(changed);
-            Answer::Done(text)
-        }
-        Err(refused) => Answer::Refused(refused.to_string()),
-    }
+    done.map_err(|refused| refused.to_string())?;
+    let text = changed.describe();
+    faults.send_replace(changed);
+    Ok(text)
 }
 
 fn line_of(message: &impl Serialize) -> io::Result<Vec<u8>> {
@@ -190,7 +238,8 @@ mod tests {
 
         let supervisor = Supervisor::default();
         let (faults, seen) = watch::channel(Faults::default());
-        serve(dir.path(), faults, Screen::to(io::sink()), &supervisor).unwrap();
+        let coordinators = Coordinators::default();
+        serve(dir.path(), faults, coordinators, Screen::to(io::sink()), &supervisor).unwrap();
         let said = ask(dir.path(), &everywhere).await.unwrap();
         assert_eq!(said, "the target refuses connections for every region");
         assert!(seen.borrow().closed());
@@ -203,6 +252,10 @@ mod tests {
         let wrong = Request::Heal { regions: vec!["mars".to_owned()] };
         let refused = ask(dir.path(), &wrong).await.unwrap_err();
         assert!(matches!(refused, ControlError::Refused(_)), "{refused:?}");
+
+        let nobody = Request::Stop { coordinator: "c9".to_owned() };
+        let refused = ask(dir.path(), &nobody).await.unwrap_err().to_string();
+        assert!(refused.contains("there is no coordinator `c9`"), "{refused}");
 
         let mut nonsense = UnixStream::connect(socket(dir.path())).await.unwrap();
         nonsense.write_all(b"{\"break\":{\"regions\":[],\"mode\":\"nap\"}}\n").await.unwrap();

@@ -1,6 +1,6 @@
 //! The mesh of `parallax dev`: starts its parts, shows what happens, and stops them in order.
 //!
-//! Nothing here is a shortcut: `members.rs` runs the coordinator and the probes over real sockets,
+//! Nothing here is a shortcut: `members.rs` runs the coordinators and the probes over real sockets,
 //! with real certificates and real stores.
 
 use std::fs::{self, File, OpenOptions};
@@ -18,12 +18,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use crate::context::{self, Context};
+use crate::dev::coordinators::Addresses;
 use crate::dev::fault::Faults;
 use crate::dev::members::Members;
 use crate::dev::place::{Place, REGIONS, Sources};
 use crate::dev::screen::Screen;
 use crate::dev::watcher::Watcher;
-use crate::dev::{DevError, control, samples, sink, target};
+use crate::dev::{DevError, control, coordinators, samples, sink, target};
 use crate::pki;
 
 /// The name of every dev mesh.
@@ -34,8 +35,8 @@ const AUTHORITY_DAYS: u32 = 3_650;
 const CERTIFICATE_DAYS: u32 = 365;
 /// Probes say goodbye within this.
 const PROBES_STOP_WITHIN: Duration = Duration::from_secs(5);
-/// The coordinator closes its stores within this.
-const COORDINATOR_STOPS_WITHIN: Duration = Duration::from_secs(10);
+/// Coordinators close their stores within this.
+const COORDINATORS_STOP_WITHIN: Duration = Duration::from_secs(10);
 /// The demo's own servers end within this.
 const DEMO_STOPS_WITHIN: Duration = Duration::from_secs(5);
 /// What to try is said after the first verdict, or after this.
@@ -58,14 +59,20 @@ struct Demo {
 }
 
 /// Runs a mesh in `dir` until it is interrupted.
-pub async fn run(dir: &Path, keep: bool, screen: &Screen) -> Result<(), DevError> {
+pub async fn run(
+    dir: &Path,
+    keep: bool,
+    coordinators: Option<usize>,
+    screen: &Screen,
+) -> Result<(), DevError> {
     let place = Place::take(dir, keep)?;
     log_to(&place)?;
     let mut interrupted = interrupts().map_err(starting("the signal handlers"))?;
-    certificates(&place)?;
+    let plan = coordinators::plan(&place, coordinators)?;
+    certificates(&place, &plan)?;
     let demo = Demo::start(&place, screen).await?;
-    let (ended, mut endings) = mpsc::channel(1 + REGIONS.len());
-    let members = Members::start(&place, &demo.sources, ended, &mut endings).await?;
+    let (ended, mut endings) = mpsc::channel(plan.len() + REGIONS.len());
+    let members = Members::start(&place, &plan, &demo.sources, ended, &mut endings).await?;
     introduce(&place, keep, &demo, &members, screen);
 
     let lived = tokio::select! {
@@ -76,7 +83,7 @@ pub async fn run(dir: &Path, keep: bool, screen: &Screen) -> Result<(), DevError
         )),
         _ = interrupted.recv() => Ok(()),
     };
-    screen.line("\nStopping: probes, then the coordinator, then the demo.");
+    screen.line("\nStopping: probes, then coordinators, then the demo.");
     let _ = fs::remove_file(context::client_file(place.dir()));
     let stopped = stop(&place, members, &demo).await;
     lived.and(stopped)
@@ -91,23 +98,24 @@ async fn live(
 ) -> Result<(), DevError> {
     let tls_dir = place.tls("user");
     let reachable = Context {
-        endpoints: vec![members.bound.api.to_string()],
+        endpoints: members.endpoints.clone(),
         tls_dir: Some(tls_dir.clone()),
         namespace: None,
     };
     reachable
         .write(&context::client_file(place.dir()))
         .map_err(starting("the file that leads commands here"))?;
-    control::serve(place.dir(), demo.faults.clone(), screen.clone(), &demo.supervisor)
+    let (faults, each) = (demo.faults.clone(), members.each.clone());
+    control::serve(place.dir(), faults, each, screen.clone(), &demo.supervisor)
         .map_err(starting("the control socket"))?;
 
     let credentials = Credentials::load(&tls_dir)
         .map_err(|error| DevError::Samples(format!("no credentials: {error}")))?;
-    let mut watcher = Watcher::new(credentials, members.bound.api, screen);
+    let mut watcher = Watcher::new(credentials, members.endpoints.clone(), screen);
     watcher.open().await;
     let written = demo.write_samples(place)?;
     if written {
-        samples::apply(&place.samples(), members.bound.api, &tls_dir, screen)
+        samples::apply(&place.samples(), &members.endpoints, &tls_dir, screen)
             .await
             .map_err(|failure| DevError::Samples(failure.to_string()))?;
         demo.applied(place)?;
@@ -185,7 +193,7 @@ impl Demo {
 async fn stop(place: &Place, members: Members, demo: &Demo) -> Result<(), DevError> {
     let parts = [
         ("a probe", &members.probes, PROBES_STOP_WITHIN),
-        ("the coordinator", &members.coordinator, COORDINATOR_STOPS_WITHIN),
+        ("a coordinator", &members.coordinators, COORDINATORS_STOP_WITHIN),
         ("the demo", &demo.supervisor, DEMO_STOPS_WITHIN),
     ];
     let mut stopped = Ok(());
@@ -199,7 +207,7 @@ async fn stop(place: &Place, members: Members, demo: &Demo) -> Result<(), DevErr
 }
 
 /// An authority where there is none, and fresh certificates for everybody.
-fn certificates(place: &Place) -> Result<(), DevError> {
+pub(super) fn certificates(place: &Place, plan: &[Addresses]) -> Result<(), DevError> {
     let authority = place.pki();
     if !authority.join(pki::AUTHORITY_KEY).exists() {
         pki::init(MESH, &authority, AUTHORITY_DAYS)?;
@@ -208,7 +216,9 @@ fn certificates(place: &Place) -> Result<(), DevError> {
         pki::issue(&authority, &place.tls(member), &identity, CERTIFICATE_DAYS, true)
     };
     let mesh = || MESH.to_owned();
-    issue("c1", Identity::Coordinator { mesh: mesh(), name: "c1".to_owned() })?;
+    for one in plan {
+        issue(&one.name, Identity::Coordinator { mesh: mesh(), name: one.name.clone() })?;
+    }
     for region in REGIONS {
         let (region, name) = (region.to_owned(), format!("{region}-1"));
         issue(&region.clone(), Identity::Probe { mesh: mesh(), region, name })?;
@@ -223,11 +233,15 @@ fn certificates(place: &Place) -> Result<(), DevError> {
 
 fn introduce(place: &Place, keep: bool, demo: &Demo, members: &Members, screen: &Screen) {
     let forgets = if keep { "" } else { " (emptied at each start; --data-dir keeps one)" };
-    screen.line("A mesh of one coordinator and five regions runs on this machine.");
+    let coordinators = match members.endpoints.len() {
+        1 => "one coordinator".to_owned(),
+        count => format!("{count} coordinators"),
+    };
+    screen.line(&format!("A mesh of {coordinators} and five regions runs on this machine."));
     screen.line(&format!("  data    {}{forgets}", place.dir().display()));
     screen.line(&format!("  log     {}", place.log().display()));
     let found = if is_default(place) { " (commands find it without flags)" } else { "" };
-    screen.line(&format!("  api     {}{found}", members.bound.api));
+    screen.line(&format!("  api     {}{found}", members.endpoints.join(", ")));
     if let Some(public) = members.bound.public {
         screen.line(&format!("  health  http://{public}/healthz"));
     }
@@ -251,16 +265,21 @@ fn hint(place: &Place, members: &Members, screen: &Screen) {
         ("parallax dev".to_owned(), String::new())
     } else {
         let (dir, tls_dir) = (place.dir().display(), place.tls("user"));
-        let flags = format!(" --endpoint {} --tls-dir {}", members.bound.api, tls_dir.display());
+        let endpoints = members.endpoints.join(",");
+        let flags = format!(" --endpoint {endpoints} --tls-dir {}", tls_dir.display());
         (format!("parallax dev --data-dir {dir}"), flags)
     };
-    let tries = [
+    let mut tries = vec![
         (format!("{dev} break --regions eu-west"), "one region fails: degraded, nobody is woken"),
         (format!("{dev} break"), "all regions fail: down, one incident, one page"),
         (format!("parallax check explain shop{flags}"), "why it is down"),
         (format!("parallax status{flags}"), "every check as every region sees it"),
         (format!("{dev} heal"), "well again: it resolves, and says so once"),
     ];
+    if members.endpoints.len() > 1 {
+        tries.push((format!("{dev} stop c1"), "a coordinator goes: the others go on without it"));
+        tries.push((format!("{dev} start c1"), "and catches up when it is back"));
+    }
     let width = tries.iter().map(|(command, _)| command.len()).max().unwrap_or_default();
     screen.line("\nTry in another terminal:");
     for (command, why) in tries {

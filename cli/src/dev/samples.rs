@@ -15,7 +15,7 @@ use crate::output::Shell;
 
 /// The apply set of the samples.
 const SET: &str = "default";
-/// A coordinator of one has a leader long before this.
+/// There is a leader long before this.
 const RETRY_FOR: Duration = Duration::from_secs(10);
 
 /// The samples, against a target and with pages to a sink.
@@ -45,16 +45,16 @@ checks:
     )
 }
 
-/// Applies the file as the holder of the certificate in `tls_dir`; what is wrong with it goes to
+/// Applies the file at `endpoints` as the holder of the certificate in `tls_dir`; what is wrong with it goes to
 /// the screen.
 pub async fn apply(
     file: &Path,
-    api: SocketAddr,
+    endpoints: &[String],
     tls_dir: &Path,
     screen: &Screen,
 ) -> Result<(), Failure> {
     let dial = Box::new(TlsDial::load(tls_dir)?);
-    let mut client = Client::new(dial, vec![api.to_string()], None, RETRY_FOR);
+    let mut client = Client::new(dial, endpoints.to_vec(), None, RETRY_FOR);
     let mut shell = Shell {
         out: Box::new(std::io::sink()),
         err: Box::new(screen.clone()),

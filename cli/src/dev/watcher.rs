@@ -1,6 +1,5 @@
 //! Follows what changes in the mesh, across broken connections, and puts it on the screen.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use parallax_proto::v1;
@@ -13,7 +12,7 @@ use crate::dev::show::Show;
 /// Follows the mesh's changes across broken connections.
 pub(super) struct Watcher<'s> {
     credentials: Credentials,
-    api: SocketAddr,
+    endpoints: Vec<String>,
     screen: &'s Screen,
     show: Show,
     stream: Option<tonic::Streaming<v1::WatchResponse>>,
@@ -23,17 +22,20 @@ pub(super) struct Watcher<'s> {
 }
 
 impl<'s> Watcher<'s> {
-    pub(super) fn new(credentials: Credentials, api: SocketAddr, screen: &'s Screen) -> Self {
+    pub(super) fn new(
+        credentials: Credentials,
+        endpoints: Vec<String>,
+        screen: &'s Screen,
+    ) -> Self {
         let show = Show::default();
-        Self { credentials, api, screen, show, stream: None, revision: 0, said: None }
+        Self { credentials, endpoints, screen, show, stream: None, revision: 0, said: None }
     }
 
     /// Opens the stream where it broke off; says why when it cannot.
     pub(super) async fn open(&mut self) {
         let opened = async {
-            let endpoints = [self.api.to_string()];
-            let channel =
-                connect(&endpoints, &self.credentials, None).await.map_err(|e| e.to_string())?;
+            let channel = connect(&self.endpoints, &self.credentials, None);
+            let channel = channel.await.map_err(|e| e.to_string())?;
             let request =
                 v1::WatchRequest { from_revision: self.revision, namespace: String::new() };
             let answer = StatusServiceClient::new(channel).watch(request).await;
@@ -49,6 +51,8 @@ impl<'s> Watcher<'s> {
             }
             Err(why) => {
                 self.stream = None;
+                // The first may take connections and have no leader: the next one is asked first.
+                self.endpoints.rotate_left(1);
                 if self.said.as_ref() != Some(&why) {
                     self.screen.event("watch", &format!("cannot follow the mesh: {why}"));
                     self.said = Some(why);

@@ -27,6 +27,10 @@ pub struct DeliveryView {
     #[serde(skip_serializing_if = "String::is_empty")]
     last_error: String,
     ambiguous: bool,
+    /// Node id of the coordinator that sends it.
+    claimed_by: u64,
+    /// How often it was handed to another one.
+    handed_over: u32,
 }
 
 impl DeliveryView {
@@ -43,6 +47,8 @@ impl DeliveryView {
             next_attempt_at: time::instant(delivery.next_attempt_at.as_ref()),
             last_error: delivery.last_error.clone(),
             ambiguous: delivery.ambiguous,
+            claimed_by: delivery.claimed_by,
+            handed_over: delivery.handed_over,
         }
     }
 
@@ -67,7 +73,7 @@ pub struct EventView {
     #[serde(skip_serializing_if = "Option::is_none")]
     at: Option<String>,
     /// `opened`, `acknowledged`, `resolved`, `check_edited`, `page_sent`, `page_failed`,
-    /// `page_dropped`, `verdict_superseded`.
+    /// `page_dropped`, `page_reassigned`, `verdict_superseded`.
     event: &'static str,
     /// In a sentence.
     text: String,
@@ -115,6 +121,21 @@ impl EventView {
             Some(Event::PageDropped(it)) => {
                 let (kind, contact) = (word::page(it.kind), &it.contact);
                 ("page_dropped", format!("{kind} page to {contact} dropped: {}", it.why))
+            }
+            Some(Event::PageReassigned(it)) => {
+                let (kind, contact) = (word::page(it.kind), &it.contact);
+                let (from, to) = (it.from, it.to);
+                let why = match it.why() {
+                    v1::HandOver::Unreached => "it found no connection",
+                    v1::HandOver::Unanswered => "no answer came",
+                    v1::HandOver::NewLeader => "another leads, or does not hear it",
+                    v1::HandOver::NoVoter => "it has no vote any more",
+                    v1::HandOver::Unspecified => "no reason is recorded",
+                };
+                let text = format!(
+                    "{kind} page to {contact} handed from coordinator {from} to {to}: {why}"
+                );
+                ("page_reassigned", text)
             }
             Some(Event::VerdictSuperseded(it)) => {
                 ("verdict_superseded", format!("a late decision changed nothing: {}", it.why))
@@ -209,6 +230,7 @@ impl IncidentView {
         let subject = match self.kind.as_str() {
             "region_silent" => format!("region {} is silent", self.region),
             "down" => format!("{} is down", self.check),
+            "leaderless" => "no leader".to_owned(),
             kind => format!("{} {kind}", self.check),
         };
         table::clean(&subject)

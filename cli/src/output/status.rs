@@ -35,6 +35,12 @@ pub struct MeshView {
     build: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     mesh_time: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    leaderless_since: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reaches: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    does_not_reach: Vec<String>,
 }
 
 /// One check.
@@ -130,6 +136,9 @@ impl StatusView {
                 incidents_open: mesh.incidents_open,
                 build: mesh.build.clone(),
                 mesh_time: time::instant(mesh.mesh_time.as_ref()),
+                leaderless_since: time::instant(mesh.leaderless_since.as_ref()),
+                reaches: mesh.reaches.clone(),
+                does_not_reach: mesh.does_not_reach.clone(),
             }),
             regions: regions.to_vec(),
             checks: rows.iter().map(RowView::new).collect(),
@@ -155,6 +164,9 @@ impl StatusView {
         let mut text = if fits { matrix.render(None, shell.color_out) } else { self.blocks(shell) };
         if let Some(mesh) = &self.mesh {
             text.push_str(&format!("\n{}\n", mesh.line()));
+            if let Some(line) = mesh.leaderless() {
+                text.push_str(&format!("{}\n", Tone::Bad.paint(&line, shell.color_out)));
+            }
         }
         text
     }
@@ -209,6 +221,23 @@ impl StatusView {
 }
 
 impl MeshView {
+    /// What the answering member says when it sees no leader.
+    fn leaderless(&self) -> Option<String> {
+        let since = self.leaderless_since.as_ref()?;
+        let who = |names: &[String]| match names {
+            [] => "nobody".to_owned(),
+            names => names.join(", "),
+        };
+        let mut line = format!("it has seen no leader since {since}");
+        if !self.reaches.is_empty() || !self.does_not_reach.is_empty() {
+            line.push_str(&format!("; it reaches {}", who(&self.reaches)));
+        }
+        if !self.does_not_reach.is_empty() {
+            line.push_str(&format!(", not {}", who(&self.does_not_reach)));
+        }
+        Some(table::clean(&line))
+    }
+
     fn line(&self) -> String {
         let Self { name, probes_live, probes_known, incidents_open, applied, node_id, .. } = self;
         let leader = match self.leader_id {

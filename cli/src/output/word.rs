@@ -29,6 +29,10 @@ words! {
     reason: v1::Reason, "REASON_";
     /// `up`, `degraded`, `down`, `unknown`.
     verdict: v1::Verdict, "VERDICT_";
+    /// `dns`, `connect` and the like.
+    phase: v1::Phase, "PHASE_";
+    /// `windows`, `minutes`, `hours`.
+    history_tier: v1::HistoryTier, "HISTORY_TIER_";
     /// `regional`, `warning`.
     degraded: v1::DegradedKind, "DEGRADED_KIND_";
     /// `none`, `pass`, `warn`, `fail`.
@@ -51,6 +55,10 @@ words! {
     family: v1::IpFamily, "IP_FAMILY_";
     /// `majority`, `all`, `any`, `count`.
     quorum: v1::Quorum, "QUORUM_";
+    /// `voter`, `learner`, `outside`, `removed`.
+    member_role: v1::MemberRole, "MEMBER_ROLE_";
+    /// `probing`, `replicating`, `snapshot`.
+    member_progress: v1::MemberProgress, "MEMBER_PROGRESS_";
 }
 
 /// A word that says something: not `unspecified`.

@@ -119,7 +119,13 @@ impl IncidentService for Api {
         bounded("note", &resolve.note)?;
         let id = resolve.request_id.take();
         let asked = asked(actor.clone(), id, "resolve_incident", [resolve.encode_to_vec()])?;
-        let incident = find(self.read(false).await?.as_ref(), &namespace, &resolve.uid)?;
+        let state = self.read(false).await?;
+        let incident = find(&state, &namespace, &resolve.uid)?;
+        // It is closed since: asked again after a lost answer that is no reason to refuse.
+        if let Some((revision, _)) = self.replay(&asked)? {
+            let incident = Some(incident.as_ref().clone());
+            return Ok(Response::new(v1::ResolveIncidentResponse { incident, revision }));
+        }
         let latch = self.still_fails(&incident).await;
         may_resolve(&incident, latch, resolve.force).map_err(|refusal| refusal_status(&refusal))?;
         let command = Command::ResolveIncident(store::ResolveIncident {

@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status};
 use super::page::{matches, page};
 use super::{Api, Need, namespace_of};
 use crate::core::state::State;
-use crate::watch::Changes;
+use crate::watch::feed::{self, Asked};
 
 /// Changes that may wait for a slow watcher before it has to catch up from the ring.
 const WATCH_QUEUE: usize = 256;
@@ -61,56 +61,42 @@ impl StatusService for Api {
     ) -> Result<Response<Self::WatchStream>, Status> {
         let namespace = namespace_of(&request.get_ref().namespace).to_owned();
         self.caller(&request, &namespace, Need::View)?;
-        let from = match request.get_ref().from_revision {
-            0 => self.read(false).await?.applied,
-            revision => revision,
-        };
+        let wanted = request.get_ref().from_revision;
+        let from = self.watch_from(wanted).await?;
+        let asked = Asked { namespace, from, tell_start: wanted == 0 };
         let (send, receive) = mpsc::channel(WATCH_QUEUE);
         let changes = self.inner.changes.clone();
+        let leader = self.inner.proposer.node().leader();
         let stop = self.inner.sessions.stop_token();
         self.inner.sessions.spawn("watch", async move {
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = feed(changes, namespace, from, send) => {}
+                () = feed::feed(changes, asked, leader, send) => {}
             }
         });
         Ok(Response::new(ReceiverStream::new(receive)))
     }
 }
 
-/// Sends everything after `from`, then everything new, until the watcher is gone.
-async fn feed(
-    changes: Changes,
-    namespace: String,
-    mut from: u64,
-    send: mpsc::Sender<Result<v1::WatchResponse, Status>>,
-) {
-    let mut revision = changes.subscribe();
-    loop {
-        let now = *revision.borrow_and_update();
-        match changes.after(from, &namespace) {
-            Err(compacted) => {
-                let text = format!(
-                    "compacted: changes before revision {} are gone; list again",
-                    compacted.oldest
-                );
-                // The watcher may be gone: nothing is left to tell it.
-                let _ = send.send(Err(Status::out_of_range(text))).await;
-                return;
-            }
-            Ok(new) => {
-                for change in new {
-                    from = change.revision;
-                    if send.send(Ok(change)).await.is_err() {
-                        return;
-                    }
+impl Api {
+    /// The revision after which a watch begins: 0 means now.
+    async fn watch_from(&self, wanted: u64) -> Result<u64, Status> {
+        match wanted {
+            0 => Ok(self.read(false).await?.applied),
+            seen if seen <= self.inner.view.load().applied => Ok(seen),
+            // Another member has applied more than this one. It waits until it has too, rather than
+            // tell again what was told, or what came after too late.
+            seen => {
+                let applied = self.read(false).await?.applied;
+                if seen <= applied {
+                    return Ok(seen);
                 }
+                // Of another life of the mesh, before it was restored.
+                Err(Status::out_of_range(format!(
+                    "compacted: the mesh is at revision {applied}, {seen} is not of this life of \
+                     it; list again"
+                )))
             }
-        }
-        from = from.max(now);
-        tokio::select! {
-            () = send.closed() => return,
-            moved = revision.changed() => if moved.is_err() { return },
         }
     }
 }
@@ -119,6 +105,7 @@ impl Api {
     fn mesh_status(&self, state: &State) -> v1::MeshStatus {
         let node = self.inner.proposer.node().status();
         let live = state.probes.values().filter(|row| row.state() == v1::ProbeState::Live);
+        let standing = self.inner.quorum.standing();
         v1::MeshStatus {
             mesh: state.cluster.mesh.clone(),
             node_id: self.inner.node_id,
@@ -131,6 +118,9 @@ impl Api {
             incidents_open: u32::try_from(state.open.len()).unwrap_or(u32::MAX),
             build: crate::BUILD.to_owned(),
             mesh_time: Some(convert::time::mesh_timestamp(self.inner.judge.mesh_now())),
+            leaderless_since: standing.leaderless.map(|(since, _)| convert::time::timestamp(since)),
+            reaches: standing.reaches,
+            does_not_reach: standing.misses,
         }
     }
 }

@@ -32,6 +32,8 @@ pub struct Order {
     pub spacing: Duration,
     /// After this long it is void.
     pub expires: Duration,
+    /// When it was given.
+    pub ordered: MeshTime,
 }
 
 /// A region as a confirmation sees it.

@@ -86,39 +86,41 @@ impl Engine {
                     entry.subject.generation = generation;
                 }
             }
-            Input::SessionStarted(voter) => self.link_mut(&voter).1.started(),
-            Input::SessionEnded(voter) => {
+            Input::SessionStarted(voter, session) => self.link_mut(&voter).1.started(session),
+            Input::SessionEnded(voter, session) => {
                 if let Some(&id) = self.ids.get(&voter) {
-                    self.links.entry(id).and_modify(Link::ended);
+                    self.links.entry(id).and_modify(|link| link.ended(session));
                     self.forget_idle(id);
                 }
             }
-            Input::Snapshot { voter, live_sequence, whole, last, checks } => {
+            Input::Snapshot { voter, session, live_sequence, whole, last, checks } => {
                 let (id, _) = self.link_mut(&voter);
                 for CheckSnapshot { check, said, recent, next_number } in checks {
                     let known = recent.into_iter().filter(|heard| heard.number < next_number);
                     self.hear(id, &voter.region, check, known, Some(said), now, out);
                 }
-                self.link_mut(&voter).1.snapshot(live_sequence, whole, last);
+                self.link_mut(&voter).1.snapshot(session, live_sequence, whole, last);
                 self.crossed(id, now, out);
                 if whole && last {
                     // Its heartbeat may have come before, with enough for what was held back.
                     self.touch_all_of(id, now, out);
                 }
             }
-            Input::Outcomes { voter, first_sequence, records } => {
+            Input::Outcomes { voter, session, first_sequence, records } => {
                 let (id, link) = self.link_mut(&voter);
-                let broken = link.records(first_sequence, records.len()).is_err();
+                let broken = link.records(session, first_sequence, records.len()).is_err();
                 for heard in records {
                     let check = heard.check;
                     let one = std::iter::once(heard);
                     self.hear(id, &voter.region, check, one, None, now, out);
                 }
                 if broken {
-                    self.resync(id, voter, now, out);
+                    self.resync(id, voter, session, now, out);
                 }
             }
-            Input::Heartbeat { voter, heartbeat } => self.heartbeat(voter, &heartbeat, now, out),
+            Input::Heartbeat { voter, session, heartbeat } => {
+                self.heartbeat(voter, session, &heartbeat, now, out);
+            }
             Input::Exclude { voter, excluded } => {
                 let (id, link) = self.link_mut(&voter);
                 link.excluded = excluded;
@@ -225,14 +227,15 @@ impl Engine {
     fn heartbeat(
         &mut self,
         voter: Voter,
+        session: u64,
         heartbeat: &Heartbeat,
         now: MeshTime,
         out: &mut Vec<Output>,
     ) {
         let (id, link) = self.link_mut(&voter);
         let was_synced = link.is_synced();
-        let Ok(hung) = link.heartbeat(heartbeat, now) else {
-            self.resync(id, voter, now, out);
+        let Ok(hung) = link.heartbeat(session, heartbeat, now) else {
+            self.resync(id, voter, session, now, out);
             return;
         };
         let synced = !was_synced && link.is_synced();
@@ -256,8 +259,15 @@ impl Engine {
         }
     }
 
-    fn resync(&mut self, id: VoterId, voter: Voter, now: MeshTime, out: &mut Vec<Output>) {
-        out.push(Output::Resync(voter));
+    fn resync(
+        &mut self,
+        id: VoterId,
+        voter: Voter,
+        session: u64,
+        now: MeshTime,
+        out: &mut Vec<Output>,
+    ) {
+        out.push(Output::Resync(voter, session));
         self.crossed(id, now, out);
     }
 

@@ -48,6 +48,7 @@ pub fn incident(incident: &v1::Incident) -> Vec<String> {
     let mut clock = Clock::default();
     let mut sentences = match incident.kind() {
         IncidentKind::RegionSilent => region(incident, &mut clock),
+        IncidentKind::Leaderless => leaderless(incident, &mut clock),
         IncidentKind::Down | IncidentKind::Unspecified => check(incident, &mut clock),
     };
     if incident.acknowledged_at.is_some() {
@@ -58,11 +59,15 @@ pub fn incident(incident: &v1::Incident) -> Vec<String> {
     }
     if incident.resolved_at.is_some() {
         sentences.push(ended(incident));
-    } else if incident.kind() != IncidentKind::RegionSilent {
-        let rule = incident.opened_by.as_ref().and_then(|record| record.rule);
-        sentences.push(resolves_when(&rule.unwrap_or_default()));
     } else {
-        sentences.push("It resolves when its probes are heard again.".into());
+        sentences.push(match incident.kind() {
+            IncidentKind::RegionSilent => "It resolves when its probes are heard again.".into(),
+            IncidentKind::Leaderless => "It resolves when it sees a leader again.".into(),
+            IncidentKind::Down | IncidentKind::Unspecified => {
+                let rule = incident.opened_by.as_ref().and_then(|record| record.rule);
+                resolves_when(&rule.unwrap_or_default())
+            }
+        });
     }
     sentences.extend(incident.deliveries.iter().map(|page| pages::sentence(page, &mut clock)));
     sentences
@@ -112,6 +117,46 @@ fn region(incident: &v1::Incident, clock: &mut Clock) -> Vec<String> {
     let heard: Vec<String> = record.ballots.iter().map(ballots::heard).collect();
     if !heard.is_empty() {
         sentences.push(format!("At the opening: {}.", heard.join("; ")));
+    }
+    sentences
+}
+
+/// What a member knows that sees no leader, in one sentence without its full stop: for how long, whom
+/// it reaches and whom it does not.
+pub fn no_leader(
+    member: &str,
+    lasts: std::time::Duration,
+    reaches: &[String],
+    misses: &[String],
+) -> String {
+    let names = |names: &[String]| list(&names.iter().map(|name| line(name)).collect::<Vec<_>>());
+    let who = match (reaches, misses) {
+        ([], []) => String::new(),
+        ([], misses) => format!("; it reaches nobody, not {}", names(misses)),
+        (reaches, []) => format!("; it reaches {}", names(reaches)),
+        (reaches, misses) => format!("; it reaches {}, not {}", names(reaches), names(misses)),
+    };
+    // Whole seconds: nobody needs more of a silence.
+    let lasts = std::time::Duration::from_secs(lasts.as_secs());
+    format!("member {} has seen no leader for {}{who}", line(member), span(lasts))
+}
+
+/// What a member says that sees no leader: the record is what it knew when it said so.
+fn leaderless(incident: &v1::Incident, clock: &mut Clock) -> Vec<String> {
+    let member = incident.labels.get("member").map(|name| line(name)).unwrap_or_default();
+    let headline = headline(
+        incident,
+        &format!("Coordinator {member} sees no leader"),
+        &format!("Coordinator {member} saw no leader"),
+        clock,
+    );
+    let mut sentences = vec![format!("{headline}: {}.", line(&incident.detail))];
+    if incident.resolved_at.is_none() {
+        sentences.push(
+            "Until then it takes no writes and sends no other pages; what it knows can be read \
+             with --stale, and probes keep looking."
+                .into(),
+        );
     }
     sentences
 }
@@ -227,6 +272,7 @@ fn ended(incident: &v1::Incident) -> String {
             }
         }
         ResolveCause::RegionDeleted => "It ended because the region was deleted.".into(),
+        ResolveCause::LeaderBack => "It resolved because a leader is there again.".into(),
         ResolveCause::Unspecified => "It ended.".into(),
     }
 }

@@ -39,7 +39,7 @@
 //!
 //! Pure: time comes in as `now`; [`Tracker::wake_at`] says when to come back without news.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use parallax_common::limits::{PROBE_LOST_AFTER, START_GRACE, SUPERSEDED_KEPT};
 use parallax_common::name::Incarnation;
@@ -166,8 +166,8 @@ pub enum Output {
 #[derive(Debug, Default)]
 struct Known {
     row: Option<ProbeRow>,
-    /// The newest session, until it ends.
-    session: Option<Session>,
+    /// Open sessions, in the order they began: of one life several, when other members relay.
+    sessions: Vec<Session>,
     /// Lives that were told to go.
     superseded: VecDeque<Incarnation>,
     /// Newest watermark of the current life.
@@ -187,9 +187,15 @@ impl Known {
         self.row.as_ref().map(ProbeRow::state)
     }
 
+    /// The newest session of a life that was not told to go.
+    fn session(&self) -> Option<&Session> {
+        let stays = |session: &&Session| !self.superseded.contains(&session.incarnation);
+        self.sessions.iter().rev().find(stays)
+    }
+
     /// The life that counts: the newest session's, else the row's.
     fn incarnation(&self) -> Option<Incarnation> {
-        let session = self.session.as_ref().map(|session| session.incarnation);
+        let session = self.session().map(|session| session.incarnation);
         session.or_else(|| self.row.as_ref().map(|row| Incarnation(row.incarnation)))
     }
 
@@ -243,6 +249,11 @@ impl Tracker {
         self.probes.get(key)?.heard
     }
 
+    /// The probes that have a row.
+    pub fn rows(&self) -> impl Iterator<Item = &ProbeKey> {
+        self.probes.iter().filter(|(_, known)| known.row.is_some()).map(|(key, _)| key)
+    }
+
     /// Takes one input. Only the leader's tracker has outputs.
     ///
     /// `utc` is for the calendar rule of probation; it is what the proposer will stamp.
@@ -258,7 +269,7 @@ impl Tracker {
                 if let Some(known) = self.probes.get_mut(&key) {
                     known.row = None;
                     known.pending = None;
-                    if known.session.is_none() {
+                    if known.sessions.is_empty() {
                         self.probes.remove(&key);
                     }
                 }
@@ -279,10 +290,16 @@ impl Tracker {
             }
             Input::SessionEnded(key, id) => {
                 if let Some(known) = self.probes.get_mut(&key)
-                    && known.session.as_ref().is_some_and(|session| session.id == id)
+                    && known.sessions.iter().any(|session| session.id == id)
                 {
-                    known.session = None;
-                    known.steady_since = None;
+                    let life = known.incarnation();
+                    known.sessions.retain(|session| session.id != id);
+                    if known.session().is_none() || known.incarnation() != life {
+                        known.steady_since = None;
+                    }
+                    if known.incarnation() != life {
+                        known.heard = None;
+                    }
                     self.review_probe(&key, now, utc, out);
                 }
             }
@@ -297,6 +314,9 @@ impl Tracker {
                 self.holds.clear();
                 self.probes.values_mut().for_each(|known| known.pending = None);
                 self.regions.values_mut().for_each(RegionState::begin_anew);
+                if leader {
+                    self.dismiss_others(out);
+                }
                 self.review_all(now, utc, out);
             }
             Input::Settled(Subject::Probe(key), proposal) => {
@@ -321,16 +341,22 @@ impl Tracker {
 
     fn start_session(&mut self, session: Session, now: MeshTime, out: &mut Vec<Output>) {
         let key = session.key.clone();
+        let leader = self.leader;
         let known = self.probes.entry(key.clone()).or_default();
         let new = session.incarnation;
+        known.sessions.retain(|open| open.id != session.id);
         if known.superseded.contains(&new) {
             // It was told to go before. Whoever has the name now keeps it.
             let current = known.incarnation().unwrap_or_default();
-            out.push(Output::Supersede { key, old: new, new: current });
+            known.sessions.push(session);
+            if leader {
+                out.push(Output::Supersede { key, old: new, new: current });
+            }
             return;
         }
         if let Some(old) = known.incarnation().filter(|&old| old != new) {
-            if known.session.is_some() {
+            let is_here = known.sessions.iter().any(|open| open.incarnation == old);
+            if is_here && leader {
                 out.push(Output::Supersede { key, old, new });
             }
             known.superseded.push_back(old);
@@ -338,10 +364,26 @@ impl Tracker {
                 known.superseded.pop_front();
             }
             known.heard = None;
+            known.steady_since = None;
+        } else if known.session().is_none() || known.silent_for(PROBE_LOST_AFTER, now) {
+            known.steady_since = None;
         }
         known.started = Some(now);
-        known.steady_since = None;
-        known.session = Some(session);
+        known.sessions.push(session);
+    }
+
+    /// A new leader tells every life to go that shares its name with another: those before it may
+    /// not have lived to do so.
+    fn dismiss_others(&mut self, out: &mut Vec<Output>) {
+        for (key, known) in &self.probes {
+            let Some(new) = known.incarnation() else { continue };
+            let others: BTreeSet<Incarnation> =
+                known.sessions.iter().map(|s| s.incarnation).filter(|old| *old != new).collect();
+            out.extend(others.into_iter().map(|old| {
+                let key = key.clone();
+                Output::Supersede { key, old, new }
+            }));
+        }
     }
 
     /// Takes a watermark; true when the probe may have something to be decided about it.
@@ -441,6 +483,8 @@ impl Known {
             (_, ProbeState::Live | ProbeState::Probation | ProbeState::Unspecified) => None,
         };
         let current = self.incarnation();
+        // The leader has decided who has the name: this member may have seen it otherwise.
+        self.superseded.retain(|life| life.0 != row.incarnation);
         self.row = Some(row);
         if self.incarnation() != current {
             self.heard = None;

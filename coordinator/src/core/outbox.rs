@@ -5,12 +5,17 @@
 //! fed with incidents, says what to send now, and turns results into [`PageUpdate`]s to propose.
 //! Nothing is lost with an outbox: another one, fed with the same state, goes on.
 //!
+//! * **Claims.** Every member has an outbox and follows all pages; it sends those whose claim is its
+//!   own. Which member that is, the leader says: `outbox/claims.rs`. A holder that found no connection
+//!   three times in a row makes no attempt until the leader has spoken again, so that such a page
+//!   changes hands without doubt.
 //! * **Order.** An incident's pages to one contact go out one after the other: opened, resolved,
 //!   resolved again. Different incidents, and different contacts, do not wait for each other.
 //! * **Keys** name a page, not an attempt: `<incident>:<contact>:opened`, `...:resolved`, and
 //!   `...:resolved/again`. Every attempt by every sender uses the same.
-//! * **Doubt.** A page that this outbox did not see from its beginning may have been sent by an
-//!   earlier life or another member, whose answer nobody kept. Its attempts count as ambiguous.
+//! * **Doubt.** A page that an earlier life of this member may have sent, whose answer nobody kept:
+//!   its attempts count as ambiguous. What another member may have sent is marked in the state, by
+//!   the hand-over.
 //! * **Combined.** If the end is there before the opening was delivered, one message says both,
 //!   under the opening's key. Not in doubt, though: a receiver that has the opening under that key
 //!   would drop the message as a repetition and never hear of the end. Then both are sent.
@@ -21,32 +26,40 @@
 //!   the request itself is wrong (4xx but 408, 425 and 429; a redirect) waits the longest at once:
 //!   somebody has to change the contact. After 72 h a page is dead.
 //! * **Fairness.** Contacts are served in turn, one page each. One may have several in flight only
-//!   while half of all places are free: those are for contacts with none.
+//!   while half of all places are free: those are for contacts with none. A page in flight for over
+//!   a second gives its place back, so that hundreds of contacts that hang delay nobody for longer.
 //!
-//! The caller asks for pages only while its leadership is confirmed (less than 1 s old).
+//! The caller asks for pages only when a quorum has confirmed, less than a second ago, that what is
+//! applied here is the newest there is, and looks at the newest state once more before each:
+//! [`may_send`].
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use parallax_common::limits::{
     PAGE_BACK_OFF_MAX, PAGE_BACK_OFF_MIN, PAGE_DEAD_AFTER, PAGE_ERROR_BYTES_MAX,
-    PAGE_RETRY_AFTER_MAX, PAGES_IN_FLIGHT_MAX, PAGES_IN_FLIGHT_SHARED_MAX, PAGES_PER_CONTACT_MAX,
+    PAGE_RETRY_AFTER_MAX, PAGE_SLOW_AFTER, PAGES_IN_FLIGHT_MAX, PAGES_IN_FLIGHT_SHARED_MAX,
+    PAGES_PER_CONTACT_MAX, PAGES_SLOW_MAX,
 };
 use parallax_common::time::UtcTime;
-use parallax_proto::store::PageUpdate;
+use parallax_proto::store::{AttemptEnd, PageUpdate};
 use parallax_proto::v1::{Delivery, DeliveryState, Incident, PageKind};
 
+use self::claims::Claims;
+pub use self::claims::Members;
 use super::stamp;
+use crate::mutant::{self, Mutant};
 
+mod claims;
 pub mod intents;
 pub mod timeline;
 
 /// Where an incident's deliveries come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
-    /// Read from state at the start: what is pending may have been attempted.
+    /// In the state or the log when this life began: what is ours may have been attempted.
     Loaded,
-    /// Applied while this outbox was listening.
+    /// Came after this life began, whoever led.
     Applied,
 }
 
@@ -97,6 +110,10 @@ struct Chain {
     settling: Option<PageUpdate>,
     /// Its place in the contact's queue.
     due: Option<UtcTime>,
+    /// Where the leader waits for its holder's answer.
+    overdue: Option<UtcTime>,
+    /// The holder whose claim a new leader takes at once.
+    inherited: Option<u64>,
 }
 
 impl Chain {
@@ -123,10 +140,12 @@ impl Chain {
 struct Lane {
     due: BTreeSet<(UtcTime, String)>,
     in_flight: usize,
+    /// Members that found no connection, by the incident whose page they tried.
+    unreached: BTreeMap<String, Vec<u64>>,
 }
 
 impl Lane {
-    /// Whether another page to this contact may go while so many are in flight to all.
+    /// Whether another page to this contact may go while so many places are taken.
     fn has_room(&self, in_flight: usize) -> bool {
         if self.in_flight == 0 {
             return in_flight < PAGES_IN_FLIGHT_MAX;
@@ -135,18 +154,56 @@ impl Lane {
     }
 }
 
+/// Pages in flight, and how many places they take.
+#[derive(Debug, Default)]
+struct Flights {
+    by_key: BTreeMap<String, (ChainKey, UtcTime)>,
+    /// Those that are not slow yet: (start, key).
+    young: BTreeSet<(UtcTime, String)>,
+}
+
+impl Flights {
+    fn begin(&mut self, key: String, place: ChainKey, now: UtcTime) {
+        self.young.insert((now, key.clone()));
+        self.by_key.insert(key, (place, now));
+    }
+
+    fn end(&mut self, key: &str) -> Option<ChainKey> {
+        let (place, began) = self.by_key.remove(key)?;
+        self.young.remove(&(began, key.to_owned()));
+        Some(place)
+    }
+
+    /// The oldest become slow, as long as there is room for slow ones.
+    fn age(&mut self, now: UtcTime) {
+        while self.slow() < PAGES_SLOW_MAX
+            && self.young.first().is_some_and(|(began, _)| *began + PAGE_SLOW_AFTER <= now)
+        {
+            self.young.pop_first();
+        }
+    }
+
+    fn slow(&self) -> usize {
+        self.by_key.len() - self.young.len()
+    }
+
+    /// When a place becomes free by itself.
+    fn next_slow(&self) -> Option<UtcTime> {
+        let (began, _) = self.young.first().filter(|_| self.slow() < PAGES_SLOW_MAX)?;
+        Some(*began + PAGE_SLOW_AFTER)
+    }
+}
+
 /// The sender's state. Rebuilt from replicated state at every start.
 #[derive(Debug)]
 pub struct Outbox {
     node_id: u64,
-    leader: bool,
+    claims: Claims,
     chains: BTreeMap<ChainKey, Chain>,
     lanes: BTreeMap<String, Lane>,
     /// The contact that was served last.
     served: String,
-    flights: BTreeMap<String, ChainKey>,
-    /// Claims under way, by key.
-    claiming: BTreeSet<String>,
+    flights: Flights,
     drafts: Vec<PageUpdate>,
 }
 
@@ -155,29 +212,63 @@ impl Outbox {
     pub fn new(node_id: u64) -> Self {
         Self {
             node_id,
-            leader: false,
+            claims: Claims::new(node_id),
             chains: BTreeMap::new(),
             lanes: BTreeMap::new(),
             served: String::new(),
-            flights: BTreeMap::new(),
-            claiming: BTreeSet::new(),
+            flights: Flights::default(),
             drafts: Vec::new(),
         }
     }
 
-    /// This member leads, or does not. A new leader takes over the claims of others at once.
+    /// This member leads, or does not. A new leader re-assigns at once what its predecessor, or a
+    /// member that it does not hear, had claimed.
     pub fn lead(&mut self, leader: bool) {
-        self.leader = leader;
-        self.claiming.clear();
-        self.drafts.clear();
-        if !leader {
-            return;
+        // What another office was about to move is no business of this one.
+        self.drafts.retain(|draft| draft.claimed_by == 0);
+        let inherits = self.claims.lead(leader);
+        for chain in self.chains.values_mut() {
+            let holder = chain.head().map(|head| head.claimed_by);
+            chain.inherited = holder.filter(|holder| inherits(*holder));
         }
-        // What an earlier term could not commit is proposed again.
-        self.drafts.extend(self.chains.values().filter_map(|chain| chain.settling.clone()));
+        drop(inherits);
+        self.queue_all();
+    }
+
+    /// Who votes, and who is heard, as far as this member knows.
+    pub fn members(&mut self, members: Members) {
+        if self.claims.learn(members) {
+            self.queue_all();
+        }
+    }
+
+    /// Another state took the place of the one before, and all that is pending in it is put anew.
+    /// Says which incidents are in the hands of this member: they are to be put, or are
+    /// [`Outbox::gone`].
+    pub fn reset(&mut self) -> BTreeSet<String> {
         let keys: Vec<ChainKey> = self.chains.keys().cloned().collect();
-        for key in &keys {
-            self.queue(key);
+        for key in keys {
+            if let Some(chain) = self.chains.get_mut(&key)
+                && chain.flying.is_none()
+                && chain.settling.is_none()
+            {
+                chain.pages.clear();
+            }
+            self.queue(&key);
+        }
+        self.chains.keys().map(|(incident, _)| incident.clone()).collect()
+    }
+
+    /// The incident is not in the state any more: there is nobody to tell what came of its pages.
+    pub fn gone(&mut self, incident: &str) {
+        let ours = |key: &&ChainKey| key.0 == incident;
+        let keys: Vec<ChainKey> = self.chains.keys().filter(ours).cloned().collect();
+        for key in keys {
+            if let Some(chain) = self.chains.get_mut(&key) {
+                chain.pages.clear();
+                chain.settling = None;
+            }
+            self.queue(&key);
         }
     }
 
@@ -193,12 +284,11 @@ impl Outbox {
         }
     }
 
-    /// Pages to send now. Each is in flight until [`Outbox::finished`] is called with its key.
+    /// Pages to send now. Each is in flight until [`Outbox::finished`] or [`Outbox::withdrawn`] is
+    /// called with its key.
     pub fn ready(&mut self, now: UtcTime) -> Vec<Send> {
         let mut sends = Vec::new();
-        if !self.leader {
-            return sends;
-        }
+        self.flights.age(now);
         // In turn, beginning after the contact that was served last. Nobody's second page goes
         // before everybody's first.
         let is_due =
@@ -220,7 +310,9 @@ impl Outbox {
     /// Starts the first page that is due to a contact, if there is room for it.
     fn start(&mut self, contact: &str, now: UtcTime) -> Option<Send> {
         let lane = self.lanes.get_mut(contact)?;
-        if !lane.has_room(self.flights.len()) || lane.due.first().is_none_or(|(at, _)| *at > now) {
+        if !lane.has_room(self.flights.young.len())
+            || lane.due.first().is_none_or(|(at, _)| *at > now)
+        {
             return None;
         }
         let (_, incident) = lane.due.pop_first()?;
@@ -232,107 +324,157 @@ impl Outbox {
         let kind = chain.kind(head);
         lane.in_flight += 1;
         chain.flying = Some(kind);
-        self.flights.insert(key.clone(), place.clone());
+        self.flights.begin(key.clone(), place.clone(), now);
         Some(Send { incident: place.0, contact: place.1, key, kind, attempt })
+    }
+
+    /// The attempt was not begun: the newest state says something else about the page, or nobody
+    /// confirms it. What the page becomes is known when its incident is put again.
+    pub fn withdrawn(&mut self, key: &str) {
+        if let Some(place) = self.land(key)
+            && let Some(chain) = self.chains.get_mut(&place)
+        {
+            chain.flying = None;
+        }
+    }
+
+    /// Ends a flight. The chain that it belonged to.
+    fn land(&mut self, key: &str) -> Option<ChainKey> {
+        let place = self.flights.end(key)?;
+        if let Some(lane) = self.lanes.get_mut(&place.1) {
+            lane.in_flight = lane.in_flight.saturating_sub(1);
+        }
+        Some(place)
     }
 
     /// Takes the end of an attempt. `jitter` is drawn by the caller, uniformly from 0 to 1: it
     /// takes up to half off the back-off.
     pub fn finished(&mut self, key: &str, report: Report, now: UtcTime, jitter: f64) {
-        let Some(place) = self.flights.remove(key) else { return };
-        if let Some(lane) = self.lanes.get_mut(&place.1) {
-            lane.in_flight = lane.in_flight.saturating_sub(1);
-        }
+        let Some(place) = self.land(key) else { return };
         let Some(chain) = self.chains.get_mut(&place) else { return };
         let said = chain.flying.take().unwrap_or_default();
         let Some(page) = chain.pages.iter().find(|page| page.idempotency_key == key).cloned()
         else {
-            return;
+            // The incident left the state meanwhile.
+            return self.queue(&place);
         };
         let ambiguous = matches!(report, Report::Ambiguous(_));
         if ambiguous && said != PageKind::Combined {
             chain.doubt.insert(key.to_owned());
         }
         let doubted = chain.doubt.contains(key);
-        let update = update(&page, said, &report, ambiguous || doubted, now, jitter);
-        chain.settling = Some(update.clone());
-        if self.leader {
-            self.drafts.push(update);
+        let mut update = update(&page, said, &report, ambiguous || doubted, now, jitter);
+        update.sent_by = self.node_id;
+        if is_known(&update, &page) {
+            return self.queue(&place);
         }
+        chain.settling = Some(update.clone());
+        self.drafts.push(update);
     }
 
-    /// Changes to propose, each once. Keep their keys, and say with [`Outbox::lost`] when a
-    /// proposal did not come through.
+    /// This proposal is applied. One that changed nothing is told of nowhere else. What it changed
+    /// may be put only later: until then [`may_send`] keeps this member from acting on what was.
+    pub fn committed(&mut self, update: &PageUpdate) {
+        let settles = |chain: &Chain| chain.settling.as_ref() == Some(update);
+        let place = self.chains.iter().find(|(_, chain)| settles(chain));
+        let Some(place) = place.map(|(place, _)| place.clone()) else { return };
+        if let Some(chain) = self.chains.get_mut(&place) {
+            chain.settling = None;
+        }
+        self.queue(&place);
+    }
+
+    /// Changes to propose, each once. Give back with [`Outbox::lost`] what did not come through.
     pub fn drafts(&mut self) -> Vec<PageUpdate> {
         std::mem::take(&mut self.drafts)
     }
 
-    /// A proposal with this key was refused or lost: it is drafted again.
-    pub fn lost(&mut self, key: &str) {
-        if !self.leader {
-            return;
+    /// This proposal was refused or lost: what it was about is drafted again, if it still holds.
+    pub fn lost(&mut self, update: &PageUpdate) {
+        let key = &update.idempotency_key;
+        let mut chains = self.chains.iter();
+        let place = chains
+            .find(|(_, chain)| chain.pages.iter().any(|page| page.idempotency_key == *key))
+            .map(|(place, _)| place.clone());
+        if update.claimed_by != 0 {
+            self.claims.lost(key);
         }
-        self.claiming.remove(key);
-        let place = self
-            .chains
-            .iter()
-            .find(|(_, chain)| chain.pages.iter().any(|page| page.idempotency_key == key));
-        let Some((place, chain)) = place else { return };
-        match &chain.settling {
-            Some(update) if update.idempotency_key == key => self.drafts.push(update.clone()),
-            _ => {
-                let place = place.clone();
-                self.queue(&place);
-            }
+        let Some(place) = place else { return };
+        let settling = self.chains.get(&place).and_then(|chain| chain.settling.as_ref());
+        match settling.filter(|settling| settling.idempotency_key == *key) {
+            Some(settling) if update.claimed_by == 0 => self.drafts.push(settling.clone()),
+            _ => self.queue(&place),
         }
     }
 
     /// When the next page is due, if a contact has room for it.
     pub fn wake_at(&self) -> Option<UtcTime> {
-        if !self.leader {
-            return None;
-        }
+        let taken = self.flights.young.len();
+        let free_at = self.flights.next_slow();
         self.lanes
             .values()
-            .filter(|lane| lane.has_room(self.flights.len()))
-            .filter_map(|lane| lane.due.first().map(|(at, _)| *at))
+            .filter_map(|lane| {
+                let (due, _) = lane.due.first()?;
+                if lane.has_room(taken) {
+                    return Some(*due);
+                }
+                // One that has enough in flight itself waits for the end of one.
+                free_at.filter(|_| lane.in_flight < PAGES_PER_CONTACT_MAX).map(|at| at.max(*due))
+            })
             .min()
+    }
+
+    /// When the leader looks again for holders that do not answer.
+    pub fn overdue_at(&self) -> Option<UtcTime> {
+        self.claims.overdue_at()
+    }
+
+    /// Re-assigns what has been without an answer for too long.
+    pub fn overdue(&mut self, now: UtcTime) {
+        for key in self.claims.take_overdue(now) {
+            if let Some(chain) = self.chains.get_mut(&key) {
+                chain.overdue = None;
+            }
+            self.assign(&key, Some(now));
+        }
     }
 
     /// Pages that are still to be said, and those in flight.
     pub fn depth(&self) -> (usize, usize) {
-        (self.chains.len(), self.flights.len())
+        (self.chains.len(), self.flights.by_key.len())
     }
 
     fn take(&mut self, key: &ChainKey, pages: Vec<Delivery>, origin: Origin) {
         let chain = self.chains.entry(key.clone()).or_default();
         for page in &pages {
             let id = &page.idempotency_key;
-            let before = chain.pages.iter().find(|known| known.idempotency_key == *id);
+            let known = chain.pages.iter().any(|known| known.idempotency_key == *id);
             let ours = page.claimed_by == self.node_id;
-            let seen_from_the_start = match before {
-                None => origin == Origin::Applied && ours && page.attempts == 0,
-                Some(before) => before.claimed_by == page.claimed_by,
-            };
-            if page.state() == DeliveryState::Pending && !seen_from_the_start {
+            let pending = page.state() == DeliveryState::Pending;
+            // Also when it became ours only later: an earlier life has seen that, too.
+            let unseen = origin == Origin::Loaded || (!known && page.attempts > 0);
+            if pending && ours && unseen {
                 chain.doubt.insert(id.clone());
             }
-            if page.claimed_by == self.node_id || page.state() != DeliveryState::Pending {
-                self.claiming.remove(id);
-            }
-            let settled = chain.settling.as_ref().is_some_and(|update| {
-                update.idempotency_key == *id
-                    && (page.attempts >= update.attempts || is_moot(update, page.state()))
-            });
-            if settled {
+            self.claims.saw(page);
+            if chain.settling.as_ref().is_some_and(|update| is_known(update, page)) {
                 chain.settling = None;
             }
-            if page.state() != DeliveryState::Pending {
+            if !pending {
                 chain.doubt.remove(id);
             }
         }
         chain.pages = pages;
+        let holder = chain.head().map(|head| head.claimed_by);
+        chain.inherited = chain.inherited.filter(|from| holder == Some(*from));
         self.queue(key);
+    }
+
+    fn queue_all(&mut self) {
+        let keys: Vec<ChainKey> = self.chains.keys().cloned().collect();
+        for key in &keys {
+            self.queue(key);
+        }
     }
 
     /// Puts a chain where its head belongs: into its contact's queue, or out of everything.
@@ -342,37 +484,100 @@ impl Outbox {
         if let Some(due) = chain.due.take() {
             lane.due.remove(&(due, key.0.clone()));
         }
-        if chain.flying.is_some() || chain.settling.is_some() {
-            return;
+        if let Some(at) = chain.overdue.take() {
+            self.claims.forget(at, key);
         }
+        lane.unreached.remove(&key.0);
         let Some(head) = chain.head() else {
-            self.chains.remove(key);
-            if lane.in_flight == 0 && lane.due.is_empty() {
-                self.lanes.remove(&key.1);
+            if chain.flying.is_none() && chain.settling.is_none() {
+                self.chains.remove(key);
+                if lane.in_flight == 0 && lane.due.is_empty() && lane.unreached.is_empty() {
+                    self.lanes.remove(&key.1);
+                }
             }
             return;
         };
-        if head.claimed_by == self.node_id {
-            let due = stamp::utc(head.next_attempt_at.as_ref());
-            lane.due.insert((due, key.0.clone()));
-            chain.due = Some(due);
-        } else if self.leader && self.claiming.insert(head.idempotency_key.clone()) {
-            self.drafts.push(PageUpdate {
-                idempotency_key: head.idempotency_key.clone(),
-                claimed_by: self.node_id,
-                ..Default::default()
-            });
+        if !head.unreached_by.is_empty() {
+            lane.unreached.insert(key.0.clone(), head.unreached_by.clone());
+        }
+        let ours = head.claimed_by == self.node_id && !intents::has_stopped(head);
+        let due = stamp::utc(head.next_attempt_at.as_ref());
+        let busy = chain.flying.is_some() || chain.settling.is_some();
+        let moves = self.assign(key, None);
+        if ours && !busy && !moves {
+            self.enqueue(key, due);
+        }
+    }
+
+    fn enqueue(&mut self, key: &ChainKey, due: UtcTime) {
+        let Some(chain) = self.chains.get_mut(key) else { return };
+        chain.due = Some(due);
+        self.lanes.entry(key.1.clone()).or_default().due.insert((due, key.0.clone()));
+    }
+
+    /// Has the leader say who holds this chain's claim. `now`: its holder's time to answer is over.
+    /// True: it is on the move.
+    fn assign(&mut self, key: &ChainKey, now: Option<UtcTime>) -> bool {
+        let Some(chain) = self.chains.get(key) else { return false };
+        let Some(head) = chain.head() else { return false };
+        if !self.claims.leads() {
+            return false;
+        }
+        let lane = self.lanes.get(&key.1);
+        let elsewhere = lane
+            .into_iter()
+            .flat_map(|lane| &lane.unreached)
+            .filter(|(incident, _)| **incident != key.0)
+            .flat_map(|(_, members)| members.iter().copied());
+        match self.claims.decide(head, chain.inherited, now, elsewhere) {
+            claims::Decision::Moves => true,
+            claims::Decision::Move(update) => {
+                self.drafts.push(update);
+                true
+            }
+            claims::Decision::Stays { look_again } => {
+                if let Some(at) = look_again {
+                    self.claims.remember(at, key.clone());
+                    if let Some(chain) = self.chains.get_mut(key) {
+                        chain.overdue = Some(at);
+                    }
+                }
+                false
+            }
         }
     }
 }
 
-/// Whether a result changes nothing any more about a page in this state. Of a dropped page one that
-/// was, or may have been, received does: somebody must hear the end.
-fn is_moot(update: &PageUpdate, state: DeliveryState) -> bool {
-    match state {
-        DeliveryState::Sent | DeliveryState::Dead => true,
-        DeliveryState::Dropped => update.state() != DeliveryState::Sent && !update.ambiguous,
-        DeliveryState::Pending | DeliveryState::Unspecified => false,
+/// Whether the newest state lets this member make this attempt.
+pub fn may_send(incident: &Incident, send: &Send, node_id: u64) -> bool {
+    let key = send.key.as_str();
+    let page = incident.deliveries.iter().find(|page| page.idempotency_key == key);
+    let Some(page) = page else { return false };
+    let before = incident.deliveries.iter().find(|other| {
+        other.contact_uid == page.contact_uid && other.state() == DeliveryState::Pending
+    });
+    page.state() == DeliveryState::Pending
+        && (page.claimed_by == node_id || mutant::on(Mutant::ClaimNotChecked))
+        && page.attempts.saturating_add(1) == send.attempt
+        && !intents::has_stopped(page)
+        && before.is_some_and(|first| first.idempotency_key == key)
+}
+
+/// Whether this result is in the state, or changes nothing any more. Of a page that was dropped or
+/// given up, or whose claim is another's by now, it does matter that it was, or may have been,
+/// received: somebody must hear the end.
+fn is_known(update: &PageUpdate, page: &Delivery) -> bool {
+    if update.idempotency_key != page.idempotency_key {
+        return false;
+    }
+    let told = update.state() != DeliveryState::Sent && (!update.ambiguous || page.ambiguous);
+    match page.state() {
+        DeliveryState::Sent => true,
+        DeliveryState::Dead | DeliveryState::Dropped => told,
+        DeliveryState::Pending | DeliveryState::Unspecified => {
+            let ends = update.state() == DeliveryState::Dead && page.claimed_by == update.sent_by;
+            told && !ends && page.attempts >= update.attempts
+        }
     }
 }
 
@@ -390,6 +595,12 @@ fn update(
         idempotency_key: page.idempotency_key.clone(),
         attempts,
         ambiguous,
+        end: match report {
+            Report::Answered { .. } => AttemptEnd::Answered,
+            Report::NotSent(_) => AttemptEnd::NotSent,
+            Report::Ambiguous(_) => AttemptEnd::Unanswered,
+        }
+        .into(),
         ..Default::default()
     };
     let (error, wait, at_least) = match report {
@@ -409,6 +620,10 @@ fn update(
             (format!("HTTP status {status}{}{detail}", colon(detail)), wait, at_least)
         }
         Report::NotSent(why) => (why.clone(), back_off(attempts), Duration::ZERO),
+        Report::Ambiguous(_) if mutant::on(Mutant::UnansweredIsSent) => {
+            update.state = DeliveryState::Sent.into();
+            return update;
+        }
         Report::Ambiguous(why) => (why.clone(), back_off(attempts), Duration::ZERO),
     };
     update.error = cut(error);

@@ -178,6 +178,11 @@ impl Plan {
         self.checks.len()
     }
 
+    /// Every check in the plan, in order.
+    pub fn checks(&self) -> impl Iterator<Item = Uid> + '_ {
+        self.checks.keys().copied()
+    }
+
     /// Whether there is no check at all.
     pub fn is_empty(&self) -> bool {
         self.checks.is_empty()

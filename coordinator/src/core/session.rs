@@ -144,7 +144,33 @@ impl Intake {
         }
     }
 
+    /// What maps the probe's boot time to mesh time now; absent before the first measurement.
+    pub fn mapping(&self) -> Option<Mapping> {
+        self.clock.estimate().map(|best| Mapping { offset_ns: best.offset_ns })
+    }
+
     fn read(&self, frame: Frame, now: MeshTime) -> Result<Event, Refused> {
+        match self.mapping() {
+            Some(mapping) => mapping.read(frame, now),
+            None => refuse(rule::PING_UNANSWERED, "the clock was not measured yet"),
+        }
+    }
+}
+
+/// How a probe's boot time is mesh time, as measured by the member that holds the session. A relay
+/// sends it with each frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mapping {
+    /// mesh = boot time + this.
+    pub offset_ns: i64,
+}
+
+impl Mapping {
+    /// What a frame says. Hello and pong are a session's own and say nothing.
+    ///
+    /// # Errors
+    /// [`Refused`] names the broken rule; the session is over.
+    pub fn read(&self, frame: Frame, now: MeshTime) -> Result<Event, Refused> {
         match frame {
             Frame::Heartbeat(heartbeat) => self.heartbeat(heartbeat, now),
             Frame::Outcomes(outcomes) => {
@@ -205,6 +231,7 @@ impl Intake {
                 live_sequence: heartbeat.live_sequence,
                 started: started.collect::<Result<_, _>>()?,
                 ended: ended.collect::<Result<_, _>>()?,
+                whole: heartbeat.whole,
             },
             health: heartbeat.health,
         })
@@ -244,12 +271,9 @@ impl Intake {
         })
     }
 
-    /// The boot time of the probe as mesh time, by the offset measured on this session.
+    /// The boot time of the probe as mesh time.
     fn mesh(&self, boottime_ns: i64, now: MeshTime) -> Result<MeshTime, Refused> {
-        let Some(best) = self.clock.estimate() else {
-            return refuse(rule::PING_UNANSWERED, "the clock was not measured yet");
-        };
-        let mesh = BootTime::from_ns(boottime_ns).to_mesh(best.offset_ns);
+        let mesh = BootTime::from_ns(boottime_ns).to_mesh(self.offset_ns);
         if mesh > now + TIME_AHEAD_MAX {
             return refuse(rule::TIME_AHEAD, "a time lies in the future");
         }

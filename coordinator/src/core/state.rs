@@ -7,12 +7,16 @@
 //!
 //! Configuration is in `state/config.rs`, verdicts and incidents in `state/verdicts.rs`, the fleet
 //! in `state/fleet.rs`, deliveries in `state/pages.rs`, repeated requests in `state/requests.rs`,
-//! keys and encoding in `state/rows.rs`.
+//! coordinators in `state/members.rs`, keys and encoding in `state/rows.rs`.
 
 mod config;
 mod fleet;
+pub mod hash;
+mod intervals;
+mod members;
 mod pages;
 mod requests;
+mod restore;
 mod rows;
 mod verdicts;
 
@@ -32,6 +36,7 @@ pub use self::config::{Kind, SettingsName};
 pub use self::requests::{Asked, Client, identified};
 pub use self::rows::{Damaged, Row, RowChange, Rows, Table};
 pub use self::verdicts::may_resolve;
+use crate::mutant::{self, Mutant};
 
 /// Entries above this level are not understood by this build.
 pub const LEVEL: u32 = 1;
@@ -55,6 +60,8 @@ pub struct State {
     pub applied: u64,
     /// The cluster itself; `mesh` is empty before the first entry.
     pub cluster: store::ClusterRow,
+    /// Coordinators by node id, removed ones included.
+    pub members: OrdMap<u64, Arc<store::MemberRow>>,
     /// By uid.
     pub checks: OrdMap<Uid, Arc<CheckEntry>>,
     /// Uids by name.
@@ -63,6 +70,8 @@ pub struct State {
     pub regions: OrdMap<Name, Arc<v1::Region>>,
     /// By uid, tombstones included.
     pub contacts: OrdMap<String, Arc<store::ContactRow>>,
+    /// Tombstones in the order in which they may go: (UTC, uid).
+    tombstones: OrdSet<(i64, String)>,
     /// Uids of contacts that are not tombstones.
     pub contact_names: OrdMap<Name, String>,
     /// By namespace.
@@ -144,6 +153,8 @@ pub enum Changed {
     Incident(String),
     /// A delivery of an incident is new or moved: (idempotency key, incident).
     Delivery(String, String),
+    /// A coordinator was added, said something new of itself, or was removed.
+    Member(u64),
 }
 
 /// What a command sees besides the state: the entry's own stamps.
@@ -183,9 +194,9 @@ impl State {
         UtcTime::from_ns(self.cluster.last_utc_ns)
     }
 
-    /// The level that an encoded entry needs, when it is above that of this build: such an entry
+    /// The level that an encoded entry needs, when it is above `own`, that of the build: such an entry
     /// must not be applied, nor any after it.
-    pub fn above_level(encoded: &[u8]) -> Option<u32> {
+    pub fn above_level(encoded: &[u8], own: u32) -> Option<u32> {
         /// The head of an entry: a newer build may have written anything behind it.
         #[derive(Clone, PartialEq, prost::Message)]
         struct Head {
@@ -193,7 +204,19 @@ impl State {
             min_level: u32,
         }
         let level = Head::decode(encoded).ok()?.min_level;
-        (level > LEVEL).then_some(level)
+        (level > own).then_some(level)
+    }
+
+    /// When the encoded entry says which hash the majority has: the index, and the hash as of it.
+    pub fn agreed_hash(encoded: &[u8]) -> Option<(u64, u64)> {
+        /// All that is needed of an entry here; the rest is passed over.
+        #[derive(Clone, PartialEq, prost::Message)]
+        struct Said {
+            #[prost(message, optional, tag = "51")]
+            hash: Option<store::StateHash>,
+        }
+        let said = Said::decode(encoded).ok()?.hash.filter(|hash| !hash.disputed)?;
+        Some((said.index, said.hash))
     }
 
     /// Applies the encoded entry at `index`, which [`Self::above_level`] has let through.
@@ -217,7 +240,11 @@ impl State {
         rows: &mut Rows,
         changes: &mut Vec<Changed>,
     ) -> Answer {
-        let utc = UtcTime::from_ns(entry.utc_ns.max(self.cluster.last_utc_ns));
+        let floor = match mutant::on(Mutant::UtcGoesBack) {
+            true => i64::MIN,
+            false => self.cluster.last_utc_ns,
+        };
+        let utc = UtcTime::from_ns(entry.utc_ns.max(floor));
         self.cluster.last_utc_ns = utc.as_ns();
         self.cluster.last_mesh_ns = self.cluster.last_mesh_ns.max(entry.mesh_ns);
         rows.put(rows::cluster_key(), &self.cluster);
@@ -240,10 +267,20 @@ impl State {
                 return answer;
             }
         }
+        let disputed = self.cluster.disputed_index;
+        if disputed != 0 && !is_taken_in_dispute(entry.command.as_ref()) {
+            let message = format!(
+                "the members have held different states since entry {disputed}, and no majority the \
+                 same one: nothing is written until the cluster is restored from a backup"
+            );
+            return refused(rule::STATE_DISPUTED, message, []);
+        }
         let stamp = Stamp { index, utc, actor };
         let audit = audit_word(entry.command.as_ref());
         let answer = match entry.command {
-            Some(Command::InitCluster(command)) => self.init_cluster(&stamp, command),
+            Some(Command::InitCluster(command)) => {
+                self.init_cluster(&stamp, command, rows, changes)
+            }
             Some(Command::StageConfig(command)) => self.stage(&stamp, command, rows),
             Some(Command::CommitConfig(command)) => self.commit(&stamp, command, rows, changes),
             Some(Command::DropStage(command)) => self.drop_stage(&stamp, &command.txn, rows),
@@ -263,9 +300,17 @@ impl State {
             Some(Command::ForgetClients(command)) => {
                 self.forget_clients(&stamp, &command.clients, rows)
             }
-            Some(Command::StateHash(_)) | None => {
-                refused(rule::ENTRY_UNKNOWN, "this build does not know the command", [])
+            Some(Command::TrimHistory(command)) => self.trim_history(&stamp, command, rows),
+            Some(Command::AddMember(command)) => self.add_member(&stamp, command, rows, changes),
+            Some(Command::AnnounceMember(command)) => {
+                self.announce_member(&stamp, command, rows, changes)
             }
+            Some(Command::RemoveMember(command)) => {
+                self.remove_member(&stamp, &command, rows, changes)
+            }
+            Some(Command::StateHash(command)) => self.hash_agreed(&stamp, &command),
+            Some(Command::SetLevel(command)) => self.set_level(&stamp, &command),
+            None => refused(rule::ENTRY_UNKNOWN, "this build does not know the command", []),
         };
         if let Some(word) = audit {
             rows.put(
@@ -290,7 +335,13 @@ impl State {
         answer
     }
 
-    fn init_cluster(&mut self, stamp: &Stamp, command: store::InitCluster) -> Answer {
+    fn init_cluster(
+        &mut self,
+        stamp: &Stamp,
+        command: store::InitCluster,
+        rows: &mut Rows,
+        changes: &mut Vec<Changed>,
+    ) -> Answer {
         if !self.cluster.mesh.is_empty() {
             return refused(rule::ALREADY_INITIALISED, "the cluster exists already", []);
         }
@@ -300,13 +351,47 @@ impl State {
         self.cluster.level = command.level;
         self.cluster.plan_version = command.plan_version;
         self.cluster.generation_index = stamp.index;
+        self.begin_members(stamp, command.members, rows, changes);
+        accepted(stamp, [])
+    }
+
+    /// The others' hash is compared outside of apply, which must do the same everywhere.
+    fn hash_agreed(&mut self, stamp: &Stamp, command: &store::StateHash) -> Answer {
+        if command.disputed {
+            self.cluster.disputed_index = command.index;
+        }
+        accepted(stamp, [])
+    }
+
+    fn set_level(&mut self, stamp: &Stamp, command: &store::SetLevel) -> Answer {
+        let present = self.cluster.level;
+        if command.level <= present {
+            let message = format!("the cluster is at level {present}, not below {}", command.level);
+            return refused(rule::LEVEL_BACK, message, []);
+        }
+        self.cluster.level = command.level;
+        if command.plan_version > self.cluster.plan_version {
+            self.cluster.plan_version = command.plan_version;
+            self.move_generation(stamp);
+        }
         accepted(stamp, [])
     }
 
     /// Marks the plan as changed by this entry.
     fn move_generation(&mut self, stamp: &Stamp) {
-        self.cluster.generation_index = stamp.index;
+        if !mutant::on(Mutant::GenerationStays) {
+            self.cluster.generation_index = stamp.index;
+        }
     }
+}
+
+/// What is written although nobody knows which member is right: that pages were sent, so that they
+/// are not sent again, and what members say of themselves.
+fn is_taken_in_dispute(command: Option<&Command>) -> bool {
+    matches!(
+        command,
+        Some(Command::UpdatePages(_) | Command::StateHash(_) | Command::AnnounceMember(_))
+    )
 }
 
 /// Commands worth an audit row: what people and the leader did, not how deliveries progress.
@@ -322,7 +407,12 @@ fn audit_word(command: Option<&Command>) -> Option<&'static str> {
         | Command::DropStage(_)
         | Command::UpdatePages(_)
         | Command::ForgetClients(_)
+        | Command::TrimHistory(_)
         | Command::StateHash(_) => None,
+        Command::AddMember(_) => Some("add_member"),
+        Command::AnnounceMember(_) => Some("announce_member"),
+        Command::RemoveMember(_) => Some("remove_member"),
+        Command::SetLevel(_) => Some("set_level"),
     }
 }
 

@@ -1,4 +1,4 @@
-//! From a frame of windows to the history: every bound is checked, the bytes are kept.
+//! From a frame of windows to what the history takes: every bound is checked, the bytes are kept.
 //!
 //! Used by the bulk lane (`session/bulk.rs`), once a frame. A window that breaks a rule costs only
 //! itself; the windows around it keep their own numbers.
@@ -9,7 +9,7 @@ use parallax_proto::convert::window::check_window;
 use parallax_proto::v1;
 use prost::Message as _;
 
-use super::{History, Record, Spool};
+use super::{Record, Spool};
 use crate::core::plan::Work;
 
 /// What was not kept of a frame.
@@ -21,39 +21,26 @@ pub struct Refused {
     pub last: String,
 }
 
-/// Keeps the windows of one frame that break no rule, each under its own number. `work` is what
-/// the plan gives to the probe; windows of other checks are marked.
-pub fn keep(
-    history: &impl History,
+/// The windows of one frame that break no rule, each under its own number. `work` is what the plan
+/// gives to the probe; windows of other checks are marked.
+pub fn admit(
     work: &Work,
     spool: &Spool,
     windows: v1::Windows,
     now: MeshTime,
-) -> Refused {
+) -> (Vec<(u64, Record)>, Refused) {
     let mut refused = Refused::default();
-    let mut first = windows.first_sequence;
     let mut records = Vec::with_capacity(windows.windows.len());
     for (sequence, window) in (windows.first_sequence..).zip(windows.windows) {
         match record(work, spool, &window, now) {
-            Ok(record) => {
-                if records.is_empty() {
-                    first = sequence;
-                }
-                records.push(record);
-            }
+            Ok(record) => records.push((sequence, record)),
             Err(why) => {
                 refused.count += 1;
                 refused.last = why;
-                if !records.is_empty() {
-                    history.append(spool, first, std::mem::take(&mut records), now);
-                }
             }
         }
     }
-    if !records.is_empty() {
-        history.append(spool, first, records, now);
-    }
-    refused
+    (records, refused)
 }
 
 /// What is kept of a window: its bytes as they came, under what was checked.
@@ -65,7 +52,7 @@ fn record(
 ) -> Result<Record, String> {
     let key = check_window(window).map_err(|error| format!("window: {error}"))?;
     let end = key.start + key.period.length();
-    // A sealed window has ended. One from the future would outlive all others in the ring.
+    // A sealed window has ended. One from the future would outlive all others.
     if end > now + TIME_AHEAD_MAX {
         return Err("window_edges: window: it ends in the future".to_owned());
     }
@@ -87,7 +74,6 @@ mod tests {
     use parallax_common::name::{Incarnation, Uid};
 
     use super::*;
-    use crate::history::ring::Ring;
 
     const CHECK: [u8; 16] = [7; 16];
 
@@ -113,19 +99,18 @@ mod tests {
 
     #[test]
     fn a_window_that_breaks_a_rule_costs_only_itself() {
-        let ring = Ring::default();
         let spool = Spool { region: "eu".into(), probe: "p".into(), incarnation: Incarnation(1) };
         let mut windows = [10, 11, 10, 10, 10].map(window).to_vec();
         windows[2].incarnation = 2;
         windows[4].start_mesh_ns = 20_000_000_000;
         let frame = v1::Windows { first_sequence: 5, windows, replay: false };
         let now = MeshTime::from_ns(10_000_000_000);
-        let refused = keep(&ring, &Work::new(), &spool, frame, now);
+        let (kept, refused) = admit(&Work::new(), &spool, frame, now);
         assert_eq!(refused.count, 3);
         assert!(refused.last.contains("in the future"), "{refused:?}");
-        let kept = ring.read(&Uid::from_bytes(CHECK), "eu", MeshTime::from_ns(-1), now);
-        let numbers: Vec<u64> = kept.iter().map(|kept| kept.sequence).collect();
+        let numbers: Vec<u64> = kept.iter().map(|(sequence, _)| *sequence).collect();
         assert_eq!(numbers, [5, 8]);
-        assert!(kept.iter().all(|kept| kept.record.unassigned));
+        assert!(kept.iter().all(|(_, record)| record.unassigned));
+        assert!(kept.iter().all(|(_, record)| record.check == Uid::from_bytes(CHECK)));
     }
 }

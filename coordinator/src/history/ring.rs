@@ -1,25 +1,28 @@
-//! The last hour of windows, in memory. Lost with the process, on purpose: it stands in for the
-//! history store behind the same trait.
+//! The last hour of windows, in memory: the twin of the history store behind the same trait, for
+//! tests and benches. Lost with the process.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use parallax_common::limits::{HISTORY_SPOOLS_MAX, RING_AGE_MAX, RING_BYTES_MAX};
+use parallax_common::limits::{
+    HISTORY_QUEUE_KIB_MAX, HISTORY_SPOOLS_MAX, RING_AGE_MAX, RING_BYTES_MAX,
+};
 use parallax_common::name::Uid;
 use parallax_common::time::MeshTime;
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 
-use super::{Appended, History, Kept, Record, Spool, Stats};
-
-/// What a window costs beside its bytes.
-const OVERHEAD_BYTES: usize = 256;
+use super::cell::Cell;
+use super::segment::SegmentError;
+use super::{Appended, Batch, History, Kept, Question, Receipt, Spool, Stats, cost};
 
 /// A bounded [`History`].
 #[derive(Debug)]
 pub struct Ring {
     age_max: Duration,
     bytes_max: usize,
+    gate: Arc<Semaphore>,
     inner: Mutex<Inner>,
 }
 
@@ -54,22 +57,22 @@ impl Default for Ring {
 impl Ring {
     /// A ring that keeps windows for `age_max` after their end, in at most `bytes_max`.
     pub fn new(age_max: Duration, bytes_max: usize) -> Self {
-        Self { age_max, bytes_max, inner: Mutex::new(Inner::default()) }
+        let gate = Arc::new(Semaphore::new(HISTORY_QUEUE_KIB_MAX));
+        Self { age_max, bytes_max, gate, inner: Mutex::new(Inner::default()) }
     }
 }
 
 impl History for Ring {
-    fn append(
-        &self,
-        spool: &Spool,
-        first_sequence: u64,
-        windows: Vec<Record>,
-        now: MeshTime,
-    ) -> Appended {
+    fn gate(&self) -> &Arc<Semaphore> {
+        &self.gate
+    }
+
+    fn append(&self, batch: Batch) -> Receipt {
+        let Batch { spool, windows, now, .. } = batch;
         let mut inner = self.inner.lock();
         let mut appended = Appended::default();
-        let mut through = inner.spools.get(spool).map(|through| through.sequence);
-        for (sequence, record) in (first_sequence..).zip(windows) {
+        let mut through = inner.spools.get(&spool).map(|through| through.sequence);
+        for (sequence, record) in windows {
             if through.is_some_and(|through| sequence <= through) {
                 appended.duplicates += 1;
                 continue;
@@ -79,27 +82,55 @@ impl History for Ring {
             inner.insert(Kept { spool: spool.clone(), sequence, record });
         }
         if let Some(sequence) = through {
-            inner.spools.insert(spool.clone(), Through { sequence, heard: now });
+            inner.spools.insert(spool, Through { sequence, heard: now });
         }
         inner.expire(now - self.age_max);
         inner.shrink(self.bytes_max);
         inner.forget_spools();
-        appended
+        Receipt::of(appended)
     }
 
     fn acknowledged(&self, spool: &Spool) -> Option<u64> {
         self.inner.lock().spools.get(spool).map(|through| through.sequence)
     }
 
-    fn read(&self, check: &Uid, region: &str, from: MeshTime, to: MeshTime) -> Vec<Kept> {
+    fn read(
+        &self,
+        check: &Uid,
+        region: &str,
+        from: MeshTime,
+        to: MeshTime,
+    ) -> Result<Vec<Kept>, SegmentError> {
         let inner = self.inner.lock();
         let pair = inner.by_pair.get(check).and_then(|regions| regions.get(region));
-        let Some(pair) = pair else { return Vec::new() };
-        pair.range(..(to, 0))
+        let Some(pair) = pair else { return Ok(Vec::new()) };
+        Ok(pair
+            .range(..(to, 0))
             .filter_map(|(_, place)| inner.windows.get(place))
             .filter(|kept| kept.record.end > from)
             .cloned()
-            .collect()
+            .collect())
+    }
+
+    fn cells(
+        &self,
+        question: &Question,
+        each: &mut dyn FnMut(&Arc<str>, &Cell),
+    ) -> Result<(), SegmentError> {
+        let inner = self.inner.lock();
+        let Some(regions) = inner.by_pair.get(&question.check) else { return Ok(()) };
+        for (region, pair) in regions {
+            for kept in pair.values().filter_map(|place| inner.windows.get(place)) {
+                let Ok(cell) = Cell::of_window(&kept.record.encoded, kept.record.unassigned) else {
+                    continue;
+                };
+                let (start, _) = cell.place(question.tier);
+                if start >= question.from && start < question.to {
+                    each(region, &cell);
+                }
+            }
+        }
+        Ok(())
     }
 
     fn stats(&self) -> Stats {
@@ -119,7 +150,7 @@ impl Inner {
             .or_default()
             .insert((record.start, self.arrivals), place);
         self.stats.windows += 1;
-        self.stats.bytes += cost(record);
+        self.stats.bytes += cost(record) as u64;
         self.windows.insert(place, kept);
     }
 
@@ -131,7 +162,7 @@ impl Inner {
     }
 
     fn shrink(&mut self, bytes_max: usize) {
-        while self.stats.bytes > bytes_max && self.remove_oldest() {
+        while self.stats.bytes > bytes_max as u64 && self.remove_oldest() {
             self.stats.dropped += 1;
         }
     }
@@ -140,7 +171,7 @@ impl Inner {
         let Some(((_, arrival), kept)) = self.windows.pop_first() else { return false };
         let record = &kept.record;
         self.stats.windows -= 1;
-        self.stats.bytes -= cost(record);
+        self.stats.bytes -= cost(record) as u64;
         if let Some(regions) = self.by_pair.get_mut(&record.check) {
             if let Some(pair) = regions.get_mut(&kept.spool.region) {
                 pair.remove(&(record.start, arrival));
@@ -164,10 +195,6 @@ impl Inner {
             self.spools.remove(&spool);
         }
     }
-}
-
-fn cost(record: &Record) -> usize {
-    record.encoded.len() + OVERHEAD_BYTES
 }
 
 #[cfg(test)]

@@ -7,10 +7,12 @@ use std::time::Duration;
 use parallax_common::name::Uid;
 use parallax_common::time::MeshTime;
 use parallax_proto::v1;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
-use crate::core::engine::{self, Voter};
+use crate::core::engine::Voter;
 use crate::core::fleet::{self, ProbeKey, RegionKey};
+use crate::core::judge::About;
+use crate::core::session::Event;
 use crate::mesh_clock::MeshClock;
 
 /// Inputs that may wait. At it sessions wait, and so do their probes: nothing is lost.
@@ -23,8 +25,10 @@ pub enum Told {
     Opened(Voter, fleet::Session),
     /// The one with this id closed; another one may have replaced it before.
     Closed(Voter, u64),
-    /// It heard something.
-    Engine(engine::Input),
+    /// What the one with this id heard.
+    Heard(Voter, u64, Event),
+    /// Another member hears these voters, up to these watermarks.
+    Vouched(Vec<(Voter, MeshTime)>),
     /// Proposals about these came to an end.
     Settled(Vec<About>),
     /// The live ballots of these checks are wanted.
@@ -37,20 +41,13 @@ pub enum Told {
     WatermarkAge(ProbeKey, oneshot::Sender<Option<Duration>>),
 }
 
-/// What a proposal was about, and its number at the core that made it.
-#[derive(Debug, Clone)]
-pub enum About {
-    /// A check's verdict.
-    Check(Uid, u64),
-    /// A probe's row or a region's incident.
-    Fleet(fleet::Subject, u64),
-}
-
 /// Tells the judge, and asks it.
 #[derive(Clone)]
 pub struct JudgeHandle {
     told: mpsc::Sender<Told>,
-    pub(super) leader: Arc<AtomicBool>,
+    pub(crate) leader: Arc<AtomicBool>,
+    /// Told when mesh time was set: what is known of times is void.
+    pub(crate) set: Arc<Notify>,
     clock: Arc<MeshClock>,
 }
 
@@ -68,6 +65,12 @@ impl JudgeHandle {
     /// Mesh time now.
     pub fn mesh_now(&self) -> MeshTime {
         self.clock.now()
+    }
+
+    /// Mesh time was set, and did not merely go on: everything is counted anew. Sessions that go on
+    /// are to be ended first.
+    pub fn clock_was_set(&self) {
+        self.set.notify_one();
     }
 
     /// Live ballots, one list a check, by rank of its regions.
@@ -104,5 +107,5 @@ impl JudgeHandle {
 /// The two ends for telling the judge, made first because others need the handle.
 pub fn channel(clock: Arc<MeshClock>) -> (JudgeHandle, mpsc::Receiver<Told>) {
     let (told, receive) = mpsc::channel(QUEUE_MAX);
-    (JudgeHandle { told, leader: Arc::default(), clock }, receive)
+    (JudgeHandle { told, leader: Arc::default(), set: Arc::default(), clock }, receive)
 }

@@ -73,7 +73,7 @@ pub struct Page {
 pub struct About {
     /// Uid of the incident.
     pub uid: String,
-    /// `down` or `region_silent`.
+    /// `down`, `region_silent` or `leaderless`.
     pub kind: &'static str,
     /// Of the check.
     pub namespace: String,
@@ -86,7 +86,7 @@ pub struct About {
     /// When it ended; absent in an opening.
     pub resolved_at: Option<String>,
     /// Why it ended: `recovered`, `by_hand`, `check_deleted`, `check_paused`, `region_back`,
-    /// `region_deleted`.
+    /// `region_deleted`, `leader_back`.
     pub cause: Option<String>,
 }
 
@@ -174,6 +174,13 @@ fn summary(incident: &v1::Incident, opened: &DecisionRecord) -> String {
                 }
             }
         }
+        IncidentKind::Leaderless => {
+            let member = incident.labels.get("member").map(String::as_str).unwrap_or_default();
+            match over {
+                true => format!("member {member} sees a leader again"),
+                false => incident.detail.clone(),
+            }
+        }
         IncidentKind::Down | IncidentKind::Unspecified => {
             let check = &incident.check_name;
             let regions = opened.rule.as_ref().map_or(0, |rule| rule.regions);
@@ -199,6 +206,7 @@ fn about(incident: &v1::Incident) -> About {
         uid: incident.uid.clone(),
         kind: match incident.kind() {
             IncidentKind::RegionSilent => "region_silent",
+            IncidentKind::Leaderless => "leaderless",
             IncidentKind::Down | IncidentKind::Unspecified => "down",
         },
         namespace: incident.namespace.clone(),

@@ -19,18 +19,26 @@ use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
 use super::{Attempt, Sender, body};
-use crate::core::outbox::{Origin, Outbox, Report, Send};
+use crate::core::outbox::{Members, Origin, Outbox, Report, Send, may_send};
 
 /// How soon to ask again when leadership could not be confirmed or a proposal was lost.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
+
+/// How often the leader looks who is heard.
+const LOOK_ROUND: Duration = Duration::from_secs(1);
 
 /// An answer that takes a while.
 pub type Answer<'a> = Pin<Box<dyn Future<Output = bool> + std::marker::Send + 'a>>;
 
 /// What the pager needs of replicated state.
 pub trait Ledger: std::marker::Send + Sync + 'static {
-    /// Whether this member leads, as confirmed by a quorum after this call. Ends within 1 s.
+    /// Whether everything that was committed before this call is applied here, as a quorum
+    /// confirms after it: what [`Ledger::incident`] says then is the newest there is. Ends within
+    /// 1 s.
     fn confirm(&self) -> Answer<'_>;
+
+    /// Who votes, leads and is heard.
+    fn members(&self) -> Members;
 
     /// Proposes these updates; true when they were applied.
     fn commit(&self, updates: Vec<PageUpdate>) -> Answer<'_>;
@@ -48,10 +56,12 @@ pub trait Ledger: std::marker::Send + Sync + 'static {
 /// What the pager is told. Incidents in the order in which they were applied.
 #[derive(Debug)]
 pub enum Event {
-    /// An incident from state, at the start.
+    /// An incident that was in the state or the log when this life began.
     Loaded(Incident),
-    /// An incident whose entry has just been applied: opened, resolved, or a page moved on.
+    /// An incident whose entry came since: opened, resolved, or a page moved on.
     Applied(Incident),
+    /// Another state took the place of the one before; all that is pending in it follows.
+    Reset,
     /// This member leads, or does not.
     Leadership(bool),
 }
@@ -59,11 +69,12 @@ pub enum Event {
 /// What tasks report back.
 enum Done {
     Sent(String, Report),
-    Lost(Vec<String>),
-    Committed,
+    Lost(Vec<PageUpdate>),
+    Committed(Vec<PageUpdate>),
 }
 
-/// Sends pages until the supervisor stops or `events` ends. `seed` is for the jitter of retries.
+/// Sends the pages that this member holds, and assigns all of them while it leads, until the
+/// supervisor stops or `events` ends. `seed` is for the jitter of retries.
 pub async fn run<L: Ledger, S: Sender>(
     node_id: u64,
     ledger: Arc<L>,
@@ -78,7 +89,12 @@ pub async fn run<L: Ledger, S: Sender>(
     // Holds at most one message a page in flight and one a proposal.
     let (done, mut reports) = mpsc::unbounded_channel();
     let mut not_before = None;
+    let mut leads = false;
     loop {
+        let now = clock::utc();
+        if outbox.overdue_at().is_some_and(|at| at <= now) {
+            outbox.overdue(now);
+        }
         let drafts = outbox.drafts();
         if !drafts.is_empty() {
             commit(&supervisor, &ledger, &done, drafts);
@@ -89,7 +105,10 @@ pub async fn run<L: Ledger, S: Sender>(
                 wait = Some(ASK_AGAIN);
             } else if ledger.confirm().await {
                 for send in outbox.ready(clock::utc()) {
-                    start(&supervisor, &ledger, &sender, &done, send);
+                    let key = send.key.clone();
+                    if !start(node_id, &supervisor, &ledger, &sender, &done, send) {
+                        outbox.withdrawn(&key);
+                    }
                 }
                 wait = outbox.wake_at().map(|at| at.since(clock::utc()));
             } else {
@@ -97,12 +116,29 @@ pub async fn run<L: Ledger, S: Sender>(
                 wait = Some(ASK_AGAIN);
             }
         }
+        if leads {
+            let overdue = outbox.overdue_at().map(|at| at.since(clock::utc()));
+            let soonest = wait.into_iter().chain(overdue).min().unwrap_or(LOOK_ROUND);
+            wait = Some(soonest.min(LOOK_ROUND));
+        }
         tokio::select! {
             () = stop.cancelled() => return,
             event = events.recv() => match event {
                 Some(Event::Loaded(incident)) => outbox.put(&incident, Origin::Loaded),
                 Some(Event::Applied(incident)) => outbox.put(&incident, Origin::Applied),
-                Some(Event::Leadership(leader)) => outbox.lead(leader),
+                Some(Event::Reset) => {
+                    for uid in outbox.reset() {
+                        match ledger.incident(&uid) {
+                            Some(incident) => outbox.put(&incident, Origin::Loaded),
+                            None => outbox.gone(&uid),
+                        }
+                    }
+                }
+                Some(Event::Leadership(leader)) => {
+                    leads = leader;
+                    outbox.members(ledger.members());
+                    outbox.lead(leader);
+                }
                 None => return,
             },
             Some(report) = reports.recv() => match report {
@@ -110,11 +146,14 @@ pub async fn run<L: Ledger, S: Sender>(
                     log(&key, &report);
                     outbox.finished(&key, report, clock::utc(), rng.random::<f64>());
                 }
-                Done::Lost(keys) => keys.iter().for_each(|key| outbox.lost(key)),
-                Done::Committed => {}
+                Done::Lost(updates) => updates.iter().for_each(|update| outbox.lost(update)),
+                Done::Committed(updates) => {
+                    updates.iter().for_each(|update| outbox.committed(update));
+                }
             },
             () = sleep(wait) => {}
         }
+        outbox.members(ledger.members());
     }
 }
 
@@ -133,14 +172,13 @@ fn commit<L: Ledger>(
 ) {
     let (ledger, done, stop) = (Arc::clone(ledger), done.clone(), supervisor.stop_token());
     supervisor.spawn(TaskKind::Session("page result"), async move {
-        let keys = updates.iter().map(|update| update.idempotency_key.clone()).collect();
         let report = tokio::select! {
             () = stop.cancelled() => return,
-            applied = ledger.commit(updates) => match applied {
-                true => Done::Committed,
+            applied = ledger.commit(updates.clone()) => match applied {
+                true => Done::Committed(updates),
                 false => {
                     tokio::time::sleep(ASK_AGAIN).await;
-                    Done::Lost(keys)
+                    Done::Lost(updates)
                 }
             },
         };
@@ -149,18 +187,23 @@ fn commit<L: Ledger>(
     });
 }
 
+/// False: the newest state does not let this member send it.
 fn start<L: Ledger, S: Sender>(
+    node_id: u64,
     supervisor: &Supervisor,
     ledger: &Arc<L>,
     sender: &Arc<S>,
     done: &mpsc::UnboundedSender<Done>,
     send: Send,
-) {
+) -> bool {
+    let incident = ledger.incident(&send.incident);
+    let allowed = incident.filter(|incident| may_send(incident, &send, node_id));
+    let Some(incident) = allowed else { return false };
     let (ledger, sender) = (Arc::clone(ledger), Arc::clone(sender));
     let (done, stop) = (done.clone(), supervisor.stop_token());
     supervisor.spawn(TaskKind::Session("page"), async move {
-        let report = match (ledger.incident(&send.incident), ledger.contact(&send.contact)) {
-            (Some(incident), Some(contact)) => {
+        let report = match ledger.contact(&send.contact) {
+            Some(contact) => {
                 let page = body::page(&incident, send.kind, &send.key, &ledger.mesh());
                 let attempt = Attempt { key: send.key.clone(), contact, page };
                 tokio::select! {
@@ -168,11 +211,11 @@ fn start<L: Ledger, S: Sender>(
                     report = sender.send(attempt) => report,
                 }
             }
-            (None, _) => Report::NotSent("the incident is not there".into()),
-            (_, None) => Report::NotSent("the contact is not there".into()),
+            None => Report::NotSent("the contact is not there".into()),
         };
         let _ = done.send(Done::Sent(send.key, report));
     });
+    true
 }
 
 fn log(key: &str, report: &Report) {

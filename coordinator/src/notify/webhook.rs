@@ -6,6 +6,7 @@
 //! ([`Report::Ambiguous`]). Pages are rare; a new connection each costs less than a reused one that
 //! was closed by the other side in the same moment.
 
+use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +24,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
 use parallax_common::limits::{PAGE_ANSWER_BYTES_MAX, PAGE_TIMEOUT};
 use parallax_common::time::UtcTime;
-use parallax_proto::v1::{WebhookContact, contact};
+use parallax_proto::v1::{Secret, WebhookContact, contact};
 use parallax_runtime::clock;
 use parallax_runtime::supervisor::{Supervisor, TaskKind};
 use tokio::net::TcpStream;
@@ -103,12 +104,26 @@ impl Webhook {
         let Some(contact::Kind::Webhook(webhook)) = &attempt.contact.kind else {
             return Report::NotSent("the contact has no webhook".into());
         };
-        let limit = limit(webhook);
+        self.carry(limit(webhook), request(&self.secrets, webhook, &attempt)).await
+    }
+
+    /// Makes one call to a URL that says nothing but that somebody is there. Ends within
+    /// [`PAGE_TIMEOUT`].
+    pub async fn call(&self, url: &Secret) -> Report {
+        self.carry(PAGE_TIMEOUT, call(&self.secrets, url)).await
+    }
+
+    /// Sends the request that `request` becomes, all within `limit`.
+    async fn carry(
+        &self,
+        limit: Duration,
+        request: impl Future<Output = Result<Request<Full<Bytes>>, String>>,
+    ) -> Report {
         let deadline = tokio::time::sleep(limit);
         tokio::pin!(deadline);
         // References first, also against the clock: a file may be on a disk that does not answer.
         let request = tokio::select! {
-            request = request(&self.secrets, webhook, &attempt) => request,
+            request = request => request,
             () = &mut deadline => {
                 Err(format!("config_error: its references were not resolved within {limit:?}"))
             }
@@ -179,6 +194,34 @@ fn limit(webhook: &WebhookContact) -> Duration {
     own.filter(|own| !own.is_zero()).unwrap_or(PAGE_TIMEOUT)
 }
 
+/// Where a URL leads, references resolved: the whole of it, and what the host header says.
+async fn target(secrets: &Secrets, url: Option<&Secret>) -> Result<(Uri, String), String> {
+    let url = secrets.resolve(url).await;
+    let url = url.map_err(|error| format!("config_error: url: {}", chain(&error)))?;
+    let uri: Uri = url.trim().parse().map_err(|_| "config_error: url: not a URL".to_owned())?;
+    match (uri.scheme_str(), uri.authority()) {
+        (Some("http" | "https"), Some(authority)) => {
+            // User information is not sent to anybody.
+            let text = authority.as_str();
+            let host = text.rsplit_once('@').map_or(text, |(_, host)| host).to_owned();
+            Ok((uri, host))
+        }
+        _ => Err("config_error: url: not an http or https URL with a host".into()),
+    }
+}
+
+/// A request that carries nothing.
+async fn call(secrets: &Secrets, url: &Secret) -> Result<Request<Full<Bytes>>, String> {
+    let (uri, host) = target(secrets, Some(url)).await?;
+    Request::builder()
+        .method(Method::GET)
+        .uri(uri)
+        .header(HOST, host)
+        .header(USER_AGENT, concat!("parallax/", env!("CARGO_PKG_VERSION")))
+        .body(Full::default())
+        .map_err(|error| format!("config_error: {error}"))
+}
+
 /// The request, references resolved. An error names what is wrong with the contact and never shows
 /// a resolved value.
 async fn request(
@@ -186,17 +229,7 @@ async fn request(
     webhook: &WebhookContact,
     attempt: &Attempt,
 ) -> Result<Request<Full<Bytes>>, String> {
-    let url = secrets.resolve(webhook.url.as_ref()).await;
-    let url = url.map_err(|error| format!("config_error: url: {}", chain(&error)))?;
-    let uri: Uri = url.trim().parse().map_err(|_| "config_error: url: not a URL".to_owned())?;
-    let host = match (uri.scheme_str(), uri.authority()) {
-        (Some("http" | "https"), Some(authority)) => {
-            // User information is not sent to anybody.
-            let text = authority.as_str();
-            text.rsplit_once('@').map_or(text, |(_, host)| host).to_owned()
-        }
-        _ => return Err("config_error: url: not an http or https URL with a host".into()),
-    };
+    let (uri, host) = target(secrets, webhook.url.as_ref()).await?;
     let body = serde_json::to_vec(&attempt.page)
         .map_err(|error| format!("the page cannot be written as JSON: {error}"))?;
     let mut request = Request::builder()

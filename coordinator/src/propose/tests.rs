@@ -31,7 +31,7 @@ async fn proposer() -> (Proposer, View, tempfile::TempDir) {
     (Proposer::new(node, view.clone(), clock), view, dir)
 }
 
-fn region(name: &str) -> store::ConfigChange {
+pub(crate) fn region(name: &str) -> store::ConfigChange {
     let uid = parallax_common::name::Uid::from_bytes([1; 16]).to_string();
     let meta = v1::Meta {
         uid,
@@ -47,7 +47,11 @@ fn region(name: &str) -> store::ConfigChange {
 }
 
 impl Proposer {
-    async fn apply(&self, origin: Origin, changes: Vec<store::ConfigChange>) -> Result<(), String> {
+    pub(crate) async fn apply(
+        &self,
+        origin: Origin,
+        changes: Vec<store::ConfigChange>,
+    ) -> Result<(), String> {
         let (namespace, set) = ("default".to_owned(), "default".to_owned());
         let written = self.write_config(origin, namespace, set, false, changes).await;
         written.map(|_| ()).map_err(|error| error.to_string())
@@ -82,5 +86,18 @@ async fn the_same_apply_twice_in_flight_is_carried_out_once_and_told_twice() {
         assert_eq!((first, second), (Ok(()), Ok(())));
     }
     assert_eq!(view.load().regions.len(), 2 * STAGES_PER_NAMESPACE_MAX);
+    proposer.node().clone().stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_apply_that_fits_is_one_entry_and_is_compared_like_any_other() {
+    let (proposer, view, _dir) = proposer().await;
+    let before = view.load().applied;
+    proposer.apply(Origin::default(), vec![region("eu"), region("us")]).await.unwrap();
+    assert_eq!((view.load().applied, view.load().regions.len()), (before + 1, 2));
+    // Planned when neither was there.
+    let error = proposer.apply(Origin::default(), vec![region("ap"), region("eu")]).await;
+    assert!(error.unwrap_err().contains("changed by somebody else"));
+    assert_eq!(view.load().regions.len(), 2);
     proposer.node().clone().stop().await;
 }

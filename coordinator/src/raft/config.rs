@@ -22,6 +22,10 @@ pub struct Config {
     pub snapshot_after_entries: u64,
     /// Applied bytes after which a snapshot is taken.
     pub snapshot_after_bytes: u64,
+    /// Most bytes of entries in one message to a member.
+    pub message_bytes_max: u64,
+    /// Most messages with entries on their way to a member without an acknowledgement.
+    pub inflight_max: usize,
 }
 
 impl Config {
@@ -34,6 +38,8 @@ impl Config {
             life: utc ^ boot.rotate_left(32),
             snapshot_after_entries: limits::SNAPSHOT_AFTER_ENTRIES,
             snapshot_after_bytes: limits::SNAPSHOT_AFTER_BYTES,
+            message_bytes_max: limits::RAFT_MESSAGE_BYTES_MAX,
+            inflight_max: limits::RAFT_INFLIGHT_MAX,
         }
     }
 }

@@ -161,7 +161,7 @@ impl World {
             _ => row_disk::Crash::Vanish,
         });
         let kept = self.snapshots.list().unwrap();
-        let whole = kept.iter().filter(|id| self.snapshots.read(**id).is_ok()).count();
+        let whole = kept.iter().filter(|id| self.snapshots.verify(**id).is_ok()).count();
         if whole == 2 && chance.one_in(10) {
             self.snapshots.damage(kept[1]);
         }
@@ -240,14 +240,42 @@ fn lost_rows_are_rebuilt_from_a_snapshot_and_the_log() {
 }
 
 #[test]
-fn rows_ahead_of_the_log_are_a_doubt_and_are_rebuilt() {
+fn rows_ahead_of_the_log_are_the_proof_of_a_lost_end_and_nothing_is_touched() {
     let mut world = old_world();
     world.rows.write(&[], 1_000_000).unwrap();
-    let node = world.start().unwrap();
-    assert_eq!(world.rebuilds, 2);
-    assert!(node.applied() < 100);
-    drop(node);
+    let Err(error) = world.start() else { panic!("must be refused") };
+    let lost = |error: &StartError| match error {
+        StartError::Recover(RecoverError::TailLost { state, .. }) => Some(*state),
+        _ => None,
+    };
+    assert_eq!(lost(&error), Some(1_000_000), "{error}");
+    assert!(error.to_string().contains("restore from a backup"), "{error}");
+    assert_eq!((world.rebuilds, world.rows.applied_index().unwrap()), (1, 1_000_000));
+    // Rows that are gone prove nothing, a snapshot behind the log's end does.
+    world.rows.crash(row_disk::Crash::Vanish);
     world.verify(&mut Chance(2), 0);
+    let newest = *world.snapshots.list().unwrap().last().unwrap();
+    let (mut header, _) = world.snapshots.read(newest).unwrap();
+    header.id.index = 1_000;
+    world.snapshots.write(&header, &mut |_| Ok(())).unwrap();
+    world.rows.crash(row_disk::Crash::Vanish);
+    let Err(error) = world.start() else { panic!("must be refused") };
+    assert_eq!(lost(&error), Some(1_000), "{error}");
+}
+
+#[test]
+fn a_member_of_several_whose_log_lost_its_end_must_join_anew() {
+    let mut world = old_world();
+    let newest = *world.snapshots.list().unwrap().last().unwrap();
+    let (header, _) = world.snapshots.read(newest).unwrap();
+    let mut conf_state = header.conf_state.clone();
+    conf_state.voters = vec![1, 2, 3];
+    world.rows.write(&[super::recover::conf_change_row(&conf_state)], 1_000).unwrap();
+    let Err(error) = world.start() else { panic!("must be refused") };
+    let text = error.to_string();
+    let expected = RecoverError::PromisesLost { state: 1_000, last: 42 }.to_string();
+    assert_eq!(text, expected);
+    assert!(text.contains("new node id"), "{text}");
 }
 
 #[test]

@@ -17,9 +17,9 @@ pub fn abort() -> Fatal {
 }
 
 /// Calls `fatal` when its thread panics.
-pub(super) struct Guard {
-    pub(super) thread: &'static str,
-    pub(super) fatal: Fatal,
+pub(crate) struct Guard {
+    pub(crate) thread: &'static str,
+    pub(crate) fatal: Fatal,
 }
 
 impl Drop for Guard {
@@ -31,7 +31,7 @@ impl Drop for Guard {
 }
 
 /// An error with everything behind it, in one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

@@ -1,11 +1,13 @@
 //! Several members in one process, without threads: messages are carried by hand.
 //!
-//! The product has one voter for now. These tests hold that nothing in a member has to be rewritten
-//! for more: replication, changes of the members, snapshots to a member that is behind.
+//! Replication, snapshots to a member that is behind, and in `group_tests/members.rs` changes of who
+//! is in the group.
+
+mod members;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parallax_runtime::clock;
 use parking_lot::Mutex;
@@ -15,7 +17,7 @@ use tokio::sync::oneshot;
 use super::config::{Config, Stores};
 use super::log::memory::{MemDisk, MemLog};
 use super::member::Member;
-use super::node::{ProposeError, tests::Answer};
+use super::node::{ProposeError, ReadError, TICK, tests::Answer};
 use super::outbound::Outbound;
 use super::test_machine::{Entries, TestMachine, entry, stored};
 use crate::store::rows::memory::MemRows;
@@ -31,6 +33,15 @@ impl Outbound for Post {
     }
 }
 
+/// When the members began. Their time passes with their ticks.
+struct Began(Instant);
+
+impl Default for Began {
+    fn default() -> Self {
+        Self(clock::instant())
+    }
+}
+
 struct Peer {
     member: Member<TestMachine, MemLog>,
     rows: MemRows,
@@ -43,6 +54,8 @@ struct Group {
     post: Post,
     cut_off: Option<u64>,
     snapshots_sent: usize,
+    began: Began,
+    ticked: u32,
 }
 
 impl Group {
@@ -89,8 +102,9 @@ impl Group {
             self.snapshots_sent += 1;
             let from = &self.peers[&message.from].snapshots;
             let id = *from.list().unwrap().last().unwrap();
-            let (header, rows) = from.read(id).unwrap();
-            self.peers[&message.to].snapshots.write(&header, &rows).unwrap();
+            let (header, mut rows) = from.read(id).unwrap();
+            let to = &self.peers[&message.to].snapshots;
+            to.write(&header, &mut |sink| rows.by_ref().try_for_each(|row| sink(row?))).unwrap();
         }
         if let Some(peer) = self.peers.get_mut(&message.to) {
             peer.member.step(message);
@@ -99,11 +113,17 @@ impl Group {
 
     fn ticks(&mut self, count: u32) {
         for _ in 0..count {
+            self.ticked += 1;
+            let now = self.now();
             for peer in self.peers.values_mut() {
-                peer.member.tick(clock::instant());
+                peer.member.tick(now);
             }
             self.settle();
         }
+    }
+
+    fn now(&self) -> Instant {
+        self.began.0 + TICK * self.ticked
     }
 
     fn leader(&mut self) -> u64 {
@@ -121,8 +141,17 @@ impl Group {
 
     fn propose(&mut self, to: u64, value: u64) -> oneshot::Receiver<Answer> {
         let (reply, answer) = oneshot::channel();
+        let now = self.now();
         let member = &mut self.peers.get_mut(&to).unwrap().member;
-        member.propose(entry(value), clock::instant(), Duration::from_secs(60), reply);
+        member.propose(entry(value), now, Duration::from_secs(60), reply);
+        answer
+    }
+
+    fn read(&mut self, at: u64) -> oneshot::Receiver<Result<u64, ReadError>> {
+        let (reply, answer) = oneshot::channel();
+        let now = self.now();
+        let member = &mut self.peers.get_mut(&at).unwrap().member;
+        member.read_index(now, Duration::from_secs(60), reply);
         answer
     }
 
@@ -151,9 +180,7 @@ fn three_members_elect_replicate_and_go_on_without_their_leader() {
     let refused = group.propose(follower, 2).try_recv().unwrap();
     assert_eq!(refused, Err(ProposeError::NotLeader { leader: Some(first) }));
 
-    let (reply, mut read) = oneshot::channel();
-    let member = &mut group.peers.get_mut(&follower).unwrap().member;
-    member.read_index(clock::instant(), Duration::from_secs(60), reply);
+    let mut read = group.read(follower);
     group.settle();
     assert!(read.try_recv().unwrap().unwrap() >= 3, "a follower reads through the leader");
 
@@ -212,4 +239,66 @@ fn a_member_that_joins_late_gets_a_snapshot_and_the_rest_of_the_log() {
     let mut answer = group.propose(1, 46);
     group.settle();
     assert!(answer.try_recv().is_err());
+}
+
+fn three() -> (Group, u64) {
+    let mut group = Group::default();
+    for id in 1..=3 {
+        group.add(id, Some(vec![1, 2, 3]));
+    }
+    let leader = group.leader();
+    group.ticks(3);
+    (group, leader)
+}
+
+#[test]
+fn reads_at_every_member_see_what_was_acknowledged_before_them() {
+    let (mut group, leader) = three();
+    for value in 1..=20 {
+        let mut answer = group.propose(leader, value);
+        group.settle();
+        let written = answer.try_recv().unwrap().unwrap().index;
+        // Nothing but the reads themselves tells the others that it is committed: no tick passes.
+        // The first rounds of three members are under way at once, and none is taken for another.
+        let reads: Vec<_> = (1..=3).map(|id| (id, group.read(id))).collect();
+        group.settle();
+        for (id, mut read) in reads {
+            let index = read.try_recv().unwrap().unwrap();
+            assert!(index >= written, "member {id} read at {index} after {written}");
+            assert!(group.peers[&id].member.applied() >= index);
+        }
+    }
+}
+
+#[test]
+fn a_leader_without_a_majority_answers_no_read_and_later_sees_what_it_missed() {
+    let (mut group, first) = three();
+    group.cut_off = Some(first);
+    let mut read = group.read(first);
+    group.settle();
+    assert!(read.try_recv().is_err(), "nobody confirms that it still leads");
+    let second = group.leader();
+    let mut answer = group.propose(second, 7);
+    group.settle();
+    let written = answer.try_recv().unwrap().unwrap().index;
+    group.ticks(60);
+    assert!(read.try_recv().is_err());
+    group.cut_off = None;
+    group.ticks(60);
+    assert!(read.try_recv().unwrap().unwrap() >= written);
+}
+
+#[test]
+fn a_read_whose_leader_goes_away_is_asked_of_the_next_one_at_once() {
+    let (mut group, first) = three();
+    group.cut_off = Some(first);
+    let reader = first % 3 + 1;
+    let mut read = group.read(reader);
+    let second = group.leader();
+    let mut answer = group.propose(second, 7);
+    for _ in 0..3 {
+        group.ticks(1);
+    }
+    assert!(answer.try_recv().unwrap().is_ok());
+    assert!(read.try_recv().unwrap().is_ok(), "within three ticks of the election");
 }

@@ -2,7 +2,8 @@
 //!
 //! [`LogStore`] is the seam. [`engine`] is the one on disk, [`memory`] its twin whose disk can lose,
 //! tear and refuse; `contract` is the one suite that both pass. [`storage`] shows either to raft-rs,
-//! and [`scan`] looks at the files before they are opened.
+//! and [`scan`] looks at the files before they are opened. [`crash`] replays crashes of the one on
+//! disk.
 
 use std::io;
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 use raft::eraftpb::{Entry, HardState, SnapshotMetadata};
 use thiserror::Error;
 
+pub mod crash;
 pub mod engine;
 pub mod memory;
 pub mod scan;

@@ -22,8 +22,8 @@ pub struct Label {
     pub epoch: u64,
 }
 
-/// Writes all hot rows of one moment, later and on another thread.
-pub type Frozen = Box<dyn FnOnce() -> Vec<Row> + Send>;
+/// Hands over all hot rows of one moment, later and on another thread.
+pub type Frozen = Box<dyn FnOnce(&mut dyn FnMut(Row)) + Send>;
 
 /// A replicated machine: the same entries in the same order make the same state everywhere.
 pub trait Machine: Send + 'static {
@@ -46,7 +46,7 @@ pub trait Machine: Send + 'static {
 
     /// Takes exactly `rows` as the state at `applied`, in the place of whatever there was. Cold rows
     /// are not among them.
-    fn load(&mut self, rows: Vec<Row>, applied: u64) -> Result<(), LoadError>;
+    fn load(&mut self, rows: &mut dyn Iterator<Item = Row>, applied: u64) -> Result<(), LoadError>;
 
     /// For a cold row (immutable, not kept in memory), the log index that wrote it; none for a hot
     /// one. Cold rows stay in the row store and go from there into snapshots.

@@ -11,10 +11,16 @@ use bytes::Bytes;
 use parallax_common::limits;
 use parallax_runtime::clock;
 use protobuf::Message as _;
-use raft::eraftpb::{ConfChange, ConfChangeV2, Entry, EntryType, Message, MessageType, Snapshot};
-use raft::{RawNode, ReadOnlyOption, StateRole};
+use raft::eraftpb::{
+    ConfChange, ConfChangeV2, ConfState, Entry, EntryType, Message, MessageType, Snapshot,
+};
+use raft::{ProgressState, RawNode, ReadOnlyOption, SnapshotStatus, StateRole};
 use tracing::{info, warn};
 
+use super::changes::{
+    ChangeError, ChangeReply, Changes, Heard, Proposed, Transfer, TransferError, TransferReply,
+    encode,
+};
 use super::config::{Config, Stores};
 use super::drain;
 use super::halt::{Halt, StartError};
@@ -27,7 +33,9 @@ use super::proposals::{Committed, Origin, Proposals, ProposeError, Reply};
 use super::reads::{self, ReadError, Reads};
 use super::recover::{self, RecoverError, Recovered};
 use super::snapshot_job::SnapshotJob;
-use super::status::{Role, Status};
+use super::status::{PeerStatus, Progress, Role, Status};
+use crate::core::membership::{Change, Unfit};
+use crate::mutant::{self, Mutant};
 use crate::store::rows::RowStore;
 use crate::store::snapshot::{Header, SnapshotError, SnapshotId, SnapshotStore};
 use crate::store::writer::WriteBehind;
@@ -65,6 +73,10 @@ pub struct Member<M: Machine, L: LogStore> {
     behind: WriteBehind,
     proposals: Proposals<M::Output>,
     reads: Reads,
+    changes: Changes,
+    heard: Heard,
+    /// As of the last tick: when a message comes, nobody looks at a clock.
+    now: Instant,
     applied: SnapshotId,
     led: bool,
     since: SinceSnapshot,
@@ -80,6 +92,7 @@ impl<M: Machine, L: LogStore> Member<M, L> {
         mut stores: Stores<L>,
     ) -> Result<(Self, Recovered), StartError> {
         let recovered = recover::recover(
+            config.node_id,
             config.bootstrap.as_deref(),
             &mut machine,
             &mut stores.log,
@@ -90,7 +103,7 @@ impl<M: Machine, L: LogStore> Member<M, L> {
         let term = stores.log.term(applied).map_err(RecoverError::Log)?;
         let raft_config = raft::Config {
             id: config.node_id,
-            applied,
+            applied: applied - u64::from(mutant::on(Mutant::ApplyTwice) && applied > 1),
             heartbeat_tick: HEARTBEAT_TICKS,
             election_tick: ELECTION_TICKS,
             min_election_tick: ELECTION_TICKS_MIN,
@@ -98,8 +111,8 @@ impl<M: Machine, L: LogStore> Member<M, L> {
             pre_vote: true,
             check_quorum: true,
             read_only_option: ReadOnlyOption::Safe,
-            max_size_per_msg: limits::RAFT_MESSAGE_BYTES_MAX,
-            max_inflight_msgs: limits::RAFT_INFLIGHT_MAX,
+            max_size_per_msg: config.message_bytes_max,
+            max_inflight_msgs: config.inflight_max,
             max_uncommitted_size: limits::UNCOMMITTED_BYTES_MAX,
             max_committed_size_per_ready: limits::APPLY_BYTES_MAX,
             ..raft::Config::default()
@@ -112,6 +125,8 @@ impl<M: Machine, L: LogStore> Member<M, L> {
             snapshot_wanted: Cell::default(),
             newest: RefCell::default(),
         };
+        // raft-rs draws a timeout of its own here and at each change of term or role; what counts
+        // is ours, see [`Self::pin_election_timeout`].
         let mut raw = RawNode::new(&raft_config, storage, &drain::logger())?;
         if recovered.conf_state.voters == [config.node_id]
             && recovered.conf_state.voters_outgoing.is_empty()
@@ -125,7 +140,7 @@ impl<M: Machine, L: LogStore> Member<M, L> {
             entries: applied.saturating_sub(raw.store().log.start().index),
             bytes: 0,
         };
-        let member = Self {
+        let mut member = Self {
             config,
             raw,
             machine,
@@ -134,14 +149,33 @@ impl<M: Machine, L: LogStore> Member<M, L> {
             outbound: stores.outbound,
             behind: WriteBehind::new(applied),
             proposals: Proposals::new(origin),
-            reads: Reads::default(),
+            reads: Reads::new(origin),
+            changes: Changes::default(),
+            heard: Heard::default(),
+            now: clock::instant(),
             applied: SnapshotId { index: applied, term },
             led: false,
             since,
             snapshotting: false,
             log_syncs: Latencies::default(),
         };
+        member.pin_election_timeout();
         Ok((member, recovered))
+    }
+
+    /// Replaces the election timeout that raft-rs drew from the global source by one that follows
+    /// from this life's number, the term and the role: chance between members, and the same run for
+    /// the same numbers.
+    fn pin_election_timeout(&mut self) {
+        let raft = &mut self.raw.raft;
+        let role = match raft.state {
+            StateRole::Follower => 0,
+            StateRole::PreCandidate => 1,
+            StateRole::Candidate => 2,
+            StateRole::Leader => 3,
+        };
+        let timeout = election_timeout(self.config.life, self.config.node_id, raft.term, role);
+        raft.set_randomized_election_timeout(timeout);
     }
 
     /// The queue to the row store; somebody has to write from it.
@@ -152,6 +186,11 @@ impl<M: Machine, L: LogStore> Member<M, L> {
     /// The machine, as of [`Member::applied`].
     pub fn machine(&self) -> &M {
         &self.machine
+    }
+
+    /// Who votes and who learns, as of [`Member::applied`].
+    pub fn conf_state(&self) -> &ConfState {
+        &self.raw.store().conf_state
     }
 
     /// The last applied index.
@@ -169,7 +208,8 @@ impl<M: Machine, L: LogStore> Member<M, L> {
         self.raw.raft.state == StateRole::Leader
     }
 
-    fn leader(&self) -> Option<u64> {
+    /// Who leads, as far as this member knows.
+    pub fn leader(&self) -> Option<u64> {
         Some(self.raw.raft.leader_id).filter(|leader| *leader != raft::INVALID_ID)
     }
 
@@ -195,6 +235,10 @@ impl<M: Machine, L: LogStore> Member<M, L> {
         if !self.is_leader() {
             return Err(ProposeError::NotLeader { leader: self.leader() });
         }
+        // Raft takes nothing while it hands over, and somebody leads in a moment.
+        if self.raw.raft.lead_transferee.is_some() {
+            return Err(ProposeError::NotLeader { leader: None });
+        }
         if self.proposals.len() >= limits::PROPOSALS_PENDING_MAX
             || self.behind.backlog().is_pressing()
         {
@@ -218,6 +262,57 @@ impl<M: Machine, L: LogStore> Member<M, L> {
             .map_err(|_| ProposeError::Overloaded)
     }
 
+    /// Changes who is in the group. The answer comes when the change is applied, or known not to be.
+    pub fn change_members(
+        &mut self,
+        change: Change,
+        now: Instant,
+        allowed: Duration,
+        reply: ChangeReply,
+    ) {
+        match self.try_change(change) {
+            Ok((index, term)) => {
+                let deadline = now + allowed;
+                self.changes.wait(Proposed { change, index, term, deadline, allowed, reply });
+            }
+            Err(error) => drop(reply.send(Err(error))),
+        }
+    }
+
+    fn try_change(&mut self, change: Change) -> Result<(u64, u64), ChangeError> {
+        // Before the first entry of the term is applied, an older change may still be on its way.
+        if !self.leadership().leader || self.raw.raft.lead_transferee.is_some() {
+            let leader = self.leader().filter(|leader| *leader != self.config.node_id);
+            return Err(ChangeError::NotLeader { leader });
+        }
+        self.status().group().allows(change)?;
+        self.propose_members(&encode(change)).map_err(|_| ChangeError::Overloaded)?;
+        let raft = &self.raw.raft;
+        let index = raft.raft_log.last_index();
+        // Raft has turned it into an empty entry: it knows of another change that we do not.
+        if raft.pending_conf_index != index {
+            return Err(Unfit::Pending.into());
+        }
+        Ok((index, raft.term))
+    }
+
+    /// Hands the leadership to another member. The answer comes when somebody leads.
+    pub fn transfer(&mut self, to: u64, now: Instant, allowed: Duration, reply: TransferReply) {
+        let checked = match self.changes.transferee() {
+            _ if !self.is_leader() => Err(TransferError::NotLeader { leader: self.leader() }),
+            Some(other) => Err(TransferError::Pending(other)),
+            None => self.status().group().may_lead(to).map_err(TransferError::from),
+        };
+        match checked {
+            Ok(()) => {
+                self.raw.transfer_leader(to);
+                let deadline = now + allowed;
+                self.changes.wait_for_leader(Transfer { to, deadline, allowed, reply });
+            }
+            Err(error) => drop(reply.send(Err(error))),
+        }
+    }
+
     /// Asks for an index that everything acknowledged before now is at or below.
     pub fn read_index(&mut self, now: Instant, allowed: Duration, reply: reads::Reply) {
         if self.reads.len() >= limits::READS_WAITING_MAX {
@@ -237,15 +332,45 @@ impl<M: Machine, L: LogStore> Member<M, L> {
                 return;
             }
         }
+        if matches!(
+            message.get_msg_type(),
+            MessageType::MsgAppendResponse | MessageType::MsgHeartbeatResponse
+        ) {
+            self.heard.hear(message.from, self.now);
+        }
+        // raft-rs ends the process over a commit that its log does not reach. A leader that says so
+        // remembers a log that this member no longer has; the gate refuses such a disk, this is the
+        // second lock.
+        if message.get_msg_type() == MessageType::MsgHeartbeat
+            && message.commit > self.raw.raft.raft_log.last_index()
+        {
+            warn!(from = message.from, commit = message.commit, "a heartbeat is ahead of the log");
+            return;
+        }
         if let Err(error) = self.raw.step(message) {
             tracing::debug!(%error, "a message of another member was not taken");
         }
+        self.pin_election_timeout();
+    }
+
+    /// Messages to this member were lost.
+    pub fn report_unreachable(&mut self, node_id: u64) {
+        self.raw.report_unreachable(node_id);
+    }
+
+    /// A snapshot reached this member, or did not.
+    pub fn report_snapshot(&mut self, to: u64, arrived: bool) {
+        let status = if arrived { SnapshotStatus::Finish } else { SnapshotStatus::Failure };
+        self.raw.report_snapshot(to, status);
     }
 
     /// Lets a tick pass: timeouts, heartbeats, deadlines.
     pub fn tick(&mut self, now: Instant) {
+        self.now = now;
         self.raw.tick();
+        self.pin_election_timeout();
         self.proposals.expire(now);
+        self.changes.expire(now);
         if let Some(context) = self.reads.tick(now) {
             self.raw.read_index(context);
         }
@@ -268,8 +393,14 @@ impl<M: Machine, L: LogStore> Member<M, L> {
 
             // 3. New entries and the hard state: one batch, one sync. A commit index alone needs
             // none, it is found again, and rides along with the next batch.
+            if mutant::on(Mutant::SendBeforeSync) {
+                self.send(ready.take_persisted_messages());
+            }
             if ready.must_sync() {
-                let hard_state = self.raw.raft.hard_state();
+                let mut hard_state = self.raw.raft.hard_state();
+                if mutant::on(Mutant::VoteNotKept) {
+                    hard_state.vote = raft::INVALID_ID;
+                }
                 let began = clock::instant();
                 self.raw.mut_store().log.append(ready.entries(), Some(&hard_state))?;
                 self.log_syncs.record(clock::instant().duration_since(began));
@@ -281,9 +412,22 @@ impl<M: Machine, L: LogStore> Member<M, L> {
             // 5. Raft learns what is durable, which may commit more.
             let mut committed = ready.take_committed_entries();
             let confirmed = ready.take_read_states();
+            let early = match mutant::on(Mutant::ApplyUncommitted) && self.is_leader() {
+                true => ready.entries().clone(),
+                false => Vec::new(),
+            };
             let mut light = self.raw.advance_append(ready);
             self.send(light.take_messages());
             committed.append(&mut light.take_committed_entries());
+            if mutant::on(Mutant::ApplyUncommitted) {
+                committed.extend(early);
+                let mut last = self.applied.index;
+                committed.retain(|entry| {
+                    let is_new = entry.index > last;
+                    last = last.max(entry.index);
+                    is_new
+                });
+            }
 
             // 6. Apply, publish, hand the rows with their index to the store, answer.
             self.lose_office();
@@ -293,10 +437,12 @@ impl<M: Machine, L: LogStore> Member<M, L> {
             self.apply(committed)?;
 
             // 7. Raft learns what is applied.
-            self.raw.advance_apply_to(self.applied.index);
+            self.raw.advance_apply_to(self.applied.index.min(self.raw.raft.raft_log.committed));
             self.reads.applied(self.applied.index);
             self.begin_reads();
         }
+        let trying = self.raw.raft.lead_transferee.is_some();
+        self.changes.led_by(self.leader(), self.config.node_id, trying);
         Ok(())
     }
 
@@ -306,13 +452,18 @@ impl<M: Machine, L: LogStore> Member<M, L> {
         }
     }
 
-    /// A round that is asked too early is dropped without a word, so it is not asked.
+    /// A round that is asked too early is dropped by its leader without a word, so it is not asked:
+    /// not before an entry of the leader's term is known here to be committed. Its answer could not be
+    /// used any earlier.
     fn begin_reads(&mut self) {
-        let answerable = match self.is_leader() {
-            true => self.raw.raft.commit_to_current_term(),
-            false => self.leader().is_some(),
-        };
-        if answerable && let Some(context) = self.reads.begin() {
+        let Some(leader) = self.leader() else { return };
+        if self.raw.raft.commit_to_current_term()
+            && let Some(context) = self.reads.begin((self.raw.raft.term, leader))
+        {
+            if mutant::on(Mutant::LeaseRead) && self.is_leader() {
+                self.reads.confirm(&context, self.raw.raft.raft_log.committed);
+                return self.reads.applied(self.applied.index);
+            }
             self.raw.read_index(context);
         }
     }
@@ -321,6 +472,9 @@ impl<M: Machine, L: LogStore> Member<M, L> {
         let leads = self.is_leader();
         if self.led && !leads {
             self.proposals.fail(&ProposeError::Dropped);
+        }
+        if self.led != leads {
+            self.heard.forget();
         }
         self.led = leads;
     }
@@ -334,6 +488,8 @@ impl<M: Machine, L: LogStore> Member<M, L> {
             self.since.entries += 1;
             self.since.bytes += entry_bytes(&entry);
             let (index, term) = (entry.index, entry.term);
+            let is_change = entry.get_entry_type() != EntryType::EntryNormal;
+            self.changes.applied(index, term, is_change);
             let change = match entry.get_entry_type() {
                 // What a new leader begins its term with.
                 EntryType::EntryNormal if entry.data.is_empty() => continue,
@@ -366,6 +522,7 @@ impl<M: Machine, L: LogStore> Member<M, L> {
         for (reply, committed) in answers {
             let _ = reply.send(Ok(committed));
         }
+        self.changes.answer();
         Ok(())
     }
 
@@ -380,11 +537,13 @@ impl<M: Machine, L: LogStore> Member<M, L> {
         self.raw.mut_store().log.install(metadata, &hard_state)?;
         let (rows, snapshots) = (self.rows.as_ref(), self.snapshots.as_ref());
         let conf_state = recover::install(id, &mut self.machine, rows, snapshots)?;
+        self.changes.installed(id.index, &conf_state);
         self.raw.mut_store().conf_state = conf_state;
         self.behind.reset(id.index);
         self.applied = id;
         self.since = SinceSnapshot::default();
         self.machine.publish(id.index);
+        self.changes.answer();
         Ok(())
     }
 
@@ -402,7 +561,10 @@ impl<M: Machine, L: LogStore> Member<M, L> {
         let label = self.machine.label();
         let header = Header {
             id: self.applied,
-            conf_state: self.raw.store().conf_state.clone(),
+            conf_state: match (mutant::on(Mutant::SnapshotOfOldVoters), &self.config.bootstrap) {
+                (true, Some(voters)) => ConfState { voters: voters.clone(), ..Default::default() },
+                _ => self.raw.store().conf_state.clone(),
+            },
             mesh: label.mesh,
             epoch: label.epoch,
         };
@@ -429,6 +591,8 @@ impl<M: Machine, L: LogStore> Member<M, L> {
         result?;
         let kept = self.snapshots.list()?;
         let [older, .., _newest] = kept.as_slice() else { return Ok(()) };
+        let applied = self.applied;
+        let older = if mutant::on(Mutant::CompactTooFar) { &applied } else { older };
         let log = &mut self.raw.mut_store().log;
         if older.index > log.start().index && log.term(older.index)? == older.term {
             log.compact(&raft::eraftpb::SnapshotMetadata {
@@ -460,7 +624,11 @@ impl<M: Machine, L: LogStore> Member<M, L> {
             stored: backlog.synced,
             first_index: log.first_index(),
             last_index: log.last_index(),
-            voters: self.raw.store().conf_state.voters.clone(),
+            voters: sorted(&self.raw.store().conf_state.voters),
+            learners: sorted(&self.raw.store().conf_state.learners),
+            change_pending: self.is_leader()
+                && (self.changes.is_pending() || raft.has_pending_conf()),
+            peers: if self.is_leader() { self.peers() } else { Vec::new() },
             proposals_pending: self.proposals.len(),
             reads_pending: self.reads.len(),
             store_batches_waiting: backlog.batches,
@@ -470,11 +638,46 @@ impl<M: Machine, L: LogStore> Member<M, L> {
         }
     }
 
+    /// The others, in order of their ids.
+    fn peers(&self) -> Vec<PeerStatus> {
+        let raft = &self.raw.raft;
+        let last = raft.raft_log.last_index();
+        let others = raft.prs().iter().filter(|(id, _)| **id != self.config.node_id);
+        let mut peers: Vec<PeerStatus> = others
+            .map(|(id, progress)| {
+                let (heard_ago, steady_for) = self.heard.of(*id, self.now);
+                PeerStatus {
+                    node_id: *id,
+                    matched: progress.matched,
+                    lag: last.saturating_sub(progress.matched),
+                    progress: match progress.state {
+                        ProgressState::Probe => Progress::Probing,
+                        ProgressState::Replicate => Progress::Replicating,
+                        ProgressState::Snapshot => Progress::Snapshot,
+                    },
+                    recent_active: progress.recent_active,
+                    heard_ago,
+                    steady_for,
+                }
+            })
+            .collect();
+        peers.sort_unstable_by_key(|peer| peer.node_id);
+        peers
+    }
+
     /// Answers everybody who waits: nothing more will come.
     pub fn stop(&mut self) {
+        self.changes.stop();
         self.proposals.fail(&ProposeError::Stopped);
         self.reads.fail(&ReadError::Stopped);
     }
+}
+
+/// Raft keeps its members in no order.
+fn sorted(ids: &[u64]) -> Vec<u64> {
+    let mut ids = ids.to_vec();
+    ids.sort_unstable();
+    ids
 }
 
 /// Refuses what the log must not hold.
@@ -486,4 +689,11 @@ pub(super) fn check_size(entry: &[u8]) -> Result<(), ProposeError> {
         }
         _ => Ok(()),
     }
+}
+
+/// The ticks without a leader after which one is missed, for a member in one life, term and role.
+fn election_timeout(life: u64, node_id: u64, term: u64, role: u64) -> usize {
+    let seed = [life, node_id, term, role].map(u64::to_le_bytes).concat();
+    let range = (ELECTION_TICKS_MAX - ELECTION_TICKS_MIN) as u64;
+    ELECTION_TICKS_MIN + (xxhash_rust::xxh3::xxh3_64(&seed) % range) as usize
 }

@@ -17,6 +17,8 @@ use thiserror::Error;
 use tokio::sync::{oneshot, watch};
 use tracing::{debug, info};
 
+pub use super::changes::{ChangeError, TransferError};
+use super::changes::{ChangeReply, TransferReply};
 use super::config::{Config, Stores};
 use super::fatal::{Fatal, Guard, chain};
 use super::halt::{Halt, StartError};
@@ -30,9 +32,10 @@ use super::recover::Recovered;
 use super::snapshot_job::SnapshotJob;
 use super::status::Status;
 use super::{member, reads};
+use crate::core::membership::Change;
 use crate::store::rows::RowStore;
 use crate::store::snapshot::SnapshotError;
-use crate::store::writer::WriteBehind;
+use crate::store::writer::{Stopped, WriteBehind};
 
 /// One tick of Raft's clock.
 pub const TICK: Duration = Duration::from_millis(50);
@@ -40,7 +43,11 @@ pub const TICK: Duration = Duration::from_millis(50);
 enum Command<O> {
     Propose { entry: Bytes, allowed: Duration, reply: Reply<O> },
     Read { allowed: Duration, reply: reads::Reply },
+    Change { change: Change, allowed: Duration, reply: ChangeReply },
+    Transfer { to: u64, allowed: Duration, reply: TransferReply },
     Step(Box<Message>),
+    Unreachable(u64),
+    SnapshotSent { to: u64, arrived: bool },
     Stop,
 }
 
@@ -50,6 +57,7 @@ pub struct NodeHandle<O> {
     status: Arc<Mutex<Status>>,
     applied: watch::Receiver<u64>,
     leadership: watch::Receiver<Leadership>,
+    leader: watch::Receiver<Option<u64>>,
     ended: watch::Receiver<bool>,
     behind: WriteBehind,
     rows: Arc<dyn RowStore>,
@@ -63,6 +71,7 @@ impl<O> Clone for NodeHandle<O> {
             status: Arc::clone(&self.status),
             applied: self.applied.clone(),
             leadership: self.leadership.clone(),
+            leader: self.leader.clone(),
             ended: self.ended.clone(),
             behind: self.behind.clone(),
             rows: Arc::clone(&self.rows),
@@ -91,6 +100,7 @@ pub fn start<M: Machine, L: LogStore>(
     let status = Arc::new(Mutex::new(member.status()));
     let (applied, applied_rx) = watch::channel(member.applied());
     let (leadership, leadership_rx) = watch::channel(member.leadership());
+    let (leader, leader_rx) = watch::channel(member.status().leader_id);
     let (ended, ended_rx) = watch::channel(false);
 
     let writer = {
@@ -103,6 +113,7 @@ pub fn start<M: Machine, L: LogStore>(
         status: Arc::clone(&status),
         applied,
         leadership,
+        leader,
         writer: Some(writer),
         snapshot: None,
         fatal,
@@ -121,6 +132,7 @@ pub fn start<M: Machine, L: LogStore>(
         status,
         applied: applied_rx,
         leadership: leadership_rx,
+        leader: leader_rx,
         ended: ended_rx,
         behind,
         rows,
@@ -194,9 +206,61 @@ impl<O: Send + 'static> NodeHandle<O> {
         }
     }
 
+    /// Changes who is in the group and waits until that is applied: its index. Not allowed while
+    /// another change is pending, nor when too few of the voters afterwards are heard. After
+    /// `Deadline` and `Stopped` it may be made all the same.
+    pub async fn change_members(
+        &self,
+        change: Change,
+        deadline: Duration,
+    ) -> Result<u64, ChangeError> {
+        let (reply, answer) = oneshot::channel();
+        let command = Command::Change { change, allowed: deadline, reply };
+        self.commands.try_send(command).map_err(|error| match error {
+            TrySendError::Full(_) => ChangeError::Overloaded,
+            TrySendError::Disconnected(_) => ChangeError::Stopped,
+        })?;
+        match tokio::time::timeout(deadline, answer).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(ChangeError::Stopped),
+            Err(_) => Err(ChangeError::Deadline(deadline)),
+        }
+    }
+
+    /// Hands the leadership to `to` and waits until somebody leads.
+    pub async fn transfer_leadership(
+        &self,
+        to: u64,
+        deadline: Duration,
+    ) -> Result<(), TransferError> {
+        let (reply, answer) = oneshot::channel();
+        let command = Command::Transfer { to, allowed: deadline, reply };
+        self.commands.try_send(command).map_err(|error| match error {
+            TrySendError::Full(_) => TransferError::Overloaded,
+            TrySendError::Disconnected(_) => TransferError::Stopped,
+        })?;
+        match tokio::time::timeout(deadline, answer).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(TransferError::Stopped),
+            Err(_) => Err(TransferError::Deadline(deadline)),
+        }
+    }
+
     /// Hands in a message of another member.
     pub fn step(&self, message: Message) -> Result<(), StepError> {
         self.commands.try_send(Command::Step(Box::new(message))).map_err(|_| StepError)
+    }
+
+    /// Says that messages to this member were lost: the leader sends it one at a time until it
+    /// answers again.
+    pub fn report_unreachable(&self, node_id: u64) -> Result<(), StepError> {
+        self.commands.try_send(Command::Unreachable(node_id)).map_err(|_| StepError)
+    }
+
+    /// Says what came of a snapshot for this member. The leader sends it nothing else before, so
+    /// whoever is told `StepError` has to say it again.
+    pub fn report_snapshot(&self, to: u64, arrived: bool) -> Result<(), StepError> {
+        self.commands.try_send(Command::SnapshotSent { to, arrived }).map_err(|_| StepError)
     }
 
     /// How the node does, as of its last tick or batch.
@@ -212,6 +276,17 @@ impl<O: Send + 'static> NodeHandle<O> {
     /// Whether this member leads with a complete state, as it changes.
     pub fn leadership(&self) -> watch::Receiver<Leadership> {
         self.leadership.clone()
+    }
+
+    /// Who leads, as far as this member knows, as it changes. A leader that has not applied the first
+    /// entry of its term is among them: it takes proposals.
+    pub fn leader(&self) -> watch::Receiver<Option<u64>> {
+        self.leader.clone()
+    }
+
+    /// Waits until the rows of everything up to `index` are written and synced. Not for a worker.
+    pub fn wait_stored(&self, index: u64) -> Result<(), Stopped> {
+        self.behind.wait_synced(index)
     }
 
     /// The rows of the applied state, behind it by what waits to be written.
@@ -243,6 +318,7 @@ struct Thread<M: Machine, L: LogStore> {
     status: Arc<Mutex<Status>>,
     applied: watch::Sender<u64>,
     leadership: watch::Sender<Leadership>,
+    leader: watch::Sender<Option<u64>>,
     writer: Option<JoinHandle<()>>,
     snapshot: Option<JoinHandle<Result<(), SnapshotError>>>,
     fatal: Fatal,
@@ -317,7 +393,15 @@ impl<M: Machine, L: LogStore> Thread<M, L> {
                 self.member.propose(entry, now, allowed, reply);
             }
             Command::Read { allowed, reply } => self.member.read_index(now, allowed, reply),
+            Command::Change { change, allowed, reply } => {
+                self.member.change_members(change, now, allowed, reply);
+            }
+            Command::Transfer { to, allowed, reply } => {
+                self.member.transfer(to, now, allowed, reply);
+            }
             Command::Step(message) => self.member.step(*message),
+            Command::Unreachable(node_id) => self.member.report_unreachable(node_id),
+            Command::SnapshotSent { to, arrived } => self.member.report_snapshot(to, arrived),
             Command::Stop => return Ok(false),
         }
         Ok(true)
@@ -331,7 +415,9 @@ impl<M: Machine, L: LogStore> Thread<M, L> {
         let changed = self
             .leadership
             .send_if_modified(|old| std::mem::replace(old, leadership) != leadership);
-        if with_status || changed {
+        let leader = self.member.leader();
+        let other = self.leader.send_if_modified(|old| std::mem::replace(old, leader) != leader);
+        if with_status || changed || other {
             *self.status.lock() = self.member.status();
         } else if moved {
             let mut status = self.status.lock();

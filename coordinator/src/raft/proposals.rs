@@ -51,10 +51,23 @@ pub enum ProposeError {
     Stopped,
 }
 
+impl ProposeError {
+    /// Whether the entry may be in the log, and be committed later.
+    pub fn may_be_written(&self) -> bool {
+        match self {
+            Self::NotLeader { .. } | Self::Overloaded | Self::TooLarge { .. } | Self::Empty => {
+                false
+            }
+            Self::Deadline(_) | Self::Dropped | Self::Stopped => true,
+        }
+    }
+}
+
 /// How a proposer is told.
 pub(super) type Reply<O> = oneshot::Sender<Result<Committed<O>, ProposeError>>;
 
-/// What a proposal carries in the log: who proposed it, in which life, and its number there.
+/// What a proposal carries in the log, and a round of reads in its messages: whose it is, in which
+/// life, and its number there.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Origin {
     node_id: u64,
@@ -67,7 +80,8 @@ impl Origin {
         Self { node_id, life }
     }
 
-    fn mark(self, number: u64) -> Vec<u8> {
+    /// The mark of the thing with this number.
+    pub(super) fn mark(self, number: u64) -> Vec<u8> {
         [self.node_id.to_le_bytes(), self.life.to_le_bytes(), number.to_le_bytes()].concat()
     }
 

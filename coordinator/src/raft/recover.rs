@@ -2,7 +2,8 @@
 //! log for the rest.
 //!
 //! The log is the truth. Rows are trusted when they are of an index that the log reaches from and
-//! to; on any doubt they are rebuilt from a snapshot, and the log is applied again behind it.
+//! to; on any doubt they are rebuilt from a snapshot, and the log is applied again behind it. But
+//! rows behind the log's end prove that the log lost its end, and then there is no start.
 
 use bytes::Bytes;
 use parallax_common::limits;
@@ -13,7 +14,8 @@ use tracing::{error, info, warn};
 
 use super::log::{LogError, LogStore};
 use super::machine::{LoadError, Machine};
-use crate::store::rows::{RESERVED, Row, RowChange, RowError, RowStore};
+use crate::mutant::{self, Mutant};
+use crate::store::rows::{Pages, RESERVED, Row, RowChange, RowError, RowStore};
 use crate::store::snapshot::{Header, SnapshotError, SnapshotId, SnapshotStore};
 
 /// The row that says who votes, as of the applied index. The store's own, not the machine's.
@@ -60,6 +62,32 @@ pub enum RecoverError {
         /// What the hard state says.
         commit: u64,
     },
+    /// There is state of committed entries behind the end of the log, and nobody else has them.
+    #[error(
+        "there is state of entry {state}, but the raft log ends at entry {last}: its end was lost, \
+         and this is the only voter. nothing was changed. to recover, restore from a backup, or \
+         accept that what was committed behind entry {last} is lost (see `parallax-coordinator \
+         accept-lost-tail --help`)"
+    )]
+    TailLost {
+        /// What rows or snapshots are of.
+        state: u64,
+        /// The last entry.
+        last: u64,
+    },
+    /// The same in a group of several.
+    #[error(
+        "there is state of entry {state}, but the raft log ends at entry {last}: its end was lost, \
+         and with it what this member has promised to others. nothing was changed. to recover, \
+         remove it from the cluster, move the data directory aside, and let it join anew under a \
+         new node id"
+    )]
+    PromisesLost {
+        /// What the rows are of.
+        state: u64,
+        /// The last entry.
+        last: u64,
+    },
     /// The log could not be read or written.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -85,6 +113,7 @@ fn conf_row(conf_state: &ConfState) -> Row {
 
 /// Begins a cluster when the log is new and `bootstrap` names its voters, and loads the machine.
 pub fn recover<M: Machine, L: LogStore>(
+    node_id: u64,
     bootstrap: Option<&[u64]>,
     machine: &mut M,
     log: &mut L,
@@ -100,13 +129,14 @@ pub fn recover<M: Machine, L: LogStore>(
     }
     if last == 0 {
         // This member waits to be let into a cluster; the leader will send it a snapshot.
-        let empty = machine.load(Vec::new(), 0);
+        let empty = machine.load(&mut std::iter::empty(), 0);
         empty.map_err(|LoadError(tried)| RecoverError::NoSnapshot {
             doubt: "there are none".to_owned(),
             tried,
         })?;
         return Ok(Recovered { applied: 0, conf_state: ConfState::default(), rebuilt: None });
     }
+    refuse_lost_tail(node_id, last, rows, snapshots)?;
     match from_rows(machine, log, rows)? {
         Ok(recovered) => {
             shrink(rows, recovered.applied)?;
@@ -116,6 +146,44 @@ pub fn recover<M: Machine, L: LogStore>(
     }
 }
 
+/// Refuses a log that lacks entries which were applied: they were committed, so they were in it.
+///
+/// A lone voter has lost what nobody else has. A member of several has lost entries that it told
+/// the leader it holds: raft-rs counts on them (a leader never takes an acknowledgement back, and
+/// the member panics at a commit index behind its log), and a vote without them could lose them
+/// for everybody. So it must not come back under its old node id.
+fn refuse_lost_tail(
+    node_id: u64,
+    last: u64,
+    rows: &dyn RowStore,
+    snapshots: &dyn SnapshotStore,
+) -> Result<(), RecoverError> {
+    let newest = snapshots.list()?.pop();
+    let voters = match conf_state_of(rows) {
+        Ok(Some(conf_state)) => conf_state.voters,
+        // Rows in doubt are rebuilt later. One snapshot's header says who voted then.
+        _ => match newest.map(|id| snapshots.read(id)) {
+            Some(Ok((header, _))) => header.conf_state.voters,
+            _ => return Ok(()),
+        },
+    };
+    let applied = match rows.applied_index() {
+        Ok(applied) => applied,
+        Err(error) if error.is_damage() => 0,
+        Err(error) => return Err(error.into()),
+    };
+    if voters == [node_id] {
+        // A snapshot ahead of the log is that of this member; nobody sends it any.
+        let state = applied.max(newest.map_or(0, |id| id.index));
+        if state > last {
+            return Err(RecoverError::TailLost { state, last });
+        }
+    } else if applied > last {
+        return Err(RecoverError::PromisesLost { state: applied, last });
+    }
+    Ok(())
+}
+
 /// The first start of a cluster. Every step can be repeated until the log says that it was done.
 fn begin<L: LogStore>(
     bootstrap: Option<&[u64]>,
@@ -123,7 +191,12 @@ fn begin<L: LogStore>(
     rows: &dyn RowStore,
     snapshots: &dyn SnapshotStore,
 ) -> Result<(), RecoverError> {
-    let newest = snapshots.list()?.last().map_or(0, |id| id.index);
+    // A member that waits to be let in may have died between the arrival of its first snapshot and
+    // its installation: then the file alone is there, and is sent again.
+    let newest = match bootstrap {
+        Some(_) => snapshots.list()?.last().map_or(0, |id| id.index),
+        None => 0,
+    };
     let state = rows.applied_index()?.max(newest);
     if state > FIRST.index {
         return Err(RecoverError::LogLost(state));
@@ -131,7 +204,7 @@ fn begin<L: LogStore>(
     let Some(voters) = bootstrap else { return Ok(()) };
     let conf_state = ConfState { voters: voters.to_vec(), ..ConfState::default() };
     let header = Header { id: FIRST, conf_state, mesh: String::new(), epoch: 0 };
-    snapshots.write(&header, &[])?;
+    snapshots.write(&header, &mut |_| Ok(()))?;
     let hard_state = HardState { term: FIRST.term, commit: FIRST.index, ..HardState::default() };
     log.install(&header.metadata()?, &hard_state)?;
     info!(?voters, "began a new cluster");
@@ -145,40 +218,73 @@ fn from_rows<M: Machine, L: LogStore>(
     rows: &dyn RowStore,
 ) -> Result<Result<Recovered, String>, RecoverError> {
     let applied = rows.applied_index()?;
-    let (start, last) = (log.start().index, log.last_index());
+    let start = log.start().index;
     if applied == 0 {
         return Ok(Err("there are none".to_owned()));
-    }
-    if applied > last {
-        return Ok(Err(format!("they are of index {applied}, the log ends at {last}")));
     }
     if applied < start {
         return Ok(Err(format!("they are of index {applied}, the log begins behind {start}")));
     }
-    let mut hot = Vec::new();
-    let mut conf_state = None;
-    let loaded = rows.load(&mut |row| {
-        if row.key.first() == Some(&RESERVED) {
-            if row.key == CONF_STATE {
-                conf_state = Some(row.value);
-            }
-        } else if M::cold(&row.key).is_none() {
-            hot.push(row);
-        }
-    });
-    match loaded {
-        Ok(()) => {}
-        Err(error) if error.is_damage() => return Ok(Err(super::fatal::chain(&error))),
-        Err(error) => return Err(error.into()),
+    let doubt = |error: RowError| match error.is_damage() {
+        true => Ok(Err(super::fatal::chain(&error))),
+        false => Err(RecoverError::from(error)),
+    };
+    let voters = match conf_state_of(rows) {
+        Ok(Some(voters)) => voters,
+        Ok(None) => return Ok(Err("they do not say who votes".to_owned())),
+        Err(error) => return doubt(error),
+    };
+    let mut hot = UntilError::new(Pages::new(rows));
+    let loaded = machine.load(&mut hot.by_ref().filter(|row| is_hot::<M>(row)), applied);
+    if let Some(error) = hot.error {
+        return doubt(error);
     }
-    let mut voters = ConfState::default();
-    if conf_state.is_none_or(|bytes| voters.merge_from_bytes(&bytes).is_err()) {
-        return Ok(Err("they do not say who votes".to_owned()));
-    }
-    Ok(match machine.load(hot, applied) {
+    Ok(match loaded {
         Ok(()) => Ok(Recovered { applied, conf_state: voters, rebuilt: None }),
         Err(error) => Err(error.to_string()),
     })
+}
+
+/// Who votes, as the rows say; none when they do not, or not in a way that can be read.
+fn conf_state_of(rows: &dyn RowStore) -> Result<Option<ConfState>, RowError> {
+    let Some(bytes) = rows.get(CONF_STATE)? else { return Ok(None) };
+    let mut voters = ConfState::default();
+    Ok(voters.merge_from_bytes(&bytes).is_ok().then_some(voters))
+}
+
+/// Whether the machine keeps this row in memory.
+fn is_hot<M: Machine>(row: &Row) -> bool {
+    row.key.first() != Some(&RESERVED) && M::cold(&row.key).is_none()
+}
+
+/// Passes on what is well, up to the first error, which is kept. So those who know of no errors can
+/// be given rows that are read meanwhile.
+struct UntilError<I, E> {
+    inner: I,
+    error: Option<E>,
+}
+
+impl<I, E> UntilError<I, E> {
+    fn new(inner: I) -> Self {
+        Self { inner, error: None }
+    }
+}
+
+impl<T, E, I: Iterator<Item = Result<T, E>>> Iterator for UntilError<I, E> {
+    type Item = T;
+
+    fn next(&mut self) -> Option<T> {
+        if self.error.is_some() {
+            return None;
+        }
+        match self.inner.next()? {
+            Ok(item) => Some(item),
+            Err(error) => {
+                self.error = Some(error);
+                None
+            }
+        }
+    }
 }
 
 /// Rebuilds rows and machine from the newest snapshot that the log goes on from.
@@ -203,25 +309,19 @@ fn from_snapshot<M: Machine, L: LogStore>(
                 continue;
             }
         }
-        let (header, content) = match snapshots.read(id) {
-            Ok(read) => read,
-            Err(error) => {
-                error!(index, error = %super::fatal::chain(&error), "a snapshot cannot be read");
-                tried.push(format!("{index}: {error}"));
+        let header = match load_snapshot(id, machine, snapshots) {
+            Ok(header) => header,
+            Err(why) => {
+                error!(index, %why, "a snapshot cannot be used");
+                tried.push(format!("{index}: {why}"));
                 continue;
             }
         };
-        let hot = content.iter().filter(|row| M::cold(&row.key).is_none()).cloned().collect();
-        if let Err(error) = machine.load(hot, index) {
-            tried.push(format!("{index}: {error}"));
-            continue;
-        }
         // A new cluster and a new store have none on the first day; that is no doubt.
         if id != FIRST {
             warn!(%doubt, snapshot = index, "rebuilding the rows from a snapshot and the log");
         }
-        let conf = std::iter::once(conf_row(&header.conf_state));
-        rows.replace(&mut conf.chain(content), index)?;
+        replace_rows(id, rows, snapshots)?;
         let conf_state = header.conf_state;
         return Ok(Recovered { applied: index, conf_state, rebuilt: Some(doubt) });
     }
@@ -232,21 +332,55 @@ fn from_snapshot<M: Machine, L: LogStore>(
 }
 
 /// Replaces a machine's and a store's state by that of a snapshot a leader sent.
-pub(super) fn install<M: Machine>(
+pub fn install<M: Machine>(
     id: SnapshotId,
     machine: &mut M,
     rows: &dyn RowStore,
     snapshots: &dyn SnapshotStore,
 ) -> Result<ConfState, RecoverError> {
-    let (header, content) = snapshots.read(id)?;
-    let hot = content.iter().filter(|row| M::cold(&row.key).is_none()).cloned().collect();
-    machine.load(hot, id.index).map_err(|error| RecoverError::NoSnapshot {
-        doubt: "the leader sent others".to_owned(),
-        tried: error.to_string(),
+    let header = load_snapshot(id, machine, snapshots).map_err(|tried| {
+        let doubt = "the leader sent others".to_owned();
+        RecoverError::NoSnapshot { doubt, tried }
     })?;
-    let conf = std::iter::once(conf_row(&header.conf_state));
-    rows.replace(&mut conf.chain(content), id.index)?;
+    replace_rows(id, rows, snapshots)?;
     Ok(header.conf_state)
+}
+
+/// Loads the hot rows of a snapshot into the machine, or says why not. The file is read to its end
+/// first: what the machine loads, readers see.
+fn load_snapshot<M: Machine>(
+    id: SnapshotId,
+    machine: &mut M,
+    snapshots: &dyn SnapshotStore,
+) -> Result<Header, String> {
+    let told = |error: SnapshotError| super::fatal::chain(&error);
+    snapshots.verify(id).map_err(told)?;
+    let (header, content) = snapshots.read(id).map_err(told)?;
+    let mut hot = UntilError::new(content);
+    let loaded = machine.load(&mut hot.by_ref().filter(|row| is_hot::<M>(row)), id.index);
+    match hot.error {
+        Some(error) => Err(told(error)),
+        None => loaded.map(|()| header).map_err(|error| error.to_string()),
+    }
+}
+
+/// Puts the rows of a snapshot, and who votes, into the place of everything.
+fn replace_rows(
+    id: SnapshotId,
+    rows: &dyn RowStore,
+    snapshots: &dyn SnapshotStore,
+) -> Result<(), RecoverError> {
+    let (header, content) = snapshots.read(id)?;
+    let conf = std::iter::once(Ok(conf_row(&header.conf_state)));
+    let content =
+        content.map(|row| row.map_err(|error| RowError::Source(super::fatal::chain(&error))));
+    let mut all = conf.chain(content);
+    if mutant::on(Mutant::InstallKeepsRows) {
+        let put = |row: Row| RowChange { key: row.key, value: Some(row.value) };
+        let all: Vec<RowChange> = all.map(|row| row.map(put)).collect::<Result<_, _>>()?;
+        return Ok(rows.write(&all, id.index)?);
+    }
+    Ok(rows.replace(&mut all, id.index)?)
 }
 
 /// Rebuilds rows whose files have outgrown them; the database never gives space back.
@@ -256,7 +390,5 @@ fn shrink(rows: &dyn RowStore, applied: u64) -> Result<(), RowError> {
         return Ok(());
     }
     info!(disk, live, "rebuilding the rows into smaller files");
-    let mut all = Vec::new();
-    rows.load(&mut |row| all.push(row))?;
-    rows.replace(&mut all.into_iter(), applied)
+    rows.replace(&mut Pages::new(rows), applied)
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::machine::Frozen;
-use crate::store::rows::RowStore;
+use crate::store::rows::{Pages, RowStore};
 use crate::store::snapshot::{Header, SnapshotError, SnapshotStore};
 use crate::store::writer::WriteBehind;
 
@@ -18,21 +18,32 @@ pub struct SnapshotJob {
 }
 
 impl SnapshotJob {
-    /// Gathers the rows and writes them. Waits until the row store holds the cold ones.
+    /// Writes the rows as they come: the hot ones, then the cold ones in order of keys. Waits until the row store holds the cold ones.
     pub fn run(self) -> Result<(), SnapshotError> {
         let index = self.header.id.index;
         if self.behind.wait_synced(index).is_err() {
             // The node stops: there is no hurry.
             return Ok(());
         }
-        let mut rows = (self.frozen)();
-        let cold = self.cold;
-        self.rows.load(&mut |row| {
-            if cold(&row.key).is_some_and(|written| written <= index) {
-                rows.push(row);
+        let mut frozen = Some(self.frozen);
+        let (cold, rows) = (self.cold, self.rows.as_ref());
+        self.snapshots.write(&self.header, &mut |sink| {
+            let mut written = Ok(());
+            if let Some(frozen) = frozen.take() {
+                frozen(&mut |row| {
+                    if written.is_ok() {
+                        written = sink(row);
+                    }
+                });
             }
-        })?;
-        rows.sort_by(|a, b| a.key.cmp(&b.key));
-        self.snapshots.write(&self.header, &rows)
+            written?;
+            for row in Pages::new(rows) {
+                let row = row?;
+                if cold(&row.key).is_some_and(|written| written <= index) {
+                    sink(row)?;
+                }
+            }
+            Ok(())
+        })
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::core::membership::{Group, Seen};
+
 /// What a member is in its term.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -11,6 +13,36 @@ pub enum Role {
     Follower,
     /// It stands for election.
     Candidate,
+}
+
+/// How the leader gets entries to another member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// It finds out what the other has.
+    Probing,
+    /// It sends entries as they come.
+    Replicating,
+    /// It sends a snapshot.
+    Snapshot,
+}
+
+/// Another member as the leader sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerStatus {
+    /// Who.
+    pub node_id: u64,
+    /// Everything up to this index is known to be in its log.
+    pub matched: u64,
+    /// Entries of the leader's log that are not.
+    pub lag: u64,
+    /// How entries get there.
+    pub progress: Progress,
+    /// Heard since the last check of the quorum, as Raft counts it.
+    pub recent_active: bool,
+    /// Since its last answer; none while there was none under this leadership.
+    pub heard_ago: Option<Duration>,
+    /// For how long it has answered without a gap.
+    pub steady_for: Duration,
 }
 
 /// How a member does.
@@ -36,6 +68,12 @@ pub struct Status {
     pub last_index: u64,
     /// Who votes.
     pub voters: Vec<u64>,
+    /// Who gets the log and does not vote.
+    pub learners: Vec<u64>,
+    /// A change of the members is proposed and not applied yet, as far as a leader knows.
+    pub change_pending: bool,
+    /// The others as a leader sees them; empty on all other members.
+    pub peers: Vec<PeerStatus>,
     /// Proposals without an answer.
     pub proposals_pending: usize,
     /// Reads without an answer.
@@ -48,4 +86,21 @@ pub struct Status {
     pub log_sync_p50: Duration,
     /// All but one in a hundred took at most this.
     pub log_sync_p99: Duration,
+}
+
+impl Status {
+    /// The group as this leader sees it.
+    pub fn group(&self) -> Group {
+        let seen = self.peers.iter().map(|peer| {
+            let PeerStatus { lag, heard_ago, steady_for, .. } = *peer;
+            (peer.node_id, Seen { lag, heard_ago, steady_for })
+        });
+        Group {
+            leader: self.node_id,
+            voters: self.voters.clone(),
+            learners: self.learners.clone(),
+            seen: seen.collect(),
+            pending: self.change_pending,
+        }
+    }
 }

@@ -13,24 +13,24 @@ const HOT: u8 = b'e';
 const COLD: u8 = b'l';
 
 /// Values by the index of their entry.
-pub(super) type Entries = BTreeMap<u64, u64>;
+pub(crate) type Entries = BTreeMap<u64, u64>;
 
 #[derive(Default)]
-pub(super) struct TestMachine {
-    pub(super) entries: Entries,
+pub(crate) struct TestMachine {
+    pub(crate) entries: Entries,
     applied: u64,
     /// What readers see.
     published: Arc<Mutex<Entries>>,
 }
 
 impl TestMachine {
-    pub(super) fn publishing(published: &Arc<Mutex<Entries>>) -> Self {
+    pub(crate) fn publishing(published: &Arc<Mutex<Entries>>) -> Self {
         Self { published: Arc::clone(published), ..Self::default() }
     }
 }
 
 /// The entry that carries `value`. 0 makes the machine panic.
-pub(super) fn entry(value: u64) -> Bytes {
+pub(crate) fn entry(value: u64) -> Bytes {
     Bytes::copy_from_slice(&value.to_be_bytes())
 }
 
@@ -43,7 +43,7 @@ fn number(bytes: &[u8]) -> u64 {
 }
 
 /// Hot and cold values in the store.
-pub(super) fn stored(rows: &dyn RowStore) -> (Entries, Entries) {
+pub(crate) fn stored(rows: &dyn RowStore) -> (Entries, Entries) {
     let (mut hot, mut cold) = (Entries::new(), Entries::new());
     let mut put = |row: Row| {
         let table = match row.key[0] {
@@ -85,16 +85,14 @@ impl Machine for TestMachine {
 
     fn freeze(&self) -> Frozen {
         let entries = self.entries.clone();
-        Box::new(move || {
-            let row = |(index, value): (u64, u64)| Row {
-                key: key(HOT, index).into(),
-                value: entry(value),
-            };
-            entries.into_iter().map(row).collect()
+        Box::new(move |each| {
+            for (index, value) in entries {
+                each(Row { key: key(HOT, index).into(), value: entry(value) });
+            }
         })
     }
 
-    fn load(&mut self, rows: Vec<Row>, applied: u64) -> Result<(), LoadError> {
+    fn load(&mut self, rows: &mut dyn Iterator<Item = Row>, applied: u64) -> Result<(), LoadError> {
         self.entries.clear();
         for row in rows {
             if row.key.first() != Some(&HOT) {
@@ -116,10 +114,10 @@ impl Machine for TestMachine {
 }
 
 /// A small source of chance; the same seed gives the same run.
-pub(super) struct Chance(pub(super) u64);
+pub(crate) struct Chance(pub(super) u64);
 
 impl Chance {
-    pub(super) fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut word = self.0;
         word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -127,7 +125,7 @@ impl Chance {
         (word ^ (word >> 31)) % bound
     }
 
-    pub(super) fn one_in(&mut self, times: u64) -> bool {
+    pub(crate) fn one_in(&mut self, times: u64) -> bool {
         self.below(times) == 0
     }
 }

@@ -1,10 +1,14 @@
 //! The bulk lane: windows up, acknowledgements down.
 //!
 //! A window that breaks a rule is counted, shown against its probe and not kept; the lane goes on,
-//! and the window is acknowledged so that it is not sent again.
+//! and the window is acknowledged so that it is not sent again. All others are acknowledged when
+//! the history has them on its disk, in the order in which they came; meanwhile the lane reads on.
 
+use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
+use parallax_common::limits::{HISTORY_FRAMES_WAITING_MAX, HISTORY_QUEUE_KIB_MAX};
 use parallax_proto::v1;
 use parallax_proto::v1::bulk_request::Frame as Up;
 use parallax_proto::v1::bulk_response::Frame as Down;
@@ -15,7 +19,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::Who;
 use super::live::{Inner, SessionServer};
-use crate::history::{Spool, intake};
+use crate::history::{Batch, Receipt, Spool, intake};
 
 /// Acknowledgements that may wait for a slow probe.
 const ACKS_MAX: usize = 64;
@@ -76,39 +80,76 @@ async fn talk(
         _ => return Err(Status::invalid_argument("the first frame must be a hello")),
     };
     let who = Who::from_hello(peer, &hello, &inner.view.load().cluster.mesh)?;
-    while let Some(message) = inbound.message().await? {
-        let Some(Up::Windows(windows)) = message.frame else {
-            return Err(Status::invalid_argument("only windows follow the hello"));
-        };
-        if windows.windows.is_empty() || windows.windows.len() > WINDOWS_MAX {
-            return Err(Status::invalid_argument("1 to 16384 windows in a frame"));
-        }
-        if windows.first_sequence == 0 || windows.first_sequence > SEQUENCE_MAX {
-            return Err(Status::invalid_argument("first_sequence: out of range"));
-        }
-        let spool = Spool {
-            region: who.region.as_str().into(),
-            probe: who.probe.as_str().into(),
-            incarnation: who.incarnation,
-        };
-        let through_sequence =
-            windows.first_sequence.saturating_add(windows.windows.len() as u64 - 1);
-        let refused = keep(inner, &who, &spool, windows);
-        let ack = v1::WindowsAck { through_sequence, refused };
-        let frame = v1::BulkResponse { frame: Some(Down::Ack(ack)) };
-        if outbound.send(Ok(frame)).await.is_err() {
-            return Ok(());
+    let mut waiting: VecDeque<(v1::WindowsAck, Receipt)> = VecDeque::new();
+    loop {
+        tokio::select! {
+            message = inbound.message(), if waiting.len() < HISTORY_FRAMES_WAITING_MAX => {
+                let Some(message) = message? else { return Ok(()) };
+                let frame = checked(message)?;
+                waiting.push_back(keep(inner, &who, frame).await?);
+            }
+            ack = next_kept(&mut waiting) => {
+                let frame = v1::BulkResponse { frame: Some(Down::Ack(ack?)) };
+                if outbound.send(Ok(frame)).await.is_err() {
+                    return Ok(());
+                }
+            }
         }
     }
-    Ok(())
 }
 
-/// Keeps what may be kept of one frame, and counts the rest against its probe.
-fn keep(inner: &Inner, who: &Who, spool: &Spool, windows: v1::Windows) -> u64 {
+/// The windows of a frame that follows the hello.
+fn checked(message: v1::BulkRequest) -> Result<v1::Windows, Status> {
+    let Some(Up::Windows(windows)) = message.frame else {
+        return Err(Status::invalid_argument("only windows follow the hello"));
+    };
+    if windows.windows.is_empty() || windows.windows.len() > WINDOWS_MAX {
+        return Err(Status::invalid_argument("1 to 16384 windows in a frame"));
+    }
+    if windows.first_sequence == 0 || windows.first_sequence > SEQUENCE_MAX {
+        return Err(Status::invalid_argument("first_sequence: out of range"));
+    }
+    Ok(windows)
+}
+
+/// The acknowledgement of the oldest frame, once it is kept; never while none waits. May be dropped
+/// and begun again.
+async fn next_kept(
+    waiting: &mut VecDeque<(v1::WindowsAck, Receipt)>,
+) -> Result<v1::WindowsAck, Status> {
+    let Some((ack, receipt)) = waiting.front_mut() else { return std::future::pending().await };
+    receipt.kept().await.map_err(|closed| Status::unavailable(closed.to_string()))?;
+    let ack = *ack;
+    waiting.pop_front();
+    Ok(ack)
+}
+
+/// Hands what may be kept of one frame to the history, and counts the rest against its probe.
+/// Waits while the history has much to do.
+async fn keep(
+    inner: &Inner,
+    who: &Who,
+    windows: v1::Windows,
+) -> Result<(v1::WindowsAck, Receipt), Status> {
+    let through_sequence = windows.first_sequence.saturating_add(windows.windows.len() as u64 - 1);
+    let spool = Spool {
+        region: who.region.as_str().into(),
+        probe: who.probe.as_str().into(),
+        incarnation: who.incarnation,
+    };
     let work = inner.plan.borrow().for_probe(&who.region, &who.probe).assignments;
-    let refused = intake::keep(&*inner.history, &work, spool, windows, inner.clock.now());
+    let now = inner.clock.now();
+    let (windows, refused) = intake::admit(&work, &spool, windows, now);
     if refused.count > 0 {
         inner.sessions.count_refusal(&who.region, &who.probe, refused.count, &refused.last);
     }
-    refused.count
+    let mut batch = Batch { spool, windows, now, room: None };
+    let kib = (batch.bytes() / 1_024 + 1).min(HISTORY_QUEUE_KIB_MAX);
+    let room = Arc::clone(inner.history.gate())
+        .acquire_many_owned(u32::try_from(kib).unwrap_or(u32::MAX))
+        .await
+        .map_err(|_| Status::unavailable("the history store is closed"))?;
+    batch.room = Some(room);
+    let ack = v1::WindowsAck { through_sequence, refused: refused.count };
+    Ok((ack, inner.history.append(batch)))
 }

@@ -2,11 +2,11 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parallax_common::limits::{FRAME_BYTES_MAX, HEARTBEAT};
 use parallax_common::name::Generation;
+use parallax_common::time::BootTime;
 use parallax_proto::convert::assignment::assignment_to;
 use parallax_proto::v1;
 use parallax_proto::v1::live_request::Frame as Up;
@@ -21,12 +21,13 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{debug, info};
 
-use super::{Connected, Lane, LastHeard, OUTBOUND_MAX, Sessions, Who, wire};
-use crate::core::engine::{self, Voter};
+use super::members::Members;
+use super::{Connected, Lane, LastHeard, OUTBOUND_MAX, Sessions, Taps, Who, wire};
+use crate::core::engine::Voter;
 use crate::core::fleet;
 use crate::core::plan::{Plan, ProbePlan};
 use crate::core::session::{Event, Intake};
-use crate::history::ring::Ring;
+use crate::history::History;
 use crate::judge::{JudgeHandle, Told};
 use crate::mesh_clock::MeshClock;
 use crate::view::View;
@@ -57,16 +58,15 @@ pub struct Parts {
     /// Mesh time.
     pub clock: Arc<MeshClock>,
     /// Where windows go.
-    pub history: Arc<Ring>,
+    pub history: Arc<dyn History>,
     /// Of this member.
     pub node_id: u64,
-    /// Where probes reach this member, when it knows an address to tell them.
-    pub member: Option<v1::Member>,
+    /// Where probes reach members.
+    pub members: Members,
 }
 
 pub(super) struct Inner {
     parts: Parts,
-    next_id: AtomicU64,
 }
 
 impl Deref for Inner {
@@ -80,7 +80,7 @@ impl Deref for Inner {
 impl SessionServer {
     /// The service of one member.
     pub fn new(parts: Parts) -> Self {
-        Self { inner: Arc::new(Inner { parts, next_id: AtomicU64::new(1) }) }
+        Self { inner: Arc::new(Inner { parts }) }
     }
 
     /// With the frame bound of decision 28.
@@ -149,10 +149,19 @@ async fn run(
     mut inbound: Streaming<v1::LiveRequest>,
     outbound: super::Outbound,
 ) {
-    let id = inner.next_id.fetch_add(1, Ordering::Relaxed);
+    if !inner.clock.is_known() {
+        // It may know what this member is asking for, if it has met the mesh before.
+        if hello.offset_ns != 0 {
+            let theirs = BootTime::from_ns(hello.boottime_ns);
+            inner.clock.heard_probe(theirs.to_mesh(hello.offset_ns));
+        }
+        inner.clock.known().await;
+    }
+    let id = inner.sessions.next_id();
     let (end, ended) = (CancellationToken::new(), CancellationToken::new());
     let now = clock::instant();
     let heard = LastHeard::new(now);
+    let taps = Taps::default();
     let lane = Lane {
         id,
         address: who.address.clone(),
@@ -160,6 +169,8 @@ async fn run(
         end: end.clone(),
         ended: ended.clone(),
         heard: heard.clone(),
+        facts: announcement(id, &who, &hello),
+        taps: taps.clone(),
     };
     let before = match inner.sessions.open(&who, lane, now) {
         Ok(before) => before,
@@ -190,10 +201,12 @@ async fn run(
     inner.judge.tell(Told::Opened(voter.clone(), announcement(id, &who, &hello))).await;
     let mut lane = LiveLane {
         inner: Arc::clone(inner),
+        id,
         who: who.clone(),
         voter: voter.clone(),
         intake: Intake::default(),
         heard,
+        taps,
         outbound,
         sent: ProbePlan::default(),
         announced: None,
@@ -229,10 +242,13 @@ fn announcement(id: u64, who: &Who, hello: &v1::Hello) -> fleet::Session {
 /// One open live lane.
 struct LiveLane {
     inner: Arc<Inner>,
+    /// Which of its sessions this is.
+    id: u64,
     who: Who,
     voter: Voter,
     intake: Intake,
     heard: LastHeard,
+    taps: Taps,
     outbound: super::Outbound,
     /// The part of the plan the probe was sent last.
     sent: ProbePlan,
@@ -249,6 +265,9 @@ impl LiveLane {
     ) -> Result<(), Status> {
         self.welcome().await;
         self.ping().await;
+        let mut members = self.inner.members.clone();
+        let list = members.borrow_and_update().clone();
+        self.tell_members(&list).await;
         let mut plan = self.inner.plan.clone();
         let current = plan.borrow_and_update().clone();
         self.send_plan(&current, hello.generation).await?;
@@ -267,7 +286,19 @@ impl LiveLane {
                     Some(_) => return Err(Status::invalid_argument("an empty frame")),
                     None => return Ok(()),
                 },
-                _ = beat.tick() => self.ping().await,
+                _ = beat.tick() => {
+                    self.ping().await;
+                    if self.taps.ask(clock::instant()) {
+                        self.send(Down::SnapshotRequest(v1::SnapshotRequest {})).await;
+                    }
+                }
+                changed = members.changed() => {
+                    if changed.is_err() {
+                        return Ok(());
+                    }
+                    let list = members.borrow_and_update().clone();
+                    self.tell_members(&list).await;
+                }
                 changed = plan.changed() => {
                     if changed.is_err() {
                         return Ok(());
@@ -287,12 +318,14 @@ impl LiveLane {
             epoch: state.cluster.epoch,
             leader: self.inner.judge.is_leader(),
             build: crate::BUILD.to_owned(),
-            level: crate::core::state::LEVEL,
+            level: crate::level::level(),
             heartbeat_ms: u32::try_from(HEARTBEAT.as_millis()).unwrap_or(u32::MAX),
         }))
         .await;
-        let members = self.inner.member.iter().cloned().collect();
-        self.send(Down::Members(v1::Members { members })).await;
+    }
+
+    async fn tell_members(&self, members: &[v1::Member]) {
+        self.send(Down::Members(v1::Members { members: members.to_vec() })).await;
     }
 
     async fn ping(&mut self) {
@@ -369,10 +402,15 @@ impl LiveLane {
         let now = self.inner.clock.now();
         let measuring = matches!(frame, Up::Pong(_));
         let first = measuring && self.intake.round_trip().is_none();
+        let tapped = (!self.taps.is_empty() && !measuring).then(|| frame.clone());
         let events = self
             .intake
             .frame(frame, now)
             .map_err(|refused| Status::invalid_argument(refused.to_string()))?;
+        // Once it is known to break no rule.
+        if let (Some(frame), Some(mapping)) = (tapped, self.intake.mapping()) {
+            self.taps.pass(&frame, mapping);
+        }
         if measuring {
             let round_trip = self.intake.round_trip();
             self.inner.sessions.update(&self.who, |seen| seen.round_trip = round_trip);
@@ -392,28 +430,22 @@ impl LiveLane {
     }
 
     async fn tell(&self, event: Event) {
-        let voter = self.voter.clone();
-        let input = match event {
-            Event::Snapshot { live_sequence, whole, last, checks } => {
-                engine::Input::Snapshot { voter, live_sequence, whole, last, checks }
-            }
-            Event::Outcomes { first_sequence, records } => {
-                engine::Input::Outcomes { voter, first_sequence, records }
-            }
+        match &event {
             Event::Heartbeat { heartbeat, health } => {
+                self.heard.set_watermark(heartbeat.watermark);
                 if let Some(health) = health {
-                    self.inner.sessions.update(&self.who, |seen| seen.health = health);
+                    self.inner.sessions.update(&self.who, |seen| seen.health = *health);
                 }
-                engine::Input::Heartbeat { voter, heartbeat }
             }
             Event::Applied(generation) => {
-                let generation = Some(wire(generation));
+                let generation = Some(wire(*generation));
                 self.inner.sessions.update(&self.who, |seen| seen.generation = generation);
                 return;
             }
             Event::Goodbye(_) => return,
-        };
-        self.inner.judge.tell(Told::Engine(input)).await;
+            Event::Snapshot { .. } | Event::Outcomes { .. } => {}
+        }
+        self.inner.judge.tell(Told::Heard(self.voter.clone(), self.id, event)).await;
     }
 }
 

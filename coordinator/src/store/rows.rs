@@ -7,6 +7,7 @@
 use std::io;
 
 use bytes::Bytes;
+use parallax_common::limits;
 use thiserror::Error;
 
 pub mod memory;
@@ -77,13 +78,54 @@ pub trait RowStore: Send + Sync + 'static {
 
     /// Puts exactly `rows` in the place of everything, as of `applied`. A crash before the end
     /// leaves the old rows.
-    fn replace(&self, rows: &mut dyn Iterator<Item = Row>, applied: u64) -> Result<(), RowError>;
+    /// An error among them, which is passed on, leaves the old rows too.
+    fn replace(
+        &self,
+        rows: &mut dyn Iterator<Item = Result<Row, RowError>>,
+        applied: u64,
+    ) -> Result<(), RowError>;
 
     /// Bytes of all keys and values.
     fn live_bytes(&self) -> Result<u64, RowError>;
 
     /// Bytes of the files that hold them.
     fn disk_bytes(&self) -> Result<u64, RowError>;
+}
+
+/// Every row of a store in order of keys, read in pages: never more than one page is held.
+pub struct Pages<'a> {
+    rows: &'a dyn RowStore,
+    page: std::vec::IntoIter<Row>,
+    last: Option<Bytes>,
+    over: bool,
+}
+
+impl<'a> Pages<'a> {
+    /// From the first row on.
+    pub fn new(rows: &'a dyn RowStore) -> Self {
+        Self { rows, page: Vec::new().into_iter(), last: None, over: false }
+    }
+}
+
+impl Iterator for Pages<'_> {
+    type Item = Result<Row, RowError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.page.len() == 0 && !self.over {
+            match self.rows.scan(&[], self.last.as_deref(), limits::STORE_PAGE_ROWS) {
+                Ok(page) => {
+                    self.over = page.len() < limits::STORE_PAGE_ROWS;
+                    self.last = page.last().map(|row| row.key.clone());
+                    self.page = page.into_iter();
+                }
+                Err(error) => {
+                    self.over = true;
+                    return Some(Err(error));
+                }
+            }
+        }
+        self.page.next().map(Ok)
+    }
 }
 
 /// Why the row store could not do what was asked.
@@ -100,6 +142,9 @@ pub enum RowError {
     /// What is stored does not fit together. The store is to be rebuilt.
     #[error("the row store is damaged: {0}")]
     Damaged(String),
+    /// The rows that were to be put into the place of the present ones could not be read.
+    #[error("the new rows cannot be read: {0}")]
+    Source(String),
     /// Somebody else has the rows open.
     #[error("the row store is in use by another process")]
     Busy,
@@ -133,7 +178,7 @@ impl RowError {
                 error.raw_os_error().is_none() || error.kind() == io::ErrorKind::NotFound
             }
             Self::Sled { .. } => true,
-            Self::Backwards { .. } | Self::Busy | Self::Io { .. } => false,
+            Self::Backwards { .. } | Self::Source(_) | Self::Busy | Self::Io { .. } => false,
         }
     }
 

@@ -13,8 +13,9 @@ use thiserror::Error;
 use super::rows::Row;
 
 pub mod file;
-mod format;
+pub mod format;
 pub mod memory;
+pub mod transfer;
 
 #[cfg(test)]
 mod contract;
@@ -53,7 +54,7 @@ impl Header {
         Ok(metadata)
     }
 
-    fn encode(&self, rows: u64) -> Result<SnapshotHeader, SnapshotError> {
+    fn encode(&self) -> Result<SnapshotHeader, SnapshotError> {
         let conf_state = self.conf_state.write_to_bytes();
         let conf_state = conf_state.map_err(|_| SnapshotError::damaged(self.id, "its voters"))?;
         Ok(SnapshotHeader {
@@ -61,7 +62,8 @@ impl Header {
             index: self.id.index,
             term: self.id.term,
             conf_state: conf_state.into(),
-            rows,
+            // Nobody knows how many there will be: they are counted at the file's end.
+            rows: 0,
             mesh: self.mesh.clone(),
             epoch: self.epoch,
         })
@@ -83,6 +85,17 @@ impl Header {
     }
 }
 
+/// Takes the rows of a snapshot, one after the other.
+pub type Sink<'a> = dyn FnMut(Row) -> Result<(), SnapshotError> + 'a;
+
+/// Hands every row of a snapshot to the sink. Rows are never held all at once: there may be
+/// millions of cold ones.
+pub type Source<'a> = dyn FnMut(&mut Sink<'_>) -> Result<(), SnapshotError> + 'a;
+
+/// The rows of a snapshot, as they are read. An error is the last thing that comes; until the end
+/// has come nobody knows whether the file is whole.
+pub type ReadRows = Box<dyn Iterator<Item = Result<Row, SnapshotError>> + Send>;
+
 /// Keeps the newest snapshots.
 pub trait SnapshotStore: Send + Sync + 'static {
     /// What is kept, oldest first.
@@ -91,10 +104,24 @@ pub trait SnapshotStore: Send + Sync + 'static {
     /// Writes a snapshot: whole and durable when this returns, not there at all before. Of older
     /// ones all but the newest are deleted, so that
     /// [`SNAPSHOTS_KEPT`](parallax_common::limits::SNAPSHOTS_KEPT) remain.
-    fn write(&self, header: &Header, rows: &[Row]) -> Result<(), SnapshotError>;
+    fn write(&self, header: &Header, rows: &mut Source<'_>) -> Result<(), SnapshotError>;
 
-    /// Reads and verifies a snapshot.
-    fn read(&self, id: SnapshotId) -> Result<(Header, Vec<Row>), SnapshotError>;
+    /// Reads the header of a snapshot, and its rows as they are asked for.
+    fn read(&self, id: SnapshotId) -> Result<(Header, ReadRows), SnapshotError>;
+
+    /// Reads a snapshot to its end and says whether it is what was written.
+    fn verify(&self, id: SnapshotId) -> Result<Header, SnapshotError> {
+        let (header, rows) = self.read(id)?;
+        for row in rows {
+            row?;
+        }
+        Ok(header)
+    }
+}
+
+/// A source of rows that are at hand.
+pub fn rows_of(rows: &[Row]) -> impl FnMut(&mut Sink<'_>) -> Result<(), SnapshotError> + '_ {
+    move |sink| rows.iter().cloned().try_for_each(sink)
 }
 
 /// Why a snapshot could not be written or read.
@@ -136,6 +163,9 @@ pub enum SnapshotError {
         #[source]
         source: io::Error,
     },
+    /// The rows that belong into it come from elsewhere, and could not be read.
+    #[error("the rows of the snapshot could not be read: {0}")]
+    Source(String),
     /// The rows that belong into it could not be read.
     #[error("the rows of the snapshot could not be read")]
     Rows(#[from] super::rows::RowError),
@@ -151,6 +181,16 @@ impl SnapshotError {
     pub(crate) fn is_lack_of_room(&self) -> bool {
         matches!(self, Self::Io { action, source }
             if source.kind() == io::ErrorKind::StorageFull && !action.starts_with("sync"))
+    }
+
+    /// Whether a sync failed.
+    pub(crate) fn is_of_sync(&self) -> bool {
+        matches!(self, Self::Io { action, .. } if action.starts_with("sync"))
+    }
+
+    /// Whether the bytes are not those of a snapshot, or not of the one that was named.
+    pub(crate) fn is_damage(&self) -> bool {
+        matches!(self, Self::Damaged { .. } | Self::Format { .. })
     }
 
     /// For `map_err` on plain files.

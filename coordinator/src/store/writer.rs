@@ -11,6 +11,7 @@ use parking_lot::{Condvar, Mutex};
 use tracing::warn;
 
 use super::rows::{RowChange, RowError, RowStore};
+use crate::mutant::{self, Mutant};
 
 /// The queue between apply and the row store. Clones are the same queue.
 #[derive(Debug, Clone, Default)]
@@ -169,7 +170,12 @@ impl WriteBehind {
             let Some(applied) = applied else { return Ok(None) };
             (changes, applied, batches, bytes)
         };
-        let result = rows.write(&changes, applied);
+        let index = applied + u64::from(mutant::on(Mutant::RowsIndexAhead));
+        let first = match mutant::on(Mutant::RowsAfterIndex) {
+            true => rows.write(&[], index),
+            false => Ok(()),
+        };
+        let result = first.and_then(|()| rows.write(&changes, index));
         let mut state = self.shared.state.lock();
         match result {
             Ok(()) => {

@@ -11,11 +11,11 @@ use super::*;
 
 /// A state and what is told of it.
 #[derive(Default)]
-struct Member {
+pub(super) struct Member {
     state: State,
-    changes: Changes,
+    pub(super) changes: Changes,
     telling: Telling,
-    index: u64,
+    pub(super) index: u64,
 }
 
 impl Member {
@@ -27,12 +27,12 @@ impl Member {
     }
 
     /// Ends the batch.
-    fn publish(&mut self) {
+    pub(super) fn publish(&mut self) {
         self.changes.push(self.index, &std::mem::take(&mut self.telling));
     }
 
     /// Puts resources of one namespace; what is there already is replaced.
-    fn put(&mut self, namespace: &str, resources: Vec<Kind>) {
+    pub(super) fn put(&mut self, namespace: &str, resources: Vec<Kind>) {
         let txn = format!("t{}", self.index);
         let changes = resources.into_iter().map(|kind| {
             let resource = v1::Resource { kind: Some(kind) };
@@ -63,6 +63,7 @@ impl Member {
             namespace: namespace.into(),
             set: "default".into(),
             take: false,
+            ..Default::default()
         }));
     }
 
@@ -121,7 +122,7 @@ fn meta(namespace: &str, number: u8, name: &str) -> Option<v1::Meta> {
     })
 }
 
-fn region(namespace: &str, title: &str) -> Kind {
+pub(super) fn region(namespace: &str, title: &str) -> Kind {
     Kind::Region(v1::Region { meta: meta(namespace, 1, "eu"), title: title.into() })
 }
 
@@ -194,6 +195,7 @@ fn a_watcher_is_told_of_nothing_outside_its_namespace_but_probes() {
         namespace: "b".into(),
         set: "default".into(),
         take: false,
+        ..Default::default()
     }));
     let probe = store::FleetChange {
         region: "eu".into(),

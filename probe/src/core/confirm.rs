@@ -25,8 +25,10 @@ pub struct Order {
     pub count: u32,
     /// Start to start.
     pub spacing: Duration,
-    /// Void so long after it came.
+    /// Void so long after it was ordered.
     pub expires: Duration,
+    /// When it was ordered; absent: when it came.
+    pub ordered: Option<MeshTime>,
 }
 
 /// Why an order is not obeyed.
@@ -51,6 +53,9 @@ pub enum Refused {
     /// The bucket is empty: the schedule decides.
     #[error("no tokens are left for ordered runs")]
     NoTokens,
+    /// It was on its way for too long: whoever ordered it does not wait for it any more.
+    #[error("the order is older than it may be")]
+    TooOld,
     /// Nothing to do.
     #[error("the order asks for no runs or for more than a streak has")]
     Count,
@@ -113,6 +118,11 @@ impl Confirmations {
         if order.count == 0 || order.count > STREAK_MAX {
             return Err(Refused::Count);
         }
+        // A time ahead of our clock is our clock's error.
+        let void_at = order.ordered.unwrap_or(now).min(now) + order.expires;
+        if now > void_at {
+            return Err(Refused::TooOld);
+        }
         let held = held.ok_or(Refused::NotAssigned)?;
         if order.generation.epoch != plan.epoch {
             return Err(Refused::OtherPlan);
@@ -140,7 +150,7 @@ impl Confirmations {
             left: granted,
             next_at: now,
             spacing: order.spacing,
-            void_at: now + order.expires,
+            void_at,
         };
         self.active.insert(order.check, active);
         Ok(granted)
@@ -192,6 +202,7 @@ mod tests {
             count,
             spacing: Duration::from_millis(100),
             expires: Duration::from_secs(2),
+            ordered: None,
         }
     }
 
@@ -296,6 +307,26 @@ mod tests {
         late.accept(&order(1, 1, 5), Some(RunDigest(7)), PLAN, 1.0, at(0)).unwrap();
         assert!(late.due(at(2_001)).is_empty());
         assert_eq!(late.next_at(), None);
+    }
+
+    #[test]
+    fn an_orders_age_counts_from_when_it_was_given() {
+        let digest = Some(RunDigest(7));
+        let given = |ms| Order { ordered: Some(at(ms)), ..order(1, 1, 5) };
+        let accept = |order: &Order, now| {
+            let mut all = Confirmations::default();
+            all.accept(order, digest, PLAN, 1.0, at(now)).map(|_| all)
+        };
+        assert_eq!(accept(&given(1_000), 3_001).err(), Some(Refused::TooOld));
+        // What is left of it is what it may still do.
+        let mut all = accept(&given(1_000), 2_950).unwrap();
+        let starts: Vec<i64> =
+            (2_950..9_000).flat_map(|ms| all.due(at(ms)).into_iter().map(move |_| ms)).collect();
+        assert_eq!(starts, [2_950]);
+        // A clock that lags behind the leader's takes it as new.
+        let mut all = accept(&given(9_000), 3_000).unwrap();
+        assert_eq!(all.due(at(3_000)).len(), 1);
+        assert!(all.due(at(5_001)).is_empty());
     }
 
     #[test]

@@ -2,11 +2,14 @@
 //!
 //! Sequences are the spool's own and start at 1 with each incarnation. An item leaves when every
 //! reader has acknowledged it, or as the oldest when the bound is reached (counted). A reader that
-//! has been away for an hour no longer holds anything back (DESIGN.md, decision 13).
+//! has been away for an hour no longer holds anything back (DESIGN.md, decision 13): what leaves
+//! without it is its gap. Each reader's gap is told once, when it begins, and again only after the
+//! reader was back and has acknowledged something.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use parallax_common::limits::MEMBERS_MAX;
 use parallax_common::time::MeshTime;
 
 #[derive(Debug)]
@@ -15,6 +18,21 @@ struct Reader {
     acknowledged: u64,
     /// Since when it is away; `None` while its session lives.
     away_since: Option<MeshTime>,
+    /// It has been away for too long: nothing waits for it.
+    given_up: bool,
+    /// Its gap was told.
+    gap_told: bool,
+}
+
+/// A reader that will not get some items: they have left without it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gap {
+    /// Its node id.
+    pub reader: u64,
+    /// First item that it has not acknowledged.
+    pub first: u64,
+    /// Last item that has left so far.
+    pub last: u64,
 }
 
 /// A bounded queue with several readers, named by their node ids.
@@ -82,11 +100,14 @@ impl<T> Spool<T> {
     /// starts with the oldest item that is kept.
     pub fn attach(&mut self, reader: u64) -> u64 {
         let first = self.first;
-        let state = self
-            .readers
-            .entry(reader)
-            .or_insert(Reader { acknowledged: first - 1, away_since: None });
+        let state = self.readers.entry(reader).or_insert(Reader {
+            acknowledged: first - 1,
+            away_since: None,
+            given_up: false,
+            gap_told: false,
+        });
         state.away_since = None;
+        state.given_up = false;
         state.acknowledged.max(first - 1) + 1
     }
 
@@ -101,23 +122,55 @@ impl<T> Spool<T> {
     pub fn acknowledge(&mut self, reader: u64, through: u64) {
         let last = self.last_sequence();
         if let Some(state) = self.readers.get_mut(&reader) {
-            state.acknowledged = state.acknowledged.max(through.min(last));
+            let through = through.min(last);
+            if through > state.acknowledged {
+                state.acknowledged = through;
+                state.gap_told = false;
+            }
         }
         self.release();
     }
 
-    /// Forgets readers that have been away for `away_max`; how many.
-    pub fn forget_away(&mut self, now: MeshTime, away_max: Duration) -> usize {
-        let before = self.readers.len();
-        self.readers
-            .retain(|_, reader| reader.away_since.is_none_or(|since| now.since(since) < away_max));
+    /// Waits no longer for readers that have been away for `away_max`. Gives the gaps that began
+    /// since the last time, also those made by the bound.
+    pub fn give_up_away(&mut self, now: MeshTime, away_max: Duration) -> Vec<Gap> {
+        for reader in self.readers.values_mut() {
+            reader.given_up |= reader.away_since.is_some_and(|since| now.since(since) >= away_max);
+        }
         self.release();
-        before - self.readers.len()
+        let gone = self.first - 1;
+        let mut gaps = Vec::new();
+        for (&reader, state) in &mut self.readers {
+            if state.acknowledged < gone && !state.gap_told {
+                state.gap_told = true;
+                gaps.push(Gap { reader, first: state.acknowledged + 1, last: gone });
+            }
+        }
+        gaps
     }
 
-    /// Drops what every reader has. With no reader at all nothing is dropped: somebody may come.
+    /// A member that is known to exist: windows wait for it as for one whose session just ended.
+    pub fn expect(&mut self, reader: u64, now: MeshTime) {
+        let acknowledged = self.first - 1;
+        self.readers.entry(reader).or_insert(Reader {
+            acknowledged,
+            away_since: Some(now),
+            given_up: false,
+            gap_told: false,
+        });
+        while self.readers.len() > MEMBERS_MAX {
+            let given_up = self.readers.iter().find(|(_, state)| state.given_up);
+            let other = given_up.or(self.readers.iter().find(|(_, s)| s.away_since.is_some()));
+            let Some(reader) = other.map(|(reader, _)| *reader) else { return };
+            self.readers.remove(&reader);
+        }
+    }
+
+    /// Drops what every reader has that is waited for. With none such nothing is dropped: somebody
+    /// may come.
     fn release(&mut self) {
-        let Some(through) = self.readers.values().map(|reader| reader.acknowledged).min() else {
+        let waited_for = self.readers.values().filter(|reader| !reader.given_up);
+        let Some(through) = waited_for.map(|reader| reader.acknowledged).min() else {
             return;
         };
         while self.first <= through && self.pop().is_some() {}
@@ -196,17 +249,75 @@ mod tests {
     fn nobody_listening_keeps_everything_and_an_hour_away_lets_go() {
         let hour = Duration::from_secs(3_600);
         let mut spool = filled(5);
-        assert_eq!(spool.forget_away(MeshTime::from_ns(0), hour), 0);
+        assert_eq!(spool.give_up_away(MeshTime::from_ns(0), hour), []);
         assert_eq!(spool.len(), 5);
         spool.attach(1);
         spool.attach(2);
         spool.acknowledge(1, 5);
         spool.detach(2, MeshTime::from_ns(0));
-        assert_eq!(spool.forget_away(MeshTime::from_ns(0) + hour / 2, hour), 0);
+        assert_eq!(spool.give_up_away(MeshTime::from_ns(0) + hour / 2, hour), []);
         assert_eq!(spool.len(), 5);
-        assert_eq!(spool.forget_away(MeshTime::from_ns(0) + hour, hour), 1);
+        let gap = Gap { reader: 2, first: 1, last: 5 };
+        assert_eq!(spool.give_up_away(MeshTime::from_ns(0) + hour, hour), [gap]);
         assert!(spool.is_empty());
         assert_eq!(spool.push(6, 10), 6);
+    }
+
+    #[test]
+    fn a_gap_is_told_once_and_one_that_begins_after_a_return_is_told_again() {
+        let hour = Duration::from_secs(3_600);
+        let at = |hours: u32| MeshTime::from_ns(0) + hour * hours;
+        let mut spool = filled(2);
+        spool.attach(1);
+        spool.attach(2);
+        spool.acknowledge(2, 1);
+        spool.detach(2, at(0));
+        spool.acknowledge(1, 2);
+        assert_eq!(spool.give_up_away(at(1), hour), [Gap { reader: 2, first: 2, last: 2 }]);
+        spool.push(3, 10);
+        spool.acknowledge(1, 3);
+        assert_eq!(spool.give_up_away(at(2), hour), [], "it goes on, and was told");
+        // Back: it goes on with what is there, and holds it back again.
+        spool.push(4, 10);
+        assert_eq!(spool.attach(2), 4);
+        spool.acknowledge(1, 4);
+        assert_eq!(spool.len(), 1);
+        spool.acknowledge(2, 4);
+        assert_eq!((spool.len(), spool.give_up_away(at(3), hour)), (0, vec![]));
+        spool.detach(2, at(3));
+        spool.push(5, 10);
+        spool.acknowledge(1, 5);
+        assert_eq!(spool.give_up_away(at(4), hour), [Gap { reader: 2, first: 5, last: 5 }]);
+    }
+
+    #[test]
+    fn the_bound_makes_a_gap_for_those_who_did_not_get_it() {
+        let mut spool = filled(100);
+        spool.attach(1);
+        spool.push(101, 10);
+        let gap = Gap { reader: 1, first: 1, last: 1 };
+        assert_eq!(spool.give_up_away(MeshTime::from_ns(0), Duration::from_secs(1)), [gap]);
+        spool.push(102, 10);
+        assert_eq!(spool.give_up_away(MeshTime::from_ns(0), Duration::from_secs(1)), []);
+    }
+
+    #[test]
+    fn a_member_that_never_came_is_waited_for_an_hour() {
+        let hour = Duration::from_secs(3_600);
+        let mut spool = filled(3);
+        spool.attach(1);
+        spool.expect(1, MeshTime::from_ns(0));
+        spool.expect(2, MeshTime::from_ns(0));
+        spool.acknowledge(1, 3);
+        assert_eq!(spool.give_up_away(MeshTime::from_ns(0) + hour / 2, hour), []);
+        assert_eq!(spool.len(), 3);
+        let gap = Gap { reader: 2, first: 1, last: 3 };
+        assert_eq!(spool.give_up_away(MeshTime::from_ns(0) + hour, hour), [gap]);
+        assert!(spool.is_empty());
+        for reader in 3..900 {
+            spool.expect(reader, MeshTime::from_ns(0));
+        }
+        assert!(spool.readers.len() <= MEMBERS_MAX && spool.readers.contains_key(&1));
     }
 
     #[test]

@@ -344,16 +344,35 @@ async fn a_session_from_hello_to_dismissal() {
         count: 2,
         spacing_ns: 50_000_000,
         expires_ms: 2_000,
+        ordered_mesh_ns: 0,
     };
+    // One that was on its way for too long is not obeyed: no outcome names it.
+    let late = v1::ConfirmOrder { order: 40, ordered_mesh_ns: 1, ..order.clone() };
+    say(&live, Say::Order(late)).await;
     say(&live, Say::Order(order.clone())).await;
     say(&live, Say::Order(order)).await;
     let mut ordered = vec![];
     while ordered.len() < 2 {
         let frame = until(&mut live, outcomes).await;
-        ordered.extend(frame.records.into_iter().filter(|record| record.order == 41));
+        ordered.extend(frame.records.into_iter().filter(|record| record.order != 0));
     }
-    assert!(ordered.iter().all(|record| record.slot.is_none()));
+    assert!(ordered.iter().all(|record| record.slot.is_none() && record.order == 41));
     assert!(ordered[1].started_boottime_ns - ordered[0].started_boottime_ns >= 50_000_000);
+
+    // Another member begins to listen: everything is told once more.
+    say(&live, Say::SnapshotRequest(v1::SnapshotRequest {})).await;
+    let again = until(&mut live, |said| match said {
+        Said::Snapshot(snapshot) if snapshot.whole => Some(snapshot.clone()),
+        _ => None,
+    });
+    let again = again.await;
+    assert_eq!((again.chunk, again.last, again.checks.len()), (0, true, 2));
+    let beats = |said: &Said| match said {
+        Said::Heartbeat(beat) => Some(beat.whole),
+        _ => None,
+    };
+    assert!(until(&mut live, beats).await, "the next heartbeat names every run in flight");
+    assert!(!until(&mut live, beats).await, "those after it only what changed");
 
     // The first windows end two seconds after the start; only the first is acknowledged.
     let mut sealed = vec![];
@@ -481,6 +500,33 @@ async fn several_coordinators_hear_the_same() {
     world.stop.cancel();
     drop(two);
     within("the end", &mut world.ended).await.unwrap().unwrap();
+    world.supervisor.stop();
+}
+
+#[tokio::test]
+async fn a_coordinator_that_no_list_names_any_more_is_not_dialled_again() {
+    let mut world = World::start().await;
+    let mut second = Coordinator::start(2, &world.credentials, &world.supervisor).await;
+    let (_, one, _bulk_one) = world.session().await;
+    let member = v1::Member { node_id: 2, name: "c2".into(), address: second.address.clone() };
+    let list = |members| Say::Members(v1::Members { members });
+    say(&one, list(vec![member.clone()])).await;
+    let (_, two, bulk_two) = second.session().await;
+    say(&one, list(vec![])).await;
+    let data = world.dir.path().join("data");
+    let deadline = clock::instant() + Duration::from_secs(10);
+    while !crate::state::load(&data).unwrap().members.is_empty() {
+        assert!(clock::instant() < deadline, "the empty list was not saved");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // Its session goes on as long as it does, and is the last.
+    drop((two, bulk_two));
+    let again = tokio::time::timeout(Duration::from_secs(2), second.live.recv()).await;
+    assert!(again.is_err(), "it was dialled again");
+    // Unless it is named again.
+    say(&one, list(vec![member])).await;
+    let _session = second.session().await;
+    world.stop.cancel();
     world.supervisor.stop();
 }
 

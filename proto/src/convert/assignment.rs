@@ -12,7 +12,7 @@ use parallax_common::name::{RunDigest, Uid};
 use parallax_common::record::Order;
 use parallax_common::rule::{self, Rule};
 use parallax_common::schedule::phase_ns;
-use parallax_common::time::ns;
+use parallax_common::time::{MeshTime, ns};
 
 use super::Findings;
 use super::run::{run, run_to};
@@ -151,6 +151,7 @@ pub fn order_to(order: &Order) -> v1::ConfirmOrder {
         spacing_ns: ns(order.spacing),
         // At most two seconds.
         expires_ms: u32::try_from(order.expires.as_millis()).unwrap_or(u32::MAX),
+        ordered_mesh_ns: order.ordered.map_or(0, |at| at.as_ns()),
     }
 }
 
@@ -177,5 +178,6 @@ pub fn order(order: &v1::ConfirmOrder) -> Result<Order, WireError> {
         count: order.count,
         spacing: within(order.spacing_ns, "spacing_ns", (TIMEOUT_MIN, TIMEOUT_MAX))?,
         expires,
+        ordered: (order.ordered_mesh_ns != 0).then(|| MeshTime::from_ns(order.ordered_mesh_ns)),
     })
 }

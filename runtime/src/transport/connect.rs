@@ -21,7 +21,7 @@ use tonic::codegen::Service;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::transport::credentials::{Credentials, causes};
-use crate::transport::verify::NotOurCoordinator;
+use crate::transport::verify::{NotOurCoordinator, identity_of};
 
 /// Why a coordinator could not be dialled.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -74,12 +74,18 @@ impl DialError {
 pub struct Connector {
     credentials: Credentials,
     source: Option<IpAddr>,
+    name: Option<Arc<str>>,
 }
 
 impl Connector {
     /// Dials as the holder of `credentials` and expects a coordinator of its mesh.
     pub fn new(credentials: Credentials) -> Self {
-        Self { credentials, source: None }
+        Self { credentials, source: None, name: None }
+    }
+
+    /// Takes no coordinator but the one of this name.
+    pub fn named(self, name: &str) -> Self {
+        Self { name: Some(name.into()), ..self }
     }
 
     /// Dials from this address of ours.
@@ -133,9 +139,27 @@ impl Connector {
         // of ours speaks first (HTTP/2 SETTINGS), so its first byte, or its alert, is the answer.
         // Nothing is consumed here.
         match stream.fill_buf().await {
-            Ok([]) => Err(DialError::Handshake(Arc::new(io::ErrorKind::UnexpectedEof.into()))),
-            Ok(_) => Ok(stream),
-            Err(error) => Err(explain(error)),
+            Ok([]) => {
+                return Err(DialError::Handshake(Arc::new(io::ErrorKind::UnexpectedEof.into())));
+            }
+            Ok(_) => {}
+            Err(error) => return Err(explain(error)),
+        }
+        self.check_name(&stream)?;
+        Ok(stream)
+    }
+
+    /// The verifier has seen that it is a coordinator of our mesh; here, which.
+    fn check_name(&self, stream: &TlsStream<TcpStream>) -> Result<(), DialError> {
+        let Some(wanted) = &self.name else { return Ok(()) };
+        let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+        match leaf.map(|leaf| identity_of(leaf)) {
+            Some(Ok(identity)) if identity.name() == &**wanted => Ok(()),
+            Some(Ok(identity)) => Err(DialError::TheyAreRefused(format!(
+                "the server is {}, expected \"{wanted}\"",
+                identity.describe()
+            ))),
+            _ => Err(DialError::TheyAreRefused("the server's certificate names nobody".to_owned())),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The server's side: accept, shake hands, find out who it is, and serve or say why not.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -9,13 +10,16 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use parallax_common::limits::{
-    CONNECTIONS_MAX, HANDSHAKE_TIMEOUT, HANDSHAKES_MAX, KEEP_ALIVE, REFUSAL_LOGS_PER_SECOND_MAX,
-    REFUSED_CONNECTION_AGE_MAX, REFUSED_CONNECTIONS_MAX,
+    CONNECTIONS_MAX, CONTROL_FRAMES_PER_SECOND_MAX, HANDSHAKE_TIMEOUT, HANDSHAKES_MAX,
+    HEADER_LIST_BYTES_MAX, KEEP_ALIVE, PEER_CONNECTION_WINDOW_BYTES, PEER_STREAM_WINDOW_BYTES,
+    REFUSAL_LOGS_PER_SECOND_MAX, REFUSED_CONNECTION_AGE_MAX, REFUSED_CONNECTIONS_MAX,
+    STREAMS_PER_CONNECTION_MAX,
 };
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::Sleep;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
@@ -31,6 +35,7 @@ use crate::clock;
 use crate::supervisor::{Supervisor, TaskKind};
 use crate::transport::credentials::{Credentials, causes};
 use crate::transport::identity::Identity;
+use crate::transport::meter::Meter;
 use crate::transport::refusal::{Accepts, LogBudget, Refusal, RefusalCounters};
 use crate::transport::verify::{CertificateIdentityError, identity_of};
 
@@ -90,6 +95,7 @@ impl Listener {
             handshakes: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
             connections: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
             refused_connections: Arc::new(Semaphore::new(REFUSED_CONNECTIONS_MAX)),
+            held: Arc::default(),
             refusals: Arc::clone(&refusals),
             logged: Mutex::default(),
             supervisor: supervisor.clone(),
@@ -127,9 +133,19 @@ pub async fn serve(
     routes: Routes,
     stop: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
+    let windows = match listener.accepts {
+        Accepts::Peers => Some((PEER_STREAM_WINDOW_BYTES, PEER_CONNECTION_WINDOW_BYTES)),
+        Accepts::Probes | Accepts::Api => None, // what the library takes
+    };
     Server::builder()
         .http2_keepalive_interval(Some(KEEP_ALIVE))
         .http2_keepalive_timeout(Some(KEEP_ALIVE))
+        .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
+        .http2_max_header_list_size(HEADER_LIST_BYTES_MAX)
+        // Above what the meter lets through, so that it is the meter that closes, with a reason.
+        .http2_max_pending_accept_reset_streams(Some(2 * CONTROL_FRAMES_PER_SECOND_MAX as usize))
+        .initial_stream_window_size(windows.map(|(stream, _)| stream))
+        .initial_connection_window_size(windows.map(|(_, connection)| connection))
         .layer(InterceptorLayer::new(require(listener.accepts)))
         .add_routes(routes)
         .serve_with_incoming_shutdown(listener.incoming, stop.cancelled_owned())
@@ -219,6 +235,7 @@ struct Door {
     handshakes: Arc<Semaphore>,
     connections: Arc<Semaphore>,
     refused_connections: Arc<Semaphore>,
+    held: Arc<Held>,
     refusals: Arc<RefusalCounters>,
     logged: Mutex<LogBudget>,
     supervisor: Supervisor,
@@ -261,7 +278,12 @@ async fn accept(socket: TcpListener, door: Arc<Door>) {
 
 impl Door {
     /// From an accepted socket to a connection in the hands of a server.
-    async fn welcome(&self, stream: TcpStream, remote: SocketAddr, slot: OwnedSemaphorePermit) {
+    async fn welcome(
+        self: &Arc<Self>,
+        stream: TcpStream,
+        remote: SocketAddr,
+        slot: OwnedSemaphorePermit,
+    ) {
         let Ok(permit) = Arc::clone(&self.connections).try_acquire_owned() else {
             self.refuse(Refusal::Full, remote, &"the listener holds all connections it may");
             return;
@@ -289,16 +311,25 @@ impl Door {
         };
         match admit(self.accepts, self.credentials.mesh(), identity) {
             Ok(identity) => {
+                let most = self.accepts.connections_of_one_max();
+                let Some(place) = self.held.take(identity.to_string(), most) else {
+                    let why = format!("{} has {most} connections already", identity.describe());
+                    return self.refuse(Refusal::TooMany, remote, &why);
+                };
                 let info = PeerInfo { identity, remote, local };
                 debug!(listener = self.accepts.as_str(), %remote, peer = %info.identity, "accepted");
                 // Closed when the server has stopped.
-                let _ = self.served.send(Connection { stream, info, _permit: permit }).await;
+                let watch = Watch::new(Arc::clone(self), remote);
+                let _places = (permit, Some(place));
+                let _ = self.served.send(Connection { stream, info, watch, _places }).await;
             }
             Err(unwelcome) => {
                 self.refuse(unwelcome.refusal(), remote, &unwelcome);
                 drop(permit);
                 if let Ok(permit) = Arc::clone(&self.refused_connections).try_acquire_owned() {
-                    let refused = Connection { stream, info: unwelcome, _permit: permit };
+                    let watch = Watch::new(Arc::clone(self), remote);
+                    let _places = (permit, None);
+                    let refused = Connection { stream, info: unwelcome, watch, _places };
                     let _ = self.refused.try_send(refused);
                 }
             }
@@ -368,8 +399,93 @@ impl Stream for Incoming {
 pub struct Connection<I> {
     stream: TlsStream<TcpStream>,
     info: I,
-    /// Counts against the listener's bound as long as the connection lives.
-    _permit: OwnedSemaphorePermit,
+    watch: Watch,
+    /// Count against the listener's bounds as long as the connection lives.
+    _places: (OwnedSemaphorePermit, Option<Place>),
+}
+
+/// Connections by whose they are.
+#[derive(Debug, Default)]
+struct Held(Mutex<BTreeMap<String, usize>>);
+
+impl Held {
+    /// A place for one more connection of this holder, if there is one.
+    fn take(self: &Arc<Self>, holder: String, most: usize) -> Option<Place> {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = held.entry(holder.clone()).or_default();
+        if *count >= most {
+            return None;
+        }
+        *count += 1;
+        Some(Place { held: Arc::clone(self), holder })
+    }
+}
+
+/// One connection of its holder; free when dropped.
+#[derive(Debug)]
+struct Place {
+    held: Arc<Held>,
+    holder: String,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut held = self.held.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = held.get_mut(&self.holder) {
+            *count -= 1;
+            if *count == 0 {
+                held.remove(&self.holder);
+            }
+        }
+    }
+}
+
+/// Ends a connection whose client says nothing, or floods us.
+struct Watch {
+    meter: Meter,
+    /// Until the client has begun.
+    deadline: Option<Pin<Box<Sleep>>>,
+    door: Arc<Door>,
+    remote: SocketAddr,
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watch").field("meter", &self.meter).finish_non_exhaustive()
+    }
+}
+
+impl Watch {
+    fn new(door: Arc<Door>, remote: SocketAddr) -> Self {
+        let deadline = Some(Box::pin(tokio::time::sleep(HANDSHAKE_TIMEOUT)));
+        Self { meter: Meter::new(), deadline, door, remote }
+    }
+
+    /// Looks at what was read.
+    fn read(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let now_s = clock::boot_time().as_ns() / 1_000_000_000;
+        if self.meter.read(bytes, now_s).is_err() {
+            self.door.refuse(Refusal::Flood, self.remote, &"it resets or pings without end");
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
+        if self.meter.is_opened() {
+            self.deadline = None;
+        }
+        Ok(())
+    }
+
+    /// Whether the client may go on saying nothing.
+    fn wait(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(deadline) = &mut self.deadline else { return Poll::Pending };
+        match deadline.as_mut().poll(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(()) => {
+                self.deadline = None;
+                self.door.refuse(Refusal::Mute, self.remote, &"it does not begin to speak HTTP/2");
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
+        }
+    }
 }
 
 impl<I: Clone + Send + Sync + 'static> Connected for Connection<I> {
@@ -386,7 +502,12 @@ impl<I: Unpin> AsyncRead for Connection<I> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let before = buf.filled().len();
+        match Pin::new(&mut self.stream).poll_read(cx, buf) {
+            Poll::Pending => self.watch.wait(cx),
+            Poll::Ready(Ok(())) => Poll::Ready(self.watch.read(&buf.filled()[before..])),
+            failed => failed,
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use parallax_common::limits::{CONNECTIONS_MAX, PEER_CONNECTIONS_MAX};
 use rustls::CertificateError;
 
 use crate::transport::identity::Identity;
@@ -28,6 +29,15 @@ impl Accepts {
                 | (Self::Probes, Identity::Probe { .. })
                 | (Self::Api, Identity::User { .. })
         )
+    }
+
+    /// Connections that the holder of one certificate may have. Members and who speaks for them are
+    /// few; a tool may share its user's certificate with others, and a fleet under test one probe's.
+    pub(super) const fn connections_of_one_max(self) -> usize {
+        match self {
+            Self::Peers => PEER_CONNECTIONS_MAX,
+            Self::Probes | Self::Api => CONNECTIONS_MAX,
+        }
     }
 
     /// The name used in logs and metrics.
@@ -84,11 +94,17 @@ pub enum Refusal {
     Timeout,
     /// The listener holds as many connections as it may.
     Full,
+    /// Its holder has as many connections as one may.
+    TooMany,
+    /// It did not begin to speak HTTP/2 in time.
+    Mute,
+    /// It reset or pinged more than any client of ours.
+    Flood,
 }
 
 impl Refusal {
     /// Every reason, in the order of declaration.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 16] = [
         Self::NoCertificate,
         Self::UnknownAuthority,
         Self::Expired,
@@ -102,6 +118,9 @@ impl Refusal {
         Self::Gone,
         Self::Timeout,
         Self::Full,
+        Self::TooMany,
+        Self::Mute,
+        Self::Flood,
     ];
 
     /// The name used in logs and metrics.
@@ -120,6 +139,9 @@ impl Refusal {
             Self::Gone => "gone",
             Self::Timeout => "timeout",
             Self::Full => "full",
+            Self::TooMany => "too_many_connections",
+            Self::Mute => "mute",
+            Self::Flood => "flood",
         }
     }
 

@@ -26,6 +26,8 @@ use parallax_tests::bench::{self, cpu};
 use serde_json::{Value, json};
 
 const REGIONS: usize = 5;
+/// Every voter has one session.
+const SESSION: u64 = 1;
 /// As a probe sends them.
 const OUTCOMES_PER_FRAME: usize = 64;
 const ROUND: Duration = Duration::from_secs(1);
@@ -163,9 +165,10 @@ impl Mesh {
             mesh.feed(Input::Subject(subject), &mut done);
         }
         for voter in mesh.voters.clone() {
-            mesh.feed(Input::SessionStarted(voter.clone()), &mut done);
+            mesh.feed(Input::SessionStarted(voter.clone(), SESSION), &mut done);
             let snapshot = Input::Snapshot {
                 voter,
+                session: SESSION,
                 live_sequence: 0,
                 whole: true,
                 last: true,
@@ -221,7 +224,8 @@ impl Mesh {
                 self.sequences[rank] += uids.len() as u64;
                 let records = uids.iter().map(|&check| heard(check, number, outcome, now));
                 let voter = self.voters[rank].clone();
-                Input::Outcomes { voter, first_sequence, records: records.collect() }
+                let session = SESSION;
+                Input::Outcomes { voter, session, first_sequence, records: records.collect() }
             })
             .collect()
     }
@@ -235,8 +239,9 @@ impl Mesh {
             live_sequence: self.sequences[rank],
             started: some.iter().map(|&check| (check, slot, self.now)).collect(),
             ended: some.into_iter().map(|check| (check, slot - 1)).collect(),
+            whole: false,
         };
-        Input::Heartbeat { voter: self.voters[rank].clone(), heartbeat }
+        Input::Heartbeat { voter: self.voters[rank].clone(), session: SESSION, heartbeat }
     }
 
     fn feed(&mut self, input: Input, done: &mut Done) {
@@ -256,7 +261,7 @@ impl Mesh {
                         inputs.push(Input::Subject(subject.clone()));
                     }
                     Output::Order { .. } => done.orders += 1,
-                    Output::Resync(voter) => {
+                    Output::Resync(voter, _) => {
                         unreachable!("the probe of {} left no gap", voter.region)
                     }
                 }

@@ -16,7 +16,7 @@ use parallax_common::name::{Incarnation, RunDigest, Uid};
 use parallax_common::time::{MeshTime, ns};
 use parallax_coordinator::core::plan::Work;
 use parallax_coordinator::history::ring::Ring;
-use parallax_coordinator::history::{History as _, Spool, intake};
+use parallax_coordinator::history::{Batch, History as _, Spool, intake};
 use parallax_proto::v1;
 use parallax_runtime::clock;
 use parallax_runtime::supervisor::{Supervisor, TaskKind};
@@ -133,7 +133,9 @@ fn from_messages(args: &Args) -> Result<Taken> {
             let (before, began) = (cpu::used_here()?, clock::instant());
             for frame in frames {
                 taken += frame.windows.len() as u64;
-                refused.push(intake::keep(&ring, &work, &spool, frame, now));
+                let (windows, why) = intake::admit(&work, &spool, frame, now);
+                ring.append(Batch { spool: spool.clone(), windows, now, room: None });
+                refused.push(why);
             }
             cpu += cpu::used_here()? - before;
             elapsed += clock::instant().duration_since(began);
@@ -142,7 +144,7 @@ fn from_messages(args: &Args) -> Result<Taken> {
         }
     }
     let stats = ring.stats();
-    ensure!(stats.windows as u64 + stats.dropped == taken, "windows are missing: {stats:?}");
+    ensure!(stats.windows + stats.dropped == taken, "windows are missing: {stats:?}");
     let more =
         json!({ "kept": stats.windows, "kept_bytes": stats.bytes, "dropped": stats.dropped });
     Ok(Taken { windows: taken, cpu, elapsed, more })

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use parallax_proto::v1;
 use parallax_proto::v1::apply_request::Part;
+use parallax_proto::v1::check_service_client::CheckServiceClient;
 use parallax_proto::v1::config_service_client::ConfigServiceClient;
 use parallax_proto::v1::fleet_service_client::FleetServiceClient;
 use parallax_proto::v1::incident_service_client::IncidentServiceClient;
@@ -40,6 +41,31 @@ impl Api {
         let answer = StatusServiceClient::new(self.channel.clone()).get_status(request).await?;
         let rows = answer.into_inner().rows;
         rows.into_iter().find(|row| row.name == check).with_context(|| format!("no row {check}"))
+    }
+
+    /// What the coordinator says of the mesh; `stale`: from its own state, without asking a leader.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn mesh(&self, stale: bool) -> Result<v1::MeshStatus> {
+        let options = v1::ListOptions { stale, ..options(String::new()) };
+        let request = v1::GetStatusRequest { options: Some(options) };
+        let answer = StatusServiceClient::new(self.channel.clone()).get_status(request).await?;
+        answer.into_inner().mesh.context("no mesh in the answer")
+    }
+
+    /// The committed verdict on one check.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn verdict(&self, check: &str) -> Result<v1::CheckVerdict> {
+        let request = v1::ExplainCheckRequest {
+            namespace: NAMESPACE.to_owned(),
+            name: check.to_owned(),
+            stale: false,
+        };
+        let answer = CheckServiceClient::new(self.channel.clone()).explain_check(request).await?;
+        answer.into_inner().verdict.with_context(|| format!("no verdict on {check}"))
     }
 
     /// Incidents of one check, open ones and ended ones.
@@ -94,6 +120,21 @@ impl Api {
     /// # Errors
     /// When the write was not acknowledged: it may have happened all the same.
     pub async fn create_region(&self, client: &str, number: u64, name: &str) -> Result<u64> {
+        let title = format!("written as number {number}");
+        self.create_region_titled(client, number, name, &title).await
+    }
+
+    /// The same with a title of the caller's.
+    ///
+    /// # Errors
+    /// When the write was not acknowledged: it may have happened all the same.
+    pub async fn create_region_titled(
+        &self,
+        client: &str,
+        number: u64,
+        name: &str,
+        title: &str,
+    ) -> Result<u64> {
         let request_id = v1::RequestId { client: client.to_owned(), number, lowest_open: number };
         let header = v1::ApplyHeader {
             request_id: Some(request_id),
@@ -107,7 +148,7 @@ impl Api {
                 name: name.to_owned(),
                 ..Default::default()
             }),
-            title: format!("written as number {number}"),
+            title: title.to_owned(),
         };
         let resource = v1::Resource { kind: Some(v1::resource::Kind::Region(region)) };
         let parts = [Part::Header(header), Part::Resource(resource)]

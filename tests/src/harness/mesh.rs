@@ -2,27 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use tempfile::TempDir;
-use tokio::sync::{Mutex, MutexGuard};
 
 use super::Binaries;
 use super::client::Api;
-use super::process::{self, Process};
-use super::sink::Sink;
-use super::target::Target;
+use super::process::Process;
+pub use super::site::MESH;
+use super::site::Site;
 use super::wait::{Look, SOON, wait_until};
 use crate::bench::relay::Relay;
-
-/// The mesh's name in certificates.
-pub const MESH: &str = "test-mesh";
-
-/// One mesh at a time in a test process: two of them on two cores would measure each other.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
 /// Where the coordinator listens.
 #[derive(Debug, Clone)]
@@ -31,6 +24,8 @@ pub struct Ports {
     pub api: String,
     /// For probes.
     pub probes: String,
+    /// For other coordinators.
+    pub peers: String,
     /// Status, health and metrics.
     pub public: String,
 }
@@ -38,21 +33,27 @@ pub struct Ports {
 /// A whole mesh. Everything in it ends with it.
 #[derive(Debug)]
 pub struct Mesh {
-    /// Answers the checks.
-    pub target: Target,
-    /// Receives the pages.
-    pub sink: Sink,
-    binaries: Binaries,
+    site: Site,
     regions: Vec<String>,
-    env: Vec<(String, String)>,
     coordinator: Option<Process>,
     ports: Option<Ports>,
     probes: BTreeMap<String, Process>,
     /// Between the probes and the coordinator, when the line is to be long.
     relay: Option<Relay>,
-    told: bool,
-    dir: TempDir,
-    _turn: MutexGuard<'static, ()>,
+}
+
+impl Deref for Mesh {
+    type Target = Site;
+
+    fn deref(&self) -> &Site {
+        &self.site
+    }
+}
+
+impl DerefMut for Mesh {
+    fn deref_mut(&mut self) -> &mut Site {
+        &mut self.site
+    }
 }
 
 impl Mesh {
@@ -91,40 +92,20 @@ impl Mesh {
         regions: &[&str],
         one_way: Duration,
     ) -> Result<Self> {
-        let turn = ONE_AT_A_TIME.lock().await;
-        let sink = Sink::start()?;
         let mut mesh = Self {
-            target: Target::start()?,
-            env: vec![("PX_HOOK".to_owned(), sink.url())],
-            sink,
-            binaries,
+            site: Site::prepare(binaries).await?,
             regions: regions.iter().map(|&region| region.to_owned()).collect(),
             coordinator: None,
             ports: None,
             probes: BTreeMap::new(),
             relay: (!one_way.is_zero()).then(|| Relay::start(one_way)).transpose()?,
-            told: false,
-            dir: tempfile::Builder::new().prefix("parallax-mesh-").tempdir()?,
-            _turn: turn,
         };
-        mesh.pki(&["init", "--mesh", MESH, "--dir", &mesh.path("pki")]).await?;
         mesh.issue(&["coordinator", "c1"], "c1").await?;
-        mesh.issue(&["user", "anna", "--role", "admin"], "anna").await?;
         mesh.start_coordinator().await?;
         if let Some(relay) = &mesh.relay {
             relay.lead_to(mesh.ports()?.probes.parse()?)?;
         }
         Ok(mesh)
-    }
-
-    /// A path in the mesh's own directory.
-    pub fn path(&self, name: &str) -> String {
-        self.dir.path().join(name).display().to_string()
-    }
-
-    /// The directory with the certificate that was issued under this name.
-    pub fn tls(&self, name: &str) -> PathBuf {
-        self.dir.path().join(format!("tls-{name}"))
     }
 
     /// Where the coordinator listens.
@@ -143,40 +124,6 @@ impl Mesh {
         let rank = self.regions.iter().position(|known| known == region);
         let rank = u8::try_from(rank.expect("a region of this mesh")).expect("few regions");
         IpAddr::V4(Ipv4Addr::new(127, 0, 10 + rank, 1))
-    }
-
-    /// Issues a certificate into [`Mesh::tls`] of `name`.
-    ///
-    /// # Errors
-    /// When the command fails.
-    pub async fn issue(&self, what: &[&str], name: &str) -> Result<()> {
-        let (pki, out) = (self.path("pki"), self.tls(name).display().to_string());
-        let mut args = vec!["issue"];
-        args.extend(what);
-        args.extend(["--dir", &pki, "--out", &out]);
-        self.pki(&args).await
-    }
-
-    /// Issues a probe's certificate.
-    ///
-    /// # Errors
-    /// When the command fails.
-    pub async fn issue_probe(&self, name: &str, region: &str) -> Result<()> {
-        self.issue(&["probe", name, "--region", region], name).await
-    }
-
-    /// Runs `px pki`, which asks no coordinator.
-    ///
-    /// # Errors
-    /// When the command fails.
-    pub async fn pki(&self, args: &[&str]) -> Result<()> {
-        let mut all = vec!["pki"];
-        all.extend(args);
-        let output = run(self.binaries.px, &all).await?;
-        if !output.status.success() {
-            bail!("px {}: {}", all.join(" "), String::from_utf8_lossy(&output.stderr));
-        }
-        Ok(())
     }
 
     /// Starts the coordinator, on the ports it had before, and waits until it listens.
@@ -201,6 +148,7 @@ impl Mesh {
         let any = Ports {
             api: "127.0.0.1:0".to_owned(),
             probes: "127.0.0.1:0".to_owned(),
+            peers: "127.0.0.1:0".to_owned(),
             public: "127.0.0.1:0".to_owned(),
         };
         let ports = self.ports.clone().unwrap_or(any);
@@ -209,12 +157,12 @@ impl Mesh {
         let advertised = self.relay.as_ref().map(|relay| relay.address().to_string());
         let mut args = vec![
             ["--mesh", MESH],
-            ["--node-id", "1"],
             ["--name", "c1"],
             ["--data-dir", &data_dir],
             ["--tls-dir", &tls],
             ["--listen-api", &ports.api],
             ["--listen-probes", &ports.probes],
+            ["--listen-peers", &ports.peers],
             ["--listen-public", &ports.public],
             ["--allow-env", "PX_HOOK"],
             ["--ports-file", &ports_file],
@@ -222,7 +170,7 @@ impl Mesh {
         if let Some(advertised) = &advertised {
             args.push(["--advertise-probes", advertised]);
         }
-        let log = self.dir.path().join("c1.log");
+        let log = self.dir().join("c1.log");
         let args = args.as_flattened();
         self.coordinator =
             Some(Process::start("coordinator", self.binaries.coordinator, args, &self.env, &log)?);
@@ -316,7 +264,7 @@ impl Mesh {
             ["--data-dir", &self.path(&format!("data-{name}"))],
             ["--source-address", source],
         ];
-        let log = self.dir.path().join(format!("probe-{name}.log"));
+        let log = self.dir().join(format!("probe-{name}.log"));
         let name = format!("probe {name}");
         Process::start(&name, self.binaries.probe, args.as_flattened(), &self.env, &log)
     }
@@ -342,7 +290,7 @@ impl Mesh {
         let (ports, tls) = (self.ports()?, self.tls(name).display().to_string());
         let mut all = vec!["--endpoint", &ports.api, "--tls-dir", &tls];
         all.extend(args);
-        run(self.binaries.px, &all).await
+        self.run(&all).await
     }
 
     /// Runs the command line as anna; it must succeed.
@@ -390,40 +338,19 @@ impl Mesh {
     pub async fn api(&self) -> Result<Api> {
         Api::connect(&self.ports()?.api, &self.tls("anna")).await
     }
+}
 
+impl Mesh {
     /// To be called when a test's story has been told: without it the end prints every log.
     pub fn told(mut self) {
-        self.told = true;
+        self.site.told();
     }
 }
 
 impl Drop for Mesh {
     fn drop(&mut self) {
-        if self.told {
-            return;
-        }
-        for process in self.coordinator.iter().chain(self.probes.values()) {
-            eprintln!("--- log of {}:\n{}", process.name(), process.log_tail());
-        }
-        for page in self.sink.pages() {
-            eprintln!("--- page: {page:?}");
-        }
+        self.site.tell_failure(self.coordinator.iter().chain(self.probes.values()));
     }
-}
-
-/// Longest that one command may take.
-const COMMAND_MAX: Duration = Duration::from_secs(60);
-
-async fn run(program: &str, args: &[&str]) -> Result<Output> {
-    let mut command = tokio::process::Command::new(program);
-    command.args(args).stdin(std::process::Stdio::null()).kill_on_drop(true);
-    for name in process::foreign_settings() {
-        command.env_remove(name);
-    }
-    tokio::time::timeout(COMMAND_MAX, command.output())
-        .await
-        .with_context(|| format!("px {} did not end within {COMMAND_MAX:?}", args.join(" ")))?
-        .with_context(|| format!("cannot run {program}"))
 }
 
 /// The ports file, when it is there. It is written atomically, so a file that cannot be read is an
@@ -439,5 +366,6 @@ fn read_ports(path: &Path) -> Result<Option<Ports>> {
         let text = value[name].as_str().with_context(|| format!("no {name:?} in {value}"))?;
         Ok::<_, anyhow::Error>(text.to_owned())
     };
-    Ok(Some(Ports { api: port("api")?, probes: port("probes")?, public: port("public")? }))
+    let (peers, public) = (port("peers")?, port("public")?);
+    Ok(Some(Ports { api: port("api")?, probes: port("probes")?, peers, public }))
 }

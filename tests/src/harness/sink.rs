@@ -60,7 +60,15 @@ impl Sink {
     /// # Errors
     /// When no port can be bound.
     pub fn start() -> Result<Self> {
-        let listener = http::listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+        Self::start_at(Ipv4Addr::LOCALHOST)
+    }
+
+    /// The same, at an address of this machine's choice.
+    ///
+    /// # Errors
+    /// When no port can be bound there.
+    pub fn start_at(ip: Ipv4Addr) -> Result<Self> {
+        let listener = http::listen(SocketAddr::from((ip, 0)))?;
         let sink = Self {
             address: listener.local_addr()?,
             shared: Arc::new(Mutex::new(Shared { manner: Manner::Answer(200), pages: Vec::new() })),

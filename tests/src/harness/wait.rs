@@ -53,15 +53,15 @@ where
     Fut: Future<Output = Result<Look<T>>>,
 {
     let deadline = clock::instant() + within;
-    let mut last;
+    let mut last = "nothing".to_owned();
     loop {
         let left = deadline.saturating_duration_since(clock::instant());
-        last = match tokio::time::timeout(left.max(LOOK_EVERY), look()).await {
+        match tokio::time::timeout(left.max(LOOK_EVERY), look()).await {
             Ok(Ok(Look::Holds(value))) => return Ok(value),
-            Ok(Ok(Look::NotYet(seen))) => seen,
-            Ok(Err(error)) => format!("{error:#}"),
-            Err(_) => "the look itself did not end".to_owned(),
-        };
+            Ok(Ok(Look::NotYet(seen))) => last = seen,
+            Ok(Err(error)) => last = format!("{error:#}"),
+            Err(_) => last = format!("the look itself did not end; before that: {last}"),
+        }
         if clock::instant() >= deadline {
             bail!("not within {within:?}: {what}; last seen: {last}");
         }

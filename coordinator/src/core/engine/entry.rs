@@ -292,6 +292,7 @@ impl Entry {
                     count: *count,
                     spacing: check.confirm_spacing,
                     expires: parallax_common::limits::ORDER_EXPIRES,
+                    ordered: now,
                 },
             });
         }

@@ -67,6 +67,8 @@ pub struct Heartbeat {
     pub started: Vec<(Uid, i64, MeshTime)>,
     /// Runs that left it: check, slot.
     pub ended: Vec<(Uid, i64)>,
+    /// `started` is every run in flight: what was said of them before is forgotten.
+    pub whole: bool,
 }
 
 /// Something that happened.
@@ -78,14 +80,17 @@ pub enum Input {
     Remove(Uid),
     /// The plan has another generation; what is not told by a [`Input::Subject`] stays.
     Plan(Generation),
-    /// A session of this voter began; its watermark counts from its snapshot on.
-    SessionStarted(Voter),
-    /// A session ended. That makes nothing stale by itself: age does.
-    SessionEnded(Voter),
+    /// A session of this voter began, here or relayed by another member; its watermark counts from
+    /// its snapshot on. Its number is never used again.
+    SessionStarted(Voter, u64),
+    /// The session with this number ended. That makes nothing stale by itself: age does.
+    SessionEnded(Voter, u64),
     /// A chunk of a ballot snapshot.
     Snapshot {
         /// Whose.
         voter: Voter,
+        /// By which session.
+        session: u64,
         /// The live sequence it was taken at.
         live_sequence: u64,
         /// Everything the probe runs, not only what a new generation changed.
@@ -99,6 +104,8 @@ pub enum Input {
     Outcomes {
         /// Whose.
         voter: Voter,
+        /// By which session.
+        session: u64,
         /// Live sequence of the first; the rest follow without a gap.
         first_sequence: u64,
         /// In order of their sequence.
@@ -108,6 +115,8 @@ pub enum Input {
     Heartbeat {
         /// Whose.
         voter: Voter,
+        /// By which session.
+        session: u64,
         /// What it says.
         heartbeat: Heartbeat,
     },
@@ -177,7 +186,7 @@ pub enum Output {
         /// What to run.
         order: Order,
     },
-    /// Records of this voter's live lane are missing: end the session, so that the next one starts
+    /// Records of this voter's live lane are missing: end this session, so that the next one starts
     /// with a snapshot. Said by followers too, as each member has sessions of its own.
-    Resync(Voter),
+    Resync(Voter, u64),
 }

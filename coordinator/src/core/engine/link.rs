@@ -27,6 +27,11 @@ impl Reach {
     fn oldest(&self, check: &Uid) -> Option<MeshTime> {
         self.in_flight.get(check)?.values().min().copied()
     }
+
+    fn forget_in_flight(&mut self) -> BTreeMap<Uid, BTreeMap<i64, MeshTime>> {
+        self.slots = 0;
+        std::mem::take(&mut self.in_flight)
+    }
 }
 
 /// The checks for which a watermark may be equally old.
@@ -41,7 +46,29 @@ struct Class {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Broken;
 
-/// One voter: its sessions, one after the other.
+/// One session's way to this member: direct, or relayed by the member that holds it. Each is whole
+/// in itself: its own snapshot, its own sequence, its own runs in flight.
+#[derive(Debug, Clone, Default)]
+struct Feed {
+    /// Its whole snapshot is in, and no record was missing since.
+    synced: bool,
+    /// Sequence of the next record; absent until it has said one.
+    expected: Option<u64>,
+    /// It is to be ended, and that was said.
+    given_up: bool,
+    reach: Reach,
+}
+
+impl Feed {
+    /// Whether its snapshot is in, and a watermark after it: the snapshot alone is not fresh, and
+    /// whoever decided on it would call the region silent until the first heartbeat.
+    fn counts(&self) -> bool {
+        self.synced && self.reach.watermark.is_some()
+    }
+}
+
+/// One voter: its sessions. A record that comes by two of them is folded once, by its number; the
+/// voter is as fresh as the freshest of them.
 #[derive(Debug, Clone)]
 pub struct Link {
     /// Who it is.
@@ -50,16 +77,9 @@ pub struct Link {
     pub excluded: bool,
     /// When the engine looks whether the watermark has become too old.
     pub wake: Option<MeshTime>,
-    /// Sessions that are open: two while one replaces another.
-    sessions: u32,
-    /// The session's whole snapshot is in, and no record was missing since.
-    synced: bool,
-    /// Sequence of the next record; absent until the session has said one.
-    expected: Option<u64>,
-    /// The session is to be ended, and that was said.
-    given_up: bool,
-    live: Reach,
-    /// What counts until `live` does.
+    /// Sessions that are open, by their number.
+    feeds: BTreeMap<u64, Feed>,
+    /// How far those reached that are no more.
     before: Reach,
     classes: BTreeMap<Duration, Class>,
 }
@@ -71,44 +91,38 @@ impl Link {
             voter,
             excluded: false,
             wake: None,
-            sessions: 0,
-            synced: false,
-            expected: None,
-            given_up: false,
-            live: Reach::default(),
+            feeds: BTreeMap::new(),
             before: Reach::default(),
             classes: BTreeMap::new(),
         }
     }
 
-    /// A session began.
-    pub fn started(&mut self) {
-        self.sessions += 1;
-        self.retire();
-        self.live = Reach::default();
-        self.expected = None;
-        self.given_up = false;
+    /// A session began. What others said goes on to count until it has told everything.
+    pub fn started(&mut self, session: u64) {
+        self.ended(session);
+        self.feeds.insert(session, Feed::default());
     }
 
     /// A session ended.
-    pub fn ended(&mut self) {
-        self.sessions = self.sessions.saturating_sub(1);
+    pub fn ended(&mut self, session: u64) {
+        if let Some(mut feed) = self.feeds.remove(&session) {
+            retire(&mut feed, &mut self.before);
+        }
     }
 
     /// Whether an order would reach it.
     pub fn is_open(&self) -> bool {
-        self.sessions > 0 && !self.given_up
+        self.feeds.values().any(|feed| !feed.given_up)
     }
 
-    /// Whether its snapshot is in, and a watermark of the same session: the snapshot alone is not
-    /// fresh, and whoever decided on it would call the region silent until the first heartbeat.
+    /// Whether some session of it has told everything.
     pub fn is_synced(&self) -> bool {
-        self.synced && self.live.watermark.is_some()
+        self.feeds.values().any(Feed::counts)
     }
 
     /// Whether nothing depends on it any more.
     pub fn is_idle(&self) -> bool {
-        self.sessions == 0 && self.classes.is_empty() && !self.excluded
+        self.feeds.is_empty() && self.classes.is_empty() && !self.excluded
     }
 
     /// Up to where it has told everything, runs in flight aside.
@@ -126,55 +140,73 @@ impl Link {
         }
     }
 
-    /// Takes the sequence of records that were received.
-    pub fn records(&mut self, first: u64, count: usize) -> Result<(), Broken> {
+    /// Takes the sequence of records that a session brought.
+    pub fn records(&mut self, session: u64, first: u64, count: usize) -> Result<(), Broken> {
+        let Some(feed) = self.feeds.get_mut(&session) else { return Ok(()) };
         let next = first.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
-        match self.expected {
-            Some(expected) if first > expected => return self.give_up(),
-            Some(expected) => self.expected = Some(expected.max(next)),
-            None => self.expected = Some(next),
+        match feed.expected {
+            Some(expected) if first > expected => return give_up(feed, &mut self.before),
+            Some(expected) => feed.expected = Some(expected.max(next)),
+            None => feed.expected = Some(next),
         }
         Ok(())
     }
 
     /// A snapshot's chunk is folded.
-    pub fn snapshot(&mut self, live_sequence: u64, whole: bool, last: bool) {
-        if whole && !self.given_up {
+    pub fn snapshot(&mut self, session: u64, live_sequence: u64, whole: bool, last: bool) {
+        if let Some(feed) = self.feeds.get_mut(&session).filter(|feed| whole && !feed.given_up) {
             let next = live_sequence.saturating_add(1);
-            self.expected = Some(self.expected.map_or(next, |expected| expected.max(next)));
-            self.synced |= last;
+            feed.expected = Some(feed.expected.map_or(next, |expected| expected.max(next)));
+            feed.synced |= last;
         }
     }
 
-    /// Takes a heartbeat at `now`. A watermark that lies ahead of `now` counts as `now`. Returns
-    /// the checks of which a run ended that may have hung long enough to make a ballot stale.
-    pub fn heartbeat(&mut self, heartbeat: &Heartbeat, now: MeshTime) -> Result<Vec<Uid>, Broken> {
+    /// Takes a session's heartbeat at `now`. A watermark that lies ahead of `now` counts as `now`.
+    /// Returns the checks of which a run ended that may have hung long enough to make a ballot
+    /// stale.
+    pub fn heartbeat(
+        &mut self,
+        session: u64,
+        heartbeat: &Heartbeat,
+        now: MeshTime,
+    ) -> Result<Vec<Uid>, Broken> {
         let mut hung = Vec::new();
+        let Some(feed) = self.feeds.get_mut(&session) else { return Ok(hung) };
+        let reach = &mut feed.reach;
+        let known = if heartbeat.whole { reach.forget_in_flight() } else { BTreeMap::new() };
         for (check, slot, scheduled) in &heartbeat.started {
-            if self.live.slots >= limits::IN_FLIGHT_MAX {
-                return self.give_up().map(|()| hung);
+            if reach.slots >= limits::IN_FLIGHT_MAX {
+                return give_up(feed, &mut self.before).map(|()| hung);
             }
-            let slots = self.live.in_flight.entry(*check).or_default();
-            self.live.slots += usize::from(slots.insert(*slot, (*scheduled).min(now)).is_none());
+            let slots = reach.in_flight.entry(*check).or_default();
+            reach.slots += usize::from(slots.insert(*slot, (*scheduled).min(now)).is_none());
+        }
+        let long = |due: MeshTime| now.since(due) > limits::STALE_GRACE;
+        for (check, slots) in known {
+            let is_over =
+                |slot| reach.in_flight.get(&check).is_none_or(|on| !on.contains_key(slot));
+            if slots.iter().any(|(slot, due)| long(*due) && is_over(slot)) {
+                hung.push(check);
+            }
         }
         for (check, slot) in &heartbeat.ended {
-            if let Some(slots) = self.live.in_flight.get_mut(check) {
+            if let Some(slots) = reach.in_flight.get_mut(check) {
                 let due = slots.remove(slot);
-                self.live.slots -= usize::from(due.is_some());
-                if due.is_some_and(|due| now.since(due) > limits::STALE_GRACE) {
+                reach.slots -= usize::from(due.is_some());
+                if due.is_some_and(long) {
                     hung.push(*check);
                 }
                 if slots.is_empty() {
-                    self.live.in_flight.remove(check);
+                    reach.in_flight.remove(check);
                 }
             }
         }
-        if self.synced && self.expected.is_some_and(|expected| heartbeat.live_sequence >= expected)
+        if feed.synced && feed.expected.is_some_and(|expected| heartbeat.live_sequence >= expected)
         {
-            return self.give_up().map(|()| hung);
+            return give_up(feed, &mut self.before).map(|()| hung);
         }
         let watermark = heartbeat.watermark.min(now);
-        self.live.watermark = Some(self.live.watermark.map_or(watermark, |m| m.max(watermark)));
+        reach.watermark = Some(reach.watermark.map_or(watermark, |mark| mark.max(watermark)));
         Ok(hung)
     }
 
@@ -222,23 +254,34 @@ impl Link {
         (crossed, next)
     }
 
+    /// The reach of the session that is furthest, or of those before.
     fn counted(&self) -> &Reach {
-        if self.synced && self.live.watermark.is_some() { &self.live } else { &self.before }
+        let feeds = self.feeds.values().filter(|feed| feed.counts()).map(|feed| &feed.reach);
+        feeds.fold(
+            &self.before,
+            |best, reach| {
+                if reach.watermark >= best.watermark { reach } else { best }
+            },
+        )
     }
+}
 
-    /// What counted so far stays as it is, and no more is added until a snapshot is in.
-    fn retire(&mut self) {
-        if self.synced && self.live.watermark.is_some() {
-            self.before = self.live.clone();
-            self.live.watermark = None;
+/// What counted so far stays as it is, and no more is added.
+fn retire(feed: &mut Feed, before: &mut Reach) {
+    if feed.counts() {
+        let reach = std::mem::take(&mut feed.reach);
+        if reach.watermark >= before.watermark {
+            *before = reach;
         }
-        self.synced = false;
     }
+    feed.synced = false;
+}
 
-    fn give_up(&mut self) -> Result<(), Broken> {
-        self.retire();
-        if std::mem::replace(&mut self.given_up, true) { Ok(()) } else { Err(Broken) }
-    }
+/// Records are missing: nothing more of this session counts. Said once.
+fn give_up(feed: &mut Feed, before: &mut Reach) -> Result<(), Broken> {
+    retire(feed, before);
+    // Nor does a snapshot that is still on its way.
+    if std::mem::replace(&mut feed.given_up, true) { Ok(()) } else { Err(Broken) }
 }
 
 fn is_fresh(watermark: Option<MeshTime>, stale_after: Duration, now: MeshTime) -> bool {

@@ -157,7 +157,7 @@ impl World {
                     let event = Event::OrderArrives { rank, session, order, count, spacing };
                     self.at(self.now + delay, event);
                 }
-                Output::Resync(who) => {
+                Output::Resync(who, _) => {
                     let rank = self.probes.iter().position(|probe| probe.voter == who).unwrap();
                     self.at(self.now, Event::Drop(rank));
                 }
@@ -212,9 +212,10 @@ impl World {
                     live_sequence: self.probes[rank].sequence,
                     started: Vec::new(),
                     ended: Vec::new(),
+                    whole: false,
                 };
-                let voter = self.probes[rank].voter.clone();
-                self.send(rank, Input::Heartbeat { voter, heartbeat });
+                let (voter, session) = (self.probes[rank].voter.clone(), self.sessions[rank].0);
+                self.send(rank, Input::Heartbeat { voter, session, heartbeat });
                 if self.chance.percent(self.trouble.drops) {
                     self.at(self.now, Event::Drop(rank));
                 }
@@ -235,9 +236,9 @@ impl World {
             }
             Event::Drop(rank) => {
                 if std::mem::replace(&mut self.probes[rank].alive, false) {
-                    self.sessions[rank].0 += 1;
                     let voter = self.probes[rank].voter.clone();
-                    self.feed(Input::SessionEnded(voter));
+                    self.feed(Input::SessionEnded(voter, self.sessions[rank].0));
+                    self.sessions[rank].0 += 1;
                     let away = self.chance.ms(50, 3_000);
                     self.at(self.now + away, Event::Dial(rank));
                 }
@@ -245,9 +246,11 @@ impl World {
             Event::Dial(rank) => {
                 let probe = &mut self.probes[rank];
                 probe.alive = true;
-                let started = Input::SessionStarted(probe.voter.clone());
+                let session = self.sessions[rank].0;
+                let started = Input::SessionStarted(probe.voter.clone(), session);
                 let snapshot = Input::Snapshot {
                     voter: probe.voter.clone(),
+                    session,
                     live_sequence: probe.sequence,
                     whole: true,
                     last: true,
@@ -292,7 +295,9 @@ impl World {
         if told {
             probe.sequence += 1;
             let (voter, first_sequence) = (probe.voter.clone(), probe.sequence);
-            self.send(rank, Input::Outcomes { voter, first_sequence, records: vec![record] });
+            let session = self.sessions[rank].0;
+            let records = vec![record];
+            self.send(rank, Input::Outcomes { voter, session, first_sequence, records });
         }
     }
 

@@ -289,7 +289,8 @@ fn say(rig: &mut Rig, rank: usize, outcome: Outcome) -> Vec<VerdictDraft> {
     let record = rig.probes[rank].remember(outcome, 0, now);
     rig.probes[rank].sequence += 1;
     let first_sequence = rig.probes[rank].sequence;
-    handle(rig, Input::Outcomes { voter: voter(rank, 1), first_sequence, records: vec![record] })
+    let (voter, session) = (voter(rank, 1), rig.probes[rank].session());
+    handle(rig, Input::Outcomes { voter, session, first_sequence, records: vec![record] })
 }
 
 fn handle(rig: &mut Rig, input: Input) -> Vec<VerdictDraft> {
@@ -297,7 +298,7 @@ fn handle(rig: &mut Rig, input: Input) -> Vec<VerdictDraft> {
     rig.engine.handle(input, rig.now, &mut out);
     let drafts = out.into_iter().filter_map(|output| match output {
         Output::Propose(draft) => Some(draft),
-        Output::Order { .. } | Output::Resync(_) => None,
+        Output::Order { .. } | Output::Resync(..) => None,
     });
     drafts.collect()
 }
@@ -384,8 +385,8 @@ fn an_edit_keeps_the_incident_and_asks_for_votes_of_the_new_digest() {
             record.digest = RunDigest(2);
             rig.probes[rank].sequence += 1;
             let first_sequence = rig.probes[rank].sequence;
-            let voter = voter(rank, 1);
-            rig.feed(Input::Outcomes { voter, first_sequence, records: vec![record] });
+            let (voter, session) = (voter(rank, 1), rig.probes[rank].session());
+            rig.feed(Input::Outcomes { voter, session, first_sequence, records: vec![record] });
         }
     }
     // At two of three the incident ends: one more pass moves nothing.
@@ -403,8 +404,8 @@ fn an_edit_that_is_taken_back_neither_opens_nor_resolves_by_old_votes() {
                 record.digest = RunDigest(digest);
                 rig.probes[rank].sequence += 1;
                 let first_sequence = rig.probes[rank].sequence;
-                let voter = voter(rank, 1);
-                rig.feed(Input::Outcomes { voter, first_sequence, records: vec![record] });
+                let (voter, session) = (voter(rank, 1), rig.probes[rank].session());
+                rig.feed(Input::Outcomes { voter, session, first_sequence, records: vec![record] });
             }
             rig.advance(1_000);
         };
@@ -521,8 +522,8 @@ fn a_moved_check_goes_on_with_the_state_of_the_probe_before() {
 #[test]
 fn every_session_of_a_voter_that_began_must_end_before_it_is_away_and_forgotten() {
     let mut rig = Rig::up(3, 2);
-    let started = Input::SessionStarted(voter(2, 1));
-    rig.feed(started);
+    let session = rig.next_session(2);
+    rig.feed(Input::SessionStarted(voter(2, 1), session));
     rig.kill(2);
     play(&mut rig, "0F 0p");
     assert_eq!(rig.take_orders(), "0=1 1=2 2=2", "one of two sessions is still there");
@@ -559,6 +560,87 @@ fn missing_records_end_the_session_and_its_watermark_stands_until_the_next_snaps
     assert_eq!(rig.resyncs, 2);
 }
 
+/// A second session of a probe: relayed by another member, or replacing the first.
+fn second_session(rig: &mut Rig, rank: usize, session: u64) {
+    let probe = &rig.probes[rank];
+    let voter = probe.voter.clone();
+    let snapshot = Input::Snapshot {
+        voter: voter.clone(),
+        session,
+        live_sequence: probe.sequence,
+        whole: true,
+        last: true,
+        checks: vec![super::CheckSnapshot {
+            check: CHECK,
+            said: probe.said(),
+            recent: probe.recent.iter().cloned().collect(),
+            next_number: probe.number + 1,
+        }],
+    };
+    rig.feed(Input::SessionStarted(voter, session));
+    rig.feed(snapshot);
+}
+
+#[test]
+fn what_comes_by_two_sessions_counts_once_and_the_fresher_one_says_how_fresh() {
+    let mut rig = Rig::up(3, 2);
+    rig.take_applied();
+    second_session(&mut rig, 0, 90);
+    // The first of two in a row, by both sessions: still the first.
+    let now = rig.now;
+    let record = rig.probes[0].remember(Outcome::Fail, 0, now);
+    rig.probes[0].sequence += 1;
+    let first_sequence = rig.probes[0].sequence;
+    for session in [rig.probes[0].session(), 90, 90] {
+        let (voter, records) = (voter(0, 1), vec![record.clone()]);
+        rig.feed(Input::Outcomes { voter, session, first_sequence, records });
+    }
+    assert_eq!((rig.take_applied().as_str(), rig.resyncs), ("", 0));
+    rig.run(0, Outcome::Fail);
+    assert_eq!(rig.take_applied(), "degraded");
+    // The direct one falls silent with a run in flight; the relayed one goes on, and knows its end.
+    rig.beat_with(0, vec![(CHECK, 7, now)], Vec::new());
+    rig.probes[0].alive = false;
+    for _ in 0..20 {
+        rig.advance(1_000);
+        let heartbeat = Heartbeat {
+            watermark: rig.now,
+            live_sequence: first_sequence,
+            started: Vec::new(),
+            ended: Vec::new(),
+            whole: true,
+        };
+        rig.feed(Input::Heartbeat { voter: voter(0, 1), session: 90, heartbeat });
+    }
+    assert_eq!(rig.take_applied(), "", "fresh through the other one");
+    // A gap in one of them is its own business.
+    let records = vec![rig::heard(99, Outcome::Pass, 0, rig.now)];
+    let gap = Input::Outcomes { voter: voter(0, 1), session: 90, first_sequence: 70, records };
+    rig.feed(gap);
+    assert_eq!(rig.resyncs, 1);
+    rig.beat_with(0, Vec::new(), vec![(CHECK, 7)]);
+    assert_eq!(rig.engine.watermark_of(&voter(0, 1)), Some(rig.now), "the direct one is back");
+}
+
+#[test]
+fn a_whole_heartbeat_forgets_runs_that_it_does_not_name() {
+    let mut rig = Rig::up(1, 2);
+    rig.take_applied();
+    rig.beat_with(0, vec![(CHECK, 7, rig.now), (CHECK, 8, rig.now)], Vec::new());
+    rig.advance(5_901);
+    assert_eq!(rig.take_applied(), "unknown");
+    let heartbeat = Heartbeat {
+        watermark: rig.now,
+        live_sequence: rig.probes[0].sequence,
+        started: vec![(CHECK, 9, rig.now)],
+        ended: Vec::new(),
+        whole: true,
+    };
+    let session = rig.probes[0].session();
+    rig.feed(Input::Heartbeat { voter: voter(0, 1), session, heartbeat });
+    assert_eq!(rig.take_applied(), "up");
+}
+
 #[test]
 fn a_run_that_hangs_makes_its_own_ballot_stale_and_no_other() {
     let mut rig = Rig::up(1, 2);
@@ -582,8 +664,10 @@ fn a_watermark_ahead_of_us_counts_as_now() {
         live_sequence: rig.probes[0].sequence,
         started: Vec::new(),
         ended: Vec::new(),
+        whole: false,
     };
-    rig.feed(Input::Heartbeat { voter: voter(0, 1), heartbeat });
+    let session = rig.probes[0].session();
+    rig.feed(Input::Heartbeat { voter: voter(0, 1), session, heartbeat });
     rig.kill(0);
     rig.advance(5_900);
     assert_eq!(rig.take_applied(), "");
@@ -622,8 +706,13 @@ fn an_unknown_check_and_an_unknown_probe_change_nothing() {
     let now = parallax_common::time::MeshTime::from_ns(1);
     let record = rig::heard(1, Outcome::Fail, 0, now);
     for input in [
-        Input::Outcomes { voter: voter(0, 1), first_sequence: 1, records: vec![record] },
-        Input::SessionEnded(voter(5, 5)),
+        Input::Outcomes {
+            voter: voter(0, 1),
+            session: 1,
+            first_sequence: 1,
+            records: vec![record],
+        },
+        Input::SessionEnded(voter(5, 5), 7),
         Input::ProposalSettled { check: CHECK, proposal: 1 },
         Input::Remove(CHECK),
         Input::Exclude { voter: voter(3, 3), excluded: false },
@@ -646,7 +735,8 @@ fn news_of_one_check_does_not_hide_that_the_others_went_stale() {
     record.check = other.uid;
     rig.probes[0].sequence += 1;
     let first_sequence = rig.probes[0].sequence;
-    let input = Input::Outcomes { voter: voter(0, 1), first_sequence, records: vec![record] };
+    let (voter, session) = (voter(0, 1), rig.probes[0].session());
+    let input = Input::Outcomes { voter, session, first_sequence, records: vec![record] };
     rig.engine.handle(input, now, &mut Vec::new());
     (subject.verdict, subject.sequence) = (Verdict::Up, 1);
     rig.engine.handle(Input::Subject(subject), now, &mut Vec::new());
@@ -684,7 +774,8 @@ fn a_heartbeat_costs_what_it_names_and_not_what_passes() {
         rig.engine.handle(Input::Subject(subject.clone()), now, &mut Vec::new());
         rig.probes[0].sequence += 1;
         let first_sequence = rig.probes[0].sequence;
-        let input = Input::Outcomes { voter: voter(0, 1), first_sequence, records: vec![record] };
+        let (voter, session) = (voter(0, 1), rig.probes[0].session());
+        let input = Input::Outcomes { voter, session, first_sequence, records: vec![record] };
         rig.engine.handle(input, now, &mut Vec::new());
         // Its verdict is committed.
         (subject.verdict, subject.sequence) = (Verdict::Up, 1);

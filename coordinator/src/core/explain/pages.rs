@@ -16,6 +16,12 @@ pub(super) fn sentence(page: &Delivery, clock: &mut Clock) -> String {
     };
     let attempts = page.attempts;
     let error = line(&page.last_error);
+    // Who sends it matters when it is not who wrote it.
+    let by = match page.handed_over {
+        0 => String::new(),
+        1 => format!(" by coordinator {}, to which it was handed over", page.claimed_by),
+        n => format!(" by coordinator {}, after {}", page.claimed_by, count(n, "hand-over")),
+    };
     let doubt =
         if page.ambiguous { "; an attempt without an answer may have come through" } else { "" };
     match page.state() {
@@ -28,13 +34,13 @@ pub(super) fn sentence(page: &Delivery, clock: &mut Clock) -> String {
             format!("{contact} was told of {what} at {at}{tries}{doubt}.")
         }
         DeliveryState::Pending if attempts == 0 => {
-            format!("{contact} is still to be told of {what}.")
+            format!("{contact} is still to be told of {what}{by}.")
         }
         DeliveryState::Pending => {
             let next = clock.time(page.next_attempt_at.as_ref());
             let failed = count(attempts, "attempt");
             format!(
-                "{contact} is still to be told of {what}: {failed} failed ({error}), the next is \
+                "{contact} is still to be told of {what}{by}: {failed} failed ({error}), the next is \
                  at {next}{doubt}."
             )
         }

@@ -21,12 +21,12 @@ impl Tracker {
     ) -> (Option<FleetChange>, Option<MeshTime>) {
         let lost_at = self.lost_at(known);
         let Some(row) = &known.row else {
-            let new = known.session.as_ref().map(|s| rows::announce(s, ProbeState::Live));
+            let new = known.session().map(|s| rows::announce(s, ProbeState::Live));
             return (new, None);
         };
         let heard = !known.silent_for(PROBE_LOST_AFTER, now);
         let back = if on_probation(row, utc) { ProbeState::Probation } else { ProbeState::Live };
-        if let Some(session) = known.session.as_ref().filter(|s| rows::differs(s, row)) {
+        if let Some(session) = known.session().filter(|s| rows::differs(s, row)) {
             let state = match row.state() {
                 ProbeState::Lost => back,
                 state => state,
@@ -36,7 +36,7 @@ impl Tracker {
         match row.state() {
             ProbeState::Lost if heard => (Some(rows::turn(row, back)), None),
             // It may yet say something, or the end of its session is news.
-            ProbeState::Lost if known.session.is_some() => (None, None),
+            ProbeState::Lost if known.session().is_some() => (None, None),
             ProbeState::Lost => match self.forgotten_at(key, row, now) {
                 at if utc >= at && now >= self.grace_until => (Some(rows::forget(row)), None),
                 at => (None, Some((now + at.since(utc)).max(self.grace_until))),
@@ -55,7 +55,7 @@ impl Tracker {
                 Some(None) => {
                     let end = self.mass_loss(&key.region, now, missed_two(now)).flatten();
                     let forgotten_at = lost_at + PROBE_FORGOTTEN_AFTER;
-                    match known.session {
+                    match known.session() {
                         Some(_) => (None, end),
                         None if now >= forgotten_at => (Some(rows::forget(row)), None),
                         None => (None, Some(end.map_or(forgotten_at, |end| end.min(forgotten_at)))),

@@ -135,7 +135,7 @@ impl Mesh {
     /// Its connection is found to be dead, too.
     fn end_session(&mut self, region: &str, probe: &str) {
         let key = key(region, probe);
-        let id = self.tracker.probes[&key].session.as_ref().unwrap().id;
+        let id = self.tracker.probes[&key].session().unwrap().id;
         self.give(Input::SessionEnded(key, id));
     }
 
@@ -498,11 +498,38 @@ fn a_follower_proposes_nothing_and_a_new_leader_knows_what_it_heard() {
 #[test]
 fn the_end_of_a_session_that_was_replaced_is_no_end() {
     let mut mesh = story(&["eu"], "0: start a\n 10: start a");
-    let known = |mesh: &Mesh| mesh.tracker.probes[&key("eu", "a")].session.clone();
+    let known = |mesh: &Mesh| mesh.tracker.probes[&key("eu", "a")].session().cloned();
     mesh.give(Input::SessionEnded(key("eu", "a"), 1));
     assert_eq!(known(&mesh).map(|session| session.id), Some(2));
     mesh.give(Input::SessionEnded(key("eu", "a"), 2));
     assert_eq!(known(&mesh), None);
+}
+
+#[test]
+fn a_follower_tells_nobody_to_go_and_a_new_leader_tells_whoever_should_have_gone() {
+    let mut mesh = story(&["eu"], "0: start a");
+    mesh.give(Input::Leadership(false));
+    mesh.log.clear();
+    mesh.start("eu", "a", 2);
+    assert_eq!(mesh.log, Vec::<String>::new());
+    mesh.give(Input::Leadership(true));
+    assert!(mesh.log.iter().any(|line| line.ends_with("a 1 superseded by 2")), "{:?}", mesh.log);
+    assert_eq!(mesh.rows[&key("eu", "a")].incarnation, 2);
+}
+
+#[test]
+fn a_probe_with_a_session_here_and_one_relayed_stays_steady_when_one_of_them_ends() {
+    let mut mesh = story(&["eu"], "0: start a");
+    let steady = |mesh: &Mesh| mesh.tracker.probes[&key("eu", "a")].steady_since;
+    mesh.run(5);
+    let since = steady(&mesh);
+    assert!(since.is_some());
+    mesh.start("eu", "a", 1);
+    mesh.give(Input::SessionEnded(key("eu", "a"), 1));
+    mesh.run(8);
+    assert_eq!(steady(&mesh), since);
+    mesh.give(Input::SessionEnded(key("eu", "a"), 2));
+    assert_eq!(steady(&mesh), None);
 }
 
 #[test]

@@ -3,17 +3,24 @@
 //! Every function runs inside replicated apply: total, deterministic, with time and claim in its
 //! arguments. Each may be called again without doing its work twice. An incident's `opened_at`,
 //! `resolved_at` and `cause` are set by the caller before.
+//!
+//! A claim is of a chain: all that waits for one contact of one incident has one holder. It moves
+//! only from the holder that the leader saw, so that of two moves that race one is carried out.
 
-use parallax_common::limits::PAGE_AGAIN_AFTER;
+use parallax_common::limits::{
+    HAND_OVERS_TOLD_MAX, MEMBERS_MAX, PAGE_AGAIN_AFTER, PAGE_UNREACHED_MAX,
+};
 use parallax_common::time::UtcTime;
-use parallax_proto::store::PageUpdate;
+use parallax_proto::store::{AttemptEnd, PageUpdate};
 use parallax_proto::v1::timeline_event::Event;
 use parallax_proto::v1::{
-    Contact, Delivery, DeliveryState, Incident, PageDropped, PageFailed, PageKind, PageSent,
+    Contact, Delivery, DeliveryState, Incident, PageDropped, PageFailed, PageKind, PageReassigned,
+    PageSent,
 };
 
 use super::timeline;
 use crate::core::stamp;
+use crate::mutant::{self, Mutant};
 
 /// Writes the opening pages of a new incident, one a contact, claimed by member `claimed_by`.
 pub fn open<'a>(
@@ -30,23 +37,33 @@ pub fn open<'a>(
 }
 
 /// Writes the resolving pages of an incident that has just ended: to every contact whose opening
-/// was sent, may have been sent, or still waits.
+/// was sent, may have been sent, or still waits. Claimed by member `claimed_by`, but where the
+/// opening is held by somebody who has more to say: it still waits, or that member found no
+/// connection. 0: by whoever holds the opening.
 pub fn resolve(incident: &mut Incident, claimed_by: u64, utc: UtcTime) {
-    let told: Vec<(String, String)> = incident
+    let told: Vec<Delivery> = incident
         .deliveries
         .iter()
         .filter(|page| page.kind() == PageKind::Opened && must_hear_the_end(page))
-        .map(|page| (page.contact_uid.clone(), page.contact_name.clone()))
+        .cloned()
         .collect();
-    for (uid, name) in told {
-        let key = key(&incident.uid, &uid, "resolved");
-        push(incident, page(key, &uid, &name, PageKind::Resolved, claimed_by, utc));
+    for opening in told {
+        let (uid, name) = (&opening.contact_uid, &opening.contact_name);
+        let stays = claimed_by == 0
+            || opening.state() == DeliveryState::Pending
+            || opening.unreached_by.contains(&claimed_by);
+        let holder = if stays { opening.claimed_by } else { claimed_by };
+        let key = key(&incident.uid, uid, "resolved");
+        let mut end = page(key, uid, name, PageKind::Resolved, holder, utc);
+        end.unreached_by.clone_from(&opening.unreached_by);
+        push(incident, end);
     }
 }
 
 /// A contact was deleted while the incident is in the records: openings that were not sent are
-/// dropped, with an event. What tells of an end still goes, to the tombstone.
-pub fn contact_deleted(incident: &mut Incident, contact_uid: &str, utc: UtcTime) {
+/// dropped, with an event. What tells of an end still goes, to the tombstone. True: an opening was
+/// dropped, and an attempt at it may be in flight.
+pub fn contact_deleted(incident: &mut Incident, contact_uid: &str, utc: UtcTime) -> bool {
     let mut dropped = None;
     for page in &mut incident.deliveries {
         let waits = page.contact_uid == contact_uid
@@ -55,16 +72,18 @@ pub fn contact_deleted(incident: &mut Incident, contact_uid: &str, utc: UtcTime)
         if waits {
             page.state = DeliveryState::Dropped.into();
             page.last_error = "the contact was deleted".into();
-            dropped = Some((page.contact_name.clone(), page.ambiguous));
+            dropped = Some(page.clone());
         }
     }
-    let Some((contact, ambiguous)) = dropped else { return };
-    let why = "the contact was deleted".to_owned();
+    let Some(opening) = dropped else { return false };
+    let (contact, why) = (opening.contact_name.clone(), opening.last_error.clone());
     let event = PageDropped { contact, kind: PageKind::Opened.into(), why };
     timeline::push(incident, utc, Event::PageDropped(event));
-    if !ambiguous {
+    if !opening.ambiguous {
         drop_end(incident, contact_uid, "its opening was never sent");
     }
+    move_up(incident, &opening, utc);
+    true
 }
 
 /// Whether a deleted contact is still needed as a tombstone by this incident.
@@ -76,23 +95,25 @@ pub fn needs_contact(incident: &Incident, contact_uid: &str) -> bool {
 }
 
 /// Records what a sender reports of one page, and writes what follows from it. False: the incident
-/// has no such page, or the report is too late to change anything.
+/// has no such page, or the report is too late to change anything. Of a sender that has lost its
+/// claim meanwhile it counts that the page was, or may have been, received, and not when to go on.
 pub fn update(incident: &mut Incident, update: &PageUpdate, utc: UtcTime) -> bool {
     let found =
         incident.deliveries.iter().position(|page| page.idempotency_key == update.idempotency_key);
     let Some(index) = found else { return false };
+    if update.claimed_by != 0 {
+        return hand_over(incident, index, update, utc);
+    }
     let page = &mut incident.deliveries[index];
     let before = page.clone();
-    let done = matches!(page.state(), DeliveryState::Sent | DeliveryState::Dead);
-    if update.claimed_by != 0 && page.state() == DeliveryState::Pending {
-        page.claimed_by = update.claimed_by;
-    }
+    let holds = page.claimed_by == update.sent_by;
     page.ambiguous |= update.ambiguous;
-    if !done {
+    if !matches!(page.state(), DeliveryState::Sent | DeliveryState::Dead) {
+        note_reach(page, update, holds);
         page.attempts = page.attempts.max(update.attempts);
     }
     match update.state() {
-        DeliveryState::Sent if !done => {
+        DeliveryState::Sent if page.state() != DeliveryState::Sent => {
             page.state = DeliveryState::Sent.into();
             page.sent_at = Some(stamp::timestamp(utc));
             page.next_attempt_at = None;
@@ -101,15 +122,23 @@ pub fn update(incident: &mut Incident, update: &PageUpdate, utc: UtcTime) -> boo
                 page.kind = update.kind;
             }
         }
-        DeliveryState::Dead if page.state() == DeliveryState::Pending => {
+        DeliveryState::Dead if holds && page.state() == DeliveryState::Pending => {
             page.state = DeliveryState::Dead.into();
             page.next_attempt_at = None;
             page.last_error.clone_from(&update.error);
         }
-        DeliveryState::Pending if page.state() == DeliveryState::Pending => {
+        // Not one that comes again behind a later one.
+        DeliveryState::Pending
+            if holds
+                && page.state() == DeliveryState::Pending
+                && page.attempts == update.attempts =>
+        {
             page.last_error.clone_from(&update.error);
             let next = UtcTime::from_ns(update.next_attempt_utc_ns);
             page.next_attempt_at = Some(stamp::timestamp(next));
+            if update.end() == AttemptEnd::Answered {
+                page.waiting_since = page.next_attempt_at;
+            }
         }
         _ => {}
     }
@@ -119,6 +148,92 @@ pub fn update(incident: &mut Incident, update: &PageUpdate, utc: UtcTime) -> boo
     }
     follow(incident, &before, &after, utc);
     true
+}
+
+/// Who has a way to the contact, as this attempt found.
+fn note_reach(page: &mut Delivery, update: &PageUpdate, holds: bool) {
+    let by = update.sent_by;
+    let known = page.unreached_by.contains(&by);
+    match update.end() {
+        AttemptEnd::Answered => {
+            page.unreached_by.retain(|member| *member != by);
+            page.unreached = if holds { 0 } else { page.unreached };
+        }
+        AttemptEnd::NotSent => {
+            if !known && page.unreached_by.len() < MEMBERS_MAX {
+                page.unreached_by.push(by);
+            }
+            // Each attempt once, however often it is reported.
+            if holds && update.attempts > page.attempts {
+                page.unreached = page.unreached.saturating_add(1);
+            }
+        }
+        AttemptEnd::Unanswered if holds => page.unreached = 0,
+        AttemptEnd::Unanswered | AttemptEnd::Unspecified => {}
+    }
+}
+
+/// The claim of all that waits for this page's contact moves. Unless its holder had stopped and
+/// said everything, an attempt may be in flight, or have got through without anybody knowing.
+fn hand_over(incident: &mut Incident, index: usize, update: &PageUpdate, utc: UtcTime) -> bool {
+    let before = incident.deliveries[index].clone();
+    if before.state() != DeliveryState::Pending || before.claimed_by != update.claimed_from {
+        return false;
+    }
+    let (from, to) = (update.claimed_from, update.claimed_by);
+    for page in &mut incident.deliveries {
+        if page.contact_uid == before.contact_uid && page.state() == DeliveryState::Pending {
+            page.claimed_by = to;
+            page.unreached = 0;
+        }
+    }
+    let page = &mut incident.deliveries[index];
+    let due = stamp::utc(page.next_attempt_at.as_ref());
+    page.waiting_since = Some(stamp::timestamp(utc.max(due)));
+    if page.unreached_by.contains(&to) {
+        // All have failed, or nobody else is there: from the beginning.
+        page.unreached_by.clear();
+    }
+    if from == to {
+        return true;
+    }
+    page.ambiguous |= !has_stopped(&before);
+    if mutant::on(Mutant::KeyMovesWithClaim) {
+        page.idempotency_key.push_str("/moved");
+    }
+    page.handed_over = page.handed_over.saturating_add(1);
+    let told = |event: &&parallax_proto::v1::TimelineEvent| {
+        matches!(event.event, Some(Event::PageReassigned(_)))
+    };
+    if incident.timeline.iter().filter(told).count() < HAND_OVERS_TOLD_MAX {
+        let (contact, kind, why) = (before.contact_name, before.kind, update.why);
+        let event = PageReassigned { contact, kind, from, to, why };
+        timeline::push(incident, utc, Event::PageReassigned(event));
+    }
+    true
+}
+
+/// Whether the holder found no connection so often that it makes no more attempts by itself: the
+/// leader says who goes on.
+pub fn has_stopped(page: &Delivery) -> bool {
+    page.unreached >= PAGE_UNREACHED_MAX
+}
+
+/// From when an answer is awaited of the holder.
+pub fn waiting_since(page: &Delivery) -> UtcTime {
+    stamp::utc(page.waiting_since.as_ref().or(page.created_at.as_ref()))
+}
+
+/// A page is done: from now on the next one to this contact is awaited.
+fn move_up(incident: &mut Incident, done: &Delivery, utc: UtcTime) {
+    let waits = |page: &&mut Delivery| {
+        page.contact_uid == done.contact_uid && page.state() == DeliveryState::Pending
+    };
+    if let Some(next) = incident.deliveries.iter_mut().find(waits) {
+        let due = stamp::utc(next.next_attempt_at.as_ref());
+        next.waiting_since = Some(stamp::timestamp(utc.max(due)));
+        next.unreached_by.clone_from(&done.unreached_by);
+    }
 }
 
 /// What a page's new state brings with it.
@@ -145,7 +260,8 @@ fn follow(incident: &mut Incident, before: &Delivery, after: &Delivery, utc: Utc
     }
     let uid = &after.contact_uid;
     match (after.kind(), after.state()) {
-        (PageKind::Combined, DeliveryState::Sent) if turned => {
+        // In doubt both are said: an opening of another sender may come after it.
+        (PageKind::Combined, DeliveryState::Sent) if turned && !after.ambiguous => {
             drop_end(incident, uid, "said together with the opening");
         }
         (PageKind::Opened, DeliveryState::Dead) if !after.ambiguous => {
@@ -159,6 +275,9 @@ fn follow(incident: &mut Incident, before: &Delivery, after: &Delivery, utc: Utc
         }
         (PageKind::Resolved, DeliveryState::Sent) if turned => again(incident, after, utc),
         _ => {}
+    }
+    if turned {
+        move_up(incident, after, utc);
     }
 }
 
@@ -191,12 +310,16 @@ fn end_after_all(incident: &mut Incident, opening: &Delivery, utc: UtcTime) {
         Some(end) if end.state() == DeliveryState::Dropped => {
             end.state = DeliveryState::Pending.into();
             end.last_error.clear();
+            end.claimed_by = opening.claimed_by;
+            end.waiting_since = Some(stamp::timestamp(utc));
         }
         Some(_) => {}
         None => {
             let (uid, name) = (opening.contact_uid.clone(), opening.contact_name.clone());
             let claim = opening.claimed_by;
-            push(incident, page(key, &uid, &name, PageKind::Resolved, claim, utc));
+            let mut end = page(key, &uid, &name, PageKind::Resolved, claim, utc);
+            end.unreached_by.clone_from(&opening.unreached_by);
+            push(incident, end);
         }
     }
 }
@@ -215,6 +338,7 @@ fn again(incident: &mut Incident, end: &Delivery, utc: UtcTime) {
     let (uid, name) = (end.contact_uid.clone(), end.contact_name.clone());
     let mut page = page(key, &uid, &name, PageKind::Resolved, end.claimed_by, utc);
     page.next_attempt_at = Some(stamp::timestamp(utc + PAGE_AGAIN_AFTER));
+    page.unreached_by.clone_from(&end.unreached_by);
     push(incident, page);
 }
 

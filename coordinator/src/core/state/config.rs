@@ -23,6 +23,7 @@ use prost::Message as _;
 
 use super::rows::{self, Rows};
 use super::{Answer, Changed, Refusal, Stamp, State, accepted, refusal};
+use crate::mutant::{self, Mutant};
 
 /// The name of the one settings resource of a namespace.
 pub struct SettingsName;
@@ -168,6 +169,9 @@ impl State {
         let again = |rule, what: String| {
             Err(refusal(rule, format!("{what} staged already; try again later"), []))
         };
+        // The same part again, after a lost answer, takes the place of itself.
+        let before = self.stages.get(&command.txn).and_then(|stage| stage.parts.get(&command.part));
+        let bytes = bytes.saturating_sub(before.map_or(0, Bytes::len));
         if self.stages.values().map(|stage| stage.bytes).sum::<usize>() + bytes > STAGED_BYTES_MAX {
             return again(rule::STAGED_BYTES, format!("{STAGED_BYTES_MAX} bytes are"));
         }
@@ -206,7 +210,10 @@ impl State {
 
     /// Takes a stage out of memory and its rows out of the store.
     pub(super) fn remove_stage(&mut self, txn: &str, rows: &mut Rows) -> Option<Arc<Stage>> {
-        let stage = self.stages.remove(txn)?;
+        let stage = match mutant::on(Mutant::StageKept) {
+            true => self.stages.get(txn).cloned()?,
+            false => self.stages.remove(txn)?,
+        };
         for part in stage.parts.keys() {
             rows.remove(rows::stage_part_key(txn, *part));
         }
@@ -231,11 +238,16 @@ impl State {
     pub(super) fn commit(
         &mut self,
         stamp: &Stamp,
-        command: store::CommitConfig,
+        mut command: store::CommitConfig,
         rows: &mut Rows,
         changes: &mut Vec<Changed>,
     ) -> Answer {
-        let staged = match self.take_stage(&command, rows) {
+        let whole = std::mem::take(&mut command.changes);
+        let staged = match command.parts == 0 && !whole.is_empty() {
+            true => Ok(whole),
+            false => self.take_stage(&command, rows),
+        };
+        let staged = match staged {
             Ok(staged) => staged,
             Err(refusal) => return Answer::Refused(refusal),
         };
@@ -249,7 +261,13 @@ impl State {
                 changes.append(&mut seen);
                 accepted(stamp, subjects)
             }
-            Err(refusal) => Answer::Refused(refusal),
+            Err(refusal) => {
+                if mutant::on(Mutant::CommitInPieces) {
+                    *self = next;
+                    rows.append(written);
+                }
+                Answer::Refused(refusal)
+            }
         }
     }
 
@@ -331,7 +349,9 @@ impl State {
         for (key, force) in &deletions {
             subjects.push(self.delete_resource(stamp, key, *force, rows, changes)?);
         }
-        self.verify_references(changes)?;
+        if !mutant::on(Mutant::ReferencesNotChecked) {
+            self.verify_references(changes)?;
+        }
         Ok(subjects)
     }
 
@@ -340,7 +360,8 @@ impl State {
         let (kind, namespace, name) = key_of(change)?;
         let now = self.resource(kind, &namespace, &name);
         let etag = now.as_ref().and_then(meta_of).map_or(0, |meta| meta.etag);
-        (etag != change.base_etag).then(|| format!("{kind} {name}"))
+        (etag != change.base_etag && !mutant::on(Mutant::EtagNotCompared))
+            .then(|| format!("{kind} {name}"))
     }
 
     fn foreign(&self, change: &store::ConfigChange, set: &str) -> Option<String> {
@@ -381,7 +402,10 @@ impl State {
                 stamp_meta(&mut contact.meta, stamp);
                 let key = name_of(contact.meta.as_ref())?;
                 let uid = meta_uid(contact.meta.as_ref());
-                let row = store::ContactRow { contact: Some(contact.clone()), tombstone: false };
+                let row = store::ContactRow {
+                    contact: Some(contact.clone()),
+                    ..store::ContactRow::default()
+                };
                 rows.put(rows::contact_key(&uid), &row);
                 let meta = contact.meta.clone();
                 changes.push(resource_changed(&meta, ResourceKind::Contact(contact)));

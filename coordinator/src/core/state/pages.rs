@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
+use parallax_common::limits::TOMBSTONE_AGE_MAX;
 use parallax_common::name::Uid;
+use parallax_common::time::UtcTime;
 use parallax_proto::{store, v1};
 
 use super::rows::{self, Rows};
@@ -36,9 +38,6 @@ impl State {
         claimed_by: u64,
         changes: &mut Vec<Changed>,
     ) {
-        // A configuration entry names no sender: whoever holds the opening goes on.
-        let holder = incident.deliveries.iter().map(|page| page.claimed_by).next_back();
-        let claimed_by = if claimed_by == 0 { holder.unwrap_or(0) } else { claimed_by };
         intents::resolve(incident, claimed_by, stamp.utc);
         note_deliveries(incident, changes);
     }
@@ -53,7 +52,9 @@ impl State {
                 .and_then(|uid| self.checks.get(&uid))
                 .map(|entry| entry.check.alert.clone())
                 .unwrap_or_default(),
-            v1::IncidentKind::RegionSilent | v1::IncidentKind::Unspecified => self
+            v1::IncidentKind::RegionSilent
+            | v1::IncidentKind::Leaderless
+            | v1::IncidentKind::Unspecified => self
                 .settings
                 .get(&incident.namespace)
                 .map(|settings| settings.mesh_alert.clone())
@@ -86,8 +87,9 @@ impl State {
         contacts.sort_unstable();
         contacts.dedup();
         for contact in contacts {
-            self.drop_tombstone(&contact, rows);
+            self.drop_tombstone(&contact, stamp, rows);
         }
+        self.drop_due_tombstones(stamp, rows);
         accepted(stamp, [])
     }
 
@@ -107,24 +109,54 @@ impl State {
             .filter(|incident| intents::needs_contact(incident, &uid))
             .cloned()
             .collect();
+        let mut keep_until = UtcTime::default();
         for incident in waiting {
             let mut incident = incident.as_ref().clone();
-            intents::contact_deleted(&mut incident, &uid, stamp.utc);
+            if intents::contact_deleted(&mut incident, &uid, stamp.utc) {
+                keep_until = stamp.utc + TOMBSTONE_AGE_MAX;
+            }
             self.put_incident(incident, rows, changes);
         }
-        let tombstone = store::ContactRow { contact: row.contact.clone(), tombstone: true };
+        let tombstone = store::ContactRow {
+            contact: row.contact.clone(),
+            tombstone: true,
+            keep_until_utc_ns: keep_until.as_ns(),
+        };
         rows.put(rows::contact_key(&uid), &tombstone);
-        self.contacts.insert(uid.clone(), Arc::new(tombstone));
-        self.drop_tombstone(&uid, rows);
+        self.insert_contact(uid.clone(), Arc::new(tombstone));
+        self.drop_tombstone(&uid, stamp, rows);
+        self.drop_due_tombstones(stamp, rows);
+    }
+
+    /// Puts a contact into memory and keeps the order of tombstones true.
+    pub(super) fn insert_contact(&mut self, uid: String, row: Arc<store::ContactRow>) {
+        if row.tombstone {
+            self.tombstones.insert((row.keep_until_utc_ns, uid.clone()));
+        }
+        self.contacts.insert(uid, row);
+    }
+
+    /// Forgets deleted contacts whose time is over. One that an incident needs goes with its last
+    /// page.
+    fn drop_due_tombstones(&mut self, stamp: &Stamp, rows: &mut Rows) {
+        while let Some(first) = self.tombstones.get_min().cloned()
+            && first.0 <= stamp.utc.as_ns()
+        {
+            self.tombstones.remove(&first);
+            self.drop_tombstone(&first.1, stamp, rows);
+        }
     }
 
     /// Forgets a deleted contact that no incident needs any more.
-    fn drop_tombstone(&mut self, uid: &str, rows: &mut Rows) {
-        if !self.contacts.get(uid).is_some_and(|row| row.tombstone) {
+    pub(super) fn drop_tombstone(&mut self, uid: &str, stamp: &Stamp, rows: &mut Rows) {
+        let Some(row) = self.contacts.get(uid) else { return };
+        let until = row.keep_until_utc_ns;
+        if !row.tombstone || until > stamp.utc.as_ns() {
             return;
         }
         if !self.incidents.values().any(|incident| intents::needs_contact(incident, uid)) {
             self.contacts.remove(uid);
+            self.tombstones.remove(&(until, uid.to_owned()));
             rows.remove(rows::contact_key(uid));
         }
     }

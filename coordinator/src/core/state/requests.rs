@@ -12,6 +12,7 @@ use parallax_proto::{store, v1};
 
 use super::rows::{self, Rows};
 use super::{Answer, Refusal, Stamp, State, accepted, refusal};
+use crate::mutant::{self, Mutant};
 
 /// What is remembered of one client.
 #[derive(Debug, Clone, Default)]
@@ -89,6 +90,9 @@ impl State {
     /// A number below the client's lowest open one, one that was used for something else or by
     /// somebody else, or too many live request ids.
     pub fn replayed(&self, asked: &Asked) -> Result<Option<Answer>, Refusal> {
+        if mutant::on(Mutant::RepeatNotNoticed) {
+            return Ok(None);
+        }
         let Asked { id, digest, .. } = asked;
         if let Some(client) = self.clients.get(&id.client) {
             if let Some(answer) = client.answers.get(&id.number) {
@@ -137,8 +141,12 @@ impl State {
         client.lowest_open = client.lowest_open.max(id.lowest_open);
         client.last_seen = utc;
         client.answers.insert(id.number, keep(asked, answer));
-        client.answers = client.answers.split_off(&client.lowest_open);
-        rows.put(rows::client_key(&id.client), &client.to_row(&id.client));
+        client.answers = client
+            .answers
+            .split_off(&(client.lowest_open + u64::from(mutant::on(Mutant::AnswerForgotten))));
+        if !mutant::on(Mutant::AnswerNotStored) {
+            rows.put(rows::client_key(&id.client), &client.to_row(&id.client));
+        }
         self.insert_client(id.client.clone(), client);
     }
 

@@ -1,7 +1,8 @@
 //! Keys and values of every row, and the way back from rows to a state.
 //!
-//! The first byte of a key is its table. Rows of cold tables (audit) are written and never held in
-//! memory; all others are read back whole when a member starts.
+//! The first byte of a key is its table. Rows of cold tables (audit, closed incidents, verdict
+//! intervals) are written and never held in memory; all others are read back whole when a member
+//! starts.
 
 use std::sync::Arc;
 
@@ -55,12 +56,23 @@ impl Rows {
     }
 }
 
+/// Hands rows on as they are made: a whole state in rows would double what it takes.
+struct Each<'a>(&'a mut dyn FnMut(Row));
+
+impl Each<'_> {
+    fn put(&mut self, key: Vec<u8>, message: &impl Message) {
+        (self.0)(Row { key: key.into(), value: message.encode_to_vec().into() });
+    }
+}
+
 /// The tables, by their first byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Table {
     /// One row.
     Cluster = b'C',
+    /// By node id.
+    Member = b'm',
     /// By uid.
     Check = b'k',
     /// By namespace and name.
@@ -88,6 +100,8 @@ pub enum Table {
     /// Closed incidents that left memory, by the inverse of the log index that moved them and uid.
     /// Cold.
     Closed = b'j',
+    /// Verdicts that ended, by check and the inverse of the log index that ended them. Cold.
+    Interval = b'h',
 }
 
 fn key(table: Table, parts: &[&[u8]]) -> Vec<u8> {
@@ -103,6 +117,10 @@ fn key(table: Table, parts: &[&[u8]]) -> Vec<u8> {
 
 pub(super) fn cluster_key() -> Vec<u8> {
     key(Table::Cluster, &[])
+}
+
+pub(super) fn member_key(node_id: u64) -> Vec<u8> {
+    key(Table::Member, &[&node_id.to_be_bytes()])
 }
 
 pub(super) fn check_key(uid: &Uid) -> Vec<u8> {
@@ -160,6 +178,18 @@ pub(super) fn audit_key(index: u64) -> Vec<u8> {
     key(Table::Audit, &[&index.to_be_bytes()])
 }
 
+pub(super) fn interval_prefix(uid: &Uid) -> Vec<u8> {
+    key(Table::Interval, &[uid.as_bytes()])
+}
+
+pub(super) fn interval_key(uid: &Uid, index: u64) -> Vec<u8> {
+    // Inverted: a scan meets the newest first. An entry ends a check's verdict once: a second end
+    // of the same moment lasted no time.
+    let mut key = interval_prefix(uid);
+    key.extend_from_slice(&(!index).to_be_bytes());
+    key
+}
+
 /// A row that cannot be read back: the store is in doubt and must be rebuilt.
 #[derive(Debug, thiserror::Error)]
 #[error("row {key:?} cannot be read: {why}")]
@@ -188,6 +218,10 @@ impl State {
     /// For a row that is never held in memory, the log index that wrote it.
     pub fn cold(key: &[u8]) -> Option<u64> {
         let (&table, rest) = key.split_first()?;
+        if table == Table::Interval as u8 {
+            let inverse = u64::from_be_bytes(rest.get(16..)?.try_into().ok()?);
+            return Some(!inverse);
+        }
         if table != Table::Audit as u8 && table != Table::Closed as u8 {
             return None;
         }
@@ -197,8 +231,18 @@ impl State {
 
     /// Every row that is held in memory, in key order within its table.
     pub fn to_rows(&self) -> Vec<Row> {
-        let mut rows = Rows::default();
+        let mut rows = Vec::new();
+        self.each_row(&mut |row| rows.push(row));
+        rows
+    }
+
+    /// Hands over every row that is held in memory, in key order within its table.
+    pub fn each_row(&self, each: &mut dyn FnMut(Row)) {
+        let mut rows = Each(each);
         rows.put(cluster_key(), &self.cluster);
+        for (node_id, member) in &self.members {
+            rows.put(member_key(*node_id), member.as_ref());
+        }
         for (uid, entry) in &self.checks {
             rows.put(check_key(uid), &entry.wire);
         }
@@ -237,10 +281,6 @@ impl State {
                 rows.put(key, &store::StagePartRow { txn, part, encoded });
             }
         }
-        rows.into_changes()
-            .into_iter()
-            .filter_map(|change| Some(Row { key: change.key, value: change.value? }))
-            .collect()
     }
 
     /// The state that these rows describe, as of `applied`.
@@ -261,6 +301,10 @@ impl State {
         let (&table, _) = row.key.split_first().ok_or("the key is empty")?;
         match table {
             b'C' => self.cluster = read(row)?,
+            b'm' => {
+                let member: store::MemberRow = read(row)?;
+                self.members.insert(member.node_id, Arc::new(member));
+            }
             b'k' => self.insert_check(Arc::new(checked(read(row)?)?)),
             b'r' => {
                 let region: v1::Region = read(row)?;
@@ -273,7 +317,7 @@ impl State {
                 if !contact.tombstone {
                     self.contact_names.insert(name_of(meta)?, uid.clone());
                 }
-                self.contacts.insert(uid, Arc::new(contact));
+                self.insert_contact(uid, Arc::new(contact));
             }
             b's' => {
                 let settings: v1::Settings = read(row)?;
@@ -313,7 +357,7 @@ impl State {
                 stage.insert(row.part, row.encoded);
                 self.stages.insert(row.txn, Arc::new(stage));
             }
-            b'a' | b'j' => {}
+            b'a' | b'h' | b'j' => {}
             other => return Err(format!("table {other:#x} is not known to this build")),
         }
         Ok(())

@@ -2,6 +2,8 @@
 //! would hold, so that every test also proves that rows and memory say the same. Every rule that
 //! refuses is broken in `tests/refusals.rs`.
 
+mod intervals;
+mod members;
 mod refusals;
 
 use std::collections::BTreeMap;
@@ -38,6 +40,7 @@ impl Member {
             epoch: 1,
             level: LEVEL,
             plan_version: 1,
+            members: Vec::new(),
         };
         member.apply(Command::InitCluster(init));
         member
@@ -112,6 +115,7 @@ impl Member {
                 namespace: "default".into(),
                 set: set.into(),
                 take: false,
+                ..Default::default()
             }),
         )
     }
@@ -368,6 +372,11 @@ fn the_bytes_that_one_namespace_may_stage_are_bounded() {
         Command::StageConfig(stage(namespace, part, namespace, filler.clone()))
     };
     assert_eq!(rule(&member.state.apply_command(command("a"))), "namespace_staged_bytes");
+    // One that is there already, sent again after a lost answer, takes no more room.
+    let again = Command::StageConfig(stage("a", 0, "a", filler.clone()));
+    for _ in 0..2 {
+        assert_eq!(rule(&member.state.apply_command(again.clone())), "accepted");
+    }
     assert_eq!(rule(&member.state.apply_command(command("b"))), "accepted");
 }
 
@@ -707,6 +716,49 @@ fn the_end_is_told_to_a_contact_that_was_deleted_while_its_opening_was_in_flight
         assert!(member.state.pending.contains_key(&end.idempotency_key));
         assert!(!member.state.closed.iter().any(|(_, uid)| *uid == incident.uid), "still needed");
         assert_eq!(member.state.contacts.len(), 1, "a tombstone to send it to");
+    }
+}
+
+#[test]
+fn a_contact_deleted_after_the_end_with_its_opening_in_flight_is_kept_until_that_is_known() {
+    let sent = |key: &str| {
+        let update = store::PageUpdate {
+            idempotency_key: key.to_owned(),
+            state: v1::DeliveryState::Sent.into(),
+            attempts: 1,
+            ..store::PageUpdate::default()
+        };
+        Command::UpdatePages(store::UpdatePages { updates: vec![update] })
+    };
+    for known in [true, false] {
+        let mut member = configured();
+        let open = member.change(store::VerdictAction::Open);
+        member.verdict(open);
+        let key = member.only_incident().deliveries[0].idempotency_key.clone();
+        let resolve = member.change(store::VerdictAction::Resolve);
+        member.verdict(resolve);
+        let etag = member.etag(Kind::Contact, "ops");
+        member.commit(vec![delete(etag, "contact", "ops", true)]);
+        let states = |member: &Member| {
+            let pages = &member.only_incident().deliveries;
+            pages.iter().map(|page| page.state()).collect::<Vec<_>>()
+        };
+        assert_eq!(states(&member), [v1::DeliveryState::Dropped; 2]);
+        assert_eq!(member.state.contacts.len(), 1, "an attempt may be under way");
+        member.reopen();
+        if known {
+            member.apply(sent(&key));
+            let expected = [v1::DeliveryState::Sent, v1::DeliveryState::Pending];
+            assert_eq!(states(&member), expected);
+            let end = member.only_incident().deliveries[1].idempotency_key.clone();
+            member.apply(sent(&end));
+            assert_eq!(member.state.contacts.len(), 1, "its time is not over");
+        }
+        // Later some page moves, of whatever incident.
+        member.index += 72 * 3_600;
+        member.apply(sent("another:contact:opened"));
+        assert!(member.state.contacts.is_empty(), "nobody needs it any more");
+        member.check_rows();
     }
 }
 

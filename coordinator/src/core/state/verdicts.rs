@@ -27,7 +27,9 @@ pub fn may_resolve(incident: &v1::Incident, failing: bool, force: bool) -> Resul
             v1::IncidentKind::RegionSilent => {
                 format!("region {} is still silent", incident.region)
             }
-            v1::IncidentKind::Down | v1::IncidentKind::Unspecified => {
+            v1::IncidentKind::Down
+            | v1::IncidentKind::Leaderless
+            | v1::IncidentKind::Unspecified => {
                 format!("{} still fails in enough regions to be down", incident.check_name)
             }
         };
@@ -79,6 +81,7 @@ impl State {
         let mut verdict = self.verdict_or_new(uid);
         verdict.sequence += 1;
         if verdict.verdict != record.verdict || verdict.degraded != record.degraded {
+            self.close_interval(stamp, &uid, &verdict, rows);
             verdict.since = Some(stamp.timestamp());
         }
         verdict.verdict = record.verdict;
@@ -206,8 +209,11 @@ impl State {
         };
         timeline::push(&mut incident, stamp.utc, Event::Resolved(resolved));
         self.intend_resolve(stamp, &mut incident, node_id, changes);
+        let told: Vec<String> =
+            incident.deliveries.iter().map(|page| page.contact_uid.clone()).collect();
         self.put_incident(incident, rows, changes);
         self.evict_closed(stamp.index, rows);
+        told.iter().for_each(|contact| self.drop_tombstone(contact, stamp, rows));
     }
 
     pub(super) fn put_incident(
@@ -237,6 +243,7 @@ impl State {
     ) {
         let Some(verdict) = self.verdicts.get(&uid).cloned() else { return };
         self.close_incident(stamp, &verdict.incident_uid, cause.into(), 0, rows, changes);
+        self.close_interval(stamp, &uid, &verdict, rows);
         self.verdicts.remove(&uid);
         rows.remove(rows::verdict_key(&uid));
     }

@@ -7,9 +7,11 @@ use std::collections::VecDeque;
 use std::fs::{File, TryLockError};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Arc;
 
 use parallax_common::limits;
 use raft::eraftpb::{Entry, HardState, SnapshotMetadata};
+use raft_engine::env::{DefaultFileSystem, FileSystem};
 use raft_engine::{Command, Config, Engine, LogBatch, MessageExt, ReadableSize, RecoveryMode};
 use tracing::{debug, warn};
 
@@ -37,9 +39,24 @@ impl MessageExt for Entries {
     }
 }
 
-/// The log on disk.
-pub struct EngineLog {
-    engine: Engine,
+/// How large the files of a log become.
+#[derive(Debug, Clone, Copy)]
+pub struct Sizes {
+    /// One file.
+    pub file_bytes: u64,
+    /// All files, before those that hold nothing any more are deleted.
+    pub purge_bytes: u64,
+}
+
+impl Sizes {
+    /// Those of a member.
+    pub const USUAL: Self =
+        Self { file_bytes: limits::LOG_FILE_BYTES, purge_bytes: limits::LOG_PURGE_BYTES };
+}
+
+/// The log on disk. Its files are the system's, but for those who record what is done to them.
+pub struct EngineLog<F: FileSystem = DefaultFileSystem> {
+    engine: Engine<F>,
     hard_state: HardState,
     start: SnapshotMetadata,
     terms: Terms,
@@ -52,6 +69,13 @@ pub struct EngineLog {
 impl EngineLog {
     /// Opens the log in `dir`, or makes a new one. A torn end is cut and told; damage is refused.
     pub fn open(dir: &Path) -> Result<Self, LogError> {
+        Self::open_with(dir, Arc::new(DefaultFileSystem), Sizes::USUAL)
+    }
+}
+
+impl<F: FileSystem + 'static> EngineLog<F> {
+    /// The same, with files and sizes of one's own.
+    pub fn open_with(dir: &Path, files: Arc<F>, sizes: Sizes) -> Result<Self, LogError> {
         std::fs::create_dir_all(dir).map_err(LogError::io("create its directory"))?;
         // The engine's own lock would come after the cut.
         let lock = File::create(dir.join(LOCK)).map_err(LogError::io("create its lock file"))?;
@@ -71,8 +95,8 @@ impl EngineLog {
         let config = Config {
             dir: dir.to_string_lossy().into_owned(),
             recovery_mode: RecoveryMode::AbsoluteConsistency,
-            target_file_size: ReadableSize(limits::LOG_FILE_BYTES),
-            purge_threshold: ReadableSize(limits::LOG_PURGE_BYTES),
+            target_file_size: ReadableSize(sizes.file_bytes),
+            purge_threshold: ReadableSize(sizes.purge_bytes),
             // Old bytes of a recycled file would lie behind a torn end and look like damage.
             enable_log_recycle: false,
             batch_compression_threshold: ReadableSize(0),
@@ -80,9 +104,14 @@ impl EngineLog {
             ..Config::default()
         };
         // The engine panics on histories that it cannot put together.
-        let engine = catch_unwind(AssertUnwindSafe(|| Engine::open(config)))
-            .map_err(|_| LogError::Inconsistent("the engine gave up reading it".to_owned()))?
-            .map_err(engine_error("open"))?;
+        let engine =
+            catch_unwind(AssertUnwindSafe(|| Engine::open_with_file_system(config, files)))
+                .map_err(|_| LogError::Inconsistent("the engine gave up reading it".to_owned()))?
+                .map_err(engine_error("open"))?;
+        // The engine syncs its directory when it makes another file, but not after its first ones.
+        File::open(dir)
+            .and_then(|dir| dir.sync_all())
+            .map_err(LogError::io("sync its directory"))?;
         let hard_state = engine
             .get_message::<HardState>(GROUP, HARD_STATE)
             .map_err(engine_error("read the hard state"))?
@@ -148,7 +177,7 @@ impl EngineLog {
     }
 }
 
-impl LogStore for EngineLog {
+impl<F: FileSystem + 'static> LogStore for EngineLog<F> {
     fn hard_state(&self) -> &HardState {
         &self.hard_state
     }

@@ -13,6 +13,7 @@ use raft::eraftpb::{Entry, HardState, SnapshotMetadata};
 
 use super::terms::Terms;
 use super::{LogError, LogStore, check_append, check_range, limit_bytes};
+use crate::mutant::{self, Mutant};
 
 /// Records above which opening a log purges what no longer counts.
 const RECORDS_MAX: usize = 256;
@@ -26,21 +27,21 @@ pub enum Fault {
     RefuseSync,
 }
 
-/// What becomes, in a crash, of the record that was not synced.
+/// What becomes, in a crash, of the records that were not synced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Crash {
     /// It is gone.
     Lose,
     /// It reached the disk all the same.
     Keep,
-    /// This many of its bytes reached the disk.
+    /// This many bytes of the last reached the disk, and what was before it.
     Tear(usize),
 }
 
 #[derive(Debug, Default)]
 struct State {
     records: Vec<Vec<u8>>,
-    unsynced: Option<Vec<u8>>,
+    unsynced: Vec<Vec<u8>>,
     fault: Option<(u32, Fault)>,
     syncs: u64,
 }
@@ -61,13 +62,13 @@ impl MemDisk {
     pub fn crash(&self, crash: Crash) {
         let mut state = self.state.lock();
         state.fault = None;
-        let Some(mut record) = state.unsynced.take() else { return };
-        match crash {
-            Crash::Lose => return,
-            Crash::Keep => {}
-            Crash::Tear(bytes) => record.truncate(bytes.min(record.len() - 1)),
+        let mut unsynced = std::mem::take(&mut state.unsynced);
+        match (crash, unsynced.last_mut()) {
+            (Crash::Lose, _) => unsynced.clear(),
+            (Crash::Tear(bytes), Some(last)) => last.truncate(bytes.min(last.len() - 1)),
+            (Crash::Keep | Crash::Tear(_), _) => {}
         }
-        state.records.push(record);
+        state.records.append(&mut unsynced);
     }
 
     /// Flips a bit in record `number`.
@@ -103,8 +104,14 @@ impl MemDisk {
             return Err(refused("append"));
         }
         if fault == Some(Fault::RefuseSync) {
-            state.unsynced.get_or_insert(body);
+            if state.unsynced.is_empty() || mutant::on(Mutant::LogNotSynced) {
+                state.unsynced.push(body);
+            }
             return Err(refused("sync"));
+        }
+        if mutant::on(Mutant::LogNotSynced) {
+            state.unsynced.push(body);
+            return Ok(());
         }
         state.records.push(body);
         state.syncs += 1;
@@ -227,7 +234,9 @@ impl MemLog {
             match Record::decode(bytes) {
                 Some(record) => log.replay(record),
                 None if number + 1 == state.records.len() => {
-                    state.records.pop();
+                    if !mutant::on(Mutant::TornTailKept) {
+                        state.records.pop();
+                    }
                     log.cut = true;
                     break;
                 }
@@ -262,7 +271,10 @@ impl MemLog {
     fn replay(&mut self, record: Record) {
         match record {
             Record::Append(entries, hard_state) => {
-                for entry in entries {
+                let end = entries.last().map_or(u64::MAX, |last| last.index);
+                let keeps = |entry: &&Entry| mutant::on(Mutant::SuffixKept) && entry.index > end;
+                let suffix: Vec<Entry> = self.entries.iter().filter(keeps).cloned().collect();
+                for entry in entries.into_iter().chain(suffix) {
                     while self.entries.back().is_some_and(|last| last.index >= entry.index) {
                         self.entries.pop_back();
                     }

@@ -7,8 +7,10 @@ use std::sync::Arc;
 
 use raft::eraftpb::{ConfState, Entry, Snapshot};
 use raft::{GetEntriesContext, RaftState, Storage, StorageError};
+use tracing::error;
 
 use super::{LogError, LogStore};
+use crate::raft::fatal::chain;
 use crate::store::snapshot::{Header, SnapshotStore};
 
 /// A log, the configuration of the applied state, and the snapshot files, for raft-rs.
@@ -23,7 +25,7 @@ pub struct RaftStorage<L> {
     pub snapshots: Arc<dyn SnapshotStore>,
     /// A member needs a newer snapshot than there is: one is to be taken.
     pub snapshot_wanted: Cell<bool>,
-    /// The newest snapshot, once it was read: verifying it takes as long as reading it.
+    /// The header of the newest snapshot, once it was read.
     pub newest: RefCell<Option<Header>>,
 }
 
@@ -61,7 +63,16 @@ impl<L: LogStore> Storage for RaftStorage<L> {
         if let Some(id) = self.snapshots.list().map_err(other)?.pop() {
             let mut newest = self.newest.borrow_mut();
             if newest.as_ref().is_none_or(|header| header.id != id) {
-                *newest = Some(self.snapshots.read(id).map_err(other)?.0);
+                // Only its header: whoever is sent the file verifies all of it. When it cannot be
+                // read another one is taken, and raft-rs would panic at any other error.
+                *newest = match self.snapshots.read(id) {
+                    Ok((header, _)) => Some(header),
+                    Err(error) => {
+                        let index = id.index;
+                        error!(index, error = %chain(&error), "a snapshot cannot be read");
+                        None
+                    }
+                };
             }
             if let Some(header) = newest.as_ref()
                 && header.id.index >= request_index.max(self.log.start().index)

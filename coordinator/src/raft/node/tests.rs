@@ -104,7 +104,7 @@ async fn a_thousand_entries_are_there_after_a_restart_from_disk() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rows_that_are_lost_or_ahead_are_rebuilt_from_snapshot_files_and_the_log() {
+async fn rows_that_are_lost_are_rebuilt_from_snapshot_files_and_the_log() {
     let dir = tempfile::tempdir().unwrap();
     let node = on_disk(dir.path());
     leads(&node.handle).await;
@@ -120,13 +120,6 @@ async fn rows_that_are_lost_or_ahead_are_rebuilt_from_snapshot_files_and_the_log
     node.handle.stop().await;
 
     std::fs::remove_dir_all(dir.path().join("rows")).unwrap();
-    let node = on_disk(dir.path());
-    assert!(node.handle.recovered().rebuilt.is_some());
-    leads(&node.handle).await;
-    assert_eq!(node.seen(), before);
-    node.handle.stop().await;
-
-    SledRows::open(&dir.path().join("rows")).unwrap().write(&[], 1_000_000).unwrap();
     let node = on_disk(dir.path());
     assert!(node.handle.recovered().rebuilt.is_some());
     leads(&node.handle).await;
@@ -218,7 +211,7 @@ fn first_snapshot() -> Arc<MemSnapshots> {
     let conf_state = raft::eraftpb::ConfState { voters: vec![1], ..Default::default() };
     let id = SnapshotId { index: 1, term: 1 };
     let header = Header { id, conf_state, mesh: String::new(), epoch: 0 };
-    snapshots.write(&header, &[]).unwrap();
+    snapshots.write(&header, &mut |_| Ok(())).unwrap();
     Arc::new(snapshots)
 }
 

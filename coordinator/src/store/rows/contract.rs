@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use parallax_common::limits;
 
-use super::{Row, RowChange, RowError, RowStore};
+use super::{Pages, Row, RowChange, RowError, RowStore};
 
 fn row(key: &'static str, value: &str) -> Row {
     Row { key: Bytes::from_static(key.as_bytes()), value: Bytes::copy_from_slice(value.as_bytes()) }
@@ -24,6 +24,8 @@ pub(crate) fn suite<R: RowStore, O: Fn() -> R>(make: impl Fn() -> O) {
     a_scan_goes_by_prefix_and_goes_on_after_a_key(make());
     long_values_come_back_whole_and_shrink_without_remains(make());
     replacing_leaves_exactly_the_new_rows(make());
+    an_error_among_new_rows_leaves_the_old_ones(make());
+    pages_hold_every_row_once(make());
     live_bytes_are_those_of_the_rows(make());
 }
 
@@ -122,7 +124,7 @@ fn replacing_leaves_exactly_the_new_rows<R: RowStore>(open: impl Fn() -> R) {
     let long = "y".repeat(20_000);
     let new = [row("both", "2"), row("new", &long)];
     // Going back is what a rebuild does.
-    rows.replace(&mut new.iter().cloned(), 40).unwrap();
+    rows.replace(&mut new.iter().cloned().map(Ok), 40).unwrap();
     assert_eq!(all(&rows), new);
     assert_eq!(rows.get(b"old").unwrap(), None);
     drop(rows);
@@ -131,6 +133,33 @@ fn replacing_leaves_exactly_the_new_rows<R: RowStore>(open: impl Fn() -> R) {
     assert_eq!(all(&rows), new);
     rows.write(&[RowChange::remove("new")], 41).unwrap();
     assert_eq!(all(&rows), new[..1]);
+}
+
+fn an_error_among_new_rows_leaves_the_old_ones<R: RowStore>(open: impl Fn() -> R) {
+    let rows = open();
+    rows.write(&[RowChange::put("a", "1")], 5).unwrap();
+    let broken = || [Ok(row("b", "2")), Err(RowError::Source("torn".to_owned()))].into_iter();
+    let error = rows.replace(&mut broken(), 9).unwrap_err();
+    assert!(matches!(error, RowError::Source(_)), "{error}");
+    assert_eq!((rows.applied_index().unwrap(), all(&rows)), (5, vec![row("a", "1")]));
+    // And the next attempt finds nothing of it.
+    rows.replace(&mut [Ok(row("c", "3"))].into_iter(), 9).unwrap();
+    drop(rows);
+    assert_eq!(all(&open()), [row("c", "3")]);
+}
+
+fn pages_hold_every_row_once<R: RowStore>(open: impl Fn() -> R) {
+    let rows = open();
+    for count in [0, 1, limits::STORE_PAGE_ROWS, 2 * limits::STORE_PAGE_ROWS + 1] {
+        let changes: Vec<_> = (0..count).map(|n| RowChange::put(format!("k{n:06}"), "v")).collect();
+        rows.write(&changes, 1).unwrap();
+        let read: Vec<Row> = Pages::new(&rows).collect::<Result<_, _>>().unwrap();
+        assert_eq!(read, all(&rows));
+        assert_eq!(read.len(), count);
+        // A store may be rebuilt from itself.
+        rows.replace(&mut Pages::new(&rows), 1).unwrap();
+        assert_eq!(all(&rows), read);
+    }
 }
 
 fn live_bytes_are_those_of_the_rows<R: RowStore>(open: impl Fn() -> R) {

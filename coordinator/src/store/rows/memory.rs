@@ -148,9 +148,16 @@ impl RowStore for MemRows {
         })
     }
 
-    fn replace(&self, rows: &mut dyn Iterator<Item = Row>, applied: u64) -> Result<(), RowError> {
+    fn replace(
+        &self,
+        rows: &mut dyn Iterator<Item = Result<Row, RowError>>,
+        applied: u64,
+    ) -> Result<(), RowError> {
+        // Before the lock: the new rows may be read from these.
+        let rows = rows.map(|row| row.map(|row| (row.key, row.value)));
+        let rows = rows.collect::<Result<_, _>>()?;
         self.change(|image| {
-            image.rows = rows.map(|row| (row.key, row.value)).collect();
+            image.rows = rows;
             image.applied = applied;
             Ok(())
         })

@@ -154,12 +154,17 @@ impl RowStore for SledRows {
         generation.sync()
     }
 
-    fn replace(&self, rows: &mut dyn Iterator<Item = Row>, applied: u64) -> Result<(), RowError> {
+    fn replace(
+        &self,
+        rows: &mut dyn Iterator<Item = Result<Row, RowError>>,
+        applied: u64,
+    ) -> Result<(), RowError> {
         let _writing = self.writing.lock();
         let old = self.generation();
         let new = Generation::begin(&self.dir, old.number + 1)?;
         let (mut changes, mut bytes) = (Vec::new(), 0);
         for row in rows {
+            let row = row?;
             let change = RowChange { key: row.key, value: Some(row.value) };
             bytes += change.bytes();
             changes.push(change);

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use parallax_common::limits;
 use raft::eraftpb::ConfState;
 
-use super::{Header, SnapshotError, SnapshotId, SnapshotStore};
+use super::{Header, SnapshotError, SnapshotId, SnapshotStore, rows_of};
 use crate::store::rows::Row;
 
 /// A header of member 1 and 2.
@@ -24,6 +24,12 @@ pub(crate) fn rows(count: usize, bytes: usize) -> Vec<Row> {
         .collect()
 }
 
+/// All of a snapshot.
+pub(crate) fn read(snapshots: &impl SnapshotStore, id: SnapshotId) -> (Header, Vec<Row>) {
+    let (header, rows) = snapshots.read(id).unwrap();
+    (header, rows.collect::<Result<_, _>>().unwrap())
+}
+
 /// Runs every case. `make` gives, for a new disk, a way to open it again and again.
 pub(crate) fn suite<S: SnapshotStore, O: Fn() -> S>(make: impl Fn() -> O) {
     what_is_written_is_read(make());
@@ -39,9 +45,10 @@ fn what_is_written_is_read<S: SnapshotStore>(open: impl Fn() -> S) {
         [(0, 0), (10, 100), (3_000, 1_500), (4, chunk - 7), (2, 3 * chunk)].into_iter().enumerate()
     {
         let header = header(n as u64 + 1, 1);
-        open().write(&header, &rows(count, bytes)).unwrap();
-        let (read, read_rows) = open().read(header.id).unwrap();
-        assert_eq!(read, header);
+        open().write(&header, &mut rows_of(&rows(count, bytes))).unwrap();
+        let (read_header, read_rows) = read(&open(), header.id);
+        assert_eq!(read_header, header);
+        assert_eq!(open().verify(header.id).unwrap(), header);
         assert!(read_rows == rows(count, bytes), "{count} rows of {bytes} bytes");
     }
 }
@@ -50,20 +57,21 @@ fn the_last_two_are_kept<S: SnapshotStore>(open: impl Fn() -> S) {
     let snapshots = open();
     assert!(snapshots.list().unwrap().is_empty());
     for (index, term) in [(9, 1), (100, 1), (20, 1)] {
-        snapshots.write(&header(index, term), &rows(1, 1)).unwrap();
+        snapshots.write(&header(index, term), &mut rows_of(&rows(1, 1))).unwrap();
     }
     drop(snapshots);
     // By index, not by the time of writing.
     assert_eq!(open().list().unwrap(), [header(20, 1).id, header(100, 1).id]);
     // Written again: replaced.
-    open().write(&header(100, 1), &rows(2, 2)).unwrap();
-    assert_eq!(open().read(header(100, 1).id).unwrap().1, rows(2, 2));
+    open().write(&header(100, 1), &mut rows_of(&rows(2, 2))).unwrap();
+    assert_eq!(read(&open(), header(100, 1).id).1, rows(2, 2));
     assert_eq!(open().list().unwrap().len(), 2);
 }
 
 fn a_row_that_is_too_large_is_refused<S: SnapshotStore>(open: impl Fn() -> S) {
     let snapshots = open();
-    let error = snapshots.write(&header(1, 1), &rows(1, limits::ROW_BYTES_MAX + 1)).unwrap_err();
+    let large = rows(1, limits::ROW_BYTES_MAX + 1);
+    let error = snapshots.write(&header(1, 1), &mut rows_of(&large)).unwrap_err();
     assert!(matches!(error, SnapshotError::RowTooLarge { .. }), "{error}");
     assert!(snapshots.list().unwrap().is_empty());
 }

@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 use parallax_common::limits;
 use tracing::info;
 
-use super::{Header, SnapshotError, SnapshotId, SnapshotStore, format};
-use crate::store::rows::Row;
+use super::{Header, ReadRows, SnapshotError, SnapshotId, SnapshotStore, Source, format};
 
 const BEGIN: &str = "snap-";
 const END: &str = ".plx";
@@ -38,7 +37,16 @@ impl FileSnapshots {
         self.dir.join(format!("{BEGIN}{:020}-{}{END}", id.index, id.term))
     }
 
-    fn sync_dir(&self) -> Result<(), SnapshotError> {
+    /// The same directory, without looking at what is in it.
+    pub(crate) fn at(dir: &Path) -> Self {
+        Self { dir: dir.to_owned() }
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(super) fn sync_dir(&self) -> Result<(), SnapshotError> {
         File::open(&self.dir)
             .and_then(|dir| dir.sync_all())
             .map_err(SnapshotError::io("sync its directory"))
@@ -61,23 +69,27 @@ impl SnapshotStore for FileSnapshots {
         Ok(ids)
     }
 
-    fn write(&self, header: &Header, rows: &[Row]) -> Result<(), SnapshotError> {
+    fn write(&self, header: &Header, rows: &mut Source<'_>) -> Result<(), SnapshotError> {
         let path = self.path(header.id);
         let mut unfinished = path.clone().into_os_string();
         unfinished.push(UNFINISHED);
         let file = File::create(&unfinished).map_err(SnapshotError::io("create a file"))?;
         let mut out = BufWriter::with_capacity(256 * 1024, file);
         let written = format::write(&mut out, header, rows)
-            .and_then(|()| out.flush().map_err(SnapshotError::io("write")));
-        if let Err(error) = written {
-            // A full disk must not be made fuller by what will never be finished.
-            fs::remove_file(&unfinished).map_err(SnapshotError::io("delete an unfinished file"))?;
-            return Err(error);
-        }
+            .and_then(|rows| out.flush().map(|()| rows).map_err(SnapshotError::io("write")));
+        let rows = match written {
+            Ok(rows) => rows,
+            Err(error) => {
+                // A full disk must not be made fuller by what will never be finished.
+                let removed = fs::remove_file(&unfinished);
+                removed.map_err(SnapshotError::io("delete an unfinished file"))?;
+                return Err(error);
+            }
+        };
         out.get_ref().sync_all().map_err(SnapshotError::io("sync a file"))?;
         fs::rename(&unfinished, &path).map_err(SnapshotError::io("rename a file"))?;
         self.sync_dir()?;
-        info!(index = header.id.index, rows = rows.len(), "wrote a snapshot");
+        info!(index = header.id.index, rows, "wrote a snapshot");
         // Older ones go only now: at no time are there fewer whole ones than before.
         let ids = self.list()?;
         for id in &ids[..ids.len().saturating_sub(limits::SNAPSHOTS_KEPT)] {
@@ -86,19 +98,22 @@ impl SnapshotStore for FileSnapshots {
         Ok(())
     }
 
-    fn read(&self, id: SnapshotId) -> Result<(Header, Vec<Row>), SnapshotError> {
+    fn read(&self, id: SnapshotId) -> Result<(Header, ReadRows), SnapshotError> {
         let file = File::open(self.path(id)).map_err(|error| match error.kind() {
             ErrorKind::NotFound => SnapshotError::Missing(id),
             _ => SnapshotError::io("open a file")(error),
         })?;
-        format::read(&mut BufReader::with_capacity(256 * 1024, file), id)
+        let (header, rows) = format::read(BufReader::with_capacity(256 * 1024, file), id)?;
+        Ok((header, Box::new(rows)))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::contract::{self, header, rows};
+    use super::super::contract::{self, header, read, rows};
+    use super::super::rows_of;
     use super::*;
+    use crate::store::rows::Row;
 
     #[test]
     fn snapshot_files_keep_the_contract() {
@@ -113,7 +128,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = FileSnapshots::open(dir.path()).unwrap();
         let large = Row { key: "k".into(), value: vec![0; limits::ROW_BYTES_MAX].into() };
-        let error = store.write(&header(7, 1), &[large]).unwrap_err();
+        let error = store.write(&header(7, 1), &mut rows_of(&[large])).unwrap_err();
         assert!(matches!(error, SnapshotError::RowTooLarge { .. }), "{error}");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
@@ -131,29 +146,29 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = FileSnapshots::open(dir.path()).unwrap();
         let header = header(7, 2);
-        store.write(&header, &rows(5, 40)).unwrap();
+        store.write(&header, &mut rows_of(&rows(5, 40))).unwrap();
         let path = store.path(header.id);
         let whole = fs::read(&path).unwrap();
         for at in 0..whole.len() {
             let mut bytes = whole.clone();
             bytes[at] ^= 0x10;
             fs::write(&path, &bytes).unwrap();
-            assert!(store.read(header.id).is_err(), "byte {at} of {}", whole.len());
+            assert!(store.verify(header.id).is_err(), "byte {at} of {}", whole.len());
             fs::write(&path, &whole[..at]).unwrap();
-            assert!(store.read(header.id).is_err(), "cut to {at} of {}", whole.len());
+            assert!(store.verify(header.id).is_err(), "cut to {at} of {}", whole.len());
         }
         fs::write(&path, [&whole[..], b"x"].concat()).unwrap();
-        let error = store.read(header.id).unwrap_err();
+        let error = store.verify(header.id).unwrap_err();
         assert!(matches!(error, SnapshotError::Damaged { .. }), "{error}");
         fs::write(&path, &whole).unwrap();
-        assert_eq!(store.read(header.id).unwrap().1, rows(5, 40));
+        assert_eq!(read(&store, header.id).1, rows(5, 40));
     }
 
     #[test]
     fn a_file_under_a_wrong_name_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let store = FileSnapshots::open(dir.path()).unwrap();
-        store.write(&header(7, 2), &rows(1, 1)).unwrap();
+        store.write(&header(7, 2), &mut rows_of(&rows(1, 1))).unwrap();
         let wrong = SnapshotId { index: 8, term: 2 };
         fs::rename(store.path(header(7, 2).id), store.path(wrong)).unwrap();
         assert!(matches!(store.read(wrong), Err(SnapshotError::Damaged { .. })));

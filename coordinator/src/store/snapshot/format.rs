@@ -16,7 +16,7 @@ use parallax_common::limits;
 use parallax_proto::store;
 use prost::Message as _;
 
-use super::{Header, SnapshotError, SnapshotId};
+use super::{Header, SnapshotError, SnapshotId, Source};
 use crate::store::rows::Row;
 
 /// The format that is written, and the only one that is read.
@@ -27,96 +27,189 @@ const END_BYTES: usize = 8 + 4 + 4;
 /// What a frame's encoding adds to its rows, at the most.
 const FRAME_BYTES_MAX: usize = limits::ROW_BYTES_MAX + limits::SNAPSHOT_CHUNK_BYTES + 1024;
 
-/// Writes a whole snapshot.
+/// Writes a whole snapshot. How many rows there were.
 pub(super) fn write(
     out: &mut impl Write,
     header: &Header,
-    rows: &[Row],
-) -> Result<(), SnapshotError> {
-    let io_error = SnapshotError::io("write");
-    let mut sums = crc32fast::Hasher::new();
-    out.write_all(MAGIC).map_err(&io_error)?;
-    let encoded = header.encode(rows.len() as u64)?.encode_to_vec();
-    frame(out, &encoded, &mut sums).map_err(&io_error)?;
-    let mut chunk = store::SnapshotChunk::default();
-    let mut bytes = 0;
-    for row in rows {
+    rows: &mut Source<'_>,
+) -> Result<u64, SnapshotError> {
+    let mut frames = Frames::begin(out, MAGIC)?;
+    frames.put(&header.encode()?)?;
+    let mut chunks = Chunks::new(&mut frames);
+    rows(&mut |row| chunks.push(row))?;
+    let (rows, chunks) = chunks.end()?;
+    frames.end(rows, chunks)?;
+    Ok(rows)
+}
+
+/// Frames with checksums, and an end that vouches for all of them.
+pub struct Frames<'a, W> {
+    out: &'a mut W,
+    sums: crc32fast::Hasher,
+}
+
+impl<'a, W: Write> Frames<'a, W> {
+    /// Begins a file with its magic.
+    pub fn begin(out: &'a mut W, magic: &[u8; 8]) -> Result<Self, SnapshotError> {
+        out.write_all(magic).map_err(SnapshotError::io("write"))?;
+        Ok(Self { out, sums: crc32fast::Hasher::new() })
+    }
+
+    /// Writes one message as a frame.
+    pub fn put(&mut self, message: &impl prost::Message) -> Result<(), SnapshotError> {
+        self.frame(&message.encode_to_vec()).map_err(SnapshotError::io("write"))
+    }
+
+    fn frame(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let sum = crc32fast::hash(bytes).to_le_bytes();
+        self.sums.update(&sum);
+        self.out.write_all(&(bytes.len() as u32).to_le_bytes())?;
+        self.out.write_all(&sum)?;
+        self.out.write_all(bytes)
+    }
+
+    /// Writes the end, which says how much there was.
+    pub fn end(self, rows: u64, chunks: u32) -> Result<(), SnapshotError> {
+        let mut end = Vec::with_capacity(8 + END_BYTES);
+        end.extend_from_slice(&rows.to_le_bytes());
+        end.extend_from_slice(&chunks.to_le_bytes());
+        end.extend_from_slice(&self.sums.finalize().to_le_bytes());
+        let sum = crc32fast::hash(&end).to_le_bytes();
+        let whole = [&END.to_le_bytes()[..], &sum, &end].concat();
+        self.out.write_all(&whole).map_err(SnapshotError::io("write"))
+    }
+}
+
+/// Gathers rows into chunks of a bounded size.
+pub struct Chunks<'f, 'a, W> {
+    frames: &'f mut Frames<'a, W>,
+    chunk: store::SnapshotChunk,
+    bytes: usize,
+    rows: u64,
+}
+
+impl<'f, 'a, W: Write> Chunks<'f, 'a, W> {
+    /// Chunks that are numbered from 0.
+    pub fn new(frames: &'f mut Frames<'a, W>) -> Self {
+        Self { frames, chunk: store::SnapshotChunk::default(), bytes: 0, rows: 0 }
+    }
+
+    /// Adds a row.
+    pub fn push(&mut self, row: Row) -> Result<(), SnapshotError> {
         let weight = row.key.len() + row.value.len();
         if weight > limits::ROW_BYTES_MAX {
             return Err(SnapshotError::RowTooLarge { bytes: weight, max: limits::ROW_BYTES_MAX });
         }
-        if bytes > 0 && bytes + weight > limits::SNAPSHOT_CHUNK_BYTES {
-            frame(out, &chunk.encode_to_vec(), &mut sums).map_err(&io_error)?;
-            chunk.rows.clear();
-            chunk.number += 1;
-            bytes = 0;
+        if self.bytes > 0 && self.bytes + weight > limits::SNAPSHOT_CHUNK_BYTES {
+            self.flush()?;
         }
-        bytes += weight;
-        chunk.rows.push(store::Row { key: row.key.clone(), value: row.value.clone() });
+        self.bytes += weight;
+        self.rows += 1;
+        self.chunk.rows.push(store::Row { key: row.key, value: row.value });
+        Ok(())
     }
-    if !chunk.rows.is_empty() {
-        frame(out, &chunk.encode_to_vec(), &mut sums).map_err(&io_error)?;
-        chunk.number += 1;
+
+    fn flush(&mut self) -> Result<(), SnapshotError> {
+        self.frames.put(&self.chunk)?;
+        self.chunk.rows.clear();
+        self.chunk.number += 1;
+        self.bytes = 0;
+        Ok(())
     }
-    let mut end = Vec::with_capacity(END_BYTES);
-    end.extend_from_slice(&(rows.len() as u64).to_le_bytes());
-    end.extend_from_slice(&chunk.number.to_le_bytes());
-    end.extend_from_slice(&sums.finalize().to_le_bytes());
-    out.write_all(&END.to_le_bytes()).map_err(&io_error)?;
-    out.write_all(&crc32fast::hash(&end).to_le_bytes()).map_err(&io_error)?;
-    out.write_all(&end).map_err(&io_error)
+
+    /// Writes what is left. How many rows and chunks there were.
+    pub fn end(mut self) -> Result<(u64, u32), SnapshotError> {
+        if !self.chunk.rows.is_empty() {
+            self.flush()?;
+        }
+        Ok((self.rows, self.chunk.number))
+    }
 }
 
-fn frame(out: &mut impl Write, bytes: &[u8], sums: &mut crc32fast::Hasher) -> io::Result<()> {
-    let sum = crc32fast::hash(bytes).to_le_bytes();
-    sums.update(&sum);
-    out.write_all(&(bytes.len() as u32).to_le_bytes())?;
-    out.write_all(&sum)?;
-    out.write_all(bytes)
-}
-
-/// Reads a whole snapshot and verifies every byte of it.
-pub(super) fn read(
-    input: &mut impl Read,
-    id: SnapshotId,
-) -> Result<(Header, Vec<Row>), SnapshotError> {
-    let mut reader = Reader { input, id, sums: crc32fast::Hasher::new() };
-    if &reader.take::<8>()? != MAGIC {
-        return Err(reader.damaged("it is not a snapshot"));
-    }
-    let Frame::Bytes(bytes) = reader.frame()? else {
-        return Err(reader.damaged("it has no header"));
-    };
-    let header = store::SnapshotHeader::decode(bytes)
-        .map_err(|_| reader.damaged("its header cannot be read"))?;
+/// Begins to read a snapshot: its header, and its rows as they are asked for. Every byte is
+/// verified; an error is the last item.
+pub fn read<R: Read>(input: R, id: SnapshotId) -> Result<(Header, Rows<Reader<R>>), SnapshotError> {
+    let mut reader = Reader::begin(input, id, MAGIC, "a snapshot")?;
+    let header: store::SnapshotHeader = reader.message("its header")?;
     let expected = header.rows;
     let header = Header::decode(id, header)?;
-    let mut rows = Vec::new();
-    let mut chunks = 0u32;
-    loop {
+    Ok((header, Rows::new(reader, expected)))
+}
+
+/// The rows of chunks, up to the end of the file.
+pub struct Rows<F> {
+    reader: F,
+    /// As the header says; 0: it does not.
+    expected: u64,
+    rows: u64,
+    chunks: u32,
+    chunk: std::vec::IntoIter<store::Row>,
+    over: bool,
+}
+
+impl<F> Rows<F> {
+    fn new(reader: F, expected: u64) -> Self {
+        Self { reader, expected, rows: 0, chunks: 0, chunk: Vec::new().into_iter(), over: false }
+    }
+}
+
+impl<R: Read> Rows<Reader<R>> {
+    /// Rows that begin with the next frame.
+    pub fn of(reader: Reader<R>) -> Self {
+        Self::new(reader, 0)
+    }
+
+    /// Reads the next chunk; false at the end of a whole file.
+    fn refill(&mut self) -> Result<bool, SnapshotError> {
+        let reader = &mut self.reader;
         match reader.frame()? {
             Frame::Bytes(bytes) => {
                 let chunk = store::SnapshotChunk::decode(bytes)
-                    .map_err(|_| reader.damaged(format!("chunk {chunks} cannot be read")))?;
-                if chunk.number != chunks {
-                    return Err(reader.damaged(format!("chunk {chunks} is missing")));
+                    .map_err(|_| reader.damaged(format!("chunk {} cannot be read", self.chunks)))?;
+                if chunk.number != self.chunks {
+                    return Err(reader.damaged(format!("chunk {} is missing", self.chunks)));
                 }
-                chunks += 1;
-                rows.extend(chunk.rows.into_iter().map(|r| Row { key: r.key, value: r.value }));
+                self.chunks += 1;
+                self.rows += chunk.rows.len() as u64;
+                self.chunk = chunk.rows.into_iter();
+                Ok(true)
             }
-            Frame::End { rows: counted, chunks: numbered, sums } => {
+            Frame::End { rows, chunks, sums } => {
                 let own = reader.sums.clone().finalize();
-                if (counted, numbered, sums) != (rows.len() as u64, chunks, own)
-                    || counted != expected
+                if (rows, chunks, sums) != (self.rows, self.chunks, own)
+                    || (self.expected != 0 && rows != self.expected)
                 {
                     return Err(reader.damaged("its totals do not fit"));
                 }
                 let mut more = [0];
-                return match reader.input.read(&mut more) {
-                    Ok(0) => Ok((header, rows)),
+                match reader.input.read(&mut more) {
+                    Ok(0) => Ok(false),
                     Ok(_) => Err(reader.damaged("something follows its end")),
                     Err(error) => Err(SnapshotError::io("read")(error)),
-                };
+                }
+            }
+        }
+    }
+}
+
+impl<R: Read> Iterator for Rows<Reader<R>> {
+    type Item = Result<Row, SnapshotError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(row) = self.chunk.next() {
+                return Some(Ok(Row { key: row.key, value: row.value }));
+            }
+            if self.over {
+                return None;
+            }
+            match self.refill() {
+                Ok(true) => {}
+                Ok(false) => self.over = true,
+                Err(error) => {
+                    self.over = true;
+                    return Some(Err(error));
+                }
             }
         }
     }
@@ -127,13 +220,41 @@ enum Frame {
     End { rows: u64, chunks: u32, sums: u32 },
 }
 
-struct Reader<'a, R> {
-    input: &'a mut R,
+/// Reads frames and checks them.
+pub struct Reader<R> {
+    input: R,
     id: SnapshotId,
     sums: crc32fast::Hasher,
 }
 
-impl<R: Read> Reader<'_, R> {
+impl<R: Read> Reader<R> {
+    /// Begins a file that must have this magic. `what` it should be is for the error.
+    pub fn begin(
+        input: R,
+        id: SnapshotId,
+        magic: &[u8; 8],
+        what: &str,
+    ) -> Result<Self, SnapshotError> {
+        let mut reader = Self { input, id, sums: crc32fast::Hasher::new() };
+        if &reader.take::<8>()? != magic {
+            return Err(reader.damaged(format!("it is not {what}")));
+        }
+        Ok(reader)
+    }
+
+    /// The next frame, which must be a message. `what` it should be is for the error.
+    pub fn message<M: prost::Message + Default>(&mut self, what: &str) -> Result<M, SnapshotError> {
+        let Frame::Bytes(bytes) = self.frame()? else {
+            return Err(self.damaged(format!("it ends before {what}")));
+        };
+        M::decode(bytes).map_err(|_| self.damaged(format!("{what} cannot be read")))
+    }
+
+    /// Says which snapshot this is, once that is known, for the errors to come.
+    pub fn call(&mut self, id: SnapshotId) {
+        self.id = id;
+    }
+
     fn damaged(&self, what: impl Into<String>) -> SnapshotError {
         SnapshotError::damaged(self.id, what)
     }

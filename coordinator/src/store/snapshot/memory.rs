@@ -7,8 +7,7 @@ use std::sync::Arc;
 use parallax_common::limits;
 use parking_lot::Mutex;
 
-use super::{Header, SnapshotError, SnapshotId, SnapshotStore, format};
-use crate::store::rows::Row;
+use super::{Header, ReadRows, SnapshotError, SnapshotId, SnapshotStore, Source, format};
 
 #[derive(Debug, Default)]
 struct State {
@@ -37,6 +36,10 @@ impl MemSnapshots {
         true
     }
 
+    pub(super) fn bytes(&self, id: SnapshotId) -> Option<Vec<u8>> {
+        self.state.lock().files.get(&id).cloned()
+    }
+
     /// Deletes a snapshot; false when there is none.
     pub fn lose(&self, id: SnapshotId) -> bool {
         self.state.lock().files.remove(&id).is_some()
@@ -48,7 +51,7 @@ impl SnapshotStore for MemSnapshots {
         Ok(self.state.lock().files.keys().copied().collect())
     }
 
-    fn write(&self, header: &Header, rows: &[Row]) -> Result<(), SnapshotError> {
+    fn write(&self, header: &Header, rows: &mut Source<'_>) -> Result<(), SnapshotError> {
         let mut bytes = Vec::new();
         format::write(&mut bytes, header, rows)?;
         let mut state = self.state.lock();
@@ -62,15 +65,17 @@ impl SnapshotStore for MemSnapshots {
         Ok(())
     }
 
-    fn read(&self, id: SnapshotId) -> Result<(Header, Vec<Row>), SnapshotError> {
+    fn read(&self, id: SnapshotId) -> Result<(Header, ReadRows), SnapshotError> {
         let bytes = self.state.lock().files.get(&id).cloned().ok_or(SnapshotError::Missing(id))?;
-        format::read(&mut bytes.as_slice(), id)
+        let (header, rows) = format::read(io::Cursor::new(bytes), id)?;
+        Ok((header, Box::new(rows)))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::contract::{self, header, rows};
+    use super::super::rows_of;
     use super::*;
 
     #[test]
@@ -84,12 +89,12 @@ mod tests {
     #[test]
     fn a_refused_write_leaves_what_was_there_and_damage_is_seen() {
         let snapshots = MemSnapshots::default();
-        snapshots.write(&header(1, 1), &rows(2, 5)).unwrap();
+        snapshots.write(&header(1, 1), &mut rows_of(&rows(2, 5))).unwrap();
         snapshots.refuse(true);
-        assert!(snapshots.write(&header(2, 1), &rows(2, 5)).is_err());
+        assert!(snapshots.write(&header(2, 1), &mut rows_of(&rows(2, 5))).is_err());
         assert_eq!(snapshots.list().unwrap(), [header(1, 1).id]);
         assert!(snapshots.damage(header(1, 1).id));
-        assert!(snapshots.read(header(1, 1).id).is_err());
+        assert!(snapshots.verify(header(1, 1).id).is_err());
         assert!(snapshots.lose(header(1, 1).id));
         assert!(matches!(snapshots.read(header(1, 1).id), Err(SnapshotError::Missing(_))));
     }

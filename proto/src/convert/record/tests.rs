@@ -1,6 +1,7 @@
 use parallax_common::name::Generation;
 use parallax_common::outcome::{Outcome, Phase, Reason};
 use parallax_common::record::Order;
+use parallax_common::time::MeshTime;
 use proptest::prelude::*;
 use prost::Message as _;
 
@@ -111,8 +112,11 @@ fn orders_come_back_and_their_bounds_refuse() {
         count: 2,
         spacing: Duration::from_millis(50),
         expires: Duration::from_secs(2),
+        ordered: Some(MeshTime::from_ns(1_800_000_000_000_000_000)),
     };
     assert_eq!(order(&order_to(&good)), Ok(good.clone()));
+    let unknown = Order { ordered: None, ..good.clone() };
+    assert_eq!(order(&order_to(&unknown)), Ok(unknown));
     let refused = |change: fn(&mut v1::ConfirmOrder)| {
         let mut broken = order_to(&good);
         change(&mut broken);

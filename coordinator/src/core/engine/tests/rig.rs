@@ -137,6 +137,8 @@ pub struct Probe {
     pub sequence: u64,
     pub recent: VecDeque<Heard>,
     pub fold: Fold,
+    /// Open sessions, the newest last.
+    pub sessions: Vec<u64>,
     terms: fold::Terms,
 }
 
@@ -151,6 +153,7 @@ pub struct Rig {
     pub orders: Vec<(usize, Order)>,
     pub resyncs: usize,
     next_beat: MeshTime,
+    last_session: u64,
 }
 
 impl Rig {
@@ -178,6 +181,7 @@ impl Rig {
             orders: Vec::new(),
             resyncs: 0,
             next_beat: now,
+            last_session: 0,
         };
         rig.feed(Input::Subject(subject));
         rig
@@ -204,7 +208,7 @@ impl Rig {
                     let rank = self.probes.iter().position(|probe| probe.voter == to);
                     self.orders.push((rank.expect("an order goes to a known probe"), order));
                 }
-                Output::Resync(_) => self.resyncs += 1,
+                Output::Resync(..) => self.resyncs += 1,
                 Output::Propose(draft) => {
                     assert!(apply(&mut self.subject, &draft), "nothing else changes the subject");
                     let proposal = draft.proposal;
@@ -216,12 +220,21 @@ impl Rig {
         }
     }
 
+    /// The number of a session that begins.
+    pub fn next_session(&mut self, rank: usize) -> u64 {
+        self.last_session += 1;
+        self.probes[rank].sessions.push(self.last_session);
+        self.last_session
+    }
+
     /// A session opens: snapshot and first heartbeat.
     pub fn connect(&mut self, rank: usize) {
+        let session = self.next_session(rank);
         let probe = &mut self.probes[rank];
         probe.alive = true;
         let snapshot = Input::Snapshot {
             voter: probe.voter.clone(),
+            session,
             live_sequence: probe.sequence,
             whole: true,
             last: true,
@@ -233,7 +246,7 @@ impl Rig {
             }],
         };
         let voter = probe.voter.clone();
-        self.feed(Input::SessionStarted(voter));
+        self.feed(Input::SessionStarted(voter, session));
         self.feed(snapshot);
         self.beat(rank);
     }
@@ -241,8 +254,9 @@ impl Rig {
     /// A probe dies: its session ends and nothing more is heard.
     pub fn kill(&mut self, rank: usize) {
         self.probes[rank].alive = false;
-        let voter = self.probes[rank].voter.clone();
-        self.feed(Input::SessionEnded(voter));
+        let probe = &mut self.probes[rank];
+        let (voter, session) = (probe.voter.clone(), probe.sessions.pop().unwrap_or(0));
+        self.feed(Input::SessionEnded(voter, session));
     }
 
     /// A run ends and is told.
@@ -269,6 +283,7 @@ impl Rig {
         probe.sequence += 1;
         let input = Input::Outcomes {
             voter: probe.voter.clone(),
+            session: probe.session(),
             first_sequence: probe.sequence,
             records: vec![record],
         };
@@ -290,9 +305,10 @@ impl Rig {
             live_sequence: self.probes[rank].sequence,
             started,
             ended,
+            whole: false,
         };
-        let voter = self.probes[rank].voter.clone();
-        self.feed(Input::Heartbeat { voter, heartbeat });
+        let (voter, session) = (self.probes[rank].voter.clone(), self.probes[rank].session());
+        self.feed(Input::Heartbeat { voter, session, heartbeat });
     }
 
     /// Time passes: whoever is alive is heard every second, and alarms go off when they are due.
@@ -353,12 +369,17 @@ impl Rig {
 }
 
 impl Probe {
-    /// Numbers an outcome and keeps it for snapshots.
     /// A probe that ran nothing yet.
     pub fn new(voter: Voter, failures: u32) -> Self {
         let terms = Terms::of(&check(1, failures)).streaks();
         let (recent, fold) = (VecDeque::new(), Fold::default());
-        Self { voter, alive: false, number: 0, sequence: 0, recent, fold, terms }
+        let sessions = Vec::new();
+        Self { voter, alive: false, number: 0, sequence: 0, recent, fold, sessions, terms }
+    }
+
+    /// Its newest session.
+    pub fn session(&self) -> u64 {
+        self.sessions.last().copied().unwrap_or(0)
     }
 
     /// What its snapshots say.
@@ -366,6 +387,7 @@ impl Probe {
         Said { digest: RunDigest(1), state: self.fold.state, since: self.fold.since }
     }
 
+    /// Numbers an outcome and keeps it for snapshots.
     pub fn remember(&mut self, outcome: Outcome, order: u64, ended: MeshTime) -> Heard {
         self.number += 1;
         let record = heard(self.number, outcome, order, ended);

@@ -1,0 +1,179 @@
+//! From the applied state to the cores: what changed is told to those who need to know it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use parallax_common::name::{Incarnation, Uid};
+use parallax_common::outcome::Verdict;
+use parallax_proto::convert::enums;
+use parallax_proto::v1;
+
+use super::{Judge, Step};
+use crate::core::engine::{self, Subject, Voter};
+use crate::core::fleet::{self, ProbeKey, RegionKey};
+use crate::core::plan::{CheckChange, Plan, ProbeRef};
+use crate::core::state::{Changed, State};
+
+impl Judge {
+    /// Makes everything what the state says, whatever was known before.
+    pub(super) fn loaded(&mut self, state: &State, step: &mut Step) {
+        let before: BTreeSet<Uid> = self.plan.checks().collect();
+        self.plan = Plan::default();
+        let fleet = fleet::rows::live(state.probes.values().map(AsRef::as_ref));
+        let checks = state.checks.values().map(|entry| CheckChange::Put(Arc::clone(&entry.check)));
+        self.plan.update(state.generation(), checks, Some(fleet));
+        let gone =
+            |key: &ProbeKey| !state.probes.contains_key(&(key.region.clone(), key.probe.clone()));
+        let forgotten: Vec<ProbeKey> =
+            self.tracker.rows().filter(|key| gone(key)).cloned().collect();
+        for key in forgotten {
+            self.follow(fleet::Input::Forgotten(key), step);
+        }
+        for row in state.probes.values() {
+            self.follow(fleet::Input::Row(row.as_ref().clone()), step);
+        }
+        let all = before.into_iter().chain(state.checks.keys().copied()).collect();
+        self.refresh(state, &all, step);
+        self.decide(engine::Input::Plan(state.generation()), step);
+        self.recount(state, None, step);
+    }
+
+    /// Follows one applied batch. Says whether the plan is another one.
+    pub(super) fn applied(
+        &mut self,
+        state: &State,
+        changes: Vec<Changed>,
+        step: &mut Step,
+    ) -> bool {
+        let mut touched = BTreeSet::new();
+        let mut edits = Vec::new();
+        let mut regions = BTreeSet::new();
+        let (mut fleet_changed, mut recount) = (false, false);
+        for change in changes {
+            match change {
+                Changed::Check(uid) => {
+                    if let Some(entry) = state.checks.get(&uid) {
+                        edits.push(CheckChange::Put(Arc::clone(&entry.check)));
+                        touched.insert(uid);
+                    }
+                    recount = true;
+                }
+                Changed::CheckGone(uid, _) => {
+                    edits.push(CheckChange::Delete(uid));
+                    self.decide(engine::Input::Remove(uid), step);
+                    recount = true;
+                }
+                Changed::Verdict(uid) => {
+                    touched.insert(uid);
+                }
+                Changed::Probe(region, probe) => {
+                    fleet_changed = true;
+                    let input = match state.probes.get(&(region.clone(), probe.clone())) {
+                        Some(row) => fleet::Input::Row(row.as_ref().clone()),
+                        None => fleet::Input::Forgotten(ProbeKey { region, probe }),
+                    };
+                    self.follow(input, step);
+                }
+                Changed::Region((namespace, region)) => {
+                    regions.insert(RegionKey { namespace, region });
+                }
+                Changed::Resource(_, resource) => {
+                    recount |= matches!(resource.kind, Some(v1::resource::Kind::Region(_)));
+                }
+                Changed::Incident(_) | Changed::Delivery(..) | Changed::Member(_) => {}
+            }
+        }
+        let replans = fleet_changed || !edits.is_empty();
+        if replans {
+            let fleet =
+                fleet_changed.then(|| fleet::rows::live(state.probes.values().map(AsRef::as_ref)));
+            touched.extend(self.plan.update(state.generation(), edits, fleet));
+            self.decide(engine::Input::Plan(state.generation()), step);
+        }
+        self.refresh(state, &touched, step);
+        if recount || !regions.is_empty() {
+            self.recount(state, (!recount).then_some(&regions), step);
+        }
+        replans
+    }
+
+    /// Gives the engine what the state says of these checks.
+    fn refresh(&mut self, state: &State, checks: &BTreeSet<Uid>, step: &mut Step) {
+        for uid in checks {
+            let input = match state.checks.get(uid) {
+                Some(entry) if entry.check.enabled => {
+                    engine::Input::Subject(subject(state, &self.plan, &entry.check))
+                }
+                _ => engine::Input::Remove(*uid),
+            };
+            self.decide(input, step);
+        }
+    }
+
+    /// Tells the tracker how many checks look from each region, and of its open incident.
+    fn recount(&mut self, state: &State, only: Option<&BTreeSet<RegionKey>>, step: &mut Step) {
+        if only.is_none() {
+            let mut counted: BTreeMap<RegionKey, u32> = state
+                .regions
+                .keys()
+                .map(|(namespace, region)| {
+                    (RegionKey { namespace: namespace.clone(), region: region.clone() }, 0)
+                })
+                .collect();
+            for entry in state.checks.values().filter(|entry| entry.check.enabled) {
+                for region in &entry.check.regions {
+                    let namespace = entry.check.namespace.clone();
+                    let key = RegionKey { namespace, region: region.clone() };
+                    if let Some(count) = counted.get_mut(&key) {
+                        *count += 1;
+                    }
+                }
+            }
+            let before = std::mem::replace(&mut self.counted, counted);
+            for (gone, _) in before {
+                if !self.counted.contains_key(&gone) {
+                    self.follow(fleet::Input::RegionGone(gone), step);
+                }
+            }
+        }
+        let told: Vec<fleet::Input> = self
+            .counted
+            .iter()
+            .filter(|(key, _)| only.is_none_or(|only| only.contains(*key)))
+            .map(|(key, &checks)| {
+                let name = (key.namespace.clone(), key.region.clone());
+                let row = state.silent.get(&name);
+                let incident = row.map(|row| row.incident_uid.clone()).unwrap_or_default();
+                let latched = row.is_some_and(|row| row.latched);
+                fleet::Input::Region { key: key.clone(), checks, incident, latched }
+            })
+            .collect();
+        for input in told {
+            self.follow(input, step);
+        }
+    }
+}
+
+/// What the engine needs to know of one check.
+fn subject(state: &State, plan: &Plan, check: &Arc<parallax_common::check::Check>) -> Subject {
+    let verdict = state.verdicts.get(&check.uid);
+    let assignees = plan.assignees(&check.uid);
+    Subject {
+        check: Arc::clone(check),
+        verdict: verdict.and_then(|v| enums::verdict(v.verdict)).unwrap_or(Verdict::Unknown),
+        degraded: verdict.and_then(|v| enums::degraded_kind(v.degraded)),
+        sequence: verdict.map_or(0, |verdict| verdict.sequence),
+        open_incident: verdict.and_then(|verdict| verdict.incident_uid.parse().ok()),
+        latched: verdict.is_some_and(|verdict| verdict.latched),
+        assignees: assignees.iter().map(|a| a.as_ref().map(voter_of)).collect(),
+        generation: plan.generation(),
+    }
+}
+
+fn voter_of(probe: &ProbeRef) -> Voter {
+    Voter {
+        region: probe.region.to_string(),
+        probe: probe.probe.to_string(),
+        incarnation: Incarnation(probe.incarnation.0),
+    }
+}

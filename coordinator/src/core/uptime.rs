@@ -1,0 +1,151 @@
+//! Uptime: how long each verdict stood within a range. Pure.
+
+use std::time::Duration;
+
+use parallax_common::limits::UPTIME_INTERVALS_SHOWN_MAX;
+use parallax_common::time::UtcTime;
+use parallax_proto::{store, v1};
+use prost::Message as _;
+
+/// A verdict, from when to when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Interval {
+    /// Which.
+    pub verdict: v1::Verdict,
+    /// It began.
+    pub from: UtcTime,
+    /// It ended; absent: it stands.
+    pub to: Option<UtcTime>,
+}
+
+impl Interval {
+    /// From its row.
+    pub fn decode(row: &[u8]) -> Option<Self> {
+        let row = store::IntervalRow::decode(row).ok()?;
+        let (from, to) = (UtcTime::from_ns(row.from_utc_ns), UtcTime::from_ns(row.to_utc_ns));
+        (from < to).then(|| Self { verdict: row.verdict(), from, to: Some(to) })
+    }
+}
+
+/// How long each verdict stood.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Sum {
+    /// All is well.
+    pub up: Duration,
+    /// Something is wrong, and it is not down.
+    pub degraded: Duration,
+    /// It is down.
+    pub down: Duration,
+    /// Nobody could say.
+    pub unknown: Duration,
+    /// Nobody decided anything.
+    pub unrecorded: Duration,
+    /// The newest first.
+    pub intervals: Vec<Interval>,
+    /// Those that are not listed.
+    pub left_out: u64,
+}
+
+impl Sum {
+    /// Up and degraded, of the time of which something is known. What is unknown or unrecorded
+    /// counts neither way.
+    pub fn percent(&self) -> Option<f64> {
+        let well = self.up + self.degraded;
+        let known = well + self.down;
+        (!known.is_zero()).then(|| 100.0 * well.as_secs_f64() / known.as_secs_f64())
+    }
+}
+
+/// Adds up closed intervals and the verdict that stands, within `from..to`.
+pub fn sum(
+    closed: &[Interval],
+    standing: Option<(UtcTime, v1::Verdict)>,
+    from: UtcTime,
+    to: UtcTime,
+) -> Sum {
+    let standing = standing.map(|(since, verdict)| Interval { verdict, from: since, to: None });
+    let mut sum = Sum::default();
+    let mut recorded = Duration::ZERO;
+    for interval in standing.iter().chain(closed) {
+        let length = interval.to.unwrap_or(to).min(to).since(interval.from.max(from));
+        if length.is_zero() {
+            continue;
+        }
+        recorded += length;
+        match interval.verdict {
+            v1::Verdict::Up => sum.up += length,
+            v1::Verdict::Degraded => sum.degraded += length,
+            v1::Verdict::Down => sum.down += length,
+            v1::Verdict::Unknown | v1::Verdict::Unspecified => sum.unknown += length,
+        }
+        if sum.intervals.len() < UPTIME_INTERVALS_SHOWN_MAX {
+            sum.intervals.push(*interval);
+        } else {
+            sum.left_out += 1;
+        }
+    }
+    sum.unrecorded = to.since(from).saturating_sub(recorded);
+    sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> UtcTime {
+        UtcTime::from_ns(seconds * 1_000_000_000)
+    }
+
+    fn interval(verdict: v1::Verdict, from: i64, to: i64) -> Interval {
+        Interval { verdict, from: at(from), to: Some(at(to)) }
+    }
+
+    fn seconds(sum: &Sum) -> [u64; 5] {
+        [sum.up, sum.degraded, sum.down, sum.unknown, sum.unrecorded].map(|d| d.as_secs())
+    }
+
+    #[test]
+    fn intervals_are_cut_to_the_range_and_what_is_missing_is_unrecorded() {
+        use v1::Verdict::{Degraded, Down, Unknown, Up};
+        let closed = [
+            interval(Unknown, 80, 90),
+            interval(Degraded, 70, 80),
+            interval(Down, 60, 70),
+            interval(Up, 10, 60),
+        ];
+        let standing = Some((at(90), Up));
+        let whole = sum(&closed, standing, at(0), at(100));
+        assert_eq!(seconds(&whole), [60, 10, 10, 10, 10]);
+        assert_eq!(whole.percent(), Some(87.5));
+        assert_eq!(whole.intervals.len(), 5);
+        assert_eq!(whole.intervals[0], Interval { verdict: Up, from: at(90), to: None });
+        let part = sum(&closed, standing, at(50), at(75));
+        assert_eq!(seconds(&part), [10, 5, 10, 0, 0]);
+        assert_eq!(part.intervals.len(), 3);
+        let paused = sum(&closed, None, at(85), at(100));
+        assert_eq!((seconds(&paused), paused.percent()), ([0, 0, 0, 5, 10], None));
+    }
+
+    #[test]
+    fn more_intervals_than_are_listed_are_still_counted() {
+        let closed: Vec<Interval> = (0..1_500)
+            .map(|n| {
+                interval(if n % 2 == 0 { v1::Verdict::Up } else { v1::Verdict::Down }, n, n + 1)
+            })
+            .collect();
+        let sum = sum(&closed, None, at(0), at(1_500));
+        assert_eq!((sum.intervals.len(), sum.left_out), (UPTIME_INTERVALS_SHOWN_MAX, 500));
+        assert_eq!(seconds(&sum), [750, 0, 750, 0, 0]);
+    }
+
+    #[test]
+    fn rows_that_lasted_no_time_are_refused() {
+        let row = |from, to| {
+            store::IntervalRow { from_utc_ns: from, to_utc_ns: to, ..store::IntervalRow::default() }
+                .encode_to_vec()
+        };
+        assert!(Interval::decode(&row(1, 2)).is_some());
+        assert!(Interval::decode(&row(2, 2)).is_none());
+        assert!(Interval::decode(b"\xff").is_none());
+    }
+}

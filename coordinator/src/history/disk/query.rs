@@ -1,0 +1,201 @@
+//! Reading history: what is rolled up, and beside it what is not yet.
+//!
+//! A question about minutes reads the segments of minutes and the windows that none of them holds;
+//! one about hours reads hours, minutes that no hours hold, and windows that neither holds. So
+//! every window counts once, whatever was rolled up meanwhile.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use parallax_common::name::Uid;
+use parallax_common::time::MeshTime;
+use tracing::warn;
+
+use super::{Disk, Held, Kept, Key, Memory, Segment, SegmentError, State, Tier, codec};
+use crate::history::Question;
+use crate::history::cell::Cell;
+use crate::history::segment::reader::Entry;
+
+/// How often a read begins again when files go away under it.
+const TRIES: usize = 5;
+
+/// What one question reads: taken under the lock, read without it.
+struct Sources {
+    /// Whole segments of cells.
+    cells: Vec<Arc<Segment>>,
+    /// Segments of windows, of which those in `rolled` do not count.
+    windows: Vec<Arc<Segment>>,
+    /// Windows in memory of the check.
+    memory: Vec<Kept>,
+    rolled: Held,
+}
+
+impl State {
+    fn memories(&self) -> impl Iterator<Item = &Memory> {
+        self.frozen.as_deref().into_iter().chain([&self.memory])
+    }
+
+    fn sources(&self, question: &Question) -> Sources {
+        let overlaps = |segment: &&Arc<Segment>| {
+            segment.meta.min_start < question.to && segment.meta.max_end > question.from
+        };
+        let of = |tier: Tier| self.segments[tier.number()].values();
+        let rolled = match question.tier {
+            Tier::Windows => Held::default(),
+            Tier::Minutes => self.held[Tier::Minutes.number()].as_ref().clone(),
+            Tier::Hours => self.rolled(),
+        };
+        let cells = match question.tier {
+            Tier::Windows => Vec::new(),
+            Tier::Minutes => of(Tier::Minutes).filter(overlaps).cloned().collect(),
+            Tier::Hours => {
+                let hours = of(Tier::Hours).cloned();
+                hours.chain(self.fresh(Tier::Minutes)).filter(|s| overlaps(&s)).collect()
+            }
+        };
+        let windows = of(Tier::Windows).filter(overlaps);
+        let windows = windows.filter(|segment| !rolled.covers(&segment.meta.held));
+        // With nothing rolled up, an empty set covers nothing that holds something.
+        let windows = windows.cloned().collect();
+        let memory = self
+            .memories()
+            .flat_map(|memory| memory.windows.range(of_check(question.check)))
+            .filter(|(key, _)| key.check == question.check)
+            .flat_map(|(_, windows)| windows.iter().cloned())
+            .collect();
+        Sources { cells, windows, memory, rolled }
+    }
+}
+
+/// The keys of one check.
+fn of_check(check: Uid) -> std::ops::RangeInclusive<Key> {
+    // No name of a region is above this.
+    let key = |region: &str| Key { check, region: region.into() };
+    key("")..=key("\u{10ffff}")
+}
+
+impl Disk {
+    /// Hands out the cells that begin within the question's range, some of them in parts.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn cells(
+        &self,
+        question: &Question,
+        each: &mut dyn FnMut(&Arc<str>, &Cell),
+    ) -> Result<(), SegmentError> {
+        for (region, cell) in self.retried(|| self.gather(question))? {
+            each(&region, &cell);
+        }
+        Ok(())
+    }
+
+    /// The windows of one check in one region that overlap a range, by start.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn read(
+        &self,
+        check: &Uid,
+        region: &str,
+        from: MeshTime,
+        to: MeshTime,
+    ) -> Result<Vec<Kept>, SegmentError> {
+        let question = Question { check: *check, from, to, tier: Tier::Windows };
+        self.retried(|| {
+            let sources = self.state.lock().sources(&question);
+            let mut found = sources.memory;
+            for segment in &sources.windows {
+                self.blocks(segment, &question, |entry, bytes| {
+                    found.extend(codec::take_windows(&entry.key, bytes)?);
+                    Ok(())
+                })?;
+            }
+            found.retain(|kept| {
+                let record = &kept.record;
+                *kept.spool.region == *region && record.start < to && record.end > from
+            });
+            found.sort_by(|a, b| {
+                (a.record.start, &a.spool, a.sequence).cmp(&(b.record.start, &b.spool, b.sequence))
+            });
+            Ok(found)
+        })
+    }
+
+    /// Segments are rolled up and deleted at any time: a file that is gone is in another one now.
+    fn retried<T>(
+        &self,
+        mut read: impl FnMut() -> Result<T, SegmentError>,
+    ) -> Result<T, SegmentError> {
+        for _ in 1..TRIES {
+            match read() {
+                Err(gone) if gone.is_gone() => {}
+                done => return done,
+            }
+        }
+        read()
+    }
+
+    fn gather(&self, question: &Question) -> Result<Vec<(Arc<str>, Cell)>, SegmentError> {
+        let sources = self.state.lock().sources(question);
+        let inside = |cell: &Cell| {
+            let (start, _) = cell.place(question.tier);
+            start >= question.from && start < question.to
+        };
+        let mut found = Vec::new();
+        let mut unreadable = 0;
+        let mut window = |kept: &Kept, found: &mut Vec<_>| {
+            if sources.rolled.contains(&kept.spool, kept.sequence) {
+                return;
+            }
+            match Cell::of_window(&kept.record.encoded, kept.record.unassigned) {
+                Ok(cell) if inside(&cell) => found.push((Arc::clone(&kept.spool.region), cell)),
+                Ok(_) => {}
+                Err(_) => unreadable += 1,
+            }
+        };
+        sources.memory.iter().for_each(|kept| window(kept, &mut found));
+        for segment in &sources.windows {
+            self.blocks(segment, question, |entry, bytes| {
+                let windows = codec::take_windows(&entry.key, bytes)?;
+                windows.iter().for_each(|kept| window(kept, &mut found));
+                Ok(())
+            })?;
+        }
+        for segment in &sources.cells {
+            self.blocks(segment, question, |entry, bytes| {
+                let cells = codec::take_cells(bytes)?.into_iter().filter(|cell| inside(cell));
+                found.extend(cells.map(|cell| (Arc::clone(&entry.key.region), cell)));
+                Ok(())
+            })?;
+        }
+        self.state.lock().damaged += unreadable;
+        Ok(found)
+    }
+
+    /// Reads the question's blocks of one segment. What is damaged is left out and counted.
+    fn blocks(
+        &self,
+        segment: &Segment,
+        question: &Question,
+        mut each: impl FnMut(&Entry, &[u8]) -> Result<(), SegmentError>,
+    ) -> Result<(), SegmentError> {
+        let file: File = segment.file()?;
+        let mut read = || {
+            for entry in segment.find(&file, &question.check)? {
+                if entry.start < question.to && entry.end > question.from {
+                    each(&entry, &segment.block(&file, &entry)?)?;
+                }
+            }
+            Ok(())
+        };
+        match read() {
+            Err(SegmentError::Damaged(why)) => {
+                warn!(segment = %segment.path.display(), why, "history that cannot be read");
+                self.state.lock().damaged += 1;
+                Ok(())
+            }
+            done => done,
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Why a coordinator could not start, or had to stop.
+
+use parallax_runtime::transport::{BindError, CredentialsError};
+
+use crate::config::InitialMembersError;
+use crate::history::segment::SegmentError;
+use crate::identity::IdentityError;
+use crate::members::join::JoinError;
+use crate::notify::webhook::WebhookError;
+use crate::propose::WriteError;
+use crate::raft::halt::StartError;
+use crate::raft::log::LogError;
+use crate::store::rows::RowError;
+use crate::store::snapshot::SnapshotError;
+
+/// Why a coordinator could not start, or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The certificate files.
+    #[error("the certificate cannot be used")]
+    Credentials(#[from] CredentialsError),
+    /// The certificate is somebody else's.
+    #[error("the certificate is {theirs}, not coordinator \"{name}\" of mesh \"{mesh}\"")]
+    Identity {
+        /// Whose it is.
+        theirs: String,
+        /// Who we are told to be.
+        name: String,
+        /// Of which mesh.
+        mesh: String,
+    },
+    /// The data directory.
+    #[error("the data directory {path} cannot be used")]
+    DataDir {
+        /// Which.
+        path: String,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Who this member is.
+    #[error("it is not clear who this member is")]
+    MemberIdentity(#[from] IdentityError),
+    /// The list of initial members.
+    #[error(transparent)]
+    InitialMembers(#[from] InitialMembersError),
+    /// The data is of another node id than the list of initial members gives.
+    #[error("the data directory is that of node {held}, --initial-members makes it node {wanted}")]
+    OtherNode {
+        /// What is there.
+        held: u64,
+        /// What the list says.
+        wanted: u64,
+    },
+    /// The cluster does not take it.
+    #[error(transparent)]
+    Join(#[from] JoinError),
+    /// It is not part of its cluster any more.
+    #[error("this member has stopped for good: {0}")]
+    Dismissed(String),
+    /// Another process uses the data directory.
+    #[error("the data directory {0} is used by another process")]
+    Locked(String),
+    /// The cluster has moved on.
+    #[error(
+        "the cluster is at feature level {needed}, and this build has {has}: install the newer build \
+         on this member"
+    )]
+    Level {
+        /// Of the cluster.
+        needed: u32,
+        /// Of this build.
+        has: u32,
+    },
+    /// The data is of another mesh.
+    #[error("the data directory holds mesh \"{held}\", not \"{wanted}\"")]
+    OtherMesh {
+        /// What is there.
+        held: String,
+        /// What was asked for.
+        wanted: String,
+    },
+    /// The log.
+    #[error("the raft log cannot be opened")]
+    Log(#[from] LogError),
+    /// The rows of the applied state.
+    #[error("the stored state cannot be opened")]
+    Rows(#[from] RowError),
+    /// The snapshots.
+    #[error("the snapshots cannot be opened")]
+    Snapshots(#[from] SnapshotError),
+    /// Log, snapshots and rows together.
+    #[error("the state cannot be recovered")]
+    Start(#[from] StartError),
+    /// The history store.
+    #[error("the history cannot be opened")]
+    History(#[from] SegmentError),
+    /// A listener.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The public listener or the ports file.
+    #[error("cannot serve on {what}")]
+    Serve {
+        /// Which.
+        what: String,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The reflection service.
+    #[error("the descriptor set cannot be served")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// The sender of pages.
+    #[error("pages cannot be sent")]
+    Webhook(#[from] WebhookError),
+    /// The first entry.
+    #[error("the cluster could not be set up")]
+    Setup(#[source] WriteError),
+    /// A task that the process is of no use without.
+    #[error("a vital task ended; the log says which")]
+    Task,
+}

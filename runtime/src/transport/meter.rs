@@ -1,0 +1,140 @@
+//! Looks at HTTP/2 from outside: whether a client has begun to speak it, and how much of what it
+//! sends is work without purpose. Pure; bytes and seconds in.
+//!
+//! The HTTP/2 library has bounds of its own, but closes such a connection without a word to us. Here
+//! it is noticed first, with a reason.
+
+use parallax_common::limits::CONTROL_FRAMES_PER_SECOND_MAX;
+
+/// What every client says first (RFC 9113, section 3.4).
+const PREFACE_BYTES: usize = 24;
+const FRAME_HEADER_BYTES: usize = 9;
+/// Types of frames (RFC 9113, section 6).
+const PRIORITY: u8 = 0x2;
+const RST_STREAM: u8 = 0x3;
+const SETTINGS: u8 = 0x4;
+const PING: u8 = 0x6;
+
+/// A client sends more frames that cost us work and carry nothing than any client of ours would.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Flood;
+
+/// Follows the frames of one connection, byte by byte.
+#[derive(Debug)]
+pub(super) struct Meter {
+    /// Bytes of the preface, or of a payload, that are passed over.
+    skip: usize,
+    header: [u8; FRAME_HEADER_BYTES],
+    have: usize,
+    /// The preface and the header of the first frame are here.
+    opened: bool,
+    second: i64,
+    control_frames: u32,
+}
+
+impl Meter {
+    pub(super) fn new() -> Self {
+        Self {
+            skip: PREFACE_BYTES,
+            header: [0; FRAME_HEADER_BYTES],
+            have: 0,
+            opened: false,
+            second: 0,
+            control_frames: 0,
+        }
+    }
+
+    /// Whether the client speaks HTTP/2 by now.
+    pub(super) fn is_opened(&self) -> bool {
+        self.opened
+    }
+
+    /// Looks at the next bytes.
+    pub(super) fn read(&mut self, mut bytes: &[u8], now_s: i64) -> Result<(), Flood> {
+        while !bytes.is_empty() {
+            if self.skip > 0 {
+                let passed = self.skip.min(bytes.len());
+                self.skip -= passed;
+                bytes = &bytes[passed..];
+                continue;
+            }
+            let taken = (FRAME_HEADER_BYTES - self.have).min(bytes.len());
+            self.header[self.have..self.have + taken].copy_from_slice(&bytes[..taken]);
+            self.have += taken;
+            bytes = &bytes[taken..];
+            if self.have == FRAME_HEADER_BYTES {
+                self.have = 0;
+                self.opened = true;
+                let [high, middle, low, kind, ..] = self.header;
+                self.skip = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
+                self.count(kind, now_s)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, kind: u8, now_s: i64) -> Result<(), Flood> {
+        if !matches!(kind, PRIORITY | RST_STREAM | SETTINGS | PING) {
+            return Ok(());
+        }
+        if self.second != now_s {
+            (self.second, self.control_frames) = (now_s, 0);
+        }
+        self.control_frames += 1;
+        if self.control_frames > CONTROL_FRAMES_PER_SECOND_MAX { Err(Flood) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(kind: u8, payload: usize) -> Vec<u8> {
+        let length = (payload as u32).to_be_bytes();
+        let mut bytes = vec![length[1], length[2], length[3], kind, 0, 0, 0, 0, 1];
+        bytes.resize(FRAME_HEADER_BYTES + payload, kind);
+        bytes
+    }
+
+    fn opened() -> Meter {
+        let mut meter = Meter::new();
+        meter.read(&[b'P'; PREFACE_BYTES], 1).unwrap();
+        meter.read(&frame(SETTINGS, 6), 1).unwrap();
+        meter
+    }
+
+    #[test]
+    fn a_client_has_begun_once_its_first_frame_has() {
+        let mut meter = Meter::new();
+        let bytes = [vec![b'P'; PREFACE_BYTES], frame(SETTINGS, 0)].concat();
+        for byte in &bytes {
+            assert!(!meter.is_opened());
+            meter.read(std::slice::from_ref(byte), 1).unwrap();
+        }
+        assert!(meter.is_opened());
+    }
+
+    #[test]
+    fn resets_are_counted_a_second_however_they_are_cut() {
+        for cut in [1, 7, 13, 100_000] {
+            let mut meter = opened();
+            let flood: Vec<u8> = (0..3 * CONTROL_FRAMES_PER_SECOND_MAX)
+                .flat_map(|_| [frame(0x1, 3), frame(RST_STREAM, 4)].concat())
+                .collect();
+            let ended = flood.chunks(cut).try_for_each(|bytes| meter.read(bytes, 2));
+            assert_eq!(ended, Err(Flood), "in pieces of {cut}");
+        }
+    }
+
+    #[test]
+    fn data_and_what_is_spread_over_seconds_is_no_flood() {
+        let mut meter = opened();
+        for second in 2..5 {
+            for _ in 0..CONTROL_FRAMES_PER_SECOND_MAX {
+                meter.read(&frame(RST_STREAM, 4), second).unwrap();
+                // Payload that looks like frames is none.
+                meter.read(&frame(0x0, 40), second).unwrap();
+            }
+        }
+    }
+}

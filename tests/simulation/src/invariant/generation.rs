@@ -1,0 +1,42 @@
+//! A generation names one plan: what it is made from never changes without a greater one.
+
+use std::collections::BTreeMap;
+
+use parallax_common::name::Generation;
+
+use super::Invariant;
+use crate::seen::{Seen, plan_inputs};
+
+/// By generation: what the plan is made from; by member: the newest.
+#[derive(Default)]
+pub struct Generations {
+    plans: BTreeMap<Generation, u64>,
+    newest: BTreeMap<u64, Generation>,
+}
+
+impl Invariant for Generations {
+    fn name(&self) -> &'static str {
+        "a generation names one plan, and only grows"
+    }
+
+    fn see(&mut self, seen: &Seen) -> Result<(), String> {
+        let (node, state) = match seen {
+            Seen::Loaded { node, state, .. } => {
+                self.newest.remove(node);
+                (node, state)
+            }
+            Seen::Published { node, state, .. } => (node, state),
+            _ => return Ok(()),
+        };
+        let (generation, plan) = (state.generation(), plan_inputs(state));
+        if let Some(before) = self.newest.insert(*node, generation)
+            && before > generation
+        {
+            return Err(format!("member {node} goes from {before:?} back to {generation:?}"));
+        }
+        match *self.plans.entry(generation).or_insert(plan) {
+            first if first == plan => Ok(()),
+            _ => Err(format!("{generation:?} names two plans, the second on member {node}")),
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! A member's pager: the outbox of production between the applied state and a simulated contact.
+
+use std::time::Duration;
+
+use parallax_common::time::UtcTime;
+use parallax_coordinator::core::outbox::{Members, Origin, Outbox, Report, Send, may_send};
+use parallax_coordinator::core::state::{Answer, Changed};
+use parallax_coordinator::machine::Batch;
+use parallax_coordinator::raft::node::ReadError;
+use parallax_coordinator::view::View;
+use parallax_proto::store::entry::Command;
+use parallax_proto::store::{PageUpdate, UpdatePages};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::oneshot::{self, Receiver};
+
+use crate::api::{Api, Context, Out, Wait};
+use crate::wire::{Failed, Origin as Asked};
+
+/// A page goes out only when this member knew, so long ago at most, that its state was the newest.
+pub const CONFIRMED_WITHIN: Duration = Duration::from_secs(1);
+/// How long the outcome of a proposal is waited for.
+const SETTLED_WITHIN_US: u64 = 5_000_000;
+
+/// The pager of one life.
+pub struct Pager {
+    outbox: Outbox,
+    batches: UnboundedReceiver<Batch>,
+    /// The end of the log when this life began: what is up to there an earlier life may have seen.
+    last_index: u64,
+    loaded: bool,
+    leads: bool,
+    confirming: Vec<(Send, Receiver<Result<u64, ReadError>>)>,
+    settling: Vec<(u64, Wait, PageUpdate)>,
+}
+
+impl Pager {
+    /// A pager that follows `batches`.
+    pub fn new(node: u64, last_index: u64, batches: UnboundedReceiver<Batch>) -> Self {
+        Self {
+            outbox: Outbox::new(node),
+            batches,
+            last_index,
+            loaded: false,
+            leads: false,
+            confirming: Vec::new(),
+            settling: Vec::new(),
+        }
+    }
+
+    /// An attempt has ended.
+    pub fn finished(&mut self, key: &str, report: Report, utc_ns: i64) {
+        self.outbox.finished(key, report, UtcTime::from_ns(utc_ns), 0.5);
+    }
+
+    /// Does what there is to do. True: Raft has work.
+    pub fn turn(
+        &mut self,
+        api: &mut Api,
+        members: Members,
+        context: &mut Context<'_>,
+        out: &mut Vec<Out>,
+    ) -> bool {
+        self.follow(context.view);
+        let leads = context.member.leadership().leader;
+        self.outbox.members(members);
+        if leads != self.leads {
+            self.leads = leads;
+            self.outbox.lead(leads);
+        }
+        let utc = UtcTime::from_ns(context.utc_ns);
+        if self.outbox.overdue_at().is_some_and(|at| at <= utc) {
+            self.outbox.overdue(utc);
+        }
+        let mut worked = false;
+        for send in self.outbox.ready(utc) {
+            let (reply, answer) = oneshot::channel();
+            context.member.read_index(context.instant, CONFIRMED_WITHIN, reply);
+            self.confirming.push((send, answer));
+            worked = true;
+        }
+        for (send, mut answer) in std::mem::take(&mut self.confirming) {
+            match answer.try_recv() {
+                Ok(Ok(_)) => {
+                    let state = context.view.load();
+                    match state.incidents.get(&send.incident) {
+                        Some(incident) if may_send(incident, &send, context.node) => {
+                            out.push(Out::Page(send));
+                        }
+                        _ => {
+                            context.counters.add("page withdrawn");
+                            self.outbox.withdrawn(&send.key);
+                        }
+                    }
+                }
+                Err(oneshot::error::TryRecvError::Empty) => self.confirming.push((send, answer)),
+                Ok(Err(_)) | Err(oneshot::error::TryRecvError::Closed) => {
+                    self.outbox.withdrawn(&send.key);
+                }
+            }
+        }
+        for update in self.outbox.drafts() {
+            if update.claimed_by != 0 {
+                context.counters.add("claim re-assigned");
+            }
+            let command = Command::UpdatePages(UpdatePages { updates: vec![update.clone()] });
+            let wait = api.propose(command, Asked::default(), context, out);
+            self.settling.push((context.now_us + SETTLED_WITHIN_US, wait, update));
+            worked = true;
+        }
+        for (until_us, mut wait, update) in std::mem::take(&mut self.settling) {
+            match api.settled(&mut wait) {
+                Some(Ok(Answer::Accepted { revision, .. })) => {
+                    if context.member.applied() >= revision {
+                        self.outbox.committed(&update);
+                    } else {
+                        let wait =
+                            Wait::Ended(Ok(Answer::Accepted { revision, subjects: Vec::new() }));
+                        self.settling.push((until_us, wait, update));
+                    }
+                }
+                None if context.now_us < until_us => self.settling.push((until_us, wait, update)),
+                None | Some(Ok(Answer::Refused(_)) | Err(Failed::NotDone | Failed::Unknown)) => {
+                    self.outbox.lost(&update);
+                }
+            }
+        }
+        worked
+    }
+
+    /// Feeds the outbox with what was applied, as the ledger's feed does.
+    fn follow(&mut self, view: &View) {
+        let state = view.load();
+        if !std::mem::replace(&mut self.loaded, true) {
+            self.load(view);
+        }
+        while let Ok(batch) = self.batches.try_recv() {
+            if batch.reset {
+                for uid in self.outbox.reset() {
+                    match state.incidents.get(&uid) {
+                        Some(incident) => self.outbox.put(incident, Origin::Loaded),
+                        None => self.outbox.gone(&uid),
+                    }
+                }
+                self.load(view);
+            }
+            for (revision, change) in batch.changes {
+                let (Changed::Incident(uid) | Changed::Delivery(_, uid)) = change else { continue };
+                let Some(incident) = state.incidents.get(&uid) else { continue };
+                let later = revision > self.last_index;
+                let origin = if later { Origin::Applied } else { Origin::Loaded };
+                self.outbox.put(incident, origin);
+            }
+        }
+    }
+
+    fn load(&mut self, view: &View) {
+        let state = view.load();
+        for uid in state.pending.values() {
+            if let Some(incident) = state.incidents.get(uid) {
+                self.outbox.put(incident, Origin::Loaded);
+            }
+        }
+    }
+}

@@ -1,0 +1,684 @@
+//! A world of members, clients and troubles, moved by one queue of events.
+//!
+//! Everything that happens follows from the seed. After each event the invariants look at what was
+//! seen.
+
+mod event;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use parallax_common::limits::MEMBER_HEARD_WITHIN;
+use parallax_coordinator::core::outbox::Members;
+use parallax_coordinator::raft::machine::Machine as _;
+use parallax_coordinator::store::rows::RowStore as _;
+use parallax_coordinator::store::snapshot::{SnapshotId, SnapshotStore as _, rows_of};
+use parallax_proto::store;
+use parallax_proto::store::entry::Command;
+use parallax_runtime::clock;
+use raft::eraftpb::{Message, MessageType};
+
+pub use self::event::Event;
+use crate::api::{self, Context, Out};
+use crate::chance::Chance;
+use crate::client::Client;
+use crate::contact::Health;
+use crate::counters::Counters;
+use crate::invariant::{Invariants, Linear, Violation};
+use crate::network::Network;
+use crate::node::{self, Node};
+use crate::profile::Profile;
+use crate::seen::{Seen, Sink, hash_rows};
+use crate::trace::Trace;
+use crate::trouble::Cure;
+use crate::wire::{File, Input, Origin, Reply, Request};
+
+/// The last seconds belong to recovery: nothing goes wrong any more.
+pub const CALM_US: u64 = 12_000_000;
+/// Clients begin nothing new in the very last of them.
+const QUIET_US: u64 = 5_000_000;
+
+/// What is applied anywhere so long before the end is applied everywhere at the end.
+const LATE_US: u64 = 2_500_000;
+
+/// The world.
+pub struct World {
+    pub(crate) seed: u64,
+    pub(crate) profile: Profile,
+    pub(crate) now_us: u64,
+    pub(crate) end_us: u64,
+    events: BTreeMap<(u64, u64), Event>,
+    count: u64,
+    pub(crate) base: Instant,
+    pub(crate) nodes: BTreeMap<u64, Node>,
+    pub(crate) next_node: u64,
+    /// The operator took its vote, and it is to go.
+    pub(crate) leaving: Option<u64>,
+    pub(crate) network: Network,
+    clients: Vec<Client>,
+    chance: Chance,
+    pub(crate) mischief: Chance,
+    pub(crate) uids: Chance,
+    pub(crate) sink: Sink,
+    /// Every check fails.
+    pub(crate) failing: bool,
+    pub(crate) health: Health,
+    invariants: Invariants,
+    linear: Linear,
+    /// What happened.
+    pub counters: Counters,
+    /// The events.
+    pub trace: Trace,
+    leader_term: u64,
+    /// What the leader had applied shortly before the end.
+    late_index: u64,
+}
+
+impl World {
+    /// The world of a seed, which ends after so many microseconds.
+    pub fn new(seed: u64, end_us: u64, print: bool) -> Self {
+        let profile = Profile::of(seed);
+        let mut chance = Chance::new(seed, "nodes");
+        let ids: Vec<u64> = (1..=profile.members).collect();
+        let node = |id: &u64| (*id, Node::new(*id, Some(ids.clone()), &profile, &mut chance));
+        let nodes: BTreeMap<u64, Node> = ids.iter().map(node).collect();
+        let clients = (0..profile.clients).map(|index| Client::new(seed, index)).collect();
+        let mut world = Self {
+            seed,
+            now_us: 0,
+            end_us,
+            events: BTreeMap::new(),
+            count: 0,
+            base: clock::instant(),
+            next_node: profile.members + 1,
+            leaving: None,
+            nodes,
+            network: Network::default(),
+            clients,
+            chance: Chance::new(seed, "network"),
+            mischief: Chance::new(seed, "trouble"),
+            uids: Chance::new(seed, "uids"),
+            sink: Sink::default(),
+            failing: false,
+            health: Health::Well,
+            invariants: Invariants::default(),
+            linear: Linear::default(),
+            counters: Counters::default(),
+            trace: Trace::new(print),
+            leader_term: 0,
+            late_index: 0,
+            profile,
+        };
+        for id in ids {
+            world.start(id);
+            let first = world.chance.below(50_000);
+            world.after(first, Event::Tick(id));
+        }
+        for index in 0..world.clients.len() {
+            let first = world.chance.below(2_000_000);
+            world.after(first, Event::Ask(index));
+        }
+        world.after(3_000_000, Event::Trouble);
+        world.after(4_000_000, Event::Outage);
+        world.after(1_000_000, Event::Judge);
+        if world.profile.membership {
+            world.after(2_000_000, Event::Operate);
+        }
+        world.at(end_us.saturating_sub(CALM_US), Event::HealAll);
+        world.at(end_us.saturating_sub(LATE_US), Event::Late);
+        world
+    }
+
+    fn at(&mut self, at_us: u64, event: Event) {
+        self.count += 1;
+        self.events.insert((at_us, self.count), event);
+    }
+
+    /// Has something happen after so many microseconds.
+    pub(crate) fn after(&mut self, delay_us: u64, event: Event) {
+        self.at(self.now_us + delay_us, event);
+    }
+
+    /// Whether the last, calm part has begun.
+    pub(crate) fn is_calm(&self) -> bool {
+        self.now_us + CALM_US >= self.end_us
+    }
+
+    /// Runs to the end, or to the first thing that cannot be.
+    pub fn run(&mut self) -> Result<(), Violation> {
+        while let Some(((at_us, count), event)) = self.events.pop_first() {
+            if at_us > self.end_us {
+                break;
+            }
+            self.now_us = at_us;
+            self.trace.note(at_us, &[count, event.kind(), event.whom()], || event.line());
+            self.happen(event);
+            for seen in self.sink.take() {
+                self.look(&seen)?;
+            }
+        }
+        self.finish()
+    }
+
+    fn look(&mut self, seen: &Seen) -> Result<(), Violation> {
+        match seen {
+            Seen::Leads { node, term, .. } => {
+                if *term > self.leader_term {
+                    self.leader_term = *term;
+                    self.counters.add("leader change");
+                }
+                let (node, term) = (*node, *term);
+                self.trace.note(self.now_us, &[node, term], || format!("{node} leads in {term}"));
+            }
+            Seen::Applied { node, index, digest, .. } => {
+                let (node, index) = (*node, *index);
+                self.trace.note(self.now_us, &[node, index, *digest], || {
+                    format!("{node} applies {index}")
+                });
+            }
+            Seen::Voters { index, voters, .. } => self.retire(*index, voters),
+            Seen::Acknowledged { .. } => self.counters.add("acknowledged write"),
+            _ => {}
+        }
+        self.invariants.see(self.now_us, seen)
+    }
+
+    /// A member that is in no list any more stops itself; one that is in the list has joined.
+    fn retire(&mut self, index: u64, (voters, learners): &(Vec<u64>, Vec<u64>)) {
+        for node in self.nodes.values_mut().filter(|node| !node.removed && !voters.is_empty()) {
+            let inside = voters.contains(&node.id) || learners.contains(&node.id);
+            match node.joined {
+                None if inside => node.joined = Some(index),
+                Some(joined) if !inside && joined <= index => {
+                    node.removed = true;
+                    node.process = None;
+                    self.counters.add("member removed");
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn finish(&mut self) -> Result<(), Violation> {
+        for client in &self.clients {
+            client.end(&mut self.linear);
+        }
+        self.linear.end()?;
+        self.invariants.end()?;
+        self.liveness()
+    }
+
+    /// After the calm there is a leader, everybody has the same state, and no client waits.
+    fn liveness(&self) -> Result<(), Violation> {
+        let missing = |what: String| Violation { invariant: "liveness after healing", what };
+        let leads = |node: &&Node| {
+            node.process.as_ref().is_some_and(|process| process.member.leadership().leader)
+        };
+        let Some(leader) = self.nodes.values().find(leads) else {
+            return Err(missing("nobody leads".to_owned()));
+        };
+        if let Some(client) = self.clients.iter().find(|client| client.open.is_some()) {
+            return Err(missing(format!("{} waits for {:?}", client.name, client.open)));
+        }
+        let Some(process) = &leader.process else { return Ok(()) };
+        let wanted = self.late_index;
+        for voter in &process.member.conf_state().voters {
+            let at = self.nodes.get(voter).and_then(|node| node.process.as_ref());
+            let at = at.map_or(0, |process| process.member.applied());
+            if at < wanted {
+                return Err(missing(format!("member {voter} is at {at}, not at {wanted}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Tick(id) => {
+                let Some(node) = self.nodes.get_mut(&id) else { return };
+                let tick_us = node.tick_us;
+                if let Some(process) = &mut node.process {
+                    // After a stall one tick passes, not all that were missed.
+                    process.tick = true;
+                }
+                self.after(tick_us, Event::Tick(id));
+                self.turn(id);
+            }
+            Event::Wake(id, life) => {
+                let Some(node) = self.nodes.get_mut(&id).filter(|node| node.life == life) else {
+                    return;
+                };
+                if let Some(process) = &mut node.process
+                    && process.wake_us == Some(self.now_us)
+                {
+                    process.wake_us = None;
+                    self.turn(id);
+                }
+            }
+            Event::Arrive(to, input) => self.arrive(to, *input),
+            Event::WriteRows(id, life) => self.write_rows(id, life),
+            Event::WriteSnapshot(id, life) => self.write_snapshot(id, life),
+            Event::Trouble => self.trouble(),
+            Event::Heal(cure) => self.heal(cure),
+            Event::HealAll => self.heal_all(),
+            Event::Operate => self.operate(),
+            Event::Outage => self.flip_outage(),
+            Event::Judge => self.judge(),
+            Event::PageEnds(from, life, key, report) => self.page_ends(from, life, &key, report),
+            Event::Late => {
+                let processes = self.nodes.values().filter_map(|node| node.process.as_ref());
+                let applied = processes.map(|process| process.member.applied());
+                self.late_index = applied.max().unwrap_or_default();
+            }
+            Event::Ask(index) => self.ask(index),
+            Event::Answer(request, reply) => self.answer(&request, &reply),
+            Event::Impatient(index, number, attempt) => {
+                let open = self.clients[index].open.as_ref();
+                if open.is_some_and(|open| open.number == number && open.attempt == attempt) {
+                    self.ask(index);
+                }
+            }
+        }
+    }
+
+    fn arrive(&mut self, to: u64, input: Input) {
+        if let Input::Raft(message, _) = &input
+            && message.get_msg_type() == MessageType::MsgSnapshot
+        {
+            let (from, arrived) =
+                (message.from, self.nodes.get(&to).is_some_and(|n| n.process.is_some()));
+            self.after(1_000, Event::Arrive(from, Box::new(Input::SnapshotSent { to, arrived })));
+        }
+        if let Some(node) = self.nodes.get_mut(&to)
+            && node.receive(input)
+        {
+            self.turn(to);
+        }
+    }
+
+    /// Starts a member's process.
+    pub(crate) fn start(&mut self, id: u64) {
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        if node.process.is_none() && !node.removed {
+            node.start(self.seed, &self.profile, &self.sink, &mut self.counters);
+            self.turn(id);
+        }
+    }
+
+    /// Takes a member's power away.
+    pub(crate) fn crash(&mut self, id: u64, why: &str) {
+        let Some(node) = self.nodes.get_mut(&id).filter(|node| node.process.is_some()) else {
+            return;
+        };
+        node.crash(&mut self.mischief);
+        self.counters.add("crash");
+        let down_us = match self.is_calm() {
+            true => 200_000,
+            false => self.mischief.between(20_000, 1_500_000),
+        };
+        self.trace.note(self.now_us, &[id], || format!("{id} crashes ({why})"));
+        self.after(down_us, Event::Heal(Cure::Restart(id)));
+    }
+
+    /// Lets a process do what there is to do, unless it is stopped or waits for its disk.
+    pub(crate) fn turn(&mut self, id: u64) {
+        let now_us = self.now_us;
+        let others: BTreeSet<u64> = self
+            .nodes
+            .values()
+            .filter(|node| node.process.is_some() && self.network.is_open(node.id, id))
+            .map(|node| node.id)
+            .collect();
+        let Some(node) = self.nodes.get_mut(&id).filter(|node| !node.paused) else { return };
+        let utc_ns = node.utc_ns(now_us);
+        let Some(process) = &mut node.process else { return };
+        if process.busy_until_us > now_us {
+            self.wake_at(id);
+            return;
+        }
+        let instant = node::instant(self.base, now_us);
+        let syncs_before = node.disk.syncs();
+        let mut out = Vec::new();
+        let mut context = Context {
+            member: &mut process.member,
+            view: &process.view,
+            node: id,
+            now_us,
+            instant,
+            utc_ns,
+            chance: &mut self.uids,
+            counters: &mut self.counters,
+        };
+        while let Some(input) = process.inbox.pop_front() {
+            match input {
+                Input::Raft(message, file) => {
+                    if let Some(file) = file {
+                        // The rows of before must be written before they are replaced.
+                        while let Ok(Some(_)) = context.member.behind().step(&node.rows) {}
+                        if node.snapshots.write(&file.header, &mut rows_of(&file.rows)).is_err() {
+                            continue;
+                        }
+                        context.counters.add("snapshot install");
+                    }
+                    context.member.step(*message);
+                }
+                Input::SnapshotSent { to, arrived } => context.member.report_snapshot(to, arrived),
+                Input::Request(request) => process.api.request(request, &mut context),
+                Input::Forward { id, from, command, origin } => {
+                    process.api.forward((id, from), *command, origin, &mut context, &mut out);
+                }
+                Input::Forwarded { id, result } => process.api.forwarded(id, result),
+            }
+        }
+        if std::mem::take(&mut process.tick) {
+            context.member.tick(instant);
+        }
+        if let Err(halt) = context.member.perform() {
+            let sent = process.post.take();
+            self.send(id, sent, syncs_before);
+            self.crash(id, &halt.to_string());
+            return;
+        }
+        let again = process.api.turn(&mut context, &mut out);
+        let status = process.told.leader.then(|| context.member.status());
+        let heard = status.map_or_else(
+            || others.clone(),
+            |status| {
+                let heard = status
+                    .peers
+                    .iter()
+                    .filter(|peer| peer.heard_ago.is_some_and(|ago| ago <= MEMBER_HEARD_WITHIN));
+                heard.map(|peer| peer.node_id).collect()
+            },
+        );
+        let members = Members {
+            leader: context.member.leader(),
+            voters: context.member.conf_state().voters.iter().copied().collect(),
+            heard,
+        };
+        let again = again | process.pager.turn(&mut process.api, members, &mut context, &mut out);
+        let leadership = process.member.leadership();
+        let (term, applied) = (leadership.term, process.member.applied());
+        let mut again = again;
+        if leadership != process.told {
+            process.told = leadership;
+            if leadership.leader {
+                self.sink.tell(Seen::Leads { node: id, term, applied });
+            }
+        }
+        if leadership.leader
+            && process.founded != term
+            && process.view.load().cluster.mesh.is_empty()
+        {
+            process.founded = term;
+            let command = store::InitCluster {
+                mesh: "simulation".to_owned(),
+                cluster_id: "simulation".to_owned(),
+                epoch: 1,
+                level: 1,
+                plan_version: 1,
+                ..store::InitCluster::default()
+            };
+            let mut context = Context {
+                member: &mut process.member,
+                view: &process.view,
+                node: id,
+                now_us,
+                instant,
+                utc_ns,
+                chance: &mut self.uids,
+                counters: &mut self.counters,
+            };
+            drop(api::propose_here(Command::InitCluster(command), Origin::default(), &mut context));
+            again = true;
+        }
+        if process.voters_at != applied {
+            process.voters_at = applied;
+            let conf = process.member.conf_state();
+            let mut voters = (conf.voters.clone(), conf.learners.clone());
+            voters.0.sort_unstable();
+            voters.1.sort_unstable();
+            self.sink.tell(Seen::Voters { node: id, index: applied, voters });
+        }
+        let writes = process.member.behind().backlog().batches > 0 && !process.writing;
+        process.writing |= writes;
+        let snapshot = match process.snapshot.is_none() {
+            true => process.member.snapshot_due(),
+            false => None,
+        };
+        let snapshots = snapshot.is_some();
+        process.snapshot = snapshot.or(process.snapshot.take());
+        let sent = process.post.take();
+        let (life, slow) = (node.life, node.slow);
+        let syncs = node.disk.syncs() - syncs_before;
+        let sync_us = self.send(id, sent, syncs_before) * slow;
+        let busy_us = syncs * sync_us;
+        if let Some(process) = self.nodes.get_mut(&id).and_then(|node| node.process.as_mut()) {
+            process.busy_until_us = now_us + busy_us;
+            if again || !process.inbox.is_empty() {
+                self.wake_at(id);
+            }
+        }
+        if writes {
+            let delay_us = self.chance.between(500, 20_000) * slow;
+            self.after(delay_us, Event::WriteRows(id, life));
+        }
+        if snapshots {
+            let delay_us = self.chance.between(5_000, 400_000);
+            self.after(delay_us, Event::WriteSnapshot(id, life));
+        }
+        for out in out {
+            match out {
+                Out::Client(request, reply) => {
+                    let delay_us = self.chance.between(100, 5_000);
+                    if !self.breaks() {
+                        self.after(busy_us + delay_us, Event::Answer(request, reply));
+                    }
+                }
+                Out::Page(send) => self.page(id, life, send),
+                Out::Member(to, input) => {
+                    let (least, most) = self.profile.delay_us;
+                    let delay_us = self.chance.between(least, most);
+                    if self.network.is_open(id, to) && !self.breaks() {
+                        self.after(busy_us + delay_us, Event::Arrive(to, Box::new(input)));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether a call's connection breaks now. Nothing else loses a call: they go over TCP.
+    fn breaks(&mut self) -> bool {
+        self.profile.loss_percent > 0 && self.chance.one_in(100)
+    }
+
+    /// Has a busy process go on when its disk is done, others at once.
+    fn wake_at(&mut self, id: u64) {
+        let now_us = self.now_us;
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        let life = node.life;
+        let Some(process) = &mut node.process else { return };
+        let at_us = process.busy_until_us.max(now_us + 20);
+        if process.wake_us.is_none_or(|wake_us| wake_us < now_us || wake_us > at_us) {
+            process.wake_us = Some(at_us);
+            self.at(at_us, Event::Wake(id, life));
+        }
+    }
+
+    /// Puts messages on their way, each after the syncs that came before it. How long a sync takes
+    /// this time.
+    fn send(&mut self, from: u64, letters: Vec<(u64, Message)>, syncs_before: u64) -> u64 {
+        let (least, most) = self.profile.sync_us;
+        let sync_us = self.chance.between(least, most);
+        let slow = self.nodes.get(&from).map_or(1, |node| node.slow);
+        for (syncs, message) in letters {
+            let leaves_us = (syncs - syncs_before) * sync_us * slow;
+            let to = message.to;
+            let is_snapshot = message.get_msg_type() == MessageType::MsgSnapshot;
+            let file = if is_snapshot { self.file_of(from, &message) } else { None };
+            let delays = match is_snapshot && file.is_none() {
+                true => Vec::new(),
+                false => self.network.delays(from, to, &self.profile, &mut self.chance),
+            };
+            if is_snapshot && delays.is_empty() {
+                let input = Input::SnapshotSent { to, arrived: false };
+                self.after(leaves_us + 500_000, Event::Arrive(from, Box::new(input)));
+            }
+            for delay_us in delays {
+                let size_us = file.as_ref().map_or(0, |file| file.rows.len() as u64 * 100);
+                let input = Input::Raft(Box::new(message.clone()), file.clone().map(Box::new));
+                let at_us = leaves_us + delay_us + size_us;
+                self.after(at_us, Event::Arrive(to, Box::new(input)));
+            }
+        }
+        sync_us
+    }
+
+    /// The file that a snapshot's message announces.
+    fn file_of(&self, from: u64, message: &Message) -> Option<File> {
+        let metadata = message.get_snapshot().get_metadata();
+        let snapshots = &self.nodes.get(&from)?.snapshots;
+        let wanted = |id: &SnapshotId| id.index == metadata.index && id.term == metadata.term;
+        let id = snapshots.list().ok()?.into_iter().find(wanted)?;
+        let (header, rows) = snapshots.read(id).ok()?;
+        let rows = rows.collect::<Result<_, _>>().ok()?;
+        Some(File { header, rows })
+    }
+
+    fn write_rows(&mut self, id: u64, life: u64) {
+        let Some(node) = self.nodes.get_mut(&id).filter(|node| node.life == life) else { return };
+        let (paused, slow, rows) = (node.paused, node.slow, node.rows.clone());
+        let Some(process) = &mut node.process else { return };
+        if paused {
+            self.after(20_000, Event::WriteRows(id, life));
+            return;
+        }
+        process.writing = false;
+        let written = process.member.behind().step(&rows);
+        let backlog = process.member.behind().backlog();
+        match written {
+            Err(error) => return self.crash(id, &error.to_string()),
+            Ok(Some(index)) if backlog.batches == 0 && index == process.member.applied() => {
+                self.counters.add("rows caught up");
+                if self.counters.get("rows caught up").is_multiple_of(16) {
+                    self.compare_rows(id);
+                }
+            }
+            Ok(_) => {}
+        }
+        if backlog.batches > 0 {
+            if let Some(process) = self.nodes.get_mut(&id).and_then(|node| node.process.as_mut()) {
+                process.writing = true;
+            }
+            let delay_us = self.chance.between(500, 20_000) * slow;
+            self.after(delay_us, Event::WriteRows(id, life));
+        }
+    }
+
+    /// Shows the invariants what a row store that has caught up holds.
+    fn compare_rows(&mut self, id: u64) {
+        let Some(node) = self.nodes.get(&id) else { return };
+        let Some(process) = &node.process else { return };
+        let mut hot = Vec::new();
+        let loaded = node.rows.load(&mut |row| {
+            let own = row.key.first() == Some(&parallax_coordinator::store::rows::RESERVED);
+            if !own && crate::seen::SeenMachine::cold(&row.key).is_none() {
+                hot.push(row);
+            }
+        });
+        if loaded.is_ok() {
+            let state = crate::seen::hash_state(process.member.machine());
+            let (index, stored) = (process.member.applied(), hash_rows(hot));
+            self.sink.tell(Seen::Stored { node: id, index, stored, state });
+        }
+    }
+
+    fn write_snapshot(&mut self, id: u64, life: u64) {
+        let Some(node) = self.nodes.get_mut(&id).filter(|node| node.life == life) else { return };
+        if node.paused {
+            return self.after(100_000, Event::WriteSnapshot(id, life));
+        }
+        let Some(process) = &mut node.process else { return };
+        let Some(job) = process.snapshot.take() else { return };
+        // The job waits for the rows, which nobody else would write meanwhile.
+        let mut written = Ok(Some(0));
+        while let Ok(Some(_)) = written {
+            written = process.member.behind().step(&node.rows);
+        }
+        let done = match written {
+            Ok(_) => {
+                let result = job.run();
+                match &result {
+                    Ok(()) => self.counters.add("snapshot written"),
+                    Err(_) => self.counters.add("snapshot refused by the disk"),
+                }
+                process.member.snapshot_done(result).map_err(|halt| halt.to_string())
+            }
+            Err(error) => Err(error.to_string()),
+        };
+        match done {
+            Ok(()) => self.turn(id),
+            Err(why) => self.crash(id, &why),
+        }
+    }
+
+    fn ask(&mut self, index: usize) {
+        if self.clients[index].open.is_none() {
+            if self.now_us + QUIET_US >= self.end_us {
+                return;
+            }
+            let step = self.count;
+            self.clients[index].begin(index, &self.profile, step);
+        }
+        let Some(open) = &mut self.clients[index].open else { return };
+        open.attempt += 1;
+        let (number, attempt, action) = (open.number, open.attempt, open.action.clone());
+        let request = Request { client: index, number, attempt, action };
+        if attempt > 1 {
+            self.counters.add("asked again");
+        }
+        let ids: Vec<u64> = self.nodes.values().filter(|n| !n.removed).map(|n| n.id).collect();
+        let Some(to) = self.chance.pick(&ids).copied() else { return };
+        if !self.breaks() {
+            let delay_us = self.chance.between(100, 5_000);
+            self.after(delay_us, Event::Arrive(to, Box::new(Input::Request(request))));
+        }
+        let patience_us = self.chance.between(800_000, 4_000_000);
+        self.after(patience_us, Event::Impatient(index, number, attempt));
+    }
+
+    fn answer(&mut self, request: &Request, reply: &Reply) {
+        let index = request.client;
+        let step = self.count;
+        let client = &mut self.clients[index];
+        let Some(open) = client.open.as_ref().filter(|open| open.number == request.number) else {
+            return;
+        };
+        // A read's answer counts for the attempt that asked, and so does an earlier one's.
+        if matches!(reply, Reply::Later | Reply::Unknown) {
+            if open.attempt == request.attempt {
+                let pause_us = self.chance.between(20_000, 200_000);
+                let (number, attempt) = (request.number, request.attempt);
+                self.after(pause_us, Event::Impatient(index, number, attempt));
+            }
+            return;
+        }
+        match reply {
+            Reply::Done(revision) => {
+                let request = (client.name.clone(), request.number);
+                self.sink.tell(Seen::Acknowledged { request, revision: *revision });
+            }
+            Reply::Read(one, other) => {
+                if let crate::wire::Action::Read { key } = request.action {
+                    self.sink.tell(Seen::Read { key, one: *one, other: *other });
+                }
+            }
+            Reply::Conflict => self.counters.add("conflict"),
+            _ => {}
+        }
+        if client.answer(reply, step, &mut self.linear) {
+            let rest_us = self.chance.below(self.profile.think_us);
+            self.after(rest_us, Event::Ask(index));
+        }
+    }
+}
