@@ -1,7 +1,7 @@
 //! Deliberate mistakes, one switch each at the line it breaks, so that the simulation can prove that
 //! it would have caught them.
 //!
-//! Without the feature `mutants` there is no switch: [`on`] is the constant `false`. Nothing here
+//! Without the feature `mutants` there is no switch: `on` is the constant `false`. Nothing here
 //! decides anything; what a mistake does is written where it is made.
 
 /// A mistake that can be switched on.

@@ -4,7 +4,7 @@
 //! One stream a follower, which it dials; both ends speak on it once a second. Who is wanted of whom
 //! and what is passed on is decided in `core/relay.rs`. What comes is fed to the judge as a session
 //! of its own, under the same voter: numbers and sequences are the probe's. [`outgoing`] is what
-//! waits to be sent, [`stream`] one stream, [`server`] the end that is dialled.
+//! waits to be sent, `relay/stream.rs` one stream, [`server`] the end that is dialled.
 
 pub mod outgoing;
 pub mod server;

@@ -5,8 +5,8 @@
 //! appended to [`Outputs`]. Every member's judge folds and plans, so that a new leader is warm; only
 //! the leader's orders, proposes and supersedes.
 //!
-//! How it follows the state is in [`follow`], what it asks for in [`output`]. Channels, clocks and
-//! tasks are in `judge.rs` of the crate; a simulation drives this core by itself.
+//! How it follows the state is in `judge/follow.rs`, what it asks for in `judge/output.rs`. Channels,
+//! clocks and tasks are in `judge.rs` of the crate; a simulation can drive this core by itself.
 
 mod follow;
 pub mod output;

@@ -328,8 +328,9 @@ impl Outbox {
         Some(Send { incident: place.0, contact: place.1, key, kind, attempt })
     }
 
-    /// The attempt was not begun: the newest state says something else about the page, or nobody
-    /// confirms it. What the page becomes is known when its incident is put again.
+    /// The attempt was not begun: the newest state says something else about the page. What it becomes
+    /// is known when its incident is put again, which is on its way. Not for a state that nobody
+    /// confirms: that is asked before anything is taken out.
     pub fn withdrawn(&mut self, key: &str) {
         if let Some(place) = self.land(key)
             && let Some(chain) = self.chains.get_mut(&place)

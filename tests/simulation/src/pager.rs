@@ -29,7 +29,8 @@ pub struct Pager {
     last_index: u64,
     loaded: bool,
     leads: bool,
-    confirming: Vec<(Send, Receiver<Result<u64, ReadError>>)>,
+    /// Asked before anything is taken out of the outbox, as production does.
+    confirming: Option<Receiver<Result<u64, ReadError>>>,
     settling: Vec<(u64, Wait, PageUpdate)>,
 }
 
@@ -42,7 +43,7 @@ impl Pager {
             last_index,
             loaded: false,
             leads: false,
-            confirming: Vec::new(),
+            confirming: None,
             settling: Vec::new(),
         }
     }
@@ -72,30 +73,22 @@ impl Pager {
             self.outbox.overdue(utc);
         }
         let mut worked = false;
-        for send in self.outbox.ready(utc) {
+        if self.confirming.is_none() && self.outbox.wake_at().is_some_and(|at| at <= utc) {
             let (reply, answer) = oneshot::channel();
             context.member.read_index(context.instant, CONFIRMED_WITHIN, reply);
-            self.confirming.push((send, answer));
+            self.confirming = Some(answer);
             worked = true;
         }
-        for (send, mut answer) in std::mem::take(&mut self.confirming) {
+        if let Some(mut answer) = self.confirming.take() {
             match answer.try_recv() {
                 Ok(Ok(_)) => {
-                    let state = context.view.load();
-                    match state.incidents.get(&send.incident) {
-                        Some(incident) if may_send(incident, &send, context.node) => {
-                            out.push(Out::Page(send));
-                        }
-                        _ => {
-                            context.counters.add("page withdrawn");
-                            self.outbox.withdrawn(&send.key);
-                        }
+                    for send in self.outbox.ready(utc) {
+                        self.start(send, context, out);
                     }
                 }
-                Err(oneshot::error::TryRecvError::Empty) => self.confirming.push((send, answer)),
-                Ok(Err(_)) | Err(oneshot::error::TryRecvError::Closed) => {
-                    self.outbox.withdrawn(&send.key);
-                }
+                Err(oneshot::error::TryRecvError::Empty) => self.confirming = Some(answer),
+                // Nobody confirms it: asked again in the next turn.
+                Ok(Err(_)) | Err(oneshot::error::TryRecvError::Closed) => {}
             }
         }
         for update in self.outbox.drafts() {
@@ -125,6 +118,18 @@ impl Pager {
             }
         }
         worked
+    }
+
+    /// Begins an attempt, unless the newest state says something else about the page.
+    fn start(&mut self, send: Send, context: &mut Context<'_>, out: &mut Vec<Out>) {
+        let state = context.view.load();
+        match state.incidents.get(&send.incident) {
+            Some(incident) if may_send(incident, &send, context.node) => out.push(Out::Page(send)),
+            _ => {
+                context.counters.add("page withdrawn");
+                self.outbox.withdrawn(&send.key);
+            }
+        }
     }
 
     /// Feeds the outbox with what was applied, as the ledger's feed does.
