@@ -132,10 +132,6 @@ impl Judge {
                     self.lead(leader);
                 }
                 () = clock_set.notified() => self.begin_anew(),
-                batch = self.batches.recv() => match batch {
-                    Some(batch) => self.applied(batch),
-                    None => return,
-                },
                 count = self.told.recv_many(&mut told, BATCH_MAX) => {
                     if count == 0 {
                         return;
@@ -143,11 +139,17 @@ impl Judge {
                     // What was applied comes before the news that its proposal came to an end.
                     self.catch_up();
                     self.take(&mut told);
-                    // A queue that never empties must not stop the clock.
-                    if self.core.wake_at().is_some_and(|at| at <= self.clock.now()) {
-                        self.step(Input::Wake);
-                    }
+                    self.wake_if_due();
                 }
+                // After what is told, which catches up first: writes that never end must not keep
+                // questions waiting.
+                batch = self.batches.recv() => match batch {
+                    Some(batch) => {
+                        self.applied(batch);
+                        self.wake_if_due();
+                    }
+                    None => return,
+                },
                 () = wake => self.step(Input::Wake),
             }
         }
@@ -160,6 +162,13 @@ impl Judge {
         self.step(Input::Loaded(&state));
         if self.handle.is_leader() {
             self.step(Input::Leadership(true));
+        }
+    }
+
+    /// A queue that never empties must not stop the clock.
+    fn wake_if_due(&mut self) {
+        if self.core.wake_at().is_some_and(|at| at <= self.clock.now()) {
+            self.step(Input::Wake);
         }
     }
 

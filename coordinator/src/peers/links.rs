@@ -33,6 +33,7 @@ enum Order {
 
 /// The way from the Raft thread to other members. Never waits.
 pub struct PeerOutbound {
+    node_id: u64,
     peers: Peers,
     table: Table,
     orders: mpsc::UnboundedSender<Order>,
@@ -44,7 +45,11 @@ impl Outbound for PeerOutbound {
         let table = self.table.load();
         for message in messages {
             let to = message.to;
-            if message.get_msg_type() == MessageType::MsgSnapshot {
+            if message.from != self.node_id {
+                // A read or a proposal of another member, which took us for the leader. It may not
+                // come from us, and whoever asked asks again.
+                self.peers.note(to, |facts| facts.dropped += 1);
+            } else if message.get_msg_type() == MessageType::MsgSnapshot {
                 // The task is gone when the process stops.
                 let _ = self.orders.send(Order::Carry(Box::new(message)));
             } else if !table.get(&to).is_some_and(|link| link.offer(message, now)) {
@@ -77,6 +82,7 @@ impl Links {
         let (orders, asked) = mpsc::unbounded_channel();
         let table = Table::default();
         let outbound = PeerOutbound {
+            node_id: gate.node_id(),
             peers: peers.clone(),
             table: Arc::clone(&table),
             orders: orders.clone(),

@@ -114,7 +114,6 @@ pub const SOMETIMES: &[&str] = &[
     "restarts during an election",
     "contact ill",
     "page attempted again",
-    "page withdrawn",
     "claim re-assigned",
 ];
 

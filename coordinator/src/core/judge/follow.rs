@@ -35,7 +35,10 @@ impl Judge {
         let all = before.into_iter().chain(state.checks.keys().copied()).collect();
         self.refresh(state, &all, step);
         self.decide(engine::Input::Plan(state.generation()), step);
-        self.recount(state, None, step);
+        self.count(state, step);
+        // Also those whose count is the same: their incidents may be others.
+        let all = self.counted.keys().cloned().collect();
+        self.tell_regions(state, &all, step);
     }
 
     /// Follows one applied batch. Says whether the plan is another one.
@@ -77,8 +80,23 @@ impl Judge {
                 Changed::Region((namespace, region)) => {
                     regions.insert(RegionKey { namespace, region });
                 }
+                // A region that is new has no checks yet, or they are among these changes. What one
+                // is called otherwise does not matter here.
                 Changed::Resource(_, resource) => {
-                    recount |= matches!(resource.kind, Some(v1::resource::Kind::Region(_)));
+                    if let Some(key) = region_of(&resource) {
+                        let name = (key.namespace.clone(), key.region.clone());
+                        match (state.regions.contains_key(&name), self.counted.contains_key(&key)) {
+                            (true, false) => {
+                                self.counted.insert(key.clone(), 0);
+                                regions.insert(key);
+                            }
+                            (false, true) => {
+                                self.counted.remove(&key);
+                                self.follow(fleet::Input::RegionGone(key), step);
+                            }
+                            _ => {}
+                        }
+                    }
                 }
                 Changed::Incident(_) | Changed::Delivery(..) | Changed::Member(_) => {}
             }
@@ -91,9 +109,10 @@ impl Judge {
             self.decide(engine::Input::Plan(state.generation()), step);
         }
         self.refresh(state, &touched, step);
-        if recount || !regions.is_empty() {
-            self.recount(state, (!recount).then_some(&regions), step);
+        if recount {
+            regions.append(&mut self.count(state, step));
         }
+        self.tell_regions(state, &regions, step);
         replans
     }
 
@@ -110,47 +129,57 @@ impl Judge {
         }
     }
 
-    /// Tells the tracker how many checks look from each region, and of its open incident.
-    fn recount(&mut self, state: &State, only: Option<&BTreeSet<RegionKey>>, step: &mut Step) {
-        if only.is_none() {
-            let mut counted: BTreeMap<RegionKey, u32> = state
-                .regions
-                .keys()
-                .map(|(namespace, region)| {
-                    (RegionKey { namespace: namespace.clone(), region: region.clone() }, 0)
-                })
-                .collect();
-            for entry in state.checks.values().filter(|entry| entry.check.enabled) {
-                for region in &entry.check.regions {
-                    let namespace = entry.check.namespace.clone();
-                    let key = RegionKey { namespace, region: region.clone() };
-                    if let Some(count) = counted.get_mut(&key) {
-                        *count += 1;
-                    }
-                }
-            }
-            let before = std::mem::replace(&mut self.counted, counted);
-            for (gone, _) in before {
-                if !self.counted.contains_key(&gone) {
-                    self.follow(fleet::Input::RegionGone(gone), step);
-                }
-            }
-        }
-        let told: Vec<fleet::Input> = self
-            .counted
-            .iter()
-            .filter(|(key, _)| only.is_none_or(|only| only.contains(*key)))
-            .map(|(key, &checks)| {
-                let name = (key.namespace.clone(), key.region.clone());
-                let row = state.silent.get(&name);
-                let incident = row.map(|row| row.incident_uid.clone()).unwrap_or_default();
-                let latched = row.is_some_and(|row| row.latched);
-                fleet::Input::Region { key: key.clone(), checks, incident, latched }
+    /// Counts the checks that look from each region. Those whose count is another one are returned,
+    /// and the tracker is told of those that are gone.
+    fn count(&mut self, state: &State, step: &mut Step) -> BTreeSet<RegionKey> {
+        let mut counted: BTreeMap<RegionKey, u32> = state
+            .regions
+            .keys()
+            .map(|(namespace, region)| {
+                (RegionKey { namespace: namespace.clone(), region: region.clone() }, 0)
             })
             .collect();
-        for input in told {
-            self.follow(input, step);
+        for entry in state.checks.values().filter(|entry| entry.check.enabled) {
+            for region in &entry.check.regions {
+                let namespace = entry.check.namespace.clone();
+                let key = RegionKey { namespace, region: region.clone() };
+                if let Some(count) = counted.get_mut(&key) {
+                    *count += 1;
+                }
+            }
         }
+        let before = std::mem::replace(&mut self.counted, counted);
+        let differs = |(key, count): &(&RegionKey, &u32)| before.get(*key) != Some(*count);
+        let changed = self.counted.iter().filter(differs).map(|(key, _)| key.clone()).collect();
+        for (gone, _) in before {
+            if !self.counted.contains_key(&gone) {
+                self.follow(fleet::Input::RegionGone(gone), step);
+            }
+        }
+        changed
+    }
+
+    /// Tells the tracker how many checks look from these regions, and of their open incidents.
+    fn tell_regions(&mut self, state: &State, regions: &BTreeSet<RegionKey>, step: &mut Step) {
+        for key in regions {
+            let Some(&checks) = self.counted.get(key) else { continue };
+            let row = state.silent.get(&(key.namespace.clone(), key.region.clone()));
+            let incident = row.map(|row| row.incident_uid.clone()).unwrap_or_default();
+            let latched = row.is_some_and(|row| row.latched);
+            let region = fleet::Input::Region { key: key.clone(), checks, incident, latched };
+            self.follow(region, step);
+        }
+    }
+}
+
+/// The region that a resource is.
+fn region_of(resource: &v1::Resource) -> Option<RegionKey> {
+    match &resource.kind {
+        Some(v1::resource::Kind::Region(region)) => {
+            let meta = region.meta.as_ref()?;
+            Some(RegionKey { namespace: meta.namespace.clone(), region: meta.name.clone() })
+        }
+        _ => None,
     }
 }
 
