@@ -5,14 +5,14 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::ops::{Deref, DerefMut};
 use std::process::{Command, Output, Stdio};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use parallax_proto::v1;
 
 use super::Binaries;
 use super::client::Api;
 use super::namespaces::Network;
 use super::process::Process;
-use super::site::{MESH, Site};
+use super::site::{MESH, Site, text_of};
 use super::wait::{Look, SOON, wait_until};
 
 /// Where one coordinator listens, from before its first start until its end.
@@ -163,22 +163,6 @@ impl Group {
         Ok(&self.member(name)?.addresses)
     }
 
-    /// Prepares another coordinator that is to join through those that run. It must have been added,
-    /// and is not started.
-    ///
-    /// # Errors
-    /// When its certificate cannot be issued or no port can be bound.
-    pub async fn prepare_joining(&mut self, name: &str) -> Result<Addresses> {
-        self.issue(&["coordinator", name], name).await?;
-        let running = self.running();
-        let through = running.first().context("no coordinator runs")?;
-        let entry = ["--join".to_owned(), self.addresses(through)?.peers.to_string()];
-        let addresses = free_addresses()?;
-        let member = Member { addresses: addresses.clone(), machine: None, entry, process: None };
-        self.members.insert(name.to_owned(), member);
-        Ok(addresses)
-    }
-
     /// Starts a coordinator, on the addresses it always has, and does not wait.
     ///
     /// # Errors
@@ -279,15 +263,6 @@ impl Group {
     pub fn machine(&self, name: &str) -> Result<(&Network, u8)> {
         let network = self.network.as_ref().context("the group has no network")?;
         Ok((network, self.member(name)?.machine.context("it has no machine of its own")?))
-    }
-
-    /// What a coordinator has said, over all its lives.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub fn log(&self, name: &str) -> Result<String> {
-        let path = self.dir().join(format!("{name}.log"));
-        Ok(String::from_utf8_lossy(&std::fs::read(path)?).into_owned())
     }
 
     /// The process of a coordinator.
@@ -398,11 +373,6 @@ impl Group {
         Ok(())
     }
 
-    /// Kill -9.
-    pub fn kill_probe(&mut self, region: &str) {
-        self.probes.remove(region);
-    }
-
     /// Runs the command line as anna, who knows every coordinator.
     ///
     /// # Errors
@@ -433,27 +403,7 @@ impl Group {
     /// # Errors
     /// When it does not; the message holds what it said.
     pub async fn px_ok(&self, args: &[&str]) -> Result<String> {
-        let output = self.px(args).await?;
-        if !output.status.success() {
-            bail!(
-                "px {} ended with {}: {}{}",
-                args.join(" "),
-                output.status,
-                String::from_utf8_lossy(&output.stderr),
-                String::from_utf8_lossy(&output.stdout),
-            );
-        }
-        Ok(String::from_utf8(output.stdout)?)
-    }
-
-    /// Runs the command line with `--output json`.
-    ///
-    /// # Errors
-    /// When it fails, or says something else than JSON.
-    pub async fn px_json(&self, args: &[&str]) -> Result<serde_json::Value> {
-        let mut all = args.to_vec();
-        all.extend(["--output", "json"]);
-        Ok(serde_json::from_str(&self.px_ok(&all).await?)?)
+        text_of(args, self.px(args).await?)
     }
 
     /// Applies a file.

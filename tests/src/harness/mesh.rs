@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use super::Binaries;
 use super::client::Api;
 use super::process::Process;
 pub use super::site::MESH;
-use super::site::Site;
+use super::site::{Site, text_of};
 use super::wait::{Look, SOON, wait_until};
 use crate::bench::relay::Relay;
 
@@ -299,16 +299,7 @@ impl Mesh {
     /// When it does not; the message holds what it said.
     pub async fn px_ok(&self, args: &[&str]) -> Result<String> {
         let output = self.px(args).await?;
-        if !output.status.success() {
-            bail!(
-                "px {} ended with {}: {}{}",
-                args.join(" "),
-                output.status,
-                String::from_utf8_lossy(&output.stderr),
-                String::from_utf8_lossy(&output.stdout),
-            );
-        }
-        Ok(String::from_utf8(output.stdout)?)
+        text_of(args, output)
     }
 
     /// Runs the command line with `--output json`.

@@ -151,3 +151,20 @@ impl Site {
         }
     }
 }
+
+/// What a command printed; it must have succeeded.
+///
+/// # Errors
+/// When it did not; the message holds what it said.
+pub(super) fn text_of(args: &[&str], output: Output) -> Result<String> {
+    if !output.status.success() {
+        bail!(
+            "px {} ended with {}: {}{}",
+            args.join(" "),
+            output.status,
+            String::from_utf8_lossy(&output.stderr),
+            String::from_utf8_lossy(&output.stdout),
+        );
+    }
+    Ok(String::from_utf8(output.stdout)?)
+}
