@@ -185,7 +185,7 @@ pub enum Command {
     /// Print changes as they happen, until interrupted
     #[command(after_help = "Examples:\n  parallax watch\n  parallax watch --from 1200 -o json")]
     Watch(Watch),
-    /// Save everything replicated in one file
+    /// Save everything replicated, and what a member has of the past, in one file
     #[command(after_help = "Examples:\n  parallax backup mesh-2026-01-01.plx\n  \
                             parallax-coordinator restore mesh-2026-01-01.plx --data-dir DIR --name c1")]
     Backup(Backup),
@@ -224,6 +224,9 @@ Examples:
 pub struct Backup {
     /// The file to make; must not be there yet
     pub file: PathBuf,
+    /// Leave out what probes measured; what was decided (uptime, incidents) is in it all the same
+    #[arg(long)]
+    pub without_history: bool,
 }
 
 /// `apply`.

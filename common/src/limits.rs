@@ -59,6 +59,9 @@ pub const RESOURCE_BYTES_MAX: usize = 128 * 1024;
 pub const ENTRY_BYTES_MAX: usize = 256 * 1024;
 /// Resources of one apply. Refused.
 pub const APPLY_RESOURCES_MAX: usize = 200_000;
+/// Resources of an apply that a leader plans before it has asked a quorum whether it still leads: they
+/// are kept for a second plan. A larger one waits for the quorum first.
+pub const APPLY_AT_ONCE_RESOURCES_MAX: usize = 256;
 /// How long the resources of one apply may take to arrive: what is read is held in memory. Refused.
 pub const APPLY_READ_WITHIN: Duration = Duration::from_secs(120);
 /// Staged applies that are open at once. Refused.
@@ -71,6 +74,10 @@ pub const STAGES_PER_NAMESPACE_MAX: usize = STAGES_MAX / 2;
 pub const STAGED_BYTES_PER_NAMESPACE_MAX: usize = STAGED_BYTES_MAX / 2;
 /// A stage nobody commits is dropped after this much stamped UTC.
 pub const STAGE_AGE_MAX: Duration = Duration::from_secs(15 * 60);
+/// A stage that no part came for in this much stamped UTC has no owner any more and is dropped: each
+/// part is given up after 5 s, and clocks of two leaders differ by less. So what was left behind by a
+/// member that died keeps nobody out for long.
+pub const STAGE_IDLE_MAX: Duration = Duration::from_secs(60);
 /// Runs of one check in flight: the rest is `missed: overlap`.
 pub const OVERLAP_MAX: u32 = 4;
 /// Runs of all checks in flight on one probe: the rest is `missed: overload`.
@@ -164,6 +171,10 @@ pub const INCIDENT_ROWS_READ_MAX: usize = 5_000;
 pub const TIMELINE_MAX: usize = 128;
 /// Changes a watch can resume over. Older: `COMPACTED`.
 pub const WATCH_CHANGES_MAX: usize = 10_000;
+/// Bytes of them, encoded: ten thousand large checks would take a gigabyte. Older: `COMPACTED`.
+pub const WATCH_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Changes that are handed to a watcher in one go, then to the end of their revision. It asks for more.
+pub const WATCH_PART_CHANGES: usize = 256;
 /// Revisions after which a watcher that hears of none of them is told how far the log has come: a
 /// tenth of what is kept, so that it can always resume.
 pub const WATCH_PROGRESS_EVERY: u64 = 1_000;
@@ -174,6 +185,12 @@ pub const WATCH_LEADERLESS_MAX: Duration = Duration::from_secs(10);
 pub const REQUEST_IDS_MAX: usize = 200_000;
 /// Live request ids of one client: what it may have in flight. Refused.
 pub const REQUEST_IDS_PER_CLIENT_MAX: usize = 64;
+/// Resources that an answer, a refusal and an audit row name: what a person reads, and what may be kept
+/// of each live request. The others are counted.
+pub const SUBJECTS_MAX: usize = 20;
+/// Text of a refusal. It is kept with its request id, and sent in a header, of which clients take 16 KiB
+/// with every byte escaped into three. Cut.
+pub const REFUSAL_BYTES_MAX: usize = 1024;
 /// Clients that one entry forgets: with the longest names they fill a quarter of an entry.
 pub const FORGET_CLIENTS_MAX: usize = 1_000;
 /// A silent client is forgotten after this.
@@ -227,6 +244,9 @@ pub const STORE_QUEUE_MAX: usize = 4_096;
 pub const STORE_QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes of waiting batches that the row store writes under one sync.
 pub const STORE_BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// How long applied rows wait for more before the row store writes them: the log has them already.
+/// Sooner when somebody waits for them, or when a quarter of the queue is taken.
+pub const STORE_LINGER: Duration = Duration::from_millis(100);
 /// Page cache of the row store; what the library takes when not told is a gigabyte.
 pub const STORE_CACHE_BYTES: u64 = 64 * 1024 * 1024;
 /// Longer values are stored in pieces of this: the row store is slow above its page size.
@@ -241,7 +261,8 @@ pub const STORE_PAGE_ROWS: usize = 256;
 pub const SNAPSHOT_CHUNK_BYTES: usize = 1024 * 1024;
 /// One row. A snapshot with a larger one is refused, when written and when read.
 pub const ROW_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Snapshot files kept: the newest, and one more should it be damaged.
+/// Snapshot files kept: the newest, and one more should it be damaged. As many again that were
+/// received and are ahead of the state. Older ones are deleted.
 pub const SNAPSHOTS_KEPT: usize = 2;
 /// Applied entries after which a snapshot is taken.
 pub const SNAPSHOT_AFTER_ENTRIES: u64 = 50_000;
@@ -379,6 +400,10 @@ pub const TOMBSTONE_AGE_MAX: Duration = PAGE_DEAD_AFTER;
 pub const PAGER_HEARD_WITHIN: Duration = Duration::from_secs(3);
 /// A member without a leader for this long says so aloud: elections take a second or two.
 pub const LEADERLESS_TOLD_AFTER: Duration = Duration::from_secs(60);
+
+/// Most time between two looks for a leader, each second, that counts as time without one: more
+/// means that the process itself stood still. What is beyond is not counted.
+pub const LEADER_LOOKS_APART_MAX: Duration = Duration::from_secs(5);
 /// A leader that was there for this long ends it: one that is lost again at once is none.
 pub const LEADER_BACK_AFTER: Duration = Duration::from_secs(10);
 /// Times without a leader whose pages a member keeps trying to send. The oldest is given up.
@@ -509,6 +534,12 @@ pub const STATE_HASHES_KEPT: usize = 16;
 pub const STATE_HASH_ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// How often hashes that have not come yet are asked for, and levels looked at.
 pub const STATE_HASH_ASK_EVERY: Duration = Duration::from_secs(2);
+/// How long a leader that is told to stop tries to hand over first: an election timeout of Raft, after
+/// which the others elect somebody anyway.
+pub const LEADER_STOPS_WITHIN: Duration = Duration::from_secs(1);
+/// Bytes by which the log of a member may grow that stands still because an entry needs a newer build:
+/// an hour or more of writes, in which it is upgraded. At it the member ends.
+pub const STANDSTILL_LOG_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// How long a leader whose state differs may take to hand over before it stops all the same.
 pub const HAND_OVER_WITHIN: Duration = Duration::from_secs(3);
 /// HTTP/2 frames of one connection in one second that reset, ping or set and carry nothing: more
@@ -566,11 +597,11 @@ pub const MEMBER_ACCOUNT_WITHIN: Duration = Duration::from_secs(1);
 /// How long a leader looks again before it says that somebody is not heard: one that was just elected
 /// has heard nobody yet.
 pub const MEMBER_SETTLE_WITHIN: Duration = Duration::from_secs(2);
-/// Rows of one answer of history, before they are told apart: what a person reads, many times over. Refused.
+/// Rows of one answer of history, each region's counted: what a person reads, many times over. Refused.
 pub const HISTORY_ROWS_MAX: u64 = 20_000;
 /// Quantiles of one question. Refused.
 pub const HISTORY_QUANTILES_MAX: usize = 16;
-/// Questions of history that are answered at once: each may hold a year of hours in memory. More wait.
+/// Questions of history that are answered at once: each may hold [`HISTORY_ENTRIES_MAX`]. More wait.
 pub const HISTORY_QUESTIONS_MAX: usize = 2;
 /// Verdict intervals that one answer reads: a check that flaps every minute for a month. The range
 /// is cut there, and the answer says so.
@@ -583,6 +614,10 @@ pub const TRIM_INTERVALS_MAX: usize = 1_000;
 pub const TRIM_ROWS_READ_MAX: usize = 10_000;
 /// Segments of history in one page of a list between members.
 pub const SEGMENT_LIST_MAX: usize = 256;
+/// Bytes after which such a page ends: each segment names all of its spools.
+pub const SEGMENT_LIST_BYTES: usize = 1024 * 1024;
+/// A page that a member takes: the bytes above, and one segment of very many spools. Refused.
+pub const SEGMENT_LIST_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// A segment of history that is copied from another member. Larger ones are left.
 pub const SEGMENT_BYTES_MAX: u64 = 8 * 1024 * 1024 * 1024;
 /// One piece of a segment on its way.
@@ -593,3 +628,21 @@ pub const SEGMENT_PIECE_WITHIN: Duration = Duration::from_secs(10);
 pub const SEGMENTS_OUT_MAX: usize = 2;
 /// How often a member looks whether others have history that it lacks.
 pub const HISTORY_COPY_EVERY: Duration = Duration::from_secs(600);
+/// The greatest index or term in a message between members: no group comes near it in any lifetime,
+/// and one more than it can still be counted. A message with a greater one ends its stream.
+pub const RAFT_NUMBER_MAX: u64 = u64::MAX / 2;
+/// After a snapshot that could not be written the next one is not begun sooner: what is wrong with a
+/// disk is wrong for a while, and a lagging member asks ten times a second.
+pub const SNAPSHOT_WRITE_AGAIN_AFTER: Duration = Duration::from_secs(10);
+/// Bytes of history that one question reads: a year of a check in a dozen regions. Refused, with what
+/// makes it smaller.
+pub const HISTORY_READ_BYTES_MAX: u64 = 128 * 1024 * 1024;
+/// Filled entries of all histograms of one answer while it is added up, 16 bytes each. Refused.
+pub const HISTORY_ENTRIES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of one answer of history: a message of a client may have 4 MiB. Refused.
+pub const HISTORY_ANSWER_BYTES_MAX: usize = 3 * 1024 * 1024;
+/// Bytes of history that a file of a backup may hold in one segment; larger ones are damage.
+pub const BACKUP_SEGMENT_BYTES_MAX: u64 = SEGMENT_BYTES_MAX;
+/// A reader of a backup that takes nothing for this long is sent away: what it was to get cannot be
+/// deleted meanwhile.
+pub const BACKUP_STALLED_MAX: Duration = Duration::from_secs(60);

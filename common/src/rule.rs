@@ -180,7 +180,7 @@ rules! {
         "At most 4 applies of one namespace are staged at a time.";
     NAMESPACE_STAGED_BYTES = "namespace_staged_bytes", Apply,
         "At most 128 MiB of one namespace are staged at a time.";
-    REQUEST_ID = "request_id", Apply, "A write names its client and its own number.";
+    REQUEST_ID = "request_id", Apply, "A write names its client and its own number, and waits for its answer.";
     REQUEST_LATE = "request_late", Apply,
         "A request is not older than what its client still waits for.";
     REQUEST_IDS = "request_ids", Apply, "At most 200 000 requests are remembered.";

@@ -1,4 +1,5 @@
-//! How lengths are written and read, and which known name a wrong one is closest to.
+//! How lengths are written and read, which known name a wrong one is closest to, and how a text is
+//! cut.
 //!
 //! Lengths: one or more `<number><unit>` pairs without spaces, largest unit first, each unit at
 //! most once: `d`, `h`, `m`, `s`, `ms`, `us`, `ns`. The last number may have a decimal fraction:
@@ -16,6 +17,12 @@ const UNITS: [(&str, u64); 7] = [
     ("us", 1_000),
     ("ns", 1),
 ];
+
+/// The text, or as much of its beginning as fits into so many bytes.
+pub fn cut(text: &str, bytes: usize) -> &str {
+    let end = (0..=bytes.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
+    &text[..end.unwrap_or(0)]
+}
 
 /// A text that is not a length.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -135,6 +142,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_text_is_cut_between_characters() {
+        for (bytes, expected) in [(0, ""), (1, "a"), (2, "a"), (3, "aß"), (4, "aßb"), (99, "aßb")]
+        {
+            assert_eq!(cut("aßb", bytes), expected, "{bytes}");
+        }
+    }
 
     #[test]
     fn lengths_are_read_and_written() {

@@ -17,8 +17,9 @@ pub mod status;
 
 use std::sync::Arc;
 
-use parallax_common::limits::{HISTORY_QUESTIONS_MAX, TEXT_BYTES_MAX};
+use parallax_common::limits::{HISTORY_QUESTIONS_MAX, REFUSAL_BYTES_MAX, TEXT_BYTES_MAX};
 use parallax_common::rule;
+use parallax_common::text::cut;
 use parallax_proto::store::entry::Command;
 use parallax_proto::{store, v1};
 use parallax_runtime::transport::{Identity, Role as Need, peer_of};
@@ -30,9 +31,9 @@ use crate::core::state::{Answer, Asked, Refusal, State, identified};
 use crate::forward::ForwardError;
 use crate::history::History;
 use crate::judge::JudgeHandle;
-use crate::propose::{Origin, Proposer, WriteError};
+use crate::propose::{Origin, Proposer, WriteError, fits_one_entry};
 use crate::quorum::Quorum;
-use crate::raft::node::ProposeError;
+use crate::raft::node::{ProposeError, ReadError};
 use crate::session::Sessions;
 use crate::view::View;
 use crate::watch::Changes;
@@ -113,7 +114,11 @@ impl Api {
         namespace: &str,
         need: Need,
     ) -> Result<v1::Actor, Status> {
-        let identity = &peer_of(request)?.identity;
+        Self::actor(&peer_of(request)?.identity, namespace, need)
+    }
+
+    /// The same of somebody who is known already.
+    fn actor(identity: &Identity, namespace: &str, need: Need) -> Result<v1::Actor, Status> {
         if !identity.may(need, namespace) {
             return Err(Status::permission_denied(format!(
                 "{} may not {need} in namespace {namespace}",
@@ -131,19 +136,38 @@ impl Api {
     /// The state to answer from: linearizable, unless the caller takes what is here.
     async fn read(&self, stale: bool) -> Result<Arc<State>, Status> {
         if !stale {
-            let barrier = self.inner.proposer.barrier().await;
-            barrier.map_err(|error| Status::unavailable(format!("no leader confirms: {error}")))?;
+            let barrier = async { self.inner.proposer.barrier().await.map_err(|it| unread(&it)) };
+            self.unless_stopping(barrier).await?;
         }
         Ok(self.inner.view.load())
     }
 
     async fn write(&self, asked: Asked, command: Command) -> Result<(u64, Vec<String>), Status> {
-        let proposer = self.inner.proposer.clone();
-        proposer.write(origin(asked, "api".to_owned()), command).await.map_err(write_status)
+        let proposer = &self.inner.proposer;
+        let origin = origin(asked, "api".to_owned());
+        let write = async { proposer.write(origin, command).await.map_err(write_status) };
+        self.unless_stopping(write).await
     }
 
-    /// Stages and commits, also when the caller goes away meanwhile: a stage that nobody finishes
-    /// would take the place of others until it expires.
+    /// Once this member stops, messages of others reach it no more, and whoever waits for them here
+    /// would wait in vain: they are told to ask elsewhere.
+    async fn unless_stopping<T>(
+        &self,
+        answer: impl Future<Output = Result<T, Status>>,
+    ) -> Result<T, Status> {
+        let stop = self.inner.sessions.stop_token();
+        tokio::select! {
+            biased;
+            answer = answer => answer,
+            () = stop.cancelled() => Err(Status::unavailable(
+                "the coordinator stops; ask another one, with the same request id to learn what became \
+                 of a write",
+            )),
+        }
+    }
+
+    /// Commits in one entry, or stages and commits, also when the caller goes away meanwhile: a stage
+    /// that nobody finishes would take the place of others until it expires.
     async fn write_config(
         &self,
         asked: Asked,
@@ -152,8 +176,13 @@ impl Api {
         take: bool,
         changes: Vec<store::ConfigChange>,
     ) -> Result<(u64, Vec<String>), Status> {
-        let proposer = self.inner.proposer.clone();
         let (namespace, set) = target;
+        if fits_one_entry(&changes) {
+            let (proposer, origin) = (&self.inner.proposer, origin(asked, source));
+            let written = proposer.write_config(origin, namespace, set, take, changes);
+            return self.unless_stopping(async { written.await.map_err(write_status) }).await;
+        }
+        let proposer = self.inner.proposer.clone();
         let (tell, told) = oneshot::channel();
         self.inner.sessions.spawn("apply", async move {
             let origin = origin(asked, source);
@@ -161,17 +190,26 @@ impl Api {
             // Nobody may be waiting any more.
             let _ = tell.send(written);
         });
-        let written = told.await.map_err(|_| Status::unavailable("the coordinator stops"))?;
-        written.map_err(write_status)
+        let stops = |_| Status::unavailable("the coordinator stops");
+        let written = async { told.await.map_err(stops)?.map_err(write_status) };
+        self.unless_stopping(written).await
     }
 
-    /// The revision and subjects of a request that was carried out before.
-    fn replay(&self, asked: &Asked) -> Result<Option<(u64, Vec<String>)>, Status> {
+    /// The revision of a request that was carried out before, and what it wrote.
+    fn replay(&self, asked: &Asked) -> Result<Option<(u64, store::CommitCounts)>, Status> {
         match self.inner.view.load().replayed(asked) {
-            Ok(Some(Answer::Accepted { revision, subjects })) => Ok(Some((revision, subjects))),
+            Ok(Some(Answer::Accepted { revision, counts, .. })) => Ok(Some((revision, counts))),
             Ok(Some(Answer::Refused(refusal))) | Err(refusal) => Err(refusal_status(&refusal)),
             Ok(None) => Ok(None),
         }
+    }
+}
+
+/// The status for a read that cannot be answered from the newest state: another member may.
+pub(crate) fn unread(error: &ReadError) -> Status {
+    match error {
+        ReadError::StandsStill(_) => Status::unavailable(error.to_string()),
+        error => Status::unavailable(format!("no leader confirms: {error}")),
     }
 }
 
@@ -253,7 +291,8 @@ pub(crate) fn refusal_status(refusal: &Refusal) -> Status {
         | "namespace_stages" => Code::ResourceExhausted,
         _ => Code::InvalidArgument,
     };
-    with_rule(Status::new(code, refusal.message.clone()), &refusal.rule)
+    // A client gives up on headers that are too long, and then nobody learns of the rule.
+    with_rule(Status::new(code, cut(&refusal.message, REFUSAL_BYTES_MAX)), &refusal.rule)
 }
 
 fn with_rule(mut status: Status, rule: &str) -> Status {
@@ -290,7 +329,16 @@ mod tests {
     fn a_write_without_a_usable_request_id_is_refused() {
         let id =
             |client: &str, number| v1::RequestId { client: client.into(), number, lowest_open: 1 };
-        for bad in [None, Some(id("", 1)), Some(id("c", 0)), Some(id(&"c".repeat(65), 1))] {
+        // Its answer would be forgotten at once, and the client kept for nothing.
+        let not_waited_for = v1::RequestId { lowest_open: 8, ..id("c", 7) };
+        assert!(identified(Some(v1::RequestId { lowest_open: 7, ..id("c", 7) })).is_ok());
+        for bad in [
+            None,
+            Some(id("", 1)),
+            Some(id("c", 0)),
+            Some(id(&"c".repeat(65), 1)),
+            Some(not_waited_for),
+        ] {
             let status = asked(v1::Actor::default(), bad, "ack", []).unwrap_err();
             assert_eq!(status.code(), Code::InvalidArgument);
         }
@@ -309,7 +357,11 @@ mod tests {
     fn a_write_that_may_be_done_is_to_be_asked_again_and_one_that_is_not_says_why() {
         let forward = |source| WriteError::Forward { leader: "c2 (2)".to_owned(), source };
         let lost = || forward(ForwardError::Lost("it broke".to_owned()));
-        let nobody = || WriteError::NoLeader { node_id: 1, term: 7, voters: vec![1, 2, 3] };
+        let nobody = || WriteError::NoLeader {
+            member: "c1".to_owned(),
+            term: 7,
+            voters: vec!["c1".to_owned(), "c2".to_owned()],
+        };
         let overloaded = || ForwardError::Propose(ProposeError::Overloaded);
         let long = std::time::Duration::from_secs(5);
         // What happened, its code, and whether the caller has to ask again to know.

@@ -122,9 +122,11 @@ fn failed(status: &Status) -> ForwardError {
 
 fn answer(outcome: Option<Outcome>) -> Result<Answer, ForwardError> {
     match outcome {
-        Some(Outcome::Accepted(accepted)) => {
-            Ok(Answer::Accepted { revision: accepted.revision, subjects: accepted.subjects })
-        }
+        Some(Outcome::Accepted(accepted)) => Ok(Answer::Accepted {
+            revision: accepted.revision,
+            subjects: accepted.subjects,
+            counts: accepted.counts.unwrap_or_default(),
+        }),
         Some(Outcome::Refused(refused)) => Ok(Answer::Refused(Refusal {
             rule: refused.rule.into(),
             message: refused.message,
@@ -146,8 +148,8 @@ fn answer(outcome: Option<Outcome>) -> Result<Answer, ForwardError> {
 /// The answer of a member that proposed, or tried to.
 fn outcome(proposed: Result<Answer, ProposeError>) -> Result<Outcome, Status> {
     Ok(match proposed {
-        Ok(Answer::Accepted { revision, subjects }) => {
-            Outcome::Accepted(peer::ProposeAccepted { revision, subjects })
+        Ok(Answer::Accepted { revision, subjects, counts }) => {
+            Outcome::Accepted(peer::ProposeAccepted { revision, subjects, counts: Some(counts) })
         }
         Ok(Answer::Refused(Refusal { rule, message, subjects })) => {
             Outcome::Refused(peer::ProposeRefused { rule: rule.into_owned(), message, subjects })

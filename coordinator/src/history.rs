@@ -9,10 +9,12 @@
 //! (spool, sequence) names a window for ever, and each segment says which it holds ([`ranges`]):
 //! so late windows go where they arrive, and nothing is counted twice.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use parallax_common::name::{Incarnation, RunDigest, Uid};
+use parallax_common::outcome::Phase;
 use parallax_common::time::MeshTime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
@@ -20,9 +22,11 @@ use self::cell::Cell;
 use self::segment::SegmentError;
 use self::tier::Tier;
 
+pub mod archive;
 pub mod cell;
 pub mod copy;
 pub mod disk;
+pub mod files;
 pub mod intake;
 pub mod journal;
 pub mod query;
@@ -35,7 +39,7 @@ pub mod tier;
 pub mod trim;
 
 #[cfg(test)]
-mod contract;
+pub(crate) mod contract;
 
 /// The spool that windows come from. Its sequence numbers order them.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -155,6 +159,8 @@ pub struct Stats {
     pub expired: u64,
     /// Segments and blocks that could not be read, since the start.
     pub damaged: u64,
+    /// Since when the disk has had no room: windows are held back.
+    pub full: Option<MeshTime>,
 }
 
 /// What is asked of the past.
@@ -168,6 +174,8 @@ pub struct Question {
     pub to: MeshTime,
     /// In which resolution.
     pub tier: Tier,
+    /// Whose durations are wanted; others may be left out.
+    pub phases: BTreeSet<Phase>,
 }
 
 /// A place for windows.
@@ -197,9 +205,10 @@ pub trait History: Send + Sync + 'static {
 
     /// Hands out what was measured, by region: in cells of the tier that was asked for, some of them
     /// in several parts that are to be added up. Blocks that cannot be read are left out and counted.
+    /// After an error what was handed out is a part.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// When the disk refuses, or there is more to read than one question may.
     fn cells(
         &self,
         question: &Question,
@@ -208,6 +217,11 @@ pub trait History: Send + Sync + 'static {
 
     /// How full it is.
     fn stats(&self) -> Stats;
+
+    /// Its files, when it has any: what a backup takes along.
+    fn on_disk(&self) -> Option<store::Store> {
+        None
+    }
 }
 
 impl Batch {

@@ -127,9 +127,15 @@ impl Judge {
                         return;
                     }
                     let leader = leadership.borrow_and_update().leader;
-                    // A new leader decides on what it holds, not on what it held a while ago.
+                    // Who leads no more orders nothing about what it has yet to catch up with. A new
+                    // leader decides on what it holds, not on what it held a while ago.
+                    if !leader {
+                        self.lead(false);
+                    }
                     self.catch_up();
-                    self.lead(leader);
+                    if leader {
+                        self.lead(true);
+                    }
                 }
                 () = clock_set.notified() => self.begin_anew(),
                 count = self.told.recv_many(&mut told, BATCH_MAX) => {
@@ -209,8 +215,7 @@ impl Judge {
         if batch.reset {
             return self.step(Input::Loaded(&state));
         }
-        let changes = batch.changes.into_iter().map(|(_, change)| change).collect();
-        self.step(Input::Applied(&state, changes));
+        self.step(Input::Applied(&state, &batch.changes));
     }
 
     /// Facts and questions in the order they were told; what follows is done once for all of them,

@@ -138,14 +138,14 @@ async fn follow(view: &View, last_index: u64, batch: Batch, events: &mpsc::Sende
     // One entry may tell of an incident and of each of its deliveries: once is enough here, where
     // each time the whole incident is looked at.
     let mut told = None;
-    for (revision, change) in batch.changes {
+    for (revision, change) in batch.changes.iter() {
         let (Changed::Incident(uid) | Changed::Delivery(_, uid)) = change else { continue };
-        if told.as_ref() == Some(&(revision, uid.clone())) {
+        if told == Some((revision, uid)) {
             continue;
         }
-        told = Some((revision, uid.clone()));
-        let Some(incident) = state.incidents.get(&uid) else { continue };
-        let event = if revision > last_index { Event::Applied } else { Event::Loaded };
+        told = Some((revision, uid));
+        let Some(incident) = state.incidents.get(uid) else { continue };
+        let event = if *revision > last_index { Event::Applied } else { Event::Loaded };
         if events.send(event(incident.as_ref().clone())).await.is_err() {
             return false;
         }
@@ -161,7 +161,7 @@ mod tests {
     use crate::core::state::State;
 
     fn batch(revision: u64, uid: &str) -> Batch {
-        let changes = vec![(revision, Changed::Incident(uid.to_owned()))];
+        let changes = Arc::new(vec![(revision, Changed::Incident(uid.to_owned()))]);
         Batch { revision, changes, ..Batch::default() }
     }
 

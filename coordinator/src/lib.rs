@@ -41,9 +41,6 @@ use tracing_subscriber::EnvFilter;
 pub use self::config::Config;
 pub use self::run::{Bound, RunError, run};
 
-/// Exit code of a member that does not belong to its cluster any more: starting it again is in vain.
-pub const DISMISSED: u8 = 3;
-
 /// What this build calls itself.
 pub const BUILD: &str = concat!("parallax-coordinator ", env!("CARGO_PKG_VERSION"));
 
@@ -59,6 +56,13 @@ struct Args {
     /// One JSON object a line instead of text.
     #[arg(long)]
     log_json: bool,
+}
+
+/// Threads that serve: one core is left to the threads of Raft and of the stores. With one more, tasks
+/// that answer one another would be woken across cores, and wait for the core they need.
+fn workers() -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    cores.saturating_sub(1).max(1)
 }
 
 /// The `parallax-coordinator` command.
@@ -83,7 +87,9 @@ pub fn main() -> ExitCode {
     } else {
         log.init()
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(workers()).enable_all().build();
+    let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("parallax-coordinator: cannot start the runtime: {error}");
@@ -106,10 +112,7 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("parallax-coordinator: {}", parallax_runtime::error::causes(&error));
-            if matches!(error, RunError::Dismissed(_)) {
-                return ExitCode::from(DISMISSED);
-            }
-            ExitCode::FAILURE
+            ExitCode::from(error.exit_code())
         }
     }
 }

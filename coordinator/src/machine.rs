@@ -10,7 +10,7 @@ use crate::core::state::hash::RowSum;
 use crate::core::state::{self, Answer, Changed, Refusal, State};
 use crate::level::level;
 use crate::raft::fatal::Fatal;
-use crate::raft::machine::{Applied, Frozen, Label, LoadError, Machine};
+use crate::raft::machine::{Applied, Beyond, Frozen, Label, LoadError, Machine};
 use crate::state_hash::Hashes;
 use crate::store::rows::{Row, RowChange};
 use crate::view::View;
@@ -22,7 +22,7 @@ pub struct Batch {
     /// Index of its last entry.
     pub revision: u64,
     /// Everything that changed, in the order of application, with the revision of its entry.
-    pub changes: Vec<(u64, Changed)>,
+    pub changes: Arc<Vec<(u64, Changed)>>,
     /// The same as watchers are told it: each change as it was right after its own entry.
     pub told: Arc<Telling>,
     /// The state came whole, as a snapshot of the leader: anything may have changed, nothing is named,
@@ -55,7 +55,8 @@ impl StateMachine {
     /// A machine that publishes to `view` and tells `followers` what changed. The channels are
     /// unbounded because the Raft thread waits for nobody; what bounds them is that proposals are
     /// refused while the store's queue is three quarters full. `fatal` ends the process when an
-    /// entry needs a newer build (decision 24).
+    /// entry that needs a newer build gets here all the same: [`Machine::beyond`] is to keep it out
+    /// (decision 24).
     pub fn new(view: View, followers: Vec<mpsc::UnboundedSender<Batch>>, fatal: Fatal) -> Self {
         Self {
             state: State::default(),
@@ -77,6 +78,11 @@ impl StateMachine {
     /// Keeps its hashes where others see them.
     pub fn with_hashes(self, hashes: Hashes) -> Self {
         Self { hashes, ..self }
+    }
+
+    /// The hash of the hot rows, as kept up to date by what each entry changed.
+    pub fn sum(&self) -> u64 {
+        self.sum.sum()
     }
 
     /// Takes the hash at the last boundary before `index`, if none was. The entries on either side
@@ -139,6 +145,16 @@ impl Machine for StateMachine {
         Applied { rows, output: applied.answer }
     }
 
+    fn beyond(&self, entry: &[u8]) -> Option<Beyond> {
+        let needs = State::above_level(entry, self.level)?;
+        Some(Beyond { needs, has: self.level })
+    }
+
+    fn row_beyond(&self, row: &Row) -> Option<Beyond> {
+        let needs = State::level_of(&row.key, &row.value).filter(|level| *level > self.level)?;
+        Some(Beyond { needs, has: self.level })
+    }
+
     fn publish(&mut self, applied: u64) {
         if self.halted {
             return;
@@ -147,7 +163,7 @@ impl Machine for StateMachine {
         self.view.publish(self.state.clone());
         let batch = Batch {
             revision: applied,
-            changes: std::mem::take(&mut self.changes),
+            changes: Arc::new(std::mem::take(&mut self.changes)),
             told: Arc::new(std::mem::take(&mut self.told)),
             reset: std::mem::take(&mut self.reset),
         };
@@ -184,6 +200,12 @@ impl Machine for StateMachine {
         self.reset = self.published;
         self.view.publish(self.state.clone());
         Ok(())
+    }
+
+    fn check(rows: &mut dyn Iterator<Item = Row>, applied: u64) -> Result<(), LoadError> {
+        let rows = rows.map(|row| state::Row { key: row.key, value: row.value });
+        let read = State::from_rows(rows, applied);
+        read.map(drop).map_err(|damaged| LoadError(damaged.to_string()))
     }
 
     fn cold(key: &[u8]) -> Option<u64> {

@@ -61,6 +61,14 @@ pub enum Mutant {
     UnansweredIsSent,
     /// A changed check leaves the plan's version as it is.
     GenerationStays,
+    /// One failing region fewer than the rule says makes a check down.
+    QuorumOffByOne,
+    /// An incident ends with the first region that passes.
+    ResolveWithoutQuorum,
+    /// A member that does not lead decides and orders as well.
+    FollowerDecides,
+    /// A decision about one version of a check is applied to another.
+    VersionNotCompared,
 }
 
 #[cfg(feature = "mutants")]
@@ -103,6 +111,10 @@ mod switch {
             Self::ClaimNotChecked,
             Self::UnansweredIsSent,
             Self::GenerationStays,
+            Self::QuorumOffByOne,
+            Self::ResolveWithoutQuorum,
+            Self::FollowerDecides,
+            Self::VersionNotCompared,
         ];
     }
 

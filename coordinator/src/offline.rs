@@ -50,7 +50,7 @@ pub struct Cli {
 /// A tool.
 #[derive(Debug, Subcommand)]
 pub enum Tool {
-    /// Says what is in a data directory, and verifies all of it.
+    /// Says what is in a data directory or in a backup, and verifies all of it.
     ///
     /// Nothing in the directory is written to: log and rows are copied to a scratch directory and
     /// opened there, as a start would open them. Exits with 1 when something is damaged.
@@ -70,10 +70,10 @@ pub enum Tool {
     /// Begins a new cluster of one member with what a backup holds.
     ///
     /// Everything replicated comes back: configuration, verdicts, incidents, deliveries and which
-    /// of them were sent, audit, request ids. The cluster has a new id and a higher epoch, so that
+    /// of them were sent, audit, request ids; and history, unless the backup was made without it. The cluster has a new id and a higher epoch, so that
     /// members of the old one are refused and probes take its plans; its only member is this one,
     /// and `parallax cluster add` lets others in. Revisions go on 1 000 000 above the backup's, so that
-    /// none is given twice. What was written after the backup is gone. History is not in a backup.
+    /// none is given twice. What was written after the backup is gone.
     Restore(Restore),
     /// Lets a lone member start although its log lost its end.
     ///
@@ -87,9 +87,11 @@ pub enum Tool {
 /// See [`Tool::Inspect`].
 #[derive(Debug, Args)]
 pub struct Inspect {
+    /// A file made by `parallax backup`, instead of a data directory.
+    pub file: Option<PathBuf>,
     /// The data directory.
-    #[arg(long, env = "PARALLAX_DATA_DIR")]
-    pub data_dir: PathBuf,
+    #[arg(long, env = "PARALLAX_DATA_DIR", required_unless_present = "file")]
+    pub data_dir: Option<PathBuf>,
     /// Where log and rows are copied to; needs as much room as they take.
     #[arg(long, value_name = "DIR")]
     pub scratch_dir: Option<PathBuf>,
@@ -178,6 +180,9 @@ pub enum OfflineError {
     /// The backup.
     #[error(transparent)]
     Backup(#[from] BackupError),
+    /// The history that is being restored.
+    #[error("history cannot be put into the data directory")]
+    History(#[from] crate::history::segment::SegmentError),
     /// The tool must not be used here.
     #[error("{0}")]
     Refused(String),

@@ -23,6 +23,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parallax_common::limits::COORDINATORS_MAX;
 use parallax_proto::peer::PeerHello;
 use parallax_proto::store::MemberRow;
 use parallax_runtime::clock;
@@ -33,6 +34,10 @@ use tonic::transport::Channel;
 use tracing::warn;
 
 pub use self::facts::Facts;
+use crate::core::peering::Refusal;
+
+/// Of those who are not in the book nothing is noted once so much is known of anybody.
+const FACTS_OF_STRANGERS_MAX: usize = 4 * COORDINATORS_MAX;
 
 /// A member as others dial it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,8 +52,9 @@ pub struct Peer {
 
 struct Known {
     peer: Peer,
-    /// By its own word, not by a row: it stays until a row says otherwise.
-    introduced: bool,
+    /// By its own word, not by a row: so many of its streams say so. It stays until the last of them
+    /// ends, or a row says otherwise.
+    introduced: usize,
     channel: Channel,
     carrier: Channel,
 }
@@ -60,8 +66,8 @@ struct Book {
     facts: Mutex<BTreeMap<u64, Facts>>,
     /// Grows with every change of who is known.
     edition: watch::Sender<u64>,
-    /// Who said that this member was removed.
-    removed: watch::Sender<Option<Peer>>,
+    /// Who said that this member can never be let in again, and why.
+    shut_out: watch::Sender<Option<(Peer, Refusal)>>,
 }
 
 /// The address book of one member. Clones share it.
@@ -77,7 +83,7 @@ impl Peers {
             known: Mutex::default(),
             facts: Mutex::default(),
             edition: watch::Sender::new(0),
-            removed: watch::Sender::new(None),
+            shut_out: watch::Sender::new(None),
         }))
     }
 
@@ -102,7 +108,7 @@ impl Peers {
                 });
             }
         }
-        self.write(peers, |known| known.introduced && known.peer.node_id > newest);
+        self.write(peers, |known| known.introduced > 0 && known.peer.node_id > newest);
     }
 
     fn write(&self, peers: impl IntoIterator<Item = Peer>, keep: impl Fn(&Known) -> bool) {
@@ -115,11 +121,11 @@ impl Peers {
             }
             match before.remove(&peer.node_id) {
                 Some(same) if same.peer == peer => {
-                    known.insert(peer.node_id, Known { introduced: false, ..same });
+                    known.insert(peer.node_id, Known { introduced: 0, ..same });
                 }
                 _ => {
                     changed = true;
-                    if let Some(new) = self.dialled(peer, false) {
+                    if let Some(new) = self.dialled(peer, 0) {
                         known.insert(new.peer.node_id, new);
                     }
                 }
@@ -139,23 +145,71 @@ impl Peers {
         }
     }
 
-    /// Notes a member by its own word, when nothing better is known of it.
-    pub fn introduce(&self, peer: Peer) {
+    /// Notes a member by its own word, when nothing better is known of it, for as long as what this
+    /// returns is kept. The holder of a certificate is one member: what it said before under another
+    /// node id or of another address counts no more. None: it is not noted.
+    pub fn introduce(&self, peer: Peer) -> Option<Introduction> {
         if peer.node_id == self.0.node_id || peer.address.is_empty() {
-            return;
+            return None;
         }
         let mut known = self.0.known.lock();
-        match known.get(&peer.node_id) {
-            Some(old) if !old.introduced || old.peer == peer => return,
+        match known.get_mut(&peer.node_id) {
+            Some(row) if row.introduced == 0 => return None,
+            Some(same) if same.peer == peer => {
+                same.introduced += 1;
+                return Some(Introduction { peers: self.clone(), peer });
+            }
             _ => {}
         }
-        let Some(new) = self.dialled(peer, true) else { return };
-        known.insert(new.peer.node_id, new);
+        let new = self.dialled(peer, 1)?;
+        let mut before = Vec::new();
+        known.retain(|node_id, known| {
+            let said_before = known.introduced > 0 && known.peer.name == new.peer.name;
+            if said_before {
+                before.push(*node_id);
+            }
+            !said_before
+        });
+        // Whose place another name claims keeps it.
+        let taken = known.contains_key(&new.peer.node_id);
+        let introduced = known.values().filter(|known| known.introduced > 0).count();
+        let noted = (!taken && introduced < COORDINATORS_MAX).then(|| {
+            let peer = new.peer.clone();
+            known.insert(peer.node_id, new);
+            Introduction { peers: self.clone(), peer }
+        });
         drop(known);
+        self.forget(&before);
+        self.0.edition.send_modify(|edition| *edition += 1);
+        noted
+    }
+
+    /// One stream of a member that introduced itself has ended.
+    fn part(&self, peer: &Peer) {
+        let mut known = self.0.known.lock();
+        match known.get_mut(&peer.node_id) {
+            Some(same) if same.introduced > 0 && same.peer == *peer => {
+                same.introduced -= 1;
+                if same.introduced > 0 {
+                    return;
+                }
+            }
+            _ => return,
+        }
+        known.remove(&peer.node_id);
+        drop(known);
+        self.forget(&[peer.node_id]);
         self.0.edition.send_modify(|edition| *edition += 1);
     }
 
-    fn dialled(&self, peer: Peer, introduced: bool) -> Option<Known> {
+    fn forget(&self, gone: &[u64]) {
+        let mut facts = self.0.facts.lock();
+        for node_id in gone {
+            facts.remove(node_id);
+        }
+    }
+
+    fn dialled(&self, peer: Peer, introduced: usize) -> Option<Known> {
         match endpoint(&peer.address) {
             Ok(endpoint) => {
                 let connector = Connector::new(self.0.credentials.clone()).named(&peer.name);
@@ -235,16 +289,19 @@ impl Peers {
         self.0.facts.lock().get(&node_id).cloned().unwrap_or_default()
     }
 
-    /// The member that said that this one was removed from the group, once one has.
-    pub fn removed_by(&self) -> watch::Receiver<Option<Peer>> {
-        self.0.removed.subscribe()
+    /// The member that said that this one can never be let in again, and why, once one has.
+    pub fn shut_out(&self) -> watch::Receiver<Option<(Peer, Refusal)>> {
+        self.0.shut_out.subscribe()
     }
 
-    fn told_removed(&self, node_id: u64) {
-        if let Some(peer) = self.get(node_id) {
-            self.0.removed.send_if_modified(|by| {
+    /// What this member was refused for by another one. A row that names a disk or says that it is
+    /// removed never changes back, so one voice is enough, however old its state is.
+    fn told_refused(&self, node_id: u64, refusal: Refusal) {
+        let final_word = matches!(refusal, Refusal::Removed | Refusal::OtherDisk);
+        if let Some(peer) = self.get(node_id).filter(|_| final_word) {
+            self.0.shut_out.send_if_modified(|by| {
                 let first = by.is_none();
-                by.get_or_insert(peer);
+                by.get_or_insert((peer, refusal));
                 first
             });
         }
@@ -263,7 +320,24 @@ impl Peers {
     }
 
     fn note(&self, node_id: u64, change: impl FnOnce(&mut Facts)) {
-        change(self.0.facts.lock().entry(node_id).or_default());
+        let known = self.0.known.lock().contains_key(&node_id);
+        let mut facts = self.0.facts.lock();
+        // Who is not in the book may be anybody.
+        if known || facts.len() < FACTS_OF_STRANGERS_MAX || facts.contains_key(&node_id) {
+            change(facts.entry(node_id).or_default());
+        }
+    }
+}
+
+/// A member is in the book by its own word for as long as this is kept.
+pub struct Introduction {
+    peers: Peers,
+    peer: Peer,
+}
+
+impl Drop for Introduction {
+    fn drop(&mut self) {
+        self.peers.part(&self.peer);
     }
 }
 

@@ -41,16 +41,16 @@ pub enum WriteError {
     Propose(#[from] ProposeError),
     /// Nobody leads, as far as this member knows. Nothing was written.
     #[error(
-        "member {node_id} knows of no leader in term {term}, the voters are {}; nothing was written",
-        list(voters)
+        "\"{member}\" knows of no leader in term {term}, the voters are {}; nothing was written",
+        voters.join(", ")
     )]
     NoLeader {
-        /// This member.
-        node_id: u64,
+        /// This member's name.
+        member: String,
         /// Its term.
         term: u64,
-        /// Who could be elected.
-        voters: Vec<u64>,
+        /// Names of those that could be elected.
+        voters: Vec<String>,
     },
     /// The leader could not have it replicated, or was not reached.
     #[error("member {leader} leads: {source}")]
@@ -77,6 +77,11 @@ impl WriteError {
         }
     }
 
+    /// Whether this member does not lead, or not any more: the next leader knows what became of it.
+    pub fn is_for_lack_of_office(&self) -> bool {
+        matches!(self, Self::Propose(ProposeError::NotLeader { .. } | ProposeError::Dropped))
+    }
+
     /// Whether nothing was written because of who leads, so that another attempt may do better.
     fn is_misdirected(&self) -> bool {
         match self {
@@ -92,10 +97,6 @@ impl WriteError {
             Self::Refused(_) | Self::Propose(_) | Self::Forward { .. } | Self::Doubtful(_) => false,
         }
     }
-}
-
-fn list(voters: &[u64]) -> String {
-    voters.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Stamps commands and proposes them.
@@ -183,7 +184,7 @@ impl Proposer {
         loop {
             let known = *leader.borrow_and_update();
             let error = match self.attempt(&entry, known, travels, until, &mut leader).await {
-                Ok(Answer::Accepted { revision, subjects }) => {
+                Ok(Answer::Accepted { revision, subjects, .. }) => {
                     self.reach(revision).await;
                     return Ok((revision, subjects));
                 }
@@ -204,6 +205,21 @@ impl Proposer {
             if let Ok(Err(_)) = tokio::time::timeout(pause, leader.changed()).await {
                 return Err(ProposeError::Stopped.into());
             }
+        }
+    }
+
+    /// The same under the leadership of this member only: one attempt, which goes nowhere else.
+    ///
+    /// # Errors
+    /// As [`Self::write`], and [`WriteError::is_for_lack_of_office`].
+    pub async fn write_here(
+        &self,
+        origin: Origin,
+        command: Command,
+    ) -> Result<(u64, Vec<String>), WriteError> {
+        match self.propose_here(origin.entry(command), WRITE_WITHIN).await? {
+            Answer::Accepted { revision, subjects, .. } => Ok((revision, subjects)),
+            Answer::Refused(refusal) => Err(WriteError::Refused(refusal)),
         }
     }
 
@@ -281,8 +297,13 @@ impl Proposer {
     }
 
     fn no_leader(&self) -> WriteError {
-        let status = self.node.status();
-        WriteError::NoLeader { node_id: self.node_id, term: status.term, voters: status.voters }
+        let (status, state) = (self.node.status(), self.view.load());
+        let name = |id: &u64| match state.members.get(id) {
+            Some(row) => row.name.clone(),
+            None => format!("member {id}"),
+        };
+        let voters = status.voters.iter().map(name).collect();
+        WriteError::NoLeader { member: name(&self.node_id), term: status.term, voters }
     }
 
     /// Commits `changes` in one entry; what is too much for one is staged before, in parts of at most
@@ -298,16 +319,16 @@ impl Proposer {
         take: bool,
         changes: Vec<store::ConfigChange>,
     ) -> Result<(u64, Vec<String>), WriteError> {
-        // A name of its own: the same request, tried again while this is in flight, stages beside
-        // it, and the first commit wins.
-        let txn = format!("{}{}", stager(self.node_id), uuid::Uuid::now_v7());
-        let staging = Origin { request_id: None, request_digest: 0, ..origin.clone() };
-        let mut commit = store::CommitConfig { txn, namespace, set, take, ..Default::default() };
-        let mut parts = split(&commit.txn, &commit.namespace, changes);
-        if let [only] = &mut parts[..] {
-            commit.changes = std::mem::take(&mut only.changes);
+        let mut commit = store::CommitConfig { namespace, set, take, ..Default::default() };
+        if fits_one_entry(&changes) {
+            commit.changes = changes;
             return self.write(origin, Command::CommitConfig(commit)).await;
         }
+        // A name of its own: the same request, tried again while this is in flight, stages beside
+        // it, and the first commit wins.
+        commit.txn = format!("{}{}", stager(self.node_id), uuid::Uuid::now_v7());
+        let staging = Origin { request_id: None, request_digest: 0, ..origin.clone() };
+        let parts = split(&commit.txn, &commit.namespace, changes);
         let written = match self.stage(&staging, &mut commit, parts).await {
             Ok(()) => self.write(origin, Command::CommitConfig(commit.clone())).await,
             Err(error) => Err(error),
@@ -370,13 +391,25 @@ pub fn stager(node_id: u64) -> String {
     format!("{node_id}-")
 }
 
+/// Bytes of the changes in one entry: there is room for what is around them.
+const PART_BYTES_MAX: usize = ENTRY_BYTES_MAX - 8 * 1024;
+
+/// What a change takes of [`PART_BYTES_MAX`].
+fn part_bytes(change: &store::ConfigChange) -> usize {
+    change.encoded_len() + 8
+}
+
+/// Whether these changes are committed without being staged before.
+pub fn fits_one_entry(changes: &[store::ConfigChange]) -> bool {
+    changes.iter().map(part_bytes).sum::<usize>() <= PART_BYTES_MAX
+}
+
 /// Cuts the changes into parts that leave room for the entry around them.
 fn split(txn: &str, namespace: &str, changes: Vec<store::ConfigChange>) -> Vec<store::StageConfig> {
-    const PART_BYTES_MAX: usize = ENTRY_BYTES_MAX - 8 * 1024;
     let mut parts: Vec<store::StageConfig> = Vec::new();
     let mut room = 0;
     for change in changes {
-        let size = change.encoded_len() + 8;
+        let size = part_bytes(&change);
         if parts.is_empty() || size > room {
             let part = u32::try_from(parts.len()).unwrap_or(u32::MAX);
             parts.push(store::StageConfig {

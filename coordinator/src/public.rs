@@ -71,6 +71,9 @@ pub async fn serve(
 
 async fn ready(Extract(public): Extract<Arc<Public>>) -> impl IntoResponse {
     let node = public.proposer.node().status();
+    if let Some(standstill) = node.standstill {
+        return (StatusCode::SERVICE_UNAVAILABLE, format!("{standstill}\n"));
+    }
     let Some(leader) = node.leader_id else {
         let why = public.quorum.sentence().unwrap_or_else(|| "no leader is known".to_owned());
         return (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n"));
@@ -78,7 +81,23 @@ async fn ready(Extract(public): Extract<Arc<Public>>) -> impl IntoResponse {
     if public.view.load().cluster.mesh.is_empty() {
         return (StatusCode::SERVICE_UNAVAILABLE, "the cluster is not set up yet\n".to_owned());
     }
-    (StatusCode::OK, format!("ok, leader is {leader}\n"))
+    let state = public.view.load();
+    let named = state.members.get(&leader).map(|row| row.name.clone());
+    let leader = named.unwrap_or_else(|| format!("member {leader}"));
+    let disputed = state.cluster.disputed_index;
+    if disputed != 0 {
+        let why = format!(
+            "nothing is written: since entry {disputed} the members hold different states and no \
+             majority the same one; restore the cluster from a backup\n"
+        );
+        return (StatusCode::SERVICE_UNAVAILABLE, why);
+    }
+    // Not a reason to send people elsewhere: this member leads, decides and pages as before.
+    let history = match public.history.stats().full {
+        Some(_) => "; the disk of history is full, windows wait at their probes",
+        None => "",
+    };
+    (StatusCode::OK, format!("ok, leader is {leader}{history}\n"))
 }
 
 async fn metrics(Extract(public): Extract<Arc<Public>>) -> impl IntoResponse {
@@ -110,6 +129,20 @@ fn exposition(public: &Public) -> String {
         "gauge",
         "1 when this member leads.",
         u8::from(public.judge.is_leader()),
+    );
+    sample(
+        &mut out,
+        "parallax_raft_stands_still",
+        "gauge",
+        "1 while an entry needs a newer build: nothing is applied.",
+        u8::from(node.standstill.is_some()),
+    );
+    sample(
+        &mut out,
+        "parallax_state_disputed",
+        "gauge",
+        "1 while the members hold different states and no majority the same one.",
+        u8::from(state.cluster.disputed_index != 0),
     );
     sample(&mut out, "parallax_checks", "gauge", "Configured checks.", state.checks.len());
     sample(&mut out, "parallax_probes_live", "gauge", "Probes that count as live.", live);
@@ -201,6 +234,12 @@ fn exposition(public: &Public) -> String {
             "counter",
             "Windows and cells of history deleted before their time to keep --history-bytes-max.",
             windows.dropped,
+        ),
+        (
+            "parallax_history_full",
+            "gauge",
+            "1 while the disk of history is full: windows wait at their probes.",
+            u64::from(windows.full.is_some()),
         ),
         (
             "parallax_history_damaged_total",

@@ -14,10 +14,12 @@ pub mod node;
 pub mod outbound;
 pub mod recover;
 pub mod snapshot_job;
+pub mod standstill;
 pub mod status;
 
 mod changes;
 mod drain;
+mod group;
 mod latencies;
 mod proposals;
 mod reads;

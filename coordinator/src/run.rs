@@ -4,6 +4,7 @@
 //! without the group in `run/alone.rs`, and what is served in `run/routes.rs`.
 
 mod alone;
+mod differs;
 mod error;
 mod routes;
 mod set_up;
@@ -15,6 +16,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use parallax_common::limits::LEADER_STOPS_WITHIN;
 use parallax_common::time::MeshTime;
 use parallax_proto::peer::PeerHello;
 use parallax_proto::peer::member_service_server::MemberServiceServer;
@@ -26,6 +28,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use self::differs::Differs;
+pub use self::differs::FILE as DIFFERS_FILE;
 pub use self::error::RunError;
 use self::routes::{api_routes, peer_routes, probe_routes, spawn_server};
 use self::set_up::forget_clients;
@@ -49,6 +53,7 @@ use crate::members::Dismissal;
 use crate::members::account::Accounts;
 use crate::members::announce::{Account, announce};
 use crate::members::change::Changer;
+use crate::members::hand_over::hand_over;
 use crate::members::join::Doorkeeper;
 use crate::members::promote::promote;
 use crate::members::service::MemberServer;
@@ -109,6 +114,7 @@ pub async fn run(
     check_identity(&config, credentials.identity())?;
     credentials.watch(&supervisor);
     let _lock = lock(&config.data_dir)?;
+    let differs = Differs::open(&config.data_dir)?;
     let standing = tokio::select! {
         standing = Standing::find(&config, &credentials) => standing?,
         () = stop.cancelled() => return Ok(()),
@@ -151,11 +157,12 @@ pub async fn run(
         standing: &standing,
         dismissal: &dismissal,
         last_index,
-        view,
+        view: view.clone(),
         history: &history,
         gate: &gate,
         snapshots,
         hashes,
+        differs,
     };
     let served = member.serve(batches, transport).await;
     if let Ok(bound) = &served {
@@ -166,11 +173,12 @@ pub async fn run(
         tokio::select! {
             () = stop.cancelled() => {}
             () = failed.cancelled() => {}
-            _ = dismissal.dismissed() => {}
+            () = dismissal.dismissed() => {}
         }
     }
 
     // The order of the end is in ARCHITECTURE.md.
+    hand_over(&node, &standing.peers, &view, LEADER_STOPS_WITHIN).await;
     sessions.goodbye("the coordinator stops");
     supervisor.stop();
     if !supervisor.join(STOP_WITHIN).await {
@@ -182,8 +190,8 @@ pub async fn run(
         let _ = tokio::task::spawn_blocking(move || history.close()).await;
     }
     served?;
-    if let Some(why) = dismissal.reason() {
-        return Err(RunError::Dismissed(why));
+    if let Some(farewell) = dismissal.reason() {
+        return Err(farewell.into());
     }
     if supervisor.failed() { Err(RunError::Task) } else { Ok(()) }
 }
@@ -212,6 +220,7 @@ struct Starting<'a> {
     gate: &'a Gate,
     snapshots: Arc<FileSnapshots>,
     hashes: Hashes,
+    differs: Differs,
 }
 
 impl Starting<'_> {
@@ -374,7 +383,7 @@ impl Starting<'_> {
                 proposer: proposer.clone(),
                 sessions: sessions.clone(),
                 judge: judge_handle,
-                history,
+                history: Arc::clone(&history),
                 quorum,
                 calls,
                 refusals,
@@ -391,7 +400,8 @@ impl Starting<'_> {
         }
         let (book, gate) = (self.standing.peers.clone(), self.gate.clone());
         let changer = Changer::new(view.clone(), proposer.clone(), book.clone(), gate.clone());
-        let accounts = Accounts::new(node.clone(), config.data_dir.clone(), book, gate);
+        let accounts =
+            Accounts::new(node.clone(), config.data_dir.clone(), book, gate, Arc::clone(&history));
         self.vital("membership", promote(changer.clone(), node.clone(), node.leadership()));
         let cluster = ClusterApi::new(api.clone(), accounts.clone(), changer.clone());
         let routes = api_routes(api, cluster).await?;
@@ -412,7 +422,7 @@ impl Starting<'_> {
             gate: self.gate.clone(),
             hashes: self.hashes.clone(),
             name: config.name.clone(),
-            fatal: fatal::abort(),
+            on_difference: self.on_difference(),
         };
         self.vital("state hash", hashing.run());
         let admit: Admit = Arc::new(admit);

@@ -301,11 +301,13 @@ impl Sessions {
     /// replaces shows in: until then that one may still say something. An older lane of the same
     /// life is replaced when it is dead and kept when it is not: two addresses of one member would
     /// otherwise end each other's sessions for ever. Another life's lane is left alone: who goes is
-    /// decided in `core/fleet.rs`.
+    /// decided in `core/fleet.rs`. `first` is the first frame of the lane: from here on others put
+    /// frames on it, too.
     fn open(
         &self,
         who: &Who,
         lane: Lane,
+        first: v1::LiveResponse,
         now: Instant,
     ) -> Result<Option<CancellationToken>, Connected> {
         let mut probes = self.probes.lock();
@@ -323,6 +325,8 @@ impl Sessions {
         {
             oldest.end.cancel();
         }
+        // A peer that is gone already shows in its stream.
+        let _ = lane.outbound.try_send(Ok(first));
         Ok(entry.lanes.insert(who.incarnation, lane).map(|before| {
             before.end.cancel();
             before.ended
@@ -461,6 +465,11 @@ mod tests {
         }
     }
 
+    fn welcome() -> v1::LiveResponse {
+        let welcome = v1::Welcome { mesh: "m1".to_owned(), ..v1::Welcome::default() };
+        v1::LiveResponse { frame: Some(Frame::Welcome(welcome)) }
+    }
+
     fn facts(id: u64, incarnation: u64) -> fleet::Session {
         fleet::Session {
             id,
@@ -492,7 +501,12 @@ mod tests {
     impl Other {
         fn open(&mut self, sessions: &Sessions, now: Instant) -> Result<(), Connected> {
             let lane = self.lane.take().unwrap();
-            sessions.open(&who(lane.id, self.incarnation), lane, now).map(|_| ())
+            let opened = sessions.open(&who(lane.id, self.incarnation), lane, welcome(), now);
+            // Its beginning is not what these tests look at.
+            if opened.is_ok() {
+                assert_eq!(self.frames.try_recv().unwrap().unwrap(), welcome());
+            }
+            opened.map(|_| ())
         }
     }
 
@@ -537,6 +551,19 @@ mod tests {
         };
         assert!(goodbye.r#final, "{goodbye:?}");
         assert!(first.end.is_cancelled() && !second.end.is_cancelled());
+    }
+
+    #[test]
+    fn nothing_gets_onto_a_lane_before_its_welcome() {
+        let now = parallax_runtime::clock::instant();
+        let sessions = Sessions::new(Supervisor::default());
+        let mut lane = lane(1, 7, now);
+        let opened = lane.lane.take().unwrap();
+        sessions.open(&who(1, 7), opened, welcome(), now).unwrap();
+        // Its task has not had its turn yet.
+        sessions.goodbye("the coordinator stops");
+        assert_eq!(lane.frames.try_recv().unwrap().unwrap(), welcome());
+        assert!(lane.frames.try_recv().is_ok(), "the goodbye comes after it");
     }
 
     #[test]

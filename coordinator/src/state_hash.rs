@@ -29,10 +29,10 @@ use crate::core::plan::PLAN_VERSION;
 use crate::core::state::Answer;
 use crate::core::state::hash::{Agreement, agree, raised_level};
 use crate::level::level;
+use crate::members::hand_over::hand_over;
 use crate::peers::Peers;
 use crate::peers::gate::Gate;
 use crate::propose::{Origin, Proposer};
-use crate::raft::fatal::Fatal;
 use crate::raft::node::NodeHandle;
 use crate::view::View;
 
@@ -141,8 +141,8 @@ pub struct Parts {
     pub hashes: Hashes,
     /// This member's name.
     pub name: String,
-    /// Ends the process.
-    pub fatal: Fatal,
+    /// What is done once this member's state differs, as of an index: it must not go on.
+    pub on_difference: Arc<dyn Fn(u64) + Send + Sync>,
 }
 
 impl Parts {
@@ -234,18 +234,10 @@ impl Parts {
 
     /// This member must not go on; when it leads, somebody else takes over first.
     async fn stop(&self, index: u64) {
-        if self.node.leadership().borrow().leader {
-            let voters = self.node.status().voters;
-            for to in voters.into_iter().filter(|voter| *voter != self.gate.node_id()) {
-                if self.node.transfer_leadership(to, HAND_OVER_WITHIN).await.is_ok() {
-                    break;
-                }
-            }
-        }
-        (self.fatal)(&format!(
-            "the state of this member differs from that of the majority as of entry {index}. to \
-             recover, run `parallax-coordinator rebuild-from-peer`, which replaces it"
-        ));
+        hand_over(&self.node, &self.peers, &self.view, HAND_OVER_WITHIN).await;
+        (self.on_difference)(index);
+        // The task is vital: it ends when it is told to.
+        std::future::pending::<()>().await;
     }
 }
 

@@ -11,11 +11,12 @@ pub mod feed;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use parallax_common::limits::WATCH_CHANGES_MAX;
+use parallax_common::limits::{WATCH_BYTES_MAX, WATCH_CHANGES_MAX, WATCH_PART_CHANGES};
 use parallax_proto::convert::resource::meta_of;
 use parallax_proto::v1::watch_response::Change;
 use parallax_proto::{convert, v1};
 use parking_lot::Mutex;
+use prost::Message as _;
 use tokio::sync::{mpsc, watch};
 
 use crate::core::state::{Applied, Changed, Name, State};
@@ -33,6 +34,28 @@ struct Ring {
     /// Everything up to this revision is gone.
     compacted: u64,
     changes: VecDeque<Arc<Told>>,
+    /// Of all of them.
+    bytes: usize,
+}
+
+/// Some of the changes that a watcher has missed, every revision whole.
+#[derive(Debug)]
+pub struct Part {
+    told: Vec<Arc<Told>>,
+    /// There is more, after this revision.
+    pub more_after: Option<u64>,
+}
+
+impl Part {
+    /// As the watcher is told them, oldest first.
+    pub fn responses(&self) -> impl Iterator<Item = v1::WatchResponse> {
+        self.told.iter().enumerate().map(|(at, told)| {
+            let mut response = told.response.clone();
+            let next = self.told.get(at + 1).map(|next| next.response.revision);
+            response.more = next == Some(response.revision);
+            response
+        })
+    }
 }
 
 /// The revision asked for is older than what is kept.
@@ -47,6 +70,8 @@ pub struct Compacted {
 struct Told {
     audience: Audience,
     response: v1::WatchResponse,
+    /// Of the response, encoded.
+    bytes: usize,
 }
 
 /// Who may hear of a change.
@@ -56,6 +81,15 @@ enum Audience {
     All,
     /// Watchers of this namespace.
     Namespace(String),
+}
+
+impl Audience {
+    fn has(&self, namespace: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Namespace(of) => of == namespace,
+        }
+    }
 }
 
 /// What the entries of one batch changed, in the order of application.
@@ -76,7 +110,9 @@ impl Telling {
             return;
         }
         let at = Some(convert::time::timestamp(state.last_utc()));
-        let written: BTreeSet<&[u8]> = applied.rows.iter().map(|row| row.key.as_ref()).collect();
+        let mut bytes = 0;
+        // Asked for by verdicts only.
+        let mut written: Option<BTreeSet<&[u8]>> = None;
         let mut said = BTreeSet::new();
         for changed in &applied.changes {
             // What an entry touched more than once is told once, as the entry left it.
@@ -84,15 +120,25 @@ impl Telling {
                 continue;
             }
             // A proposal that changed nothing is for the judge, not for watchers.
-            if let Changed::Verdict(uid) = changed
-                && !written.contains(State::verdict_row(uid).as_slice())
-            {
-                continue;
+            if let Changed::Verdict(uid) = changed {
+                let written = written.get_or_insert_with(|| {
+                    applied.rows.iter().map(|row| row.key.as_ref()).collect()
+                });
+                if !written.contains(State::verdict_row(uid).as_slice()) {
+                    continue;
+                }
             }
             if let Some((audience, change)) = describe(state, changed) {
                 let response =
                     v1::WatchResponse { revision, at, change: Some(change), more: false };
-                self.changes.push(Arc::new(Told { audience, response }));
+                let told = Told { audience, bytes: response.encoded_len(), response };
+                bytes += told.bytes;
+                if bytes > WATCH_BYTES_MAX {
+                    self.changes.clear();
+                    self.compacted = revision;
+                    return;
+                }
+                self.changes.push(Arc::new(told));
             }
         }
     }
@@ -118,7 +164,7 @@ impl Changes {
     }
 
     fn begin(&self, start: u64) {
-        *self.ring.lock() = Ring { compacted: start, changes: VecDeque::new() };
+        *self.ring.lock() = Ring { compacted: start, ..Ring::default() };
         self.revision.send_replace(start);
     }
 
@@ -126,44 +172,41 @@ impl Changes {
         let mut ring = self.ring.lock();
         if told.compacted > 0 {
             ring.changes.clear();
+            ring.bytes = 0;
             ring.compacted = told.compacted;
         }
+        ring.bytes += told.changes.iter().map(|told| told.bytes).sum::<usize>();
         ring.changes.extend(told.changes.iter().cloned());
-        while ring.changes.len() > WATCH_CHANGES_MAX {
-            if let Some(told) = ring.changes.pop_front() {
-                ring.compacted = told.response.revision;
-            }
+        while ring.changes.len() > WATCH_CHANGES_MAX || ring.bytes > WATCH_BYTES_MAX {
+            let Some(told) = ring.changes.pop_front() else { break };
+            ring.bytes -= told.bytes;
+            ring.compacted = told.response.revision;
         }
         drop(ring);
         self.revision.send_replace(revision);
     }
 
-    /// What a watcher of `namespace` may know of the changes with a revision above `after`, oldest
-    /// first; every revision is there whole.
+    /// What a watcher of `namespace` may know of the next changes with a revision above `after`:
+    /// at most [`WATCH_PART_CHANGES`], and those up to the end of the last one's revision.
     ///
     /// # Errors
     /// [`Compacted`] when some of them are gone.
-    pub fn after(&self, after: u64, namespace: &str) -> Result<Vec<v1::WatchResponse>, Compacted> {
-        let told: Vec<Arc<Told>> = {
-            let ring = self.ring.lock();
-            if after < ring.compacted {
-                return Err(Compacted { oldest: ring.compacted });
-            }
-            let start = ring.changes.partition_point(|told| told.response.revision <= after);
-            ring.changes.range(start..).cloned().collect()
-        };
-        let mut responses: Vec<v1::WatchResponse> = told
-            .iter()
-            .filter(|told| match &told.audience {
-                Audience::All => true,
-                Audience::Namespace(of) => of == namespace,
-            })
-            .map(|told| told.response.clone())
-            .collect();
-        for at in 1..responses.len() {
-            responses[at - 1].more = responses[at - 1].revision == responses[at].revision;
+    pub fn after(&self, after: u64, namespace: &str) -> Result<Part, Compacted> {
+        let ring = self.ring.lock();
+        if after < ring.compacted {
+            return Err(Compacted { oldest: ring.compacted });
         }
-        Ok(responses)
+        let start = ring.changes.partition_point(|told| told.response.revision <= after);
+        let mut part = Part { told: Vec::new(), more_after: None };
+        for told in ring.changes.range(start..).filter(|told| told.audience.has(namespace)) {
+            let last = part.told.last().map_or(after, |last: &Arc<Told>| last.response.revision);
+            if part.told.len() >= WATCH_PART_CHANGES && told.response.revision > last {
+                part.more_after = Some(last);
+                break;
+            }
+            part.told.push(Arc::clone(told));
+        }
+        Ok(part)
     }
 
     /// Wakes whoever waits for the next revision.

@@ -124,6 +124,8 @@ struct Session {
     acknowledged: u64,
     /// Windows up to here were spooled before it began.
     replay_through: u64,
+    /// A delta of it did not fit, and led up to here; since when. The others' deltas are on their way.
+    overtaken: Option<(Generation, Instant)>,
 }
 
 /// The owner's state.
@@ -316,9 +318,8 @@ impl Owner {
             Event::Connected(connected) => self.connected(connected),
             Event::Closed(session) => self.close(session),
             Event::Members(nodes) => {
-                if let Some(now) = self.mesh_now() {
-                    nodes.into_iter().for_each(|node| self.spool.expect(node, now));
-                }
+                let now = clock::boot_time();
+                nodes.into_iter().for_each(|node| self.spool.expect(node, now));
             }
             Event::Plan(session, plan) => self.plan(session, plan),
             Event::Order(order) => self.order(&order),
@@ -358,6 +359,7 @@ impl Owner {
             cursor,
             acknowledged: cursor - 1,
             replay_through: self.spool.last_sequence(),
+            overtaken: None,
             connected,
         };
         self.sessions.insert(session.connected.session, session);
@@ -382,17 +384,26 @@ impl Owner {
             session.connected.end.cancel();
             let node = session.connected.node;
             if !self.sessions.values().any(|other| other.connected.node == node) {
-                self.spool.detach(node, self.mesh_now().unwrap_or_default());
+                self.spool.detach(node, clock::boot_time());
             }
         }
     }
 
     fn plan(&mut self, session: SessionId, plan: Plan) {
-        let generation = plan.generation;
+        let (generation, base) = (plan.generation, plan.base);
         let change = match self.assignments.apply(plan) {
             Applied::Changed(change) => change,
             Applied::Stale => {
                 debug!(session, ?generation, "a plan that is not newer was ignored");
+                return;
+            }
+            // Coordinators apply in batches of their own, so that their deltas interleave: another
+            // one has brought us past this one's base, and its next ones lead to the same plan.
+            Applied::WrongBase if base < Some(self.assignments.generation()) => {
+                debug!(session, ?generation, "a delta was overtaken");
+                if let Some(session) = self.sessions.get_mut(&session) {
+                    session.overtaken = Some((generation, clock::instant()));
+                }
                 return;
             }
             Applied::WrongBase => {
@@ -544,11 +555,7 @@ impl Owner {
             Some(mesh) => self.clock.boot_for(self.schedule.horizon(mesh), boot),
             None => boot,
         };
-        let gaps = match self.mesh_now() {
-            Some(now) => self.spool.give_up_away(now, MEMBER_AWAY_MAX),
-            None => Vec::new(),
-        };
-        for gap in gaps {
+        for gap in self.spool.give_up_away(boot, MEMBER_AWAY_MAX) {
             let Gap { reader: node, first, last } = gap;
             warn!(
                 node,
@@ -566,9 +573,19 @@ impl Owner {
             loop_lag_ns: self.metrics.loop_lag_ns.load(Relaxed),
         };
         let sequence = self.recorder.live_sequence();
+        let held = self.assignments.generation();
         let all: Vec<SessionId> = self.sessions.keys().copied().collect();
         for id in all {
             let Some(session) = self.sessions.get_mut(&id) else { continue };
+            match session.overtaken {
+                Some((wanted, _)) if held >= wanted => session.overtaken = None,
+                Some((_, since)) if now.duration_since(since) >= HEARTBEAT => {
+                    warn!(session = id, "a delta on a plan we do not hold: asking anew");
+                    self.close(id);
+                    continue;
+                }
+                _ => {}
+            }
             let whole = session.told.is_none();
             let changes = session.told.get_or_insert_default().changes(&self.in_flight);
             let beat = wire::Beat { watermark, live_sequence: sequence, whole };

@@ -495,7 +495,11 @@ async fn welcome(live: &mut Streaming<v1::LiveResponse>) -> Result<v1::Welcome, 
     }
 }
 
-fn read_chunk(chunk: &v1::AssignmentChunk) -> Result<Chunk, SessionError> {
+/// What a chunk of assignments says.
+///
+/// # Errors
+/// It breaks a rule of the wire, which ends the session.
+pub fn read_chunk(chunk: &v1::AssignmentChunk) -> Result<Chunk, WireError> {
     let removed = chunk.removed.iter().map(|bytes| {
         parallax_common::name::Uid::from_slice(bytes).ok_or_else(|| WireError {
             rule: parallax_common::rule::WIRE_UID,

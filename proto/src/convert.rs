@@ -24,11 +24,22 @@ pub(crate) struct Findings<'a> {
     resource: &'static str,
     name: &'a str,
     found: Vec<Violation>,
+    stored: bool,
 }
 
 impl<'a> Findings<'a> {
     pub(crate) fn new(resource: &'static str, name: &'a str) -> Self {
-        Self { resource, name, found: Vec::new() }
+        Self { resource, name, found: Vec::new(), stored: false }
+    }
+
+    /// For what was accepted once: a rule that it breaks does not keep it from being read.
+    pub(crate) fn of_stored(resource: &'static str, name: &'a str) -> Self {
+        Self { stored: true, ..Self::new(resource, name) }
+    }
+
+    /// Whether what is read was accepted once.
+    pub(crate) fn is_stored(&self) -> bool {
+        self.stored
     }
 
     pub(crate) fn add(&mut self, rule: Rule, field: impl Into<String>, message: impl Into<String>) {
@@ -52,8 +63,9 @@ impl<'a> Findings<'a> {
         });
     }
 
+    /// Whether nothing was found since that counts.
     pub(crate) fn none_since(&self, mark: usize) -> bool {
-        self.found.len() == mark
+        self.stored || self.found.len() == mark
     }
 
     pub(crate) fn mark(&self) -> usize {

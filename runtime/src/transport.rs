@@ -15,6 +15,7 @@ mod credentials;
 mod identity;
 mod listener;
 mod meter;
+mod oversized;
 mod refusal;
 mod verify;
 

@@ -2,13 +2,14 @@
 //!
 //! Each of them prints one JSON object on stdout, talks on stderr, and ends with 1 when a figure
 //! misses a bound that was asked for. [`figures`] sums up and judges, [`cpu`] reads what a process
-//! has used, [`windows`] and [`fleet`] make the load, [`relay`] makes a long line, [`etcd`] is a peer, [`syncs`]
-//! counts what reaches the disk.
+//! has used, [`windows`] and [`fleet`] make the load, [`relay`] makes a long line, [`etcd`] is a peer, [`grpc`]
+//! a client of few steps, [`syncs`] counts what reaches the disk.
 
 pub mod cpu;
 pub mod etcd;
 pub mod figures;
 pub mod fleet;
+pub mod grpc;
 pub mod relay;
 pub mod syncs;
 pub mod windows;
@@ -27,7 +28,22 @@ pub const LOAD: &str = "load_average_before";
 ///
 /// The report's `missed` lists the bounds that do not, in words.
 pub fn main(bench: impl Future<Output = Result<Value>>) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    main_on(tokio::runtime::Builder::new_multi_thread(), bench)
+}
+
+/// The same with one thread for all tasks: clients that take little of the machine they share with
+/// what they measure.
+pub fn main_on_one_thread(bench: impl Future<Output = Result<Value>>) -> ExitCode {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime.worker_threads(1);
+    main_on(runtime, bench)
+}
+
+fn main_on(
+    mut runtime: tokio::runtime::Builder,
+    bench: impl Future<Output = Result<Value>>,
+) -> ExitCode {
+    let runtime = match runtime.enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("cannot start the runtime: {error}");

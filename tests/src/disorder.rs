@@ -1,9 +1,9 @@
 //! A group of coordinators to which everything happens that may happen to a minority: members are
 //! killed, stand still, and are cut off, while clients write, a target breaks and heals, and a sink
 //! counts pages by key. Nothing that was acknowledged may be lost, every outage is one incident, and
-//! every page arrives.
+//! every page arrives. Clients of a few keys write down what they saw, and all of it has to fit one order.
 //!
-//! Told by `tests/tests/disorder.rs` with few rounds and by `bench-disorder` with many.
+//! Told by `tests/tests/stories/disorder.rs` with few rounds and by `bench-disorder` with many.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,6 +19,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use crate::harness::Binaries;
 use crate::harness::group::Group;
 use crate::harness::namespaces::Network;
+use crate::harness::recorder::{Judged, Recorder};
 use crate::harness::roaming::{Acknowledged, nothing_lost, write_forever};
 use crate::harness::sink::Manner;
 use crate::harness::until;
@@ -28,6 +29,8 @@ use crate::harness::yaml::{self, CheckYaml};
 const REGIONS: [&str; 3] = ["eu-west", "us-east", "ap-south"];
 const CHECK: &str = "checkout";
 const MEMBERS: u8 = 3;
+/// Clients whose history is checked. More than members, so that two ask through one.
+const RECORDED: u64 = 5;
 /// A third of the kills come within this of the member's start.
 const EARLY: Duration = Duration::from_millis(300);
 /// How long a pause or a cut lasts.
@@ -52,6 +55,8 @@ pub struct Told {
     pub pages: usize,
     /// Pages received again under the same key.
     pub again: usize,
+    /// The history of the clients of a few keys, which is linearizable.
+    pub history: Judged,
 }
 
 /// What happens in a round.
@@ -80,6 +85,7 @@ struct Story {
     group: Group,
     clients: Vec<Arc<Mutex<Acknowledged>>>,
     writers: Supervisor,
+    recorder: Recorder,
     random: StdRng,
     told: Told,
 }
@@ -103,12 +109,14 @@ pub async fn tell(
         group,
         clients: Vec::new(),
         writers: Supervisor::default(),
+        recorder: Recorder::default(),
         random: StdRng::seed_from_u64(seed),
         told: Told::default(),
     };
     let leader = story.group.leader().await?;
     until::verdict(&story.group.api(&leader).await?, CHECK, v1::Verdict::Up).await?;
     story.start_writers(seed)?;
+    story.start_recorded(seed)?;
     for round in 0..rounds {
         let fault = draw(&mut story.random, round, with_network);
         story.round(round, fault).await.with_context(|| format!("round {round}: {fault:?}"))?;
@@ -117,14 +125,34 @@ pub async fn tell(
 }
 
 impl Story {
+    fn endpoints(&self) -> Result<Vec<String>> {
+        let names = self.group.names();
+        names.iter().map(|name| Ok(self.group.addresses(name)?.api.to_string())).collect()
+    }
+
+    /// Clients of a few keys, each of which prefers one member.
+    fn start_recorded(&mut self, seed: u64) -> Result<()> {
+        let endpoints = self.endpoints()?;
+        for number in 1..=RECORDED {
+            let mut endpoints = endpoints.clone();
+            let members = endpoints.len();
+            endpoints.rotate_left(number as usize % members);
+            let client = self.recorder.client(number, endpoints, &self.group.tls("anna"), seed);
+            let stop = self.writers.stop_token();
+            self.writers.spawn(TaskKind::Vital("recorded client"), async move {
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = client.go_on() => {}
+                }
+            });
+        }
+        Ok(())
+    }
+
     /// One client for each member, which prefers that member.
     fn start_writers(&mut self, seed: u64) -> Result<()> {
-        let names = self.group.names();
-        let endpoints = names
-            .iter()
-            .map(|name| Ok(self.group.addresses(name)?.api.to_string()))
-            .collect::<Result<Vec<_>>>()?;
-        for number in 0..names.len() {
+        let endpoints = self.endpoints()?;
+        for number in 0..endpoints.len() {
             let known = Arc::new(Mutex::new(Acknowledged::default()));
             let mut endpoints = endpoints.clone();
             endpoints.rotate_left(number);
@@ -160,7 +188,9 @@ impl Story {
         }
         if round % 10 == 9 {
             self.nothing_lost().await?;
+            self.recorder.judge()?;
         }
+        self.recorder.next_keys();
         eprintln!("round {round}: {fault:?}: {:?}", self.told);
         Ok(())
     }
@@ -297,6 +327,7 @@ impl Story {
         self.writers.stop();
         ensure!(self.writers.join(STALE).await && !self.writers.failed(), "a writer failed");
         self.nothing_lost().await?;
+        self.told.history = self.recorder.judge()?;
         let leader = self.group.leader().await?;
         let incidents = self.group.api(&leader).await?.incidents_of(CHECK).await?;
         ensure!(

@@ -5,10 +5,13 @@
 
 pub mod client;
 pub mod group;
+pub mod hostile;
 pub mod http;
+pub mod http2;
 pub mod mesh;
 pub mod namespaces;
 pub mod process;
+pub mod recorder;
 pub mod roaming;
 pub mod rogue;
 pub mod sink;

@@ -1,6 +1,6 @@
 //! A coordinator that is killed again and again keeps every write it acknowledged.
 //!
-//! Told by `tests/tests/kill_nine.rs` with few rounds and by `bench-kill-nine` with many.
+//! Told by `tests/tests/stories/kill_nine.rs` with few rounds and by `bench-kill-nine` with many.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

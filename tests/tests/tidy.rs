@@ -13,8 +13,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("coordinator", &["common", "proto", "runtime"]),
     ("probe", &["common", "proto", "runtime"]),
     ("cli", &["common", "proto", "runtime", "coordinator", "probe"]),
-    ("tests", &["common", "proto", "runtime", "coordinator", "probe", "cli"]),
-    ("tests/simulation", &["common", "proto", "runtime", "coordinator", "probe"]),
+    ("tests", &["common", "proto", "runtime", "coordinator", "probe", "cli", "linearize"]),
+    ("tests/linearize", &[]),
+    ("tests/simulation", &["common", "proto", "runtime", "coordinator", "probe", "linearize"]),
 ];
 
 /// What `common` may depend on: crates that compute and do nothing else.

@@ -153,7 +153,8 @@ pub async fn transfer(
 /// again does not move the leadership twice.
 fn successor(cluster: &v1::GetClusterResponse) -> Result<String, Failure> {
     let others = cluster.members.iter().filter(|member| {
-        !member.leader && member.reached && member.role() == v1::MemberRole::Voter
+        let able = member.reached && member.stands_still.is_empty() && !member.leaving;
+        !member.leader && able && member.role() == v1::MemberRole::Voter
     });
     let best = others.min_by_key(|member| (member.lag.unwrap_or(u64::MAX), member.node_id));
     best.map(|member| member.name.clone())
@@ -199,6 +200,11 @@ mod tests {
             member(3, Voter, Some(2), false),
             member(4, Learner, Some(0), false),
             v1::ClusterMember { reached: false, ..member(5, Voter, Some(0), false) },
+            v1::ClusterMember { leaving: true, ..member(6, Voter, Some(0), false) },
+            v1::ClusterMember {
+                stands_still: "too old".to_owned(),
+                ..member(7, Voter, Some(0), false)
+            },
         ];
         assert_eq!(successor(&cluster(five)).unwrap(), "c3");
         assert!(successor(&cluster(vec![member(1, Voter, Some(0), true)])).is_err());

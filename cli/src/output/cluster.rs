@@ -18,6 +18,12 @@ pub struct MemberView {
     reached: bool,
     #[serde(skip_serializing_if = "String::is_empty")]
     unreached_because: String,
+    /// Its removal was begun and goes on by itself.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    leaving: bool,
+    /// Why it applies nothing any more.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    stands_still: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     term: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -69,6 +75,8 @@ pub struct DiskView {
     rows_bytes: u64,
     snapshot_bytes: u64,
     history_bytes: u64,
+    /// Windows wait at their probes.
+    history_full: bool,
 }
 
 impl MemberView {
@@ -84,6 +92,8 @@ impl MemberView {
             leader: member.leader,
             reached: member.reached,
             unreached_because: member.unreached_because.clone(),
+            leaving: member.leaving,
+            stands_still: member.stands_still.clone(),
             term: own(member.term),
             applied: own(member.applied),
             lag: member.lag,
@@ -98,6 +108,7 @@ impl MemberView {
                 rows_bytes: member.rows_bytes,
                 snapshot_bytes: member.snapshot_bytes,
                 history_bytes: member.history_bytes,
+                history_full: member.history_full,
             }),
             build: member.build.clone(),
             level: member.level,
@@ -116,6 +127,8 @@ impl MemberView {
     /// The role with what is remarkable about it.
     fn standing(&self) -> (String, Tone) {
         match self.role.as_str() {
+            role if self.leaving => (format!("{role}, leaving"), Tone::Warn),
+            role if !self.stands_still.is_empty() => (format!("{role}, stands still"), Tone::Bad),
             _ if self.leader => ("leader".to_owned(), Tone::Good),
             "outside" | "removed" => (self.role.clone(), Tone::Dim),
             role if !self.reached => (format!("{role}, not reached"), Tone::Bad),
@@ -180,7 +193,10 @@ impl ClusterView {
                 plain(number.map_or_else(|| "-".to_owned(), |number| number.to_string()))
             };
             let disk = member.disk.as_ref().map(|disk| {
-                bytes(disk.log_bytes + disk.rows_bytes + disk.snapshot_bytes + disk.history_bytes)
+                let all =
+                    disk.log_bytes + disk.rows_bytes + disk.snapshot_bytes + disk.history_bytes;
+                let full = if disk.history_full { ", history FULL" } else { "" };
+                format!("{}{full}", bytes(all))
             });
             table.toned([
                 plain(member.name.clone()),
@@ -192,7 +208,13 @@ impl ClusterView {
                 plain(time::or_dash(member.short.heard.clone())),
                 plain(time::or_dash(member.short.rtt.clone())),
                 plain(time::or_dash(member.short.syncs.clone())),
-                plain(time::or_dash(disk)),
+                (
+                    time::or_dash(disk),
+                    match &member.disk {
+                        Some(disk) if disk.history_full => Tone::Bad,
+                        _ => Tone::Plain,
+                    },
+                ),
                 plain(time::or_dash(Some(member.build.clone()))),
                 plain(member.peer_address.clone()),
             ]);
@@ -213,6 +235,15 @@ impl ClusterView {
         let mut text = format!("{leader}; {reached} of {} voters reached", voters.len());
         if learners > 0 {
             text.push_str(&format!("; {learners} learning"));
+        }
+        for member in &self.members {
+            if !member.stands_still.is_empty() {
+                text.push_str(&format!("\n{}: {}", member.name, member.stands_still));
+            }
+            if member.leaving {
+                let name = &member.name;
+                text.push_str(&format!("\n{name} is being removed; that goes on by itself"));
+            }
         }
         for member in self.members.iter().filter(|member| !member.unreached_because.is_empty()) {
             text.push_str(&format!(
@@ -416,6 +447,25 @@ mod tests {
         assert_eq!(json["members"][1]["applied"], serde_json::Value::Null);
         assert_eq!(json["members"][2]["progress"], "replicating");
         assert_eq!(json["members"][3]["role"], "removed");
+    }
+
+    #[test]
+    fn who_leaves_and_who_stands_still_is_said_with_the_reason() {
+        let mut cluster = cluster();
+        cluster.members[1] = v1::ClusterMember {
+            stands_still: "it stands still at entry 7: install the newer build".into(),
+            ..cluster.members[0].clone()
+        };
+        cluster.members[2].leaving = true;
+        let view = ClusterView::new(&cluster);
+        let standing = |at: usize| view.members[at].standing().0;
+        assert_eq!(
+            (standing(1), standing(2)),
+            ("voter, stands still".to_owned(), "learner, leaving".to_owned())
+        );
+        let said = view.summary();
+        assert!(said.contains("c1: it stands still at entry 7: install"), "{said}");
+        assert!(said.contains("c3 is being removed"), "{said}");
     }
 
     #[test]

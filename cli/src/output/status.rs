@@ -41,6 +41,12 @@ pub struct MeshView {
     reaches: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     does_not_reach: Vec<String>,
+    /// Why the answering member applies nothing any more.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    stands_still: String,
+    /// Since which entry the members hold different states.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disputed_since: Option<u64>,
 }
 
 /// One check.
@@ -139,6 +145,8 @@ impl StatusView {
                 leaderless_since: time::instant(mesh.leaderless_since.as_ref()),
                 reaches: mesh.reaches.clone(),
                 does_not_reach: mesh.does_not_reach.clone(),
+                stands_still: mesh.stands_still.clone(),
+                disputed_since: Some(mesh.disputed_index).filter(|index| *index != 0),
             }),
             regions: regions.to_vec(),
             checks: rows.iter().map(RowView::new).collect(),
@@ -164,7 +172,8 @@ impl StatusView {
         let mut text = if fits { matrix.render(None, shell.color_out) } else { self.blocks(shell) };
         if let Some(mesh) = &self.mesh {
             text.push_str(&format!("\n{}\n", mesh.line()));
-            if let Some(line) = mesh.leaderless() {
+            for line in [mesh.leaderless(), mesh.standstill(), mesh.dispute()].into_iter().flatten()
+            {
                 text.push_str(&format!("{}\n", Tone::Bad.paint(&line, shell.color_out)));
             }
         }
@@ -236,6 +245,21 @@ impl MeshView {
             line.push_str(&format!(", not {}", who(&self.does_not_reach)));
         }
         Some(table::clean(&line))
+    }
+
+    /// What the answering member says when its build is too old.
+    fn standstill(&self) -> Option<String> {
+        (!self.stands_still.is_empty()).then(|| table::clean(&self.stands_still))
+    }
+
+    /// Why nothing is written although there is a leader.
+    fn dispute(&self) -> Option<String> {
+        self.disputed_since.map(|index| {
+            format!(
+                "nothing is written: since entry {index} the members hold different states and no \
+                 majority the same one; restore the cluster from a backup"
+            )
+        })
     }
 
     fn line(&self) -> String {

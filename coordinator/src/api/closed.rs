@@ -51,6 +51,22 @@ fn token(key: &[u8]) -> String {
     [TOKEN.to_owned()].into_iter().chain(digits).collect()
 }
 
+/// As [`list`], those that have left `state`. The rows are written behind it, so `stored` waits for
+/// them; and they may be ahead of it by now, so what it holds, and has told of, is passed over.
+///
+/// # Errors
+/// When the rows do not come, or cannot be read.
+pub fn left(
+    rows: &dyn RowStore,
+    state: &State,
+    stored: impl FnOnce(u64) -> Result<(), RowError>,
+    (after, most): (Vec<u8>, usize),
+    fits: impl Fn(&v1::Incident) -> bool,
+) -> Result<Part, RowError> {
+    stored(state.applied)?;
+    list(rows, after, most, |i| !state.incidents.contains_key(&i.uid) && fits(i))
+}
+
 /// At most `most` closed incidents that `fits`, after the key `after`. Reads
 /// [`INCIDENT_ROWS_READ_MAX`] rows at most: a part may hold fewer, or none, and have a next one.
 ///
@@ -87,7 +103,11 @@ pub fn list(
 
 #[cfg(test)]
 mod tests {
+    use parallax_common::limits::CLOSED_INCIDENTS_IN_MEMORY_MAX;
+    use parallax_proto::store;
+
     use super::*;
+    use crate::core::state::{Row, Table};
     use crate::store::rows::RowChange;
     use crate::store::rows::memory::MemRows;
 
@@ -148,5 +168,52 @@ mod tests {
         for wrong in ["closed-0", "closed-zz", "closed-ä"] {
             assert!(position(wrong).is_err(), "{wrong}");
         }
+    }
+
+    /// Memory full of closed incidents, as rows, and one that is open.
+    fn full() -> Vec<Row> {
+        let row = |number: usize| {
+            let resolved_at = (number > 0).then(prost_types::Timestamp::default);
+            let incident = v1::Incident {
+                uid: format!("uid-{number}"),
+                resolved_at,
+                resolved_revision: number as u64,
+                ..v1::Incident::default()
+            };
+            let key = [&[Table::Incident as u8], incident.uid.as_bytes()].concat();
+            Row { key: key.into(), value: incident.encode_to_vec().into() }
+        };
+        (0..=CLOSED_INCIDENTS_IN_MEMORY_MAX).map(row).collect()
+    }
+
+    #[test]
+    fn an_incident_that_has_just_left_memory_is_listed_and_listed_once() {
+        let mut state = State::from_rows(full(), 1).unwrap();
+        let before = state.clone();
+        // The last one closes: the oldest leaves, and its row is not written yet.
+        let resolve = store::ResolveIncident { uid: "uid-0".into(), ..<_>::default() };
+        let command = Some(store::entry::Command::ResolveIncident(resolve));
+        let entry = store::Entry { command, ..store::Entry::default() };
+        let changes = state.apply(2, &entry.encode_to_vec()).rows;
+        let changes: Vec<RowChange> = changes
+            .into_iter()
+            .map(|change| RowChange { key: change.key, value: change.value })
+            .collect();
+        let rows = MemRows::default();
+        let all = |state: &State, write: &[RowChange]| {
+            let from = position(&first()).unwrap().unwrap();
+            let stored = |applied| match write {
+                [] => Ok(()),
+                changes => rows.write(changes, applied),
+            };
+            let part = left(&rows, state, stored, (from, 10), |_| true).unwrap();
+            assert_eq!(part.next, None);
+            part.incidents.into_iter().map(|incident| incident.uid).collect::<Vec<_>>()
+        };
+        assert!(!state.incidents.contains_key("uid-1"));
+        assert_eq!(all(&state, &changes), ["uid-1"]);
+        // Who read the state before has it from there.
+        assert!(before.incidents.contains_key("uid-1"));
+        assert!(all(&before, &[]).is_empty());
     }
 }

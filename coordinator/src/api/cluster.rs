@@ -219,6 +219,7 @@ fn member(
         api_address: row.api_address.clone(),
         build: row.build.clone(),
         level: row.level,
+        leaving: row.leaving && !row.removed,
         added_at: Some(timestamp(UtcTime::from_ns(row.added_utc_ns))),
         ..v1::ClusterMember::default()
     };
@@ -234,8 +235,10 @@ fn member(
             member.rows_bytes = account.rows_bytes;
             member.snapshot_bytes = account.snapshot_bytes;
             member.history_bytes = account.history_bytes;
+            member.history_full = account.history_full;
             member.build = account.build.clone();
             member.level = account.level;
+            member.stands_still = account.stands_still.clone();
         }
         Some(Err(why)) => member.unreached_because = why.clone(),
         None => {}

@@ -8,7 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parallax_common::check::Check;
-use parallax_common::limits::{HISTORY_QUANTILES_MAX, HISTORY_ROWS_MAX, UPTIME_INTERVALS_READ_MAX};
+use parallax_common::limits::{
+    HISTORY_ANSWER_BYTES_MAX, HISTORY_ENTRIES_MAX, HISTORY_QUANTILES_MAX, HISTORY_ROWS_MAX,
+    UPTIME_INTERVALS_READ_MAX,
+};
 use parallax_common::name::Uid;
 use parallax_common::outcome::Phase;
 use parallax_common::time::{MeshTime, UtcTime, ns};
@@ -18,6 +21,7 @@ use parallax_proto::convert::time::{duration_to, mesh_timestamp, timestamp, utc}
 use parallax_proto::v1;
 use parallax_proto::v1::history_service_server::HistoryService;
 use parallax_runtime::clock;
+use prost::Message as _;
 use prost_types::Timestamp;
 use tonic::{Request, Response, Status};
 
@@ -26,6 +30,7 @@ use crate::core::state::State;
 use crate::core::uptime::{self, Interval};
 use crate::history::Question;
 use crate::history::query::{Fold, Shape};
+use crate::history::segment::SegmentError;
 use crate::history::tier::Tier;
 use crate::store::rows::{RowError, RowStore};
 
@@ -49,7 +54,7 @@ impl HistoryService for Api {
         let (since, until) = range(query.since.as_ref(), query.until.as_ref(), now)?;
         let ask = Ask::new(query, &check, (since, until), now)?;
         let folded = self.fold(ask.clone(), &check).await?;
-        Ok(Response::new(v1::QueryHistoryResponse {
+        let answer = v1::QueryHistoryResponse {
             rows: folded.rows(&query.quantiles),
             tier: tier_to(ask.tier).into(),
             cell: Some(duration_to(Duration::from_secs(folded.longest_cell_s().into()))),
@@ -58,7 +63,13 @@ impl HistoryService for Api {
             node_id: self.inner.node_id,
             check_uid: check.uid.to_string(),
             dropped: self.inner.history.stats().dropped,
-        }))
+        };
+        let bytes = answer.encoded_len();
+        if bytes > HISTORY_ANSWER_BYTES_MAX {
+            let what = format!("the answer would have {} KiB", bytes / 1_024);
+            return Err(too_much(&what, &format!("{} KiB", HISTORY_ANSWER_BYTES_MAX / 1_024)));
+        }
+        Ok(Response::new(answer))
     }
 
     async fn get_uptime(
@@ -76,9 +87,14 @@ impl HistoryService for Api {
         let asked = UtcTime::from_ns(since.as_ns());
         let until_utc = UtcTime::from_ns(until.as_ns()).min(now);
         let standing = state.standing(&check.uid);
-        let rows = self.inner.proposer.node().rows();
+        let node = self.inner.proposer.node().clone();
         let (uid, applied) = (check.uid, state.applied);
-        let read = move || intervals(rows.as_ref(), &uid, asked, applied);
+        let read = move || {
+            // The rows are written behind the state, and what has ended is nowhere else.
+            // When the store has stopped, so will this process.
+            let _ = node.wait_stored(applied);
+            intervals(node.rows().as_ref(), &uid, asked, applied)
+        };
         let (closed, complete_from) = blocking(read).await?;
         let from = complete_from.unwrap_or(asked).max(asked);
         let sum = uptime::sum(&closed, standing, from, until_utc);
@@ -123,7 +139,8 @@ impl Api {
         let permit = permit.map_err(|_| Status::unavailable("the coordinator stops"))?;
         let history = Arc::clone(&self.inner.history);
         let Ask { shape, tier } = ask;
-        let question = Question { check: check.uid, from: shape.from, to: shape.to, tier };
+        let (from, to, phases) = (shape.from, shape.to, shape.phases.clone());
+        let question = Question { check: check.uid, from, to, tier, phases };
         let regions = check.regions.iter().map(|region| Arc::from(region.as_str()));
         let mut fold = Fold::new(shape, tier, check.interval, regions.collect());
         let read = tokio::task::spawn_blocking(move || {
@@ -132,14 +149,27 @@ impl Api {
             Ok(fold)
         });
         match read.await {
-            Ok(Ok(fold)) => Ok(fold),
-            Ok(Err(error)) => {
-                let error: crate::history::segment::SegmentError = error;
-                Err(Status::internal(format!("history cannot be read: {error}")))
+            Ok(Ok(fold)) if fold.is_too_large() => {
+                let most = format!("{} million", HISTORY_ENTRIES_MAX >> 20);
+                Err(too_much("the histograms of the answer have too many entries", &most))
             }
+            Ok(Ok(fold)) => Ok(fold),
+            Ok(Err(SegmentError::TooMuch(most))) => {
+                let most = format!("{} MiB", most >> 20);
+                Err(too_much("there is more history to read than one question may", &most))
+            }
+            Ok(Err(error)) => Err(Status::internal(format!("history cannot be read: {error}"))),
             Err(_) => Err(Status::internal("the read was given up")),
         }
     }
+}
+
+/// A question that is sound and too large; says what makes it smaller.
+fn too_much(what: &str, most: &str) -> Status {
+    Status::invalid_argument(format!(
+        "history: {what}, the most is {most}: ask for a shorter range (since, until), a longer step, \
+         fewer rows of their own (by), or one phase"
+    ))
 }
 
 fn check_of(state: &State, namespace: &str, name: &str) -> Result<Arc<Check>, Status> {
@@ -213,10 +243,12 @@ impl Ask {
         let over = until.as_ns().rem_euclid(unit);
         let to = if over == 0 { until.as_ns() } else { until.as_ns().saturating_add(unit - over) };
         let rows = if step_s == 0 { 1 } else { (to - from) / unit };
-        if u64::try_from(rows).unwrap_or(u64::MAX) > HISTORY_ROWS_MAX {
+        let groups = if query.by_region { check.regions.len().max(1) } else { 1 };
+        let rows = u64::try_from(rows).unwrap_or(u64::MAX).saturating_mul(groups as u64);
+        if rows > HISTORY_ROWS_MAX {
             return refuse(format!(
                 "step: {rows} rows, the most is {HISTORY_ROWS_MAX}; make it longer, or the range \
-                 shorter"
+                 (since, until) shorter, or leave out by region"
             ));
         }
         let shape = Shape {

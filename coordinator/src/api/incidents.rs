@@ -58,7 +58,8 @@ impl IncidentService for Api {
             }
         };
         if let Some(after) = after {
-            let part = self.closed(after, size - incidents.len(), fits).await?;
+            let part =
+                self.left(&state, after, size - incidents.len(), move |i| fits.pass(i)).await?;
             incidents.extend(part.incidents);
             next = part.next.unwrap_or_default();
         }
@@ -79,7 +80,7 @@ impl IncidentService for Api {
         let state = self.read(get.stale).await?;
         let incident = match find(&state, namespace, &get.uid) {
             Err(status) if status.code() == Code::NotFound => {
-                self.find_closed(namespace, &get.uid).await?
+                self.find_closed(&state, namespace, &get.uid).await?
             }
             found => found?,
         };
@@ -144,7 +145,12 @@ impl IncidentService for Api {
 
 impl Api {
     /// A closed incident that has left memory, by its whole uid.
-    async fn find_closed(&self, namespace: &str, uid: &str) -> Result<Arc<v1::Incident>, Status> {
+    async fn find_closed(
+        &self,
+        state: &Arc<State>,
+        namespace: &str,
+        uid: &str,
+    ) -> Result<Arc<v1::Incident>, Status> {
         let after = closed::position(&closed::first())?.unwrap_or_default();
         if uid.parse::<Uid>().is_err() {
             return Err(not_found("incident", uid));
@@ -152,8 +158,7 @@ impl Api {
         let (uid, namespace) = (uid.to_owned(), namespace.to_owned());
         let wanted = uid.clone();
         let fits = move |i: &v1::Incident| i.uid == wanted && i.namespace == namespace;
-        let rows = self.inner.proposer.node().rows();
-        let part = blocking(move || closed::list(rows.as_ref(), after, 1, fits)).await?;
+        let part = self.left(state, after, 1, fits).await?;
         match (part.incidents.into_iter().next(), part.next) {
             (Some(incident), _) => Ok(Arc::new(incident)),
             (None, None) => Err(not_found("incident", &uid)),
@@ -168,9 +173,24 @@ impl Api {
         }
     }
 
-    async fn closed(&self, after: Vec<u8>, most: usize, fits: Filter) -> Result<Part, Status> {
-        let rows = self.inner.proposer.node().rows();
-        blocking(move || closed::list(rows.as_ref(), after, most, |i| fits.pass(i))).await
+    /// Closed incidents that have left `state`, which was read before.
+    async fn left(
+        &self,
+        state: &Arc<State>,
+        after: Vec<u8>,
+        most: usize,
+        fits: impl Fn(&v1::Incident) -> bool + Send + 'static,
+    ) -> Result<Part, Status> {
+        let (node, state) = (self.inner.proposer.node().clone(), Arc::clone(state));
+        blocking(move || {
+            let stored = |applied| {
+                // When the store has stopped, so will this process.
+                let _ = node.wait_stored(applied);
+                Ok(())
+            };
+            closed::left(node.rows().as_ref(), &state, stored, (after, most), fits)
+        })
+        .await
     }
 
     /// Whether the live ballots of the incident's check are still enough to be down, or its region

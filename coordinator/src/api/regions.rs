@@ -22,11 +22,11 @@ impl RegionService for Api {
         let regions = state
             .regions
             .iter()
-            .filter(|((ns, _), region)| {
+            .filter(|(key, region)| {
                 let meta = region.meta.clone().unwrap_or_default();
-                ns == namespace && matches(&options.labels, &meta.labels)
+                key.0 == namespace && matches(&options.labels, &meta.labels)
             })
-            .map(|((_, name), region)| (name.clone(), region.as_ref().clone()));
+            .map(|(key, region)| (key.1.clone(), region.as_ref().clone()));
         let page = page(&options, regions)?;
         Ok(Response::new(v1::ListRegionsResponse {
             regions: page.items.into_iter().map(|region| status(&state, region)).collect(),

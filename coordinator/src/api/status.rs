@@ -121,6 +121,8 @@ impl Api {
             leaderless_since: standing.leaderless.map(|(since, _)| convert::time::timestamp(since)),
             reaches: standing.reaches,
             does_not_reach: standing.misses,
+            stands_still: node.standstill.map(|it| it.to_string()).unwrap_or_default(),
+            disputed_index: state.cluster.disputed_index,
         }
     }
 }

@@ -15,7 +15,7 @@ use parallax_proto::store::config_change::Change as Put;
 use parallax_proto::v1::resource::Kind as ResourceKind;
 use parallax_proto::{store, v1};
 
-use crate::core::state::{Kind, State};
+use crate::core::state::{Kind, Name, State};
 
 /// Part of a set, in percent, that a prune may delete without being told the number.
 const PRUNE_PERCENT_MAX: usize = 30;
@@ -85,6 +85,7 @@ pub fn draft(
         let mut after = wanted.clone();
         inherit(&mut after, before.as_ref(), request, &mut new_uid);
         refuse_foreign(*kind, name, before.as_ref(), request, &mut broken);
+        refuse_newer(*kind, name, wanted, before.as_ref(), &mut broken);
         broken.extend(resource::validate(&after));
         draft.advice.extend(advice(&after));
         add(*kind, name, before.as_ref(), after, request, &mut draft);
@@ -221,43 +222,71 @@ fn refuse_foreign(
     }
 }
 
-/// The names that exist already or are wanted too.
-struct Names {
-    regions: BTreeSet<String>,
-    contacts: BTreeSet<String>,
+/// A resource that comes with an etag is a change of that version of it. Without one it replaces
+/// whatever is there.
+fn refuse_newer(
+    kind: Kind,
+    name: &str,
+    wanted: &v1::Resource,
+    before: Option<&v1::Resource>,
+    broken: &mut Vec<Violation>,
+) {
+    let etag = |of: Option<&v1::Resource>| of.and_then(resource::meta_of).map_or(0, |it| it.etag);
+    let (seen, there) = (etag(Some(wanted)), etag(before));
+    if seen == 0 || seen == there {
+        return;
+    }
+    let message = match before {
+        Some(_) => format!("was changed since: its etag is {there}, not {seen}; read it again"),
+        None => format!("does not exist any more; its etag was to be {seen}"),
+    };
+    broken.push(violation(rule::CONFLICT, kind.word(), name, "etag", message));
 }
 
-impl Known for Names {
+/// The names that exist already or are wanted too. Looked up one by one: what an apply costs must not
+/// grow with all that is stored.
+struct Names<'a> {
+    state: &'a State,
+    namespace: &'a str,
+    wanted: &'a Wanted,
+}
+
+impl Names<'_> {
+    fn wants(&self, kind: Kind, name: &str) -> bool {
+        self.wanted.contains_key(&(kind, name.to_owned()))
+    }
+
+    /// The stored ones and those that are wanted, in order and each once.
+    fn all<'n>(&self, kind: Kind, stored: impl Iterator<Item = &'n Name>) -> Vec<String> {
+        let wanted = self.wanted.keys().filter(|(k, _)| *k == kind).map(|(_, name)| name.clone());
+        let here = stored.filter(|(namespace, _)| namespace == self.namespace);
+        let all: BTreeSet<String> = here.map(|(_, name)| name.clone()).chain(wanted).collect();
+        all.into_iter().collect()
+    }
+}
+
+impl Known for Names<'_> {
     fn region(&self, name: &str) -> bool {
-        self.regions.contains(name)
+        let key = (self.namespace.to_owned(), name.to_owned());
+        self.wants(Kind::Region, name) || self.state.regions.contains_key(&key)
     }
 
     fn contact(&self, name: &str) -> bool {
-        self.contacts.contains(name)
+        self.wants(Kind::Contact, name) || self.state.contact_named(self.namespace, name).is_some()
     }
 
     fn regions(&self) -> Vec<String> {
-        self.regions.iter().cloned().collect()
+        self.all(Kind::Region, self.state.regions.keys().map(AsRef::as_ref))
     }
 
     fn contacts(&self) -> Vec<String> {
-        self.contacts.iter().cloned().collect()
+        self.all(Kind::Contact, self.state.contact_names.keys())
     }
 }
 
 /// Regions and contacts that the wanted resources name must exist already or be wanted too.
 fn references(state: &State, request: &Request, wanted: &Wanted) -> Vec<Violation> {
-    let all = |kind: Kind, stored: Vec<String>| -> BTreeSet<String> {
-        let inside = wanted.keys().filter(|(k, _)| *k == kind).map(|(_, name)| name.clone());
-        stored.into_iter().chain(inside).collect()
-    };
-    let here = |(namespace, name): &(String, String)| {
-        (*namespace == request.namespace).then(|| name.clone())
-    };
-    let names = Names {
-        regions: all(Kind::Region, state.regions.keys().filter_map(here).collect()),
-        contacts: all(Kind::Contact, state.contact_names.keys().filter_map(here).collect()),
-    };
+    let names = Names { state, namespace: &request.namespace, wanted };
     wanted.values().flat_map(|wanted| resource::resource_references(wanted, &names)).collect()
 }
 

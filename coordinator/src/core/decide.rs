@@ -15,6 +15,7 @@ use parallax_common::time::MeshTime;
 
 use self::rule::Rule;
 use super::ballots::Vote;
+use crate::mutant::{self, Mutant};
 
 /// What was committed before, and what may be said now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,11 +115,12 @@ pub fn decide(policy: &Policy, open: &Open, votes: &[Vote], now: MeshTime) -> De
     let tally = Tally::count(votes);
     let (seen, degraded) = look(&rule, &tally);
     let below = tally.failing < rule.down_at;
+    let up_at = if mutant::on(Mutant::ResolveWithoutQuorum) { 1 } else { rule.up_at };
     let mut decision = Decision {
         verdict: seen,
         degraded,
         opens: seen == Verdict::Down && !open.incident && !open.latched,
-        resolves: open.incident && tally.passing >= rule.up_at,
+        resolves: open.incident && tally.passing >= up_at,
         unlatches: open.latched && !open.incident && below,
         held: false,
         reconsider_at: votes.iter().filter_map(|vote| vote.changes_at).filter(|&at| at > now).min(),
@@ -138,9 +140,10 @@ pub fn decide(policy: &Policy, open: &Open, votes: &[Vote], now: MeshTime) -> De
 
 /// The table of decision 8, in its order.
 fn look(rule: &Rule, tally: &Tally) -> (Verdict, Option<DegradedKind>) {
+    let one = u32::from(mutant::on(Mutant::QuorumOffByOne));
     if tally.excluded > rule.excludable {
         (Verdict::Unknown, None)
-    } else if tally.failing >= rule.down_at {
+    } else if tally.failing + one >= rule.down_at {
         (Verdict::Down, None)
     } else if tally.fresh < rule.floor {
         (Verdict::Unknown, None)

@@ -31,6 +31,7 @@ pub use self::input::{
 };
 use self::link::Link;
 use super::ballots::{Heard, Said, VoterId};
+use crate::mutant::{self, Mutant};
 
 /// Something that changes at a time of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -329,7 +330,7 @@ impl Engine {
 
     /// Decides a check anew.
     fn touch(&mut self, check: Uid, now: MeshTime, out: &mut Vec<Output>) {
-        if !self.leader {
+        if !self.leader && !mutant::on(Mutant::FollowerDecides) {
             return;
         }
         let Some(entry) = self.checks.get_mut(&check) else { return };

@@ -35,7 +35,7 @@ pub enum Input<'a> {
     /// was installed. Sessions and what they said stay.
     Loaded(&'a State),
     /// Entries were applied; the state as it is after them, and what they changed.
-    Applied(&'a State, Vec<Changed>),
+    Applied(&'a State, &'a [(u64, Changed)]),
     /// This member took office and has applied its term's first entry, or leads no more.
     Leadership(bool),
     /// A session of this voter began, here or (relayed) at another member.

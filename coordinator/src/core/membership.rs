@@ -47,6 +47,17 @@ impl Change {
     }
 }
 
+/// The next step of a removal that was begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removal {
+    /// It leads: this one is to lead instead.
+    HandOver(u64),
+    /// It loses its vote.
+    Demote,
+    /// It has no vote: that it is removed is written down.
+    Finish,
+}
+
 /// Another member as the leader sees it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Seen {
@@ -166,8 +177,14 @@ impl std::fmt::Display for Who {
     }
 }
 
+impl From<u64> for Who {
+    fn from(node_id: u64) -> Self {
+        Self { node_id, name: String::new() }
+    }
+}
+
 fn who(node_id: u64) -> Who {
-    Who { node_id, name: String::new() }
+    node_id.into()
 }
 
 fn list(members: &[Who]) -> String {
@@ -291,9 +308,11 @@ impl Group {
         Ok(())
     }
 
-    /// The learner that is to be promoted next by itself, if any: the one with the lowest id.
-    pub fn next_promotion(&self) -> Option<Change> {
-        let each = self.learners.iter().map(|id| Change::Promote(*id));
+    /// The learner that is to be promoted next by itself, if any: the one with the lowest id of those
+    /// that are to stay.
+    pub fn next_promotion(&self, stays: impl Fn(u64) -> bool) -> Option<Change> {
+        let staying = self.learners.iter().filter(|id| stays(**id));
+        let each = staying.map(|id| Change::Promote(*id));
         each.filter(|change| self.allows(*change).is_ok()).min_by_key(|change| change.node_id())
     }
 
@@ -325,8 +344,29 @@ impl Group {
 
     /// Who is best to lead after this leader.
     pub fn successor(&self) -> Option<u64> {
+        self.successors().first().copied()
+    }
+
+    /// Who may lead after this leader, the one that lacks the least first.
+    pub fn successors(&self) -> Vec<u64> {
         let others = self.voters.iter().copied().filter(|id| self.may_lead(*id).is_ok());
-        others.min_by_key(|id| (self.seen.get(id).map_or(0, |seen| seen.lag), *id))
+        let mut others: Vec<u64> = others.collect();
+        others.sort_by_key(|id| (self.seen.get(id).map_or(0, |seen| seen.lag), *id));
+        others
+    }
+
+    /// What a removal that was begun needs next, on the leader.
+    ///
+    /// # Errors
+    /// Why nothing can be done now.
+    pub fn next_of_removal(&self, id: u64) -> Result<Removal, Unfit> {
+        if id == self.leader {
+            return self.successor().map(Removal::HandOver).ok_or(Unfit::Leads(who(id)));
+        }
+        if !self.voters.contains(&id) {
+            return Ok(Removal::Finish);
+        }
+        self.allows(Change::Demote(id)).map(|()| Removal::Demote)
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Every coordinator with the same applied state computes the same plan and hands it out; nothing
 //! about it is agreed on separately. The choice itself is in [`rendezvous`], the difference between
-//! two plans for one probe in [`delta`]. Phases come from `parallax_common::schedule`.
+//! two plans for one probe in [`delta`], what
+//! a session is sent of it in [`handout`]. Phases come from `parallax_common::schedule`.
 //!
 //! The plan keeps, whatever changes:
 //! * a probe that leaves moves only its own checks, one that joins only gains;
@@ -21,6 +22,7 @@ use parallax_common::name::{Generation, Incarnation, Uid};
 use parallax_common::schedule;
 
 pub mod delta;
+pub mod handout;
 pub mod rendezvous;
 
 use self::delta::Delta;

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use parallax_common::limits::{LEADER_BACK_AFTER, LEADERLESS_TOLD_AFTER};
+use parallax_common::limits::{LEADER_BACK_AFTER, LEADER_LOOKS_APART_MAX, LEADERLESS_TOLD_AFTER};
 
 /// What is to be done now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,17 +27,23 @@ pub struct QuorumWatch {
     led: Option<Duration>,
     /// An episode has been told of and is not over.
     told: bool,
+    /// When the last look was taken.
+    seen: Duration,
 }
 
 impl QuorumWatch {
     /// A watch that begins now, without a leader. `told`: an earlier life has told of an episode
     /// that is not over.
     pub fn new(now: Duration, told: bool) -> Self {
-        Self { leaderless: Some(now), led: None, told }
+        Self { leaderless: Some(now), led: None, told, seen: now }
     }
 
     /// Takes a look: whether a leader is known now.
     pub fn see(&mut self, leader: bool, now: Duration) -> Option<Step> {
+        // A process that stood still has not looked: the time that it missed says nothing of leaders.
+        let missed = now.saturating_sub(self.seen).saturating_sub(LEADER_LOOKS_APART_MAX);
+        self.seen = now;
+        self.leaderless = self.leaderless.map(|since| since + missed);
         if leader {
             self.leaderless = None;
             let since = *self.led.get_or_insert(now);
@@ -123,5 +129,18 @@ mod tests {
         assert_eq!(watch.leaderless_for(start + 5 * second), None);
         watch.see(false, start + 6 * second);
         assert_eq!(watch.leaderless_for(start + 8 * second), Some(2 * second));
+    }
+
+    #[test]
+    fn a_process_that_stood_still_has_seen_nothing() {
+        let second = Duration::from_secs(1);
+        let mut watch = QuorumWatch::new(Duration::ZERO, false);
+        assert_eq!(watch.see(false, second), None);
+        // Stopped for ten minutes, and awake before anybody was heard.
+        assert_eq!(watch.see(false, 601 * second), None);
+        assert_eq!(watch.leaderless_for(601 * second), Some(second + LEADER_LOOKS_APART_MAX));
+        let tells: Vec<u32> =
+            (602..700).filter(|at| watch.see(false, *at * second).is_some()).collect();
+        assert_eq!(tells, [601 + 60 - 1 - 5]);
     }
 }

@@ -5,6 +5,7 @@
 //! whom. Lists are always whole, so that a lost one is made good by the next. Only probes that a
 //! member hears itself are listed and passed on: a relay has one hop, and so no loops.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use parallax_common::limits::{RELAY_KEPT_FOR, RELAY_LIST_AGE_MAX, RELAYED_LANES_MAX};
@@ -78,20 +79,17 @@ impl Listening {
         let fresh = |member: &Member| now.since(member.at) <= RELAY_LIST_AGE_MAX;
         let mut wanted: BTreeMap<u64, Vec<Voter>> =
             self.others.keys().map(|member| (*member, Vec::new())).collect();
-        let mut best: BTreeMap<&Voter, (MeshTime, u64)> = BTreeMap::new();
+        let mut heard: BTreeMap<&Voter, Vec<(MeshTime, u64)>> = BTreeMap::new();
         for (id, member) in self.others.iter().filter(|(_, member)| fresh(member)) {
             for (voter, mark) in &member.heard {
                 let kept = self.through.get(voter) == Some(id);
                 let mark = if kept { MeshTime::from_ns(i64::MAX) } else { *mark };
-                let known = best.entry(voter).or_insert((mark, *id));
-                if mark > known.0 {
-                    *known = (mark, *id);
-                }
+                heard.entry(voter).or_default().push((mark, *id));
             }
         }
         let mut through = BTreeMap::new();
         self.beyond = 0;
-        for (voter, (_, member)) in best {
+        for (voter, mut members) in heard {
             let is_relayed = self.through.contains_key(voter);
             let is_needed = match self.here.get(voter) {
                 None => true,
@@ -101,12 +99,16 @@ impl Listening {
             if !is_needed || self.anew.contains(voter) {
                 continue;
             }
-            let Some(list) = wanted.get_mut(&member) else { continue };
-            if list.len() >= RELAYED_LANES_MAX {
+            // Another one that hears it, when the best passes on all that it may.
+            members.sort_unstable_by_key(|(mark, member)| (Reverse(*mark), *member));
+            let room = |(_, member): &(MeshTime, u64)| {
+                wanted.get(member).is_some_and(|list| list.len() < RELAYED_LANES_MAX)
+            };
+            let Some((_, member)) = members.into_iter().find(room) else {
                 self.beyond += 1;
                 continue;
-            }
-            list.push(voter.clone());
+            };
+            wanted.entry(member).or_default().push(voter.clone());
             through.insert(voter.clone(), member);
         }
         self.through = through;
@@ -319,6 +321,21 @@ mod tests {
         let mut passing = Passing::default();
         let voters = many(RELAYED_LANES_MAX + 5).map(|(voter, _)| voter);
         assert_eq!(passing.wanted(voters, |_| true).begin.len(), RELAYED_LANES_MAX);
+    }
+
+    #[test]
+    fn what_one_member_has_no_room_for_is_asked_of_another_that_hears_it() {
+        let many = |ms| (0..1_500).map(move |n| (voter(&format!("p{n:05}")), at(ms))).collect();
+        let mut listening = Listening::default();
+        for second in 0..3 {
+            let now = at(second * 1_000);
+            // One of them is always a little ahead.
+            listening.heard_there(2, many(second * 1_000 + 1), now);
+            listening.heard_there(3, many(second * 1_000), now);
+            let wanted = listening.wanted(now);
+            assert_eq!(listening.counts(), (1_500, 0), "round {second}");
+            assert_eq!((wanted[&2].len(), wanted[&3].len()), (RELAYED_LANES_MAX, 476));
+        }
     }
 
     #[test]

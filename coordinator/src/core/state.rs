@@ -25,8 +25,10 @@ use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
 use parallax_common::check::Check;
+use parallax_common::limits::{REFUSAL_BYTES_MAX, SUBJECTS_MAX};
 use parallax_common::name::{Generation, Uid};
 use parallax_common::rule::{self, Rule};
+use parallax_common::text::cut;
 use parallax_common::time::UtcTime;
 use parallax_proto::store::entry::Command;
 use parallax_proto::{store, v1};
@@ -43,6 +45,10 @@ pub const LEVEL: u32 = 1;
 
 /// (namespace, name): how people name a resource.
 pub type Name = (String, String);
+
+/// A name as a key of what changes often: a persistent map copies the nodes on the way to each change,
+/// and keys that are shared cost a count there instead of two strings.
+pub type Key = Arc<Name>;
 
 /// A check as it is stored and as it is used.
 #[derive(Debug, Clone)]
@@ -67,7 +73,7 @@ pub struct State {
     /// Uids by name.
     pub check_names: OrdMap<Name, Uid>,
     /// By name.
-    pub regions: OrdMap<Name, Arc<v1::Region>>,
+    pub regions: OrdMap<Key, Arc<v1::Region>>,
     /// By uid, tombstones included.
     pub contacts: OrdMap<String, Arc<store::ContactRow>>,
     /// Tombstones in the order in which they may go: (UTC, uid).
@@ -91,7 +97,7 @@ pub struct State {
     /// Pending deliveries: idempotency key to incident.
     pub pending: OrdMap<String, String>,
     /// Clients and their stored answers.
-    clients: OrdMap<String, Arc<Client>>,
+    clients: OrdMap<Arc<str>, Arc<Client>>,
     /// Stored answers of all clients.
     live_requests: usize,
     /// Applies that are staged and not committed.
@@ -116,8 +122,10 @@ pub enum Answer {
     Accepted {
         /// The log index.
         revision: u64,
-        /// Uids or names of what it touched, where the caller needs them.
+        /// Uids or names of what it touched, where the caller needs them; the first of them.
         subjects: Vec<String>,
+        /// How many resources a commit wrote.
+        counts: store::CommitCounts,
     },
     /// It broke a rule and changed nothing.
     Refused(Refusal),
@@ -132,6 +140,23 @@ pub struct Refusal {
     pub message: String,
     /// The resources it is about.
     pub subjects: Vec<String>,
+}
+
+impl Answer {
+    /// Keeps of it what may be stored under a request id, sent and audited, whatever the command was
+    /// about. Gives how many subjects are not named any more.
+    fn bound(&mut self) -> u32 {
+        let subjects = match self {
+            Self::Accepted { subjects, .. } => subjects,
+            Self::Refused(refusal) => {
+                refusal.message.truncate(cut(&refusal.message, REFUSAL_BYTES_MAX).len());
+                &mut refusal.subjects
+            }
+        };
+        let more = subjects.len().saturating_sub(SUBJECTS_MAX);
+        subjects.truncate(SUBJECTS_MAX);
+        u32::try_from(more).unwrap_or(u32::MAX)
+    }
 }
 
 /// One thing that changed, for the parts that follow the state.
@@ -207,6 +232,17 @@ impl State {
         (level > own).then_some(level)
     }
 
+    /// The level that a row says the cluster is at, when it is the row that says so.
+    pub fn level_of(key: &[u8], value: &[u8]) -> Option<u32> {
+        /// All that is needed of the row here; a newer build may have written anything else.
+        #[derive(Clone, PartialEq, prost::Message)]
+        struct Said {
+            #[prost(uint32, tag = "4")]
+            level: u32,
+        }
+        (key == rows::cluster_key()).then(|| Said::decode(value).ok().map(|said| said.level))?
+    }
+
     /// When the encoded entry says which hash the majority has: the index, and the hash as of it.
     pub fn agreed_hash(encoded: &[u8]) -> Option<(u64, u64)> {
         /// All that is needed of an entry here; the rest is passed over.
@@ -230,6 +266,8 @@ impl State {
             Ok(entry) => self.apply_entry(index, entry, &mut rows, &mut changes),
             Err(_) => refused(rule::ENTRY_MALFORMED, "the entry cannot be decoded", []),
         };
+        // Whatever came of it: the time that it brought counts.
+        rows.put(rows::cluster_key(), &self.cluster);
         Applied { rows: rows.into_changes(), answer, changes }
     }
 
@@ -247,7 +285,6 @@ impl State {
         let utc = UtcTime::from_ns(entry.utc_ns.max(floor));
         self.cluster.last_utc_ns = utc.as_ns();
         self.cluster.last_mesh_ns = self.cluster.last_mesh_ns.max(entry.mesh_ns);
-        rows.put(rows::cluster_key(), &self.cluster);
         let actor = entry.actor.unwrap_or_default();
         let request = entry.request_id.map(|id| Asked {
             id,
@@ -277,7 +314,8 @@ impl State {
         }
         let stamp = Stamp { index, utc, actor };
         let audit = audit_word(entry.command.as_ref());
-        let answer = match entry.command {
+        let is_announcement = matches!(entry.command, Some(Command::AnnounceMember(_)));
+        let mut answer = match entry.command {
             Some(Command::InitCluster(command)) => {
                 self.init_cluster(&stamp, command, rows, changes)
             }
@@ -312,7 +350,10 @@ impl State {
             Some(Command::SetLevel(command)) => self.set_level(&stamp, &command),
             None => refused(rule::ENTRY_UNKNOWN, "this build does not know the command", []),
         };
-        if let Some(word) = audit {
+        let more_subjects = answer.bound();
+        // A member says it again and again, by itself, and nothing comes of it.
+        let is_idle_talk = is_announcement && matches!(answer, Answer::Refused(_));
+        if let Some(word) = audit.filter(|_| !is_idle_talk) {
             rows.put(
                 rows::audit_key(index),
                 &store::AuditRow {
@@ -325,13 +366,13 @@ impl State {
                         Answer::Accepted { subjects, .. } => subjects.clone(),
                         Answer::Refused(refusal) => refusal.subjects.clone(),
                     },
+                    more_subjects,
                 },
             );
         }
         if let Some(request) = &request {
             self.remember(request, &answer, utc, rows);
         }
-        rows.put(rows::cluster_key(), &self.cluster);
         answer
     }
 
@@ -411,13 +452,15 @@ fn audit_word(command: Option<&Command>) -> Option<&'static str> {
         | Command::StateHash(_) => None,
         Command::AddMember(_) => Some("add_member"),
         Command::AnnounceMember(_) => Some("announce_member"),
+        Command::RemoveMember(command) if command.begin => Some("begin_removal"),
         Command::RemoveMember(_) => Some("remove_member"),
         Command::SetLevel(_) => Some("set_level"),
     }
 }
 
 fn accepted(stamp: &Stamp, subjects: impl Into<Vec<String>>) -> Answer {
-    Answer::Accepted { revision: stamp.index, subjects: subjects.into() }
+    let (subjects, counts) = (subjects.into(), store::CommitCounts::default());
+    Answer::Accepted { revision: stamp.index, subjects, counts }
 }
 
 fn refused(rule: Rule, message: impl Into<String>, subjects: impl Into<Vec<String>>) -> Answer {

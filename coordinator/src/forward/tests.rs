@@ -11,6 +11,7 @@ use parallax_runtime::transport::{
     Accepts, Connector, Credentials, Identity, Listener, endpoint, serve,
 };
 use parking_lot::Mutex;
+use prost::Message as _;
 use raft::eraftpb::Message;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -21,6 +22,7 @@ use tonic::service::Routes;
 
 use super::server::{Admit, ForwardServer};
 use super::*;
+use crate::api::{RULE_KEY, refusal_status};
 use crate::machine::StateMachine;
 use crate::mesh_clock::MeshClock;
 use crate::peers::Peer;
@@ -113,6 +115,21 @@ fn admit(node_id: u64) -> Admit {
     })
 }
 
+/// Serves at a port of its own.
+async fn listen(
+    server: ForwardServer,
+    credentials: &Credentials,
+    supervisor: &Supervisor,
+) -> SocketAddr {
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let listener = Listener::bind(any, Accepts::Peers, credentials, supervisor).await.unwrap();
+    let (address, stop) = (listener.local_addr(), supervisor.stop_token());
+    supervisor.spawn(TaskKind::Session("peer listener"), async move {
+        serve(listener, Routes::new(server.into_service()), stop).await.unwrap();
+    });
+    address
+}
+
 impl Group {
     async fn start() -> Self {
         let (ca, wires, supervisor) = (Ca::new(), Wires::default(), Supervisor::default());
@@ -143,15 +160,8 @@ impl Group {
             let clock = Arc::new(MeshClock::open(dir.path()));
             let proposer = Proposer::new(node, view.clone(), clock)
                 .forwarding(Forwarder::new(peers, introduce));
-            let any = SocketAddr::from(([127, 0, 0, 1], 0));
-            let listener =
-                Listener::bind(any, Accepts::Peers, &credentials, &supervisor).await.unwrap();
-            let address = listener.local_addr();
-            let service = ForwardServer::new(proposer.clone(), admit(id)).into_service();
-            let stop = supervisor.stop_token();
-            supervisor.spawn(TaskKind::Session("peer listener"), async move {
-                serve(listener, Routes::new(service), stop).await.unwrap();
-            });
+            let server = ForwardServer::new(proposer.clone(), admit(id));
+            let address = listen(server, &credentials, &supervisor).await;
             members.insert(id, Member { proposer, view, credentials, address, _dir: dir });
         }
         for book in books {
@@ -230,6 +240,49 @@ async fn every_member_takes_writes_and_sees_them_when_it_has_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_apply_through_a_follower_is_answered_like_any_other() {
+    let group = Group::start().await;
+    group.leader().await;
+    let member = &group.members[&group.follower().await];
+    let name = |n: usize| format!("a-region-with-a-name-that-is-rather-long-{n}");
+    let changes: Vec<_> = (0..8_000).map(|n| region(&name(n))).collect();
+    // Every name in the answer would be more than a member takes from another.
+    assert!((0..8_000).map(|n| name(n).len()).sum::<usize>() > FORWARD_BYTES_MAX);
+    let (namespace, set) = ("default".to_owned(), "default".to_owned());
+    let written = member.proposer.write_config(origin(1), namespace, set, false, changes).await;
+    let (revision, _) = written.unwrap();
+    let state = member.view.load();
+    assert_eq!(state.regions.len(), 8_000);
+    let last = state.resource(crate::core::state::Kind::Region, "default", &name(7_999)).unwrap();
+    assert_eq!(convert::resource::meta_of(&last).unwrap().etag, revision);
+    group.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_conflict_of_two_thousand_resources_arrives_with_its_code_and_rule() {
+    let planned = |n| store::ConfigChange { base_etag: 7, ..region(&format!("region-{n}")) };
+    let changes = (0..2_000).map(planned).collect();
+    let commit = store::CommitConfig { changes, ..store::CommitConfig::default() };
+    let command = Some(Command::CommitConfig(commit));
+    let entry = store::Entry { command, ..store::Entry::default() };
+    let applied = crate::core::state::State::default().apply(1, &entry.encode_to_vec());
+    let Answer::Refused(refusal) = applied.answer else { panic!("nothing is there") };
+    let refuse = refusal_status(&refusal);
+
+    let group = Group::start().await;
+    let member = &group.members[&1];
+    let admit: Admit = Arc::new(move |_, _| Err(refuse.clone()));
+    let server = ForwardServer::new(member.proposer.clone(), admit);
+    let address = listen(server, &member.credentials, &group.supervisor).await;
+    let hello = Some(peer::PeerHello::default());
+    let status = ask_at(&group.members[&2], address, hello, None).await.unwrap_err();
+    assert_eq!(status.code(), Code::Aborted, "{status}");
+    assert_eq!(status.metadata().get(RULE_KEY).unwrap(), "conflict");
+    assert!(status.message().contains(" and 1980 more"), "{}", status.message());
+    group.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_same_request_at_three_members_at_once_is_carried_out_once() {
     let group = Group::start().await;
     group.leader().await;
@@ -263,6 +316,44 @@ async fn a_write_outlives_the_leader_that_has_it_and_is_done_once() {
     let old = &group.members[&first];
     old.proposer.apply(origin(3), vec![region("after")]).await.unwrap();
     assert_eq!(old.view.load().regions.len(), 3);
+    group.stop().await;
+}
+
+/// A commit of one region.
+fn commit(name: &str) -> Command {
+    Command::CommitConfig(store::CommitConfig {
+        namespace: "default".into(),
+        set: "default".into(),
+        changes: vec![region(name)],
+        ..store::CommitConfig::default()
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_written_under_one_leadership_is_never_written_under_another() {
+    let group = Group::start().await;
+    let (first, follower) = (group.leader().await, group.follower().await);
+    let write = async |id: u64, number: u64, name: &str| {
+        group.members[&id].proposer.write_here(origin(number), commit(name)).await
+    };
+    write(first, 1, "led").await.unwrap();
+    assert!(group.members[&first].view.load().regions.len() == 1, "before the answer");
+    let error = write(follower, 2, "followed").await.unwrap_err();
+    assert!(error.is_for_lack_of_office() && !error.may_be_written(), "{error}");
+    // It plans by what it holds, and somebody else is about to lead.
+    group.cut(Some(first));
+    let proposer = &group.members[&follower].proposer;
+    let (lost, next) =
+        tokio::join!(write(first, 3, "lost"), proposer.apply(origin(4), vec![region("kept")]));
+    next.unwrap();
+    group.cut(None);
+    let error = lost.unwrap_err();
+    assert!(error.is_for_lack_of_office() && error.may_be_written(), "{error}");
+    let old = &group.members[&first];
+    old.proposer.barrier().await.unwrap();
+    let state = old.view.load();
+    let names: Vec<&str> = state.regions.keys().map(|key| key.1.as_str()).collect();
+    assert_eq!(names, ["kept", "led"]);
     group.stop().await;
 }
 
@@ -305,7 +396,10 @@ async fn a_member_without_a_leader_says_so_in_time_and_one_that_follows_names_th
     let error = proposer.write(origin(5), ack("x")).await.unwrap_err();
     assert!(!error.may_be_written(), "{error}");
     let text = error.to_string();
-    assert!(text.contains("knows of no leader") && text.contains("1, 2, 3"), "{text}");
+    assert!(
+        text.contains("knows of no leader") && text.contains("member 1, member 2, member 3"),
+        "{text}"
+    );
     group.stop().await;
 }
 
@@ -330,9 +424,18 @@ async fn ask(
     hello: Option<peer::PeerHello>,
     entry: Option<store::Entry>,
 ) -> Result<peer::ProposeResponse, Status> {
-    let (from, to) = (&group.members[&(to % 3 + 1)], &group.members[&to]);
+    let from = &group.members[&(to % 3 + 1)];
+    ask_at(from, group.members[&to].address, hello, entry).await
+}
+
+async fn ask_at(
+    from: &Member,
+    address: SocketAddr,
+    hello: Option<peer::PeerHello>,
+    entry: Option<store::Entry>,
+) -> Result<peer::ProposeResponse, Status> {
     let connector = Connector::new(from.credentials.clone());
-    let endpoint = endpoint(&to.address.to_string()).unwrap();
+    let endpoint = endpoint(&address.to_string()).unwrap();
     let channel = endpoint.connect_with_connector_lazy(connector);
     let request = peer::ProposeRequest { hello, entry, within: None };
     Ok(ForwardServiceClient::new(channel).propose(request).await?.into_inner())
@@ -358,7 +461,11 @@ fn an_outcome_means_the_same_at_both_ends() {
     let refusal =
         Refusal { rule: "conflict".into(), message: "m".into(), subjects: vec!["s".into()] };
     let same: Vec<Result<Answer, ProposeError>> = vec![
-        Ok(Answer::Accepted { revision: 7, subjects: vec!["a".into()] }),
+        Ok(Answer::Accepted {
+            revision: 7,
+            subjects: vec!["a".into()],
+            counts: store::CommitCounts { created: 1, changed: 2, deleted: 3 },
+        }),
         Ok(Answer::Refused(refusal)),
         Err(ProposeError::NotLeader { leader: Some(2) }),
         Err(ProposeError::NotLeader { leader: None }),

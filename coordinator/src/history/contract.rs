@@ -6,6 +6,7 @@ use parallax_common::time::MeshTime;
 
 use super::cell::tests::window as encoded;
 use super::cell::{Cell, Cells};
+use super::segment::cells::all_phases;
 use super::tier::Tier;
 use super::{Appended, Batch, History, Question, Record, Spool};
 
@@ -52,7 +53,8 @@ fn starts(history: &impl History, n: u8, region: &str, from: i64, to: i64) -> Ve
 
 /// The cells of a check in one region, added up.
 pub fn cells(history: &impl History, n: u8, region: &str, tier: Tier, to: i64) -> Vec<Cell> {
-    let question = Question { check: check(n), from: at(-86_400), to: at(to), tier };
+    let question =
+        Question { check: check(n), from: at(-86_400), to: at(to), tier, phases: all_phases() };
     let mut cells = Cells::default();
     let mut add = |of: &std::sync::Arc<str>, cell: &Cell| {
         if **of == *region {

@@ -7,14 +7,14 @@
 //!
 //! [`serve`] is the other end.
 
-use std::collections::BTreeMap;
-use std::fs::OpenOptions;
-use std::io::{Seek as _, SeekFrom, Write as _};
-use std::path::{Path, PathBuf};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use parallax_common::limits::{
-    HISTORY_COPY_EVERY, SEGMENT_BYTES_MAX, SEGMENT_PIECE_BYTES, SEGMENT_PIECE_WITHIN,
+    HISTORY_COPY_EVERY, SEGMENT_BYTES_MAX, SEGMENT_LIST_BYTES_MAX, SEGMENT_PIECE_BYTES,
+    SEGMENT_PIECE_WITHIN,
 };
 use parallax_common::name::Incarnation;
 use parallax_common::time::MeshTime;
@@ -71,19 +71,33 @@ impl Copier {
     pub async fn run(self) {
         let soon = HISTORY_COPY_EVERY / 60;
         let mut wait = soon;
+        // Members of which it was said that nothing can be copied from them.
+        let mut failing = BTreeSet::new();
         loop {
             tokio::time::sleep(wait).await;
             let mut heard = false;
-            for peer in self.peers.all() {
-                match self.copy_from(peer.node_id).await {
+            let peers = self.peers.all();
+            failing.retain(|node_id| peers.iter().any(|peer| peer.node_id == *node_id));
+            for peer in peers {
+                // Not dialled yet.
+                let Some(channel) = self.peers.channel(peer.node_id) else { continue };
+                match self.copy_from(peer.node_id, channel).await {
                     Ok(copied) => {
                         heard = true;
+                        if failing.remove(&peer.node_id) {
+                            info!(member = peer.name, "history can be copied again");
+                        }
                         if copied > 0 {
                             info!(member = peer.name, copied, "copied segments of history");
                         }
                     }
                     Err(error) => {
-                        debug!(member = peer.name, error = chain(&error), "no history was copied");
+                        let (member, error) = (peer.name, chain(&error));
+                        if failing.insert(peer.node_id) {
+                            warn!(member, error, "no history can be copied from this member");
+                        } else {
+                            debug!(member, error, "no history was copied");
+                        }
                     }
                 }
             }
@@ -92,9 +106,9 @@ impl Copier {
     }
 
     /// Takes from one member what is lacking here; how many segments.
-    async fn copy_from(&self, node_id: u64) -> Result<usize, CopyError> {
-        let Some(channel) = self.peers.channel(node_id) else { return Ok(0) };
-        let mut client = SegmentServiceClient::new(channel);
+    async fn copy_from(&self, node_id: u64, channel: Channel) -> Result<usize, CopyError> {
+        let client = SegmentServiceClient::new(channel);
+        let mut client = client.max_decoding_message_size(SEGMENT_LIST_BYTES_MAX);
         let mut copied = 0;
         // Minutes before hours: what is rolled up twice as far must hold all of what is below it.
         for tier in [Tier::Minutes, Tier::Hours] {
@@ -105,7 +119,9 @@ impl Copier {
                     tier: tier.number() as u32,
                     page_token: token.clone(),
                 };
-                let list = client.list_segments(request).await?.into_inner();
+                let mut list = client.list_segments(request).await?.into_inner();
+                // The newest first: where room is short, the others are not fetched in vain.
+                list.segments.sort_by_key(|info| Reverse(info.max_end_mesh_ns));
                 for info in &list.segments {
                     copied += usize::from(self.consider(&mut client, node_id, tier, info).await?);
                 }
@@ -157,7 +173,8 @@ impl Copier {
         bytes: u64,
         path: &Path,
     ) -> Result<(), CopyError> {
-        let mut offset = length_of(path.to_owned()).await?;
+        let (disk, file) = (Arc::clone(&self.disk), path.to_owned());
+        let mut offset = on_a_thread(move || disk.fetched(&file)).await?;
         if offset > bytes {
             offset = 0;
         }
@@ -184,7 +201,8 @@ impl Copier {
             if crc32fast::hash(&piece.data) != piece.crc32 {
                 return Err(CopyError::Malformed("a piece is damaged"));
             }
-            write_at(path.to_owned(), offset, piece.data).await?;
+            let (disk, file) = (Arc::clone(&self.disk), path.to_owned());
+            on_a_thread(move || disk.fetch(&file, offset, &piece.data)).await?;
             offset += length as u64;
         }
         Ok(())
@@ -192,31 +210,11 @@ impl Copier {
 }
 
 async fn on_a_thread<T: Send + 'static>(
-    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+    work: impl FnOnce() -> Result<T, SegmentError> + Send + 'static,
 ) -> Result<T, SegmentError> {
+    let given_up = || SegmentError::io("write a fetched segment");
     let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|_| Err(std::io::ErrorKind::Interrupted.into()))
-        .map_err(SegmentError::io("write a fetched segment"))
-}
-
-async fn length_of(path: PathBuf) -> Result<u64, SegmentError> {
-    on_a_thread(move || match std::fs::metadata(path) {
-        Ok(there) => Ok(there.len()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
-        Err(error) => Err(error),
-    })
-    .await
-}
-
-/// Puts a piece into its place, and cuts what an earlier attempt may have left behind it.
-async fn write_at(path: PathBuf, offset: u64, data: bytes::Bytes) -> Result<(), SegmentError> {
-    on_a_thread(move || {
-        let mut file = OpenOptions::new().create(true).write(true).truncate(false).open(path)?;
-        file.set_len(offset)?;
-        file.seek(SeekFrom::Start(offset))?;
-        file.write_all(&data)
-    })
-    .await
+    done.unwrap_or_else(|_| Err(given_up()(std::io::ErrorKind::Interrupted.into())))
 }
 
 /// What a member tells of a segment, checked.
@@ -240,7 +238,7 @@ fn incoming(tier: Tier, info: &peer::SegmentInfo) -> Result<Incoming, CopyError>
     }
     let held = Held::checked(held).ok_or(CopyError::Malformed("ranges are out of order"))?;
     let max_end = MeshTime::from_ns(info.max_end_mesh_ns);
-    Ok(Incoming { tier, sha256, max_end, held })
+    Ok(Incoming { tier, sha256, bytes: info.bytes, max_end, held })
 }
 
 /// What is told of a segment to others.

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use parallax_common::limits::HISTORY_ENTRIES_MAX;
 use parallax_common::outcome::{Outcome, Phase};
 use parallax_common::time::{MeshTime, ns};
 use parallax_common::window::Period;
@@ -58,17 +59,29 @@ pub struct Fold {
     regions: BTreeSet<Arc<str>>,
     rows: BTreeMap<(MeshTime, Arc<str>), Row>,
     longest_cell_s: u32,
+    /// Filled entries of all histograms.
+    entries: usize,
+    entries_max: usize,
 }
 
 impl Fold {
     /// No rows yet. A check with this interval is looked at from these regions.
     pub fn new(shape: Shape, tier: Tier, interval: Duration, regions: BTreeSet<Arc<str>>) -> Self {
         let longest_cell_s = tier.cell_s();
-        Self { shape, tier, interval, regions, rows: BTreeMap::new(), longest_cell_s }
+        let (rows, entries_max) = (BTreeMap::new(), HISTORY_ENTRIES_MAX);
+        Self { shape, tier, interval, regions, rows, longest_cell_s, entries: 0, entries_max }
+    }
+
+    /// Whether there was more than one answer may hold: what there was is gone then.
+    pub fn is_too_large(&self) -> bool {
+        self.entries > self.entries_max
     }
 
     /// Adds a cell.
     pub fn add(&mut self, region: &Arc<str>, cell: &Cell) {
+        if self.is_too_large() {
+            return;
+        }
         let (at, length_s) = cell.place(self.tier);
         self.longest_cell_s = self.longest_cell_s.max(length_s);
         let group: Arc<str> = if self.shape.by_region { Arc::clone(region) } else { "".into() };
@@ -87,8 +100,14 @@ impl Fold {
             if self.shape.phases.contains(phase) {
                 let phase = (self.shape.by_phase || self.shape.phases.len() == 1).then_some(*phase);
                 let key = (phase, self.shape.by_step.then_some(*step));
-                row.series.entry(key).or_default().add(series);
+                let sum = row.series.entry(key).or_default();
+                let before = sum.entries().len();
+                sum.add(series);
+                self.entries += sum.entries().len() - before;
             }
+        }
+        if self.is_too_large() {
+            self.rows = BTreeMap::new();
         }
     }
 
@@ -283,6 +302,27 @@ mod tests {
         let series = &rows[0].series[0];
         assert_eq!((series.count, series.quantiles.len()), (30, 2));
         assert_eq!(series.max.unwrap().nanos, 50_000_000);
+    }
+
+    #[test]
+    fn more_histograms_than_an_answer_may_hold_are_not_gathered() {
+        // Eight latencies a window, and a row for each.
+        let windows: Vec<_> = (0..10).map(|n| ("eu", n * 60)).collect();
+        let mut small = fold(shape(600, 60), &[]);
+        small.entries_max = 40;
+        for (region, start) in &windows {
+            let cell = Cell::of_window(&window(1, *start, 10, 9, 1), false).unwrap();
+            small.add(&Arc::from(*region), &cell);
+        }
+        assert!(small.is_too_large() && small.rows.is_empty());
+        // In one row they are the same eight.
+        let mut one = fold(shape(600, 0), &[]);
+        one.entries_max = 40;
+        for (region, start) in &windows {
+            let cell = Cell::of_window(&window(1, *start, 10, 9, 1), false).unwrap();
+            one.add(&Arc::from(*region), &cell);
+        }
+        assert!(!one.is_too_large() && one.rows.len() == 1);
     }
 
     #[test]

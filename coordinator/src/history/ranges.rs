@@ -38,6 +38,11 @@ impl Held {
         self.0.iter()
     }
 
+    /// Those of one spool.
+    pub fn of(&self, spool: &Spool) -> &[(u64, u64)] {
+        self.0.get(spool).map_or(&[], Vec::as_slice)
+    }
+
     /// Whether it holds nothing.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -3,7 +3,7 @@
 //! ```text
 //! magic, tier | blocks, one a (check, region) | index pages | directory | meta | footer
 //! ```
-//! [`codec`] turns values into bytes and back (pure), [`writer`] makes a file, [`reader`] finds
+//! [`codec`] and [`cells`] turn values into bytes and back (pure), [`writer`] makes a file, [`reader`] finds
 //! blocks in it. A segment says which windows it holds by (spool, sequence): what is copied from
 //! another member is the same file under the same hash.
 
@@ -16,12 +16,14 @@ use parallax_common::time::MeshTime;
 use super::ranges::Held;
 use super::tier::Tier;
 
+pub mod cells;
 pub mod codec;
+pub mod entropy;
 pub mod reader;
 pub mod writer;
 
 /// First bytes of every segment; the digit is the format.
-pub const MAGIC: [u8; 8] = *b"PLXHIST1";
+pub const MAGIC: [u8; 8] = *b"PLXHIST2";
 /// Magic and tier.
 pub const HEAD_BYTES: u64 = 16;
 /// Where the rest is found, at the very end.
@@ -80,6 +82,9 @@ pub enum SegmentError {
     /// The bytes are not what was written.
     #[error("damaged: {0}")]
     Damaged(&'static str),
+    /// More would have to be read than one question may.
+    #[error("more than {} MiB of history would have to be read", .0 / (1 << 20))]
+    TooMuch(u64),
     /// The disk refused.
     #[error("could not {action}")]
     Io {
@@ -100,6 +105,29 @@ impl SegmentError {
     /// Whether the file is gone: it was rolled up or expired while somebody read.
     pub fn is_gone(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
+    }
+
+    /// Whether there was no room for what was to be written: nothing else is wrong, and it can be tried
+    /// again. A sync that fails for want of room is a failed sync.
+    pub fn is_full(&self) -> bool {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        let no_room =
+            |source: &std::io::Error| matches!(source.kind(), StorageFull | QuotaExceeded);
+        !self.is_sync() && matches!(self, Self::Io { source, .. } if no_room(source))
+    }
+
+    /// Whether it is the file that cannot be read, today and tomorrow: it is damaged or gone, or the
+    /// disk does not give it back. Want of descriptors or of memory is no fault of a file.
+    pub fn is_unreadable(&self) -> bool {
+        use std::io::ErrorKind::{InvalidData, NotFound, UnexpectedEof};
+        match self {
+            Self::Damaged(_) => true,
+            Self::TooMuch(_) => false,
+            Self::Io { source, .. } => {
+                matches!(source.kind(), InvalidData | NotFound | UnexpectedEof)
+                    || source.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
+            }
+        }
     }
 
     /// Whether what failed was a sync: nothing is known of the file any more (decision 21).

@@ -1,6 +1,7 @@
 //! How the members do: what this one says of itself, and what it hears from the others.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use parallax_common::limits::MEMBER_ACCOUNT_WITHIN;
@@ -13,7 +14,9 @@ use parallax_runtime::transport::dial_error;
 use tonic::Status;
 
 use crate::BUILD;
-use crate::core::state::{Answer, LEVEL};
+use crate::core::state::Answer;
+use crate::history::History;
+use crate::level::level;
 use crate::peers::Peers;
 use crate::peers::gate::Gate;
 use crate::raft::node::NodeHandle;
@@ -26,6 +29,7 @@ pub struct Accounts {
     data_dir: PathBuf,
     peers: Peers,
     gate: Gate,
+    history: Arc<dyn History>,
 }
 
 /// What one member said, and how long that took.
@@ -39,8 +43,14 @@ pub struct Heard {
 
 impl Accounts {
     /// Accounts of this member, whose data is in `data_dir`, and of the others in the book.
-    pub fn new(node: NodeHandle<Answer>, data_dir: PathBuf, peers: Peers, gate: Gate) -> Self {
-        Self { node, data_dir, peers, gate }
+    pub fn new(
+        node: NodeHandle<Answer>,
+        data_dir: PathBuf,
+        peers: Peers,
+        gate: Gate,
+        history: Arc<dyn History>,
+    ) -> Self {
+        Self { node, data_dir, peers, gate, history }
     }
 
     /// How this member does.
@@ -84,7 +94,9 @@ impl Accounts {
             snapshot_bytes,
             history_bytes,
             build: BUILD.to_owned(),
-            level: LEVEL,
+            level: level(),
+            stands_still: status.standstill.map(|it| it.to_string()).unwrap_or_default(),
+            history_full: self.history.stats().full.is_some(),
         }
     }
 

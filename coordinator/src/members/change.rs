@@ -20,8 +20,9 @@ use tonic::{Code, Status};
 use tracing::info;
 
 use crate::api::{refusal_status, write_status};
-use crate::core::membership::{Change, Unfit, Who};
+use crate::core::membership::{Change, Removal, Unfit, Who};
 use crate::core::state::{Answer, Asked, State};
+use crate::members::hand_over::{low_level, successors};
 use crate::peers::Peers;
 use crate::peers::gate::Gate;
 use crate::propose::{Origin, Proposer, WriteError};
@@ -133,7 +134,8 @@ impl Changer {
     ) -> Result<Done, Status> {
         let Some(channel) = self.0.peers.channel(leader) else {
             return Err(Status::unavailable(format!(
-                "the address of member {leader} is not known"
+                "the address of the leader, {}, is not known here",
+                Who { node_id: leader, name: name_of(&self.0.view.load(), leader) }
             )));
         };
         let request = peer::ChangeMembersRequest {
@@ -246,12 +248,13 @@ impl Changer {
     }
 
     async fn promote(&self, name: &str) -> Result<Done, Halted> {
-        let node_id = self.member(name)?;
+        let node_id = self.staying(name)?;
         let revision = self.step(Change::Promote(node_id)).await?;
         Ok(Done { node_id, revision })
     }
 
-    /// Demotes, then says so in the state, which the member hears as its last, then cuts it off.
+    /// Notes that the member leaves, so that whoever leads next goes on with it; demotes it; writes down
+    /// that it is removed, which it hears as its last; then cuts it off.
     async fn remove(&self, asked: &Asked, name: &str) -> Result<Done, Halted> {
         let node_id = match self.replayed(asked)? {
             // Removed before; whoever is still in the group is taken out below.
@@ -279,21 +282,74 @@ impl Changer {
             self.hand_over(next).await?;
             return Err(Halted::Moved);
         }
+        self.begin_removal(asked, node_id).await?;
         self.step(Change::Demote(node_id)).await?;
-        let command = Command::RemoveMember(store::RemoveMember { node_id });
+        let command = Command::RemoveMember(store::RemoveMember { node_id, begin: false });
         let written = self.0.proposer.write(origin(asked), command).await;
         let (revision, _) = written.map_err(write_status)?;
         self.cut_off(node_id, revision).await?;
         Ok(Done { node_id, revision })
     }
 
+    /// Has it written that the member leaves, unless it was, or the removal would be refused: what is
+    /// refused leaves nothing behind.
+    async fn begin_removal(&self, asked: &Asked, node_id: u64) -> Result<(), Halted> {
+        let row = self.0.view.load().members.get(&node_id).cloned();
+        if row.is_none_or(|row| row.leaving || row.removed) {
+            return Ok(());
+        }
+        let (change, until) = (Change::Demote(node_id), clock::instant() + MEMBER_SETTLE_WITHIN);
+        loop {
+            match self.node().status().group().allows(change) {
+                Ok(()) => break,
+                Err(why) if why.is_done(change) => break,
+                Err(Unfit::NoQuorum { .. } | Unfit::Pending) if clock::instant() < until => {
+                    tokio::time::sleep(POLL).await;
+                }
+                Err(why) => return Err(self.unfit(why).into()),
+            }
+        }
+        // The request's answer is that of the last step.
+        let origin = Origin { request_id: None, request_digest: 0, ..origin(asked) };
+        let command = Command::RemoveMember(store::RemoveMember { node_id, begin: true });
+        match self.0.proposer.write(origin, command).await {
+            Ok(_) => Ok(()),
+            Err(WriteError::Refused(refusal)) => Err(refusal_status(&refusal).into()),
+            Err(_) if !self.node().leadership().borrow().leader => Err(Halted::Moved),
+            Err(error) => Err(write_status(error).into()),
+        }
+    }
+
+    /// Goes on with a removal that was begun and whose caller or leader is gone, by one step.
+    ///
+    /// # Errors
+    /// In words, why it is not made now.
+    pub(super) async fn go_on_removing(&self, node_id: u64, step: Removal) -> Result<(), String> {
+        match step {
+            Removal::HandOver(next) => {
+                let handed = self.node().transfer_leadership(next, MEMBER_STEP_WITHIN).await;
+                handed.map_err(|error| self.told(error).to_string())
+            }
+            Removal::Demote => {
+                let made = self.try_step(Change::Demote(node_id)).await;
+                made.map(drop).map_err(|error| error.to_string())
+            }
+            Removal::Finish => {
+                let command = Command::RemoveMember(store::RemoveMember { node_id, begin: false });
+                let name = name_of(&self.0.view.load(), self.0.gate.node_id());
+                let written = self.0.proposer.write(Origin::leader(&name), command).await;
+                written.map(drop).map_err(|error| error.to_string())
+            }
+        }
+    }
+
     /// Who is best to lead next. A new leader has not heard anybody yet.
     async fn successor(&self) -> Option<u64> {
         let until = clock::instant() + MEMBER_SETTLE_WITHIN;
         loop {
-            let group = self.node().status().group();
-            let next = group.successor();
-            if next.is_some() || group.voters.len() == 1 || clock::instant() >= until {
+            let status = self.node().status();
+            let next = successors(&status, &self.0.peers, &self.0.view).first().copied();
+            if next.is_some() || status.voters.len() == 1 || clock::instant() >= until {
                 return next;
             }
             tokio::time::sleep(POLL).await;
@@ -326,8 +382,16 @@ impl Changer {
     }
 
     async fn transfer(&self, name: &str) -> Result<Done, Halted> {
-        let node_id = self.member(name)?;
+        let node_id = self.staying(name)?;
         if node_id != self.0.gate.node_id() {
+            if let Some(has) = low_level(node_id, &self.0.peers, &self.0.view) {
+                let needs = self.0.view.load().cluster.level;
+                return Err(Status::failed_precondition(format!(
+                    "\"{name}\" must not lead: its build understands level {has}, the cluster is at \
+                     {needs}; install the newer build there"
+                ))
+                .into());
+            }
             self.hand_over(node_id).await?;
         }
         Ok(Done { node_id, revision: self.0.view.load().applied })
@@ -383,6 +447,7 @@ impl Changer {
             | TransferError::NotTaken(_)
             | TransferError::OtherElected(_)
             | TransferError::Deadline(_) => {
+                let error = self.told(error);
                 Status::failed_precondition(format!("leadership was not handed over: {error}"))
                     .into()
             }
@@ -393,6 +458,23 @@ impl Changer {
     fn member(&self, name: &str) -> Result<u64, Status> {
         let state = self.0.view.load();
         state.member_named(name).map(|row| row.node_id).ok_or_else(|| not_found(name))
+    }
+
+    /// The member with this name, if it is not on its way out.
+    fn staying(&self, name: &str) -> Result<u64, Status> {
+        let state = self.0.view.load();
+        match state.member_named(name) {
+            None => Err(not_found(name)),
+            Some(row) if row.leaving => Err(Status::failed_precondition(format!(
+                "the removal of \"{name}\" was begun and is carried to its end"
+            ))),
+            Some(row) => Ok(row.node_id),
+        }
+    }
+
+    fn told(&self, error: TransferError) -> TransferError {
+        let state = self.0.view.load();
+        error.named(|id| name_of(&state, id))
     }
 
     /// What was answered to the same request before.

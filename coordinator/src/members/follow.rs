@@ -6,7 +6,7 @@ use parallax_proto::store;
 use tokio::sync::watch;
 use tracing::warn;
 
-use super::Dismissal;
+use super::{Dismissal, Farewell};
 use crate::identity::Identity;
 use crate::peers::Peers;
 use crate::view::View;
@@ -45,7 +45,7 @@ pub async fn follow(parts: Parts) {
         if !members.is_empty() && seen.as_ref().is_none_or(|seen| !members.ptr_eq(seen)) {
             peers.learn_rows(members.values().map(AsRef::<store::MemberRow>::as_ref));
             if let Some(why) = removed(&state, identity.node_id) {
-                dismissal.dismiss(why);
+                dismissal.dismiss(Farewell::Removed(why));
             }
             seen = Some(members.clone());
         }

@@ -12,7 +12,7 @@ use parallax_runtime::transport::{self, Credentials, Identity, peer_of};
 use tonic::{Code, Request, Response, Status};
 use tracing::{info, warn};
 
-use crate::api::{refusal_status, write_status};
+use crate::api::{RULE_KEY, refusal_status, unread, write_status};
 use crate::core::state::State;
 use crate::level::level;
 use crate::propose::{Origin, Proposer};
@@ -30,6 +30,8 @@ pub struct JoinError {
     pub address: String,
     /// What it said.
     pub why: String,
+    /// The rule that was broken, when it named one.
+    pub rule: Option<String>,
 }
 
 /// Asks the member at `address` until it answers.
@@ -41,7 +43,7 @@ pub async fn join(
     credentials: &Credentials,
     identity: &identity::Identity,
 ) -> Result<peer::JoinResponse, JoinError> {
-    let refused = |why| JoinError { address: address.to_owned(), why };
+    let refused = |why| JoinError { address: address.to_owned(), why, rule: None };
     let targets = [address.to_owned()];
     loop {
         let why = match transport::connect(&targets, credentials, None).await {
@@ -64,7 +66,11 @@ pub async fn join(
                         return Ok(answer);
                     }
                     Ok(Err(status)) if may_pass(&status) => status.message().to_owned(),
-                    Ok(Err(status)) => return Err(refused(status.message().to_owned())),
+                    Ok(Err(status)) => {
+                        let rule = status.metadata().get(RULE_KEY);
+                        let rule = rule.and_then(|rule| rule.to_str().ok()).map(str::to_owned);
+                        return Err(JoinError { rule, ..refused(status.message().to_owned()) });
+                    }
                     Err(_) => "no answer".to_owned(),
                 }
             }
@@ -114,7 +120,7 @@ impl JoinService for Doorkeeper {
         let name = name.clone();
         let asked = request.into_inner();
         let barrier = self.proposer.barrier().await;
-        barrier.map_err(|error| Status::unavailable(format!("no leader confirms: {error}")))?;
+        barrier.map_err(|error| unread(&error))?;
         let row = expected(&self.view.load(), &name, &asked.disk_id)?;
         if row.disk_id.is_empty() {
             // From here on the node id belongs to this disk. Of two machines with one name the

@@ -1,13 +1,14 @@
 //! The leader's own changes of the group: learners that have caught up get a vote, and removals that
 //! were begun are carried to their end.
 
+use std::fmt;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::change::Changer;
-use crate::core::membership::{Change, Group};
+use crate::core::membership::{Change, Group, Removal};
 use crate::core::state::State;
 use crate::raft::member::Leadership;
 use crate::raft::node::{ChangeError, NodeHandle};
@@ -27,14 +28,15 @@ pub async fn promote<O: Send + 'static>(
         if !leadership.borrow().leader {
             continue;
         }
-        let Some(change) = next(&changer.view().load(), &node.status().group()) else { continue };
+        let Some(next) = next(&changer.view().load(), &node.status().group()) else { continue };
         // A person's change goes first.
-        let Ok(_turn) = changer.turn(&format!("{change:?}")) else { continue };
-        let made = match change {
-            Change::Remove(node_id) => {
+        let Ok(_turn) = changer.turn(&next.to_string()) else { continue };
+        let made = match next {
+            Next::CutOff(node_id) => {
                 changer.cut_off_removed(node_id).await.map_err(|status| status.message().to_owned())
             }
-            change => match changer.try_step(change).await {
+            Next::GoOn(node_id, step) => changer.go_on_removing(node_id, step).await,
+            Next::Change(change) => match changer.try_step(change).await {
                 Ok(_) => Ok(()),
                 // Not any more: whoever leads now looks for itself.
                 Err(ChangeError::NotLeader { .. } | ChangeError::Overtaken) => continue,
@@ -42,21 +44,53 @@ pub async fn promote<O: Send + 'static>(
             },
         };
         match made {
-            Ok(()) => info!(?change, "the group was changed"),
-            Err(why) => warn!(?change, why, "the group was not changed yet"),
+            Ok(()) => info!(what = %next, "the group was changed"),
+            Err(why) => warn!(what = %next, why, "the group was not changed yet"),
         }
     }
 }
 
 /// What the leader does by itself.
-fn next(state: &State, group: &Group) -> Option<Change> {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// A removed learner leaves Raft's configuration.
+    CutOff(u64),
+    /// A removal that was begun goes on.
+    GoOn(u64, Removal),
+    /// Anything else.
+    Change(Change),
+}
+
+impl fmt::Display for Next {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CutOff(node_id) => write!(f, "cut off member {node_id}, which was removed"),
+            Self::GoOn(node_id, _) => write!(f, "go on with the removal of member {node_id}"),
+            Self::Change(Change::Promote(node_id)) => write!(f, "give member {node_id} a vote"),
+            Self::Change(change) => write!(f, "{change:?}"),
+        }
+    }
+}
+
+/// Removals before promotions: what was begun is carried to its end, and whoever leaves gets no vote.
+fn next(state: &State, group: &Group) -> Option<Next> {
     let removed = |id: &&u64| state.members.get(*id).is_some_and(|row| row.removed);
     if let Some(id) = group.learners.iter().find(removed) {
-        return Some(Change::Remove(*id));
+        return Some(Next::CutOff(*id));
     }
     let demoted = group.voters.iter().filter(removed).map(|id| Change::Demote(*id));
     let mut demoted = demoted.filter(|change| group.allows(*change).is_ok());
-    demoted.next().or_else(|| group.next_promotion())
+    if let Some(change) = demoted.next() {
+        return Some(Next::Change(change));
+    }
+    let leaving = state.live_members().filter(|row| row.leaving).map(|row| row.node_id);
+    let mut leaving =
+        leaving.filter_map(|id| Some(Next::GoOn(id, group.next_of_removal(id).ok()?)));
+    if let Some(next) = leaving.next() {
+        return Some(next);
+    }
+    let stays = |id| state.members.get(&id).is_some_and(|row| !row.leaving && !row.removed);
+    group.next_promotion(stays).map(Next::Change)
 }
 
 #[cfg(test)]
@@ -71,19 +105,26 @@ mod tests {
     fn removals_are_carried_to_their_end_before_learners_are_promoted() {
         let steady =
             Seen { lag: 0, heard_ago: Some(Duration::ZERO), steady_for: PROMOTE_STEADY_FOR };
+        use Next::{Change as Make, CutOff, GoOn};
         let cases = [
-            // Voters, learners, removed, what is done.
-            (vec![1, 2, 3], vec![4], vec![], Some(Change::Promote(4))),
-            (vec![1, 2, 3], vec![4], vec![4], Some(Change::Remove(4))),
-            (vec![1, 2, 3], vec![4], vec![3], Some(Change::Demote(3))),
-            (vec![1, 2, 3], vec![], vec![], None),
-            (vec![1], vec![], vec![1], None),
+            // Voters, learners, removed, leaving, what is done.
+            (vec![1, 2, 3], vec![4], vec![], vec![], Some(Make(Change::Promote(4)))),
+            (vec![1, 2, 3], vec![4], vec![4], vec![], Some(CutOff(4))),
+            (vec![1, 2, 3], vec![4], vec![3], vec![], Some(Make(Change::Demote(3)))),
+            (vec![1, 2, 3], vec![], vec![], vec![], None),
+            (vec![1], vec![], vec![1], vec![], None),
+            // A removal whose caller is gone: before the member lost its vote, and after.
+            (vec![1, 2, 3], vec![4], vec![], vec![3], Some(GoOn(3, Removal::Demote))),
+            (vec![1, 2], vec![3], vec![], vec![3], Some(GoOn(3, Removal::Finish))),
+            (vec![1, 2, 3], vec![], vec![], vec![1], Some(GoOn(1, Removal::HandOver(2)))),
+            // What cannot go on yet waits, and gets no vote meanwhile.
+            (vec![1], vec![4], vec![], vec![1], Some(Make(Change::Promote(4)))),
         ];
-        for (voters, learners, removed, expected) in cases {
+        for (voters, learners, removed, leaving, expected) in cases {
             let mut state = State::default();
             for node_id in 1..=4 {
-                let removed = removed.contains(&node_id);
-                let row = MemberRow { node_id, removed, ..MemberRow::default() };
+                let (removed, leaving) = (removed.contains(&node_id), leaving.contains(&node_id));
+                let row = MemberRow { node_id, removed, leaving, ..MemberRow::default() };
                 state.members.insert(node_id, row.into());
             }
             let seen = (2..=4).map(|id| (id, steady)).collect();

@@ -1,4 +1,5 @@
-//! `inspect`: what is in a data directory, and whether a start would take it.
+//! `inspect`: what is in a data directory, and whether a start would take it. What is in a backup is
+//! said in [`backup_file`].
 //!
 //! Log and rows are databases that write when they are opened, so they are copied and the copies
 //! opened, by the same code as at a start.
@@ -20,6 +21,9 @@ use crate::store::rows::sled::{Found, SledRows};
 use crate::store::snapshot::SnapshotStore as _;
 use crate::store::snapshot::file::FileSnapshots;
 
+pub mod backup_file;
+pub mod past;
+
 /// What is in a data directory.
 #[derive(Debug, Serialize)]
 pub struct Inspection {
@@ -35,6 +39,8 @@ pub struct Inspection {
     pub snapshots: Vec<Snapshot>,
     /// The rows of the applied state.
     pub rows: Rows,
+    /// What probes measured.
+    pub history: past::Past,
     /// What is wrong, one sentence each. Empty: a start would take it.
     pub problems: Vec<String>,
 }
@@ -102,18 +108,37 @@ pub struct Rows {
 
 /// Runs the tool.
 pub fn run(args: &Inspect) -> Result<ExitCode, OfflineError> {
-    let inspection = inspect(&args.data_dir, args.scratch_dir.as_deref())?;
-    match args.output {
-        Format::Json => {
-            let text = serde_json::to_string_pretty(&inspection).map_err(OfflineError::Print)?;
-            println!("{text}");
+    let (text, is_whole) = match (&args.file, &args.data_dir) {
+        (Some(file), _) => {
+            let found = backup_file::inspect(file)?;
+            (shown(args.output, &found, || found.text())?, found.problems.is_empty())
         }
-        Format::Text => print!("{}", inspection.text()),
-    }
-    Ok(match inspection.problems.is_empty() {
+        (None, Some(data_dir)) => {
+            let found = inspect(data_dir, args.scratch_dir.as_deref())?;
+            (shown(args.output, &found, || found.text())?, found.problems.is_empty())
+        }
+        // The command line asks for one of them.
+        (None, None) => return Err(OfflineError::Refused("nothing to inspect".to_owned())),
+    };
+    print!("{text}");
+    Ok(match is_whole {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     })
+}
+
+fn shown(
+    format: Format,
+    found: &impl Serialize,
+    text: impl FnOnce() -> String,
+) -> Result<String, OfflineError> {
+    match format {
+        Format::Json => {
+            let json = serde_json::to_string_pretty(found).map_err(OfflineError::Print)?;
+            Ok(format!("{json}\n"))
+        }
+        Format::Text => Ok(text()),
+    }
 }
 
 /// Looks at a data directory.
@@ -130,6 +155,7 @@ pub fn inspect(data_dir: &Path, scratch: Option<&Path>) -> Result<Inspection, Of
     let (log, engine) = look_at_log(&place, &scratch)?;
     let snapshots = look_at_snapshots(&place)?;
     let rows = look_at_rows(&place, &scratch)?;
+    let history = past::look(&place.path("history"))?;
     let mut found = Inspection {
         data_dir: data_dir.to_owned(),
         member,
@@ -137,6 +163,7 @@ pub fn inspect(data_dir: &Path, scratch: Option<&Path>) -> Result<Inspection, Of
         log,
         snapshots,
         rows,
+        history,
         problems: Vec::new(),
     };
     found.judge(engine.as_ref());
@@ -241,6 +268,8 @@ impl Inspection {
         let mut problems = Vec::new();
         problems.extend(self.member_error.clone());
         problems.extend(log.error.clone());
+        let damaged = self.history.damaged.iter();
+        problems.extend(damaged.map(|what| format!("a segment of history cannot be used: {what}")));
         problems.extend(log.torn.iter().map(|torn| {
             format!("the log: {torn}. a start cuts it off; nobody was told that it was safe")
         }));
@@ -337,6 +366,12 @@ impl Inspection {
                 if rows.doubt.is_some() { ", NOT TO BE TRUSTED" } else { "" }
             ),
         );
+        for line in self.history.lines() {
+            say("history", line);
+        }
+        if self.history.journal_bytes > 0 {
+            say("history", format!("a journal of {} bytes", self.history.journal_bytes));
+        }
         for problem in &self.problems {
             say("problem", problem.clone());
         }

@@ -119,6 +119,8 @@ pub async fn rebuild(args: &Rebuild) -> Result<(SnapshotId, Option<PathBuf>), Of
     let snapshots = FileSnapshots::open(&place.path("snapshots"))?;
     let mut names: Vec<PathBuf> = vec!["rows".into()];
     names.extend(snapshots.list()?.into_iter().map(|old| snapshots.path(old)));
+    // Last: it keeps the member from starting with what is replaced.
+    names.push(crate::run::DIFFERS_FILE.into());
     let aside = place.set_aside(&names)?;
     std::fs::rename(fetched.path(id), snapshots.path(id))
         .map_err(OfflineError::io("move the snapshot to its place"))?;

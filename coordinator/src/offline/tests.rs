@@ -12,6 +12,11 @@ use prost::Message as _;
 
 use super::*;
 use crate::core::state::{Answer, LEVEL, State};
+use crate::history::disk::Disk;
+use crate::history::files::System;
+use crate::history::segment::cells::all_phases;
+use crate::history::tier::Tier;
+use crate::history::{Batch, Question, contract};
 use crate::identity::Identity;
 use crate::machine::StateMachine;
 use crate::raft::config::{Config as NodeConfig, Stores};
@@ -209,6 +214,20 @@ async fn inspect_says_what_is_there_and_changes_nothing() {
     fs::write(&log, &whole).unwrap();
     assert!(look().problems.is_empty());
 
+    // History: what is there, and that a byte of it was changed.
+    past_of(&dir.path().join("history"));
+    let found = look();
+    assert!(found.problems.is_empty(), "{}", found.text());
+    assert!(found.text().contains(" minutes in "), "{}", found.text());
+    let segment = last_file(&dir.path().join("history"), ".seg");
+    let whole = fs::read(&segment).unwrap();
+    let mut broken = whole.clone();
+    broken[60] ^= 1;
+    fs::write(&segment, &broken).unwrap();
+    let found = look();
+    assert!(found.problems[0].contains("a segment of history"), "{:?}", found.problems);
+    fs::write(&segment, &whole).unwrap();
+
     // A member that runs is left alone.
     let lock = fs::File::create(dir.path().join("lock")).unwrap();
     lock.try_lock().unwrap();
@@ -235,6 +254,31 @@ async fn a_lone_member_accepts_a_lost_tail_only_when_it_has_lost_one() {
     node.stop().await;
 }
 
+/// A store with segments of every tier: a day and a half of one check.
+fn past_of(dir: &Path) -> Disk {
+    let (disk, mut journal) = Disk::open(Arc::new(System), dir, u64::MAX).unwrap();
+    for hour in 0..36i64 {
+        let start = hour * 3_600;
+        let windows: Vec<_> = (0..3)
+            .map(|n| ((hour * 3 + n + 1) as u64, contract::window(1, start + n * 10)))
+            .collect();
+        let now = contract::at(start + 3_500);
+        let spool = contract::spool("eu", 1);
+        disk.commit(&mut journal, &[Batch { spool, windows, now, room: None }]).unwrap();
+        disk.flush(&mut journal).unwrap();
+        disk.maintain(now).unwrap();
+    }
+    disk
+}
+
+fn runs(disk: &Disk, tier: Tier) -> u64 {
+    let (from, to) = (contract::at(-10), contract::at(1_000_000));
+    let question = Question { check: contract::check(1), from, to, tier, phases: all_phases() };
+    let mut runs = 0;
+    disk.cells(&question, &mut |_, cell| runs += cell.counts.values().sum::<u64>()).unwrap();
+    runs
+}
+
 /// Every row of a state, hot and cold, by key.
 fn all_rows(state: &State, rows: &SledRows) -> std::collections::BTreeMap<Vec<u8>, Vec<u8>> {
     let hot = state.to_rows().into_iter().map(|row| (row.key.to_vec(), row.value.to_vec()));
@@ -250,13 +294,17 @@ async fn a_backup_comes_back_as_a_new_cluster_with_every_row_but_the_documented_
     fill(&node, 0..12).await;
     // As the service makes it, while more is written.
     let state = node.view.load();
+    let past = Arc::new(past_of(&old.path().join("history")));
     let (rows, _) = tokio::join!(
         tokio::task::spawn_blocking({
             let (handle, state, file) = (node.handle.clone(), Arc::clone(&state), file.clone());
+            let past = Arc::clone(&past);
             move || {
                 handle.wait_stored(state.applied).unwrap();
                 let mut out = fs::File::create(file).unwrap();
-                crate::api::backup::make(&mut out, &state, "c1", handle.rows().as_ref()).unwrap()
+                let (rows, told) = (handle.rows(), Default::default());
+                crate::api::backup::make(&mut out, &state, "c1", rows.as_ref(), Some(&past), &told)
+                    .unwrap()
             }
         }),
         fill(&node, 12..30),
@@ -268,7 +316,13 @@ async fn a_backup_comes_back_as_a_new_cluster_with_every_row_but_the_documented_
     // Of the audit only what the state knew of.
     expected.retain(|key, _| State::cold(key).is_none_or(|index| index <= state.applied));
     assert_eq!(rows, expected.len() as u64);
-    assert_eq!(backup::verify(&file, LEVEL).unwrap().1, rows);
+    let held = backup::verify(&file, LEVEL).unwrap().1;
+    assert_eq!(held.rows, rows);
+    // Windows, minutes and hours.
+    assert!(held.tiers.iter().all(|tier| tier.segments > 0), "{held:?}");
+    let found = inspect::backup_file::inspect(&file).unwrap();
+    assert!(found.problems.is_empty(), "{}", found.text());
+    assert!(found.text().contains("\"acme\"") && found.text().contains(" hours in "));
 
     let args = Restore {
         file: file.clone(),
@@ -279,6 +333,17 @@ async fn a_backup_comes_back_as_a_new_cluster_with_every_row_but_the_documented_
     let restored = restore::restore(&args).unwrap();
     let again = restore::restore(&args).unwrap_err();
     assert!(again.to_string().contains("is not empty"), "{again}");
+    // The past says the same in every tier, as do the segments by name and hash.
+    let back = Disk::open(Arc::new(System), &new.path().join("history"), u64::MAX).unwrap().0;
+    for tier in Tier::ALL {
+        assert_eq!(runs(&back, tier), runs(&past, tier), "{tier:?}");
+        let names = |disk: &Disk| {
+            let of_tier = disk.segments(tier);
+            of_tier.iter().map(|one| (one.id, one.sha256, one.bytes)).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&back), names(&past), "{tier:?}");
+    }
+    assert!(runs(&back, Tier::Hours) > 0);
     let identity = Identity::open(new.path(), "d1").unwrap();
     assert!(identity.begun && identity.node_id == 1);
 
@@ -311,6 +376,8 @@ async fn a_backup_comes_back_as_a_new_cluster_with_every_row_but_the_documented_
     let forced = Restore { force: true, ..args };
     let error = restore::restore(&forced).unwrap_err();
     assert!(error.to_string().contains("torn or was altered"), "{error}");
+    let found = inspect::backup_file::inspect(&file).unwrap();
+    assert!(found.text().contains("torn or was altered"), "{}", found.text());
     assert!(Identity::open(new.path(), "d1").unwrap().begun, "nothing was touched");
     fs::write(&file, &whole).unwrap();
     assert!(restore::restore(&forced).unwrap().aside.unwrap().join("member.json").exists());

@@ -3,9 +3,10 @@
 //! raft-rs trusts its peers and ends the process over a message that cannot be; nothing of that
 //! kind gets past here.
 
+use parallax_common::limits::RAFT_NUMBER_MAX;
 use parallax_proto::peer::RaftFrame;
 use protobuf::{CodedInputStream, Message as _};
-use raft::eraftpb::{Message, MessageType};
+use raft::eraftpb::{ConfState, Message, MessageType};
 use thiserror::Error;
 
 /// Why a frame is no message for us.
@@ -32,9 +33,12 @@ pub enum FrameError {
     /// What a member only says to itself, or not on this stream.
     #[error("a {0:?} does not travel this way")]
     Kind(MessageType),
-    /// Its entries do not follow one another.
+    /// Its entries do not follow one another, or not what they are said to follow.
     #[error("the entries of a message do not follow one another")]
     Entries,
+    /// Raft never says this, and raft-rs ends the process over it.
+    #[error("a {0:?} {1}")]
+    Shape(MessageType, &'static str),
 }
 
 /// Encodes a message. None: it is larger than protobuf can say, which no bound of ours allows.
@@ -65,7 +69,37 @@ fn open(frame: &RaftFrame, sender: u64, us: u64) -> Result<Message, FrameError> 
     if (from, to) != (sender, us) {
         return Err(FrameError::Route { from, to, sender, us });
     }
+    check_shape(&message).map_err(|what| FrameError::Shape(message.get_msg_type(), what))?;
     Ok(message)
+}
+
+/// Refuses what raft-rs takes for granted of any message.
+fn check_shape(message: &Message) -> Result<(), &'static str> {
+    let numbers =
+        [message.term, message.log_term, message.index, message.commit, message.commit_term];
+    if numbers.iter().chain([&message.reject_hint]).any(|number| *number > RAFT_NUMBER_MAX) {
+        return Err("has a number that no group reaches");
+    }
+    // Raft takes a message without a term for one that it sent to itself.
+    let is_read = message.get_msg_type() == MessageType::MsgReadIndex;
+    if (message.term == 0) != is_read {
+        return Err(if is_read { "has a term" } else { "has no term" });
+    }
+    if message.request_snapshot != 0 {
+        return Err("asks for a snapshot, which no member does");
+    }
+    let entries = message.entries.len();
+    match message.get_msg_type() {
+        MessageType::MsgAppend => {}
+        // The one entry is the mark by which the question is known again.
+        MessageType::MsgReadIndex | MessageType::MsgReadIndexResp if entries == 1 => {}
+        MessageType::MsgReadIndex | MessageType::MsgReadIndexResp => {
+            return Err("carries one entry, no more and no less");
+        }
+        _ if entries == 0 => {}
+        _ => return Err("carries no entries"),
+    }
+    Ok(())
 }
 
 /// Decodes a message of the stream of messages.
@@ -94,13 +128,43 @@ pub fn open_message(frame: &RaftFrame, sender: u64, us: u64) -> Result<Message, 
 /// Decodes the message that announces a snapshot.
 pub fn open_snapshot(frame: &RaftFrame, sender: u64, us: u64) -> Result<Message, FrameError> {
     let message = open(frame, sender, us)?;
-    match message.get_msg_type() {
-        MessageType::MsgSnapshot if message.get_snapshot().get_metadata().index > 0 => Ok(message),
-        kind => Err(FrameError::Kind(kind)),
+    let kind = message.get_msg_type();
+    let metadata = message.get_snapshot().get_metadata();
+    if kind != MessageType::MsgSnapshot || metadata.index == 0 {
+        return Err(FrameError::Kind(kind));
     }
+    // A log answers term 0 for what it does not hold: a snapshot of it would seem to be there.
+    if metadata.index > RAFT_NUMBER_MAX || metadata.term == 0 || metadata.term > message.term {
+        return Err(FrameError::Shape(kind, "is of an entry that cannot be"));
+    }
+    if !is_configuration(metadata.get_conf_state()) {
+        return Err(FrameError::Shape(kind, "names members that no group can have"));
+    }
+    Ok(message)
+}
+
+/// Whether a group can have these members: raft-rs ends the process when it cannot.
+fn is_configuration(members: &ConfState) -> bool {
+    let once = |ids: &[u64]| ids.iter().enumerate().all(|(at, id)| !ids[..at].contains(id));
+    let votes = |id: &u64| members.voters.contains(id) || members.voters_outgoing.contains(id);
+    let lists =
+        [&members.voters, &members.voters_outgoing, &members.learners, &members.learners_next];
+    !members.voters.is_empty()
+        && lists.iter().all(|ids| !ids.contains(&0) && once(ids))
+        && !members.learners.iter().any(votes)
+        && members
+            .learners_next
+            .iter()
+            .all(|id| members.voters_outgoing.contains(id) && !members.voters.contains(id))
+        && (!members.auto_leave || !members.voters_outgoing.is_empty())
 }
 
 fn check_entries(message: &Message) -> Result<(), FrameError> {
+    // Only the beginning of the log has no term. Any other place would seem to be one that the log
+    // holds, however far behind its end: see `open_snapshot`.
+    if (message.log_term == 0) != (message.index == 0) || message.log_term > message.term {
+        return Err(FrameError::Entries);
+    }
     let (mut index, mut term) = (message.index, message.log_term);
     for entry in &message.entries {
         if index.checked_add(1) != Some(entry.index)
@@ -155,9 +219,12 @@ mod tests {
             let refused = opened(&append(first, terms));
             assert_eq!(refused, Err(FrameError::Entries), "{first} {terms:?}");
         }
-        let mut edge = append(8, &[3]);
-        edge.index = u64::MAX;
-        assert_eq!(opened(&edge), Err(FrameError::Entries));
+        // Term 0 is what a log answers of an index that it does not hold.
+        for (index, log_term) in [(7, 0), (0, 3), (7, 6)] {
+            let nowhere = Message { index, log_term, ..append(8, &[]) };
+            assert_eq!(opened(&nowhere), Err(FrameError::Entries), "{index} {log_term}");
+        }
+        assert!(opened(&Message { index: 0, log_term: 0, ..append(1, &[]) }).is_ok());
         for kind in [
             MessageType::MsgHup,
             MessageType::MsgBeat,
@@ -179,6 +246,75 @@ mod tests {
         let kind = MessageType::MsgAppend;
         let not_a_snapshot = seal(&append(8, &[3])).unwrap();
         assert_eq!(open_snapshot(&not_a_snapshot, 1, 2), Err(FrameError::Kind(kind)));
+    }
+
+    #[test]
+    fn a_message_over_which_raft_would_end_the_process_is_refused() {
+        use MessageType::{
+            MsgAppend, MsgAppendResponse, MsgHeartbeat, MsgReadIndex, MsgReadIndexResp,
+            MsgRequestVote,
+        };
+        type Make = fn(&mut Message);
+        // One entry each from the second to the last but one.
+        let cases: [(MessageType, u64, usize, Make, bool); 14] = [
+            (MsgReadIndex, 0, 1, |_| (), true),
+            (MsgReadIndex, 0, 0, |_| (), false),
+            (MsgReadIndex, 0, 2, |_| (), false),
+            (MsgReadIndex, 5, 1, |_| (), false),
+            (MsgReadIndexResp, 5, 1, |_| (), true),
+            (MsgReadIndexResp, 5, 0, |_| (), false),
+            (MsgReadIndexResp, 0, 1, |message| message.index = 1_000_000, false),
+            (MsgHeartbeat, 5, 0, |_| (), true),
+            (MsgHeartbeat, 5, 1, |_| (), false),
+            (MsgHeartbeat, 0, 0, |_| (), false),
+            (MsgAppend, 0, 0, |_| (), false),
+            (MsgRequestVote, u64::MAX, 0, |_| (), false),
+            (MsgAppendResponse, 5, 0, |message| message.index = u64::MAX, false),
+            (MsgAppendResponse, 5, 0, |message| message.request_snapshot = 9, false),
+        ];
+        for (kind, term, entries, make, taken) in cases {
+            let mut message = Message { term, ..message() };
+            message.set_msg_type(kind);
+            message.entries = vec![Entry::default(); entries].into();
+            make(&mut message);
+            let opened = opened(&message);
+            let shape = matches!(opened, Err(FrameError::Shape(of, _)) if of == kind);
+            assert_eq!((opened.is_ok(), shape), (taken, !taken), "{message:?}");
+        }
+    }
+
+    #[test]
+    fn a_snapshot_of_members_or_of_an_entry_that_cannot_be_is_refused() {
+        let announced = |term: u64, conf_state: ConfState| {
+            let mut message = message();
+            message.set_msg_type(MessageType::MsgSnapshot);
+            let metadata = message.mut_snapshot().mut_metadata();
+            (metadata.index, metadata.term) = (9, term);
+            metadata.set_conf_state(conf_state);
+            open_snapshot(&seal(&message).unwrap(), 1, 2).is_ok()
+        };
+        let members = |lists: [&[u64]; 4]| {
+            let [voters, learners, voters_outgoing, learners_next] = lists.map(<[u64]>::to_vec);
+            ConfState { voters, learners, voters_outgoing, learners_next, ..ConfState::default() }
+        };
+        for (lists, can_be) in [
+            ([&[1, 2][..], &[3][..], &[][..], &[][..]], true),
+            ([&[1, 2], &[4], &[1, 3], &[3]], true),
+            ([&[], &[2], &[], &[]], false),
+            ([&[1, 1], &[2], &[], &[]], false),
+            ([&[1, 0], &[2], &[], &[]], false),
+            ([&[1, 2], &[2], &[], &[]], false),
+            ([&[1], &[2], &[2], &[]], false),
+            ([&[1], &[2], &[], &[3]], false),
+        ] {
+            assert_eq!(announced(5, members(lists)), can_be, "{lists:?}");
+        }
+        let leaving = ConfState { auto_leave: true, ..members([&[1, 2], &[], &[], &[]]) };
+        assert!(!announced(5, leaving));
+        let fine = members([&[1, 2], &[], &[], &[]]);
+        for (term, can_be) in [(5, true), (1, true), (0, false), (6, false)] {
+            assert_eq!(announced(term, fine.clone()), can_be, "{term}");
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ use tonic::{Code, Request, Response, Status, Streaming};
 use super::arrival::{ArrivalError, Arrivals};
 use super::gate::{Admitted, Breach, Gate, StreamPermit};
 use super::transport::Inbox;
-use super::{Peer, Peers, frame};
+use super::{Introduction, Peer, Peers, frame};
 use crate::core::peering::Standing;
 use crate::store::snapshot::SnapshotId;
 
@@ -43,17 +43,23 @@ impl RaftPeer {
     }
 
     /// Lets the sender of this hello in, and notes what it says of itself.
-    fn admit(&self, peer: &PeerInfo, hello: &PeerHello) -> Result<Admitted, Status> {
+    /// Who is ahead of our rows is in the book for as long as the stream keeps what comes with it.
+    fn admit(
+        &self,
+        peer: &PeerInfo,
+        hello: &PeerHello,
+    ) -> Result<(Admitted, Option<Introduction>), Status> {
         let admitted = self.gate.admit(peer, hello)?;
-        if admitted.standing == Standing::Ahead {
-            self.peers.introduce(Peer {
+        let introduction = match admitted.standing {
+            Standing::Member => None,
+            Standing::Ahead => self.peers.introduce(Peer {
                 node_id: admitted.node_id,
                 name: admitted.name.clone(),
                 address: hello.peer_address.clone(),
-            });
-        }
+            }),
+        };
         self.peers.heard_hello(hello);
-        Ok(admitted)
+        Ok((admitted, introduction))
     }
 
     fn no_hello(&self, peer: &PeerInfo) -> Status {
@@ -104,7 +110,7 @@ impl RaftService for RaftPeer {
         else {
             return Err(self.no_hello(&peer));
         };
-        let admitted = self.admit(&peer, &hello)?;
+        let (admitted, introduction) = self.admit(&peer, &hello)?;
         let (answers, receiver) = mpsc::channel(PONGS_WAITING);
         let own = messages_response::Frame::Hello(self.gate.hello(admitted.node_id));
         // There is room: it is the first.
@@ -117,6 +123,7 @@ impl RaftService for RaftPeer {
             hello,
             answers,
             _permit: permit,
+            _introduction: introduction,
         };
         let stop = self.supervisor.stop_token();
         self.supervisor.spawn(TaskKind::Session("peer stream"), async move {
@@ -145,7 +152,7 @@ impl RaftService for RaftPeer {
         else {
             return Err(self.no_hello(&peer));
         };
-        let admitted = self.admit(&peer, &hello)?;
+        let (admitted, _introduction) = self.admit(&peer, &hello)?;
         let broken = |why: String| {
             self.gate.breach(&peer, Breach::SnapshotBroken, Status::invalid_argument(why))
         };
@@ -187,6 +194,7 @@ struct Reader {
     hello: PeerHello,
     answers: mpsc::Sender<Result<MessagesResponse, Status>>,
     _permit: StreamPermit,
+    _introduction: Option<Introduction>,
 }
 
 impl Reader {

@@ -204,8 +204,10 @@ impl LinkTask {
         match lost {
             // The socket may be a dead one that TCP still believes in.
             Lost::Silent | Lost::Hello => self.peers.redial(self.node_id),
-            Lost::Status(status) if refusal_of(status) == Some(Refusal::Removed) => {
-                self.peers.told_removed(self.node_id);
+            Lost::Status(status) => {
+                if let Some(refusal) = refusal_of(status) {
+                    self.peers.told_refused(self.node_id, refusal);
+                }
             }
             _ => {}
         }

@@ -11,7 +11,7 @@ use raft::eraftpb::{ConfChangeSingle, ConfChangeType, ConfChangeV2, ConfState};
 use thiserror::Error;
 use tokio::sync::oneshot;
 
-use crate::core::membership::{Change, Unfit};
+use crate::core::membership::{Change, Unfit, Who};
 
 /// Why a change of the members was not made, or why it is not known whether it was.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -52,14 +52,14 @@ pub enum TransferError {
     #[error(transparent)]
     Unfit(#[from] Unfit),
     /// Another hand-over is under way.
-    #[error("leadership is being handed to member {0}")]
-    Pending(u64),
+    #[error("leadership is being handed to {0}")]
+    Pending(Who),
     /// The other did not take it; this member leads on.
-    #[error("member {0} did not take the leadership in time; nothing has changed")]
-    NotTaken(u64),
+    #[error("{0} did not take the leadership in time; nothing has changed")]
+    NotTaken(Who),
     /// Somebody else was elected meanwhile.
-    #[error("member {0} was elected instead")]
-    OtherElected(u64),
+    #[error("{0} was elected instead")]
+    OtherElected(Who),
     /// It is not known who leads.
     #[error("no leader is known after {0:?}")]
     Deadline(Duration),
@@ -69,6 +69,20 @@ pub enum TransferError {
     /// The node stops.
     #[error("the node has stopped")]
     Stopped,
+}
+
+impl TransferError {
+    /// The same with names.
+    pub fn named(self, name: impl Fn(u64) -> String) -> Self {
+        let fill = |who: Who| Who { name: name(who.node_id), ..who };
+        match self {
+            Self::Unfit(why) => Self::Unfit(why.named(name)),
+            Self::Pending(who) => Self::Pending(fill(who)),
+            Self::NotTaken(who) => Self::NotTaken(fill(who)),
+            Self::OtherElected(who) => Self::OtherElected(fill(who)),
+            other => other,
+        }
+    }
 }
 
 /// How whoever asked for a change is told the index of its entry.
@@ -167,8 +181,8 @@ impl Changes {
         if let Some(Transfer { to, reply, .. }) = self.transfer.take() {
             let _ = reply.send(match leader {
                 leader if leader == to => Ok(()),
-                leader if leader == own => Err(TransferError::NotTaken(to)),
-                other => Err(TransferError::OtherElected(other)),
+                leader if leader == own => Err(TransferError::NotTaken(to.into())),
+                other => Err(TransferError::OtherElected(other.into())),
             });
         }
     }
@@ -313,8 +327,8 @@ mod tests {
             (Some(1), true, None),
             (None, false, None),
             (Some(2), false, Some(Ok(()))),
-            (Some(1), false, Some(Err(TransferError::NotTaken(2)))),
-            (Some(3), false, Some(Err(TransferError::OtherElected(3)))),
+            (Some(1), false, Some(Err(TransferError::NotTaken(2.into())))),
+            (Some(3), false, Some(Err(TransferError::OtherElected(3.into())))),
         ];
         for (leader, trying, told) in cases {
             let (reply, mut answer) = oneshot::channel();

@@ -4,6 +4,8 @@
 //! is in the group.
 
 mod members;
+mod snapshots;
+mod standstill;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -60,6 +62,11 @@ struct Group {
 
 impl Group {
     fn add(&mut self, id: u64, bootstrap: Option<Vec<u64>>) {
+        self.add_build(id, bootstrap, None);
+    }
+
+    /// A member whose build does not understand values from `ceiling` on.
+    fn add_build(&mut self, id: u64, bootstrap: Option<Vec<u64>>, ceiling: Option<u64>) {
         let (rows, snapshots) = (MemRows::default(), MemSnapshots::default());
         let mut config = Config::new(id, bootstrap);
         config.snapshot_after_entries = 10;
@@ -69,7 +76,7 @@ impl Group {
             snapshots: Arc::new(snapshots.clone()),
             outbound: Box::new(self.post.clone()),
         };
-        let (member, _) = Member::start(config, TestMachine::default(), stores).unwrap();
+        let (member, _) = Member::start(config, TestMachine::of_level(ceiling), stores).unwrap();
         self.peers.insert(id, Peer { member, rows, snapshots });
     }
 

@@ -4,6 +4,7 @@ use thiserror::Error;
 
 use super::log::LogError;
 use super::recover::RecoverError;
+use super::standstill::Standstill;
 use crate::store::snapshot::SnapshotError;
 use crate::store::writer::Stopped;
 
@@ -36,6 +37,9 @@ pub enum Halt {
     /// The snapshot store failed.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
+    /// It stood still until its log was as long as it may be.
+    #[error("{0}. its log has grown by {1} bytes since, which is the most")]
+    Standstill(Standstill, u64),
     /// A committed change of the members makes no sense.
     #[error("a committed change of the members could not be applied")]
     Raft(#[from] raft::Error),

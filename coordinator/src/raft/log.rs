@@ -17,6 +17,7 @@ pub mod memory;
 pub mod scan;
 pub mod storage;
 mod terms;
+pub mod written;
 
 #[cfg(test)]
 mod contract;

@@ -13,6 +13,15 @@ pub struct Applied<O> {
     pub output: O,
 }
 
+/// A level that this build does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Beyond {
+    /// What is needed.
+    pub needs: u32,
+    /// What this build has.
+    pub has: u32,
+}
+
 /// What a snapshot says about the state in it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Label {
@@ -34,6 +43,17 @@ pub trait Machine: Send + 'static {
     /// its own state. Empty entries and changes of the members never get here.
     fn apply(&mut self, index: u64, term: u64, entry: &[u8]) -> Applied<Self::Output>;
 
+    /// The level that an entry needs, when it is above that of this build: neither it nor anything
+    /// behind it must be applied here.
+    fn beyond(&self, _entry: &[u8]) -> Option<Beyond> {
+        None
+    }
+
+    /// The same of the row that says at which level a state is.
+    fn row_beyond(&self, _row: &Row) -> Option<Beyond> {
+        None
+    }
+
     /// Called once after each applied batch, before its proposers are answered: the state is
     /// complete up to `applied`, and readers may see it.
     fn publish(&mut self, applied: u64);
@@ -47,6 +67,11 @@ pub trait Machine: Send + 'static {
     /// Takes exactly `rows` as the state at `applied`, in the place of whatever there was. Cold rows
     /// are not among them.
     fn load(&mut self, rows: &mut dyn Iterator<Item = Row>, applied: u64) -> Result<(), LoadError>;
+
+    /// Whether [`Machine::load`] would take these rows; nothing is changed.
+    fn check(rows: &mut dyn Iterator<Item = Row>, applied: u64) -> Result<(), LoadError>
+    where
+        Self: Sized;
 
     /// For a cold row (immutable, not kept in memory), the log index that wrote it; none for a hot
     /// one. Cold rows stay in the row store and go from there into snapshots.

@@ -3,6 +3,10 @@
 //!
 //! [`Member::perform`] is that order, written once (decision 17). [`super::node`] drives it.
 
+mod low;
+mod report;
+mod snapshots;
+
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,10 +15,8 @@ use bytes::Bytes;
 use parallax_common::limits;
 use parallax_runtime::clock;
 use protobuf::Message as _;
-use raft::eraftpb::{
-    ConfChange, ConfChangeV2, ConfState, Entry, EntryType, Message, MessageType, Snapshot,
-};
-use raft::{ProgressState, RawNode, ReadOnlyOption, SnapshotStatus, StateRole};
+use raft::eraftpb::{ConfChange, ConfChangeV2, ConfState, Entry, EntryType, Message, MessageType};
+use raft::{RawNode, ReadOnlyOption, SnapshotStatus, StateRole};
 use tracing::{info, warn};
 
 use super::changes::{
@@ -23,6 +25,7 @@ use super::changes::{
 };
 use super::config::{Config, Stores};
 use super::drain;
+use super::group::{self, Group};
 use super::halt::{Halt, StartError};
 use super::latencies::Latencies;
 use super::log::storage::RaftStorage;
@@ -32,12 +35,11 @@ use super::outbound::Outbound;
 use super::proposals::{Committed, Origin, Proposals, ProposeError, Reply};
 use super::reads::{self, ReadError, Reads};
 use super::recover::{self, RecoverError, Recovered};
-use super::snapshot_job::SnapshotJob;
-use super::status::{PeerStatus, Progress, Role, Status};
+use super::standstill::Ceiling;
 use crate::core::membership::{Change, Unfit};
 use crate::mutant::{self, Mutant};
 use crate::store::rows::RowStore;
-use crate::store::snapshot::{Header, SnapshotError, SnapshotId, SnapshotStore};
+use crate::store::snapshot::{SnapshotId, SnapshotStore};
 use crate::store::writer::WriteBehind;
 
 /// Ticks between two heartbeats.
@@ -72,6 +74,9 @@ pub struct Member<M: Machine, L: LogStore> {
     outbound: Box<dyn Outbound>,
     behind: WriteBehind,
     proposals: Proposals<M::Output>,
+    group: Group,
+    /// What is committed, as the others were told it at least.
+    told_commit: u64,
     reads: Reads,
     changes: Changes,
     heard: Heard,
@@ -81,7 +86,10 @@ pub struct Member<M: Machine, L: LogStore> {
     led: bool,
     since: SinceSnapshot,
     snapshotting: bool,
+    /// When the last one could not be written.
+    snapshot_failed: Option<Instant>,
     log_syncs: Latencies,
+    ceiling: Ceiling,
 }
 
 impl<M: Machine, L: LogStore> Member<M, L> {
@@ -115,8 +123,11 @@ impl<M: Machine, L: LogStore> Member<M, L> {
             max_inflight_msgs: config.inflight_max,
             max_uncommitted_size: limits::UNCOMMITTED_BYTES_MAX,
             max_committed_size_per_ready: limits::APPLY_BYTES_MAX,
+            // It is told with the entries that follow, or by [`Self::tell_commit`].
+            skip_bcast_commit: true,
             ..raft::Config::default()
         };
+        let ceiling = Ceiling::scan(&machine, &stores.log, applied).map_err(RecoverError::Log)?;
         let storage = RaftStorage {
             log: stores.log,
             applied,
@@ -130,6 +141,7 @@ impl<M: Machine, L: LogStore> Member<M, L> {
         let mut raw = RawNode::new(&raft_config, storage, &drain::logger())?;
         if recovered.conf_state.voters == [config.node_id]
             && recovered.conf_state.voters_outgoing.is_empty()
+            && !ceiling.is_low()
         {
             // Nobody else can win: there is nothing to wait for.
             raw.campaign()?;
@@ -149,6 +161,8 @@ impl<M: Machine, L: LogStore> Member<M, L> {
             outbound: stores.outbound,
             behind: WriteBehind::new(applied),
             proposals: Proposals::new(origin),
+            group: Group::default(),
+            told_commit: 0,
             reads: Reads::new(origin),
             changes: Changes::default(),
             heard: Heard::default(),
@@ -157,7 +171,9 @@ impl<M: Machine, L: LogStore> Member<M, L> {
             led: false,
             since,
             snapshotting: false,
+            snapshot_failed: None,
             log_syncs: Latencies::default(),
+            ceiling,
         };
         member.pin_election_timeout();
         Ok((member, recovered))
@@ -201,7 +217,8 @@ impl<M: Machine, L: LogStore> Member<M, L> {
     /// Whether this member leads with a complete state.
     pub fn leadership(&self) -> Leadership {
         let term = self.raw.raft.term;
-        Leadership { term, leader: self.is_leader() && self.applied.term == term }
+        let leader = self.is_leader() && self.applied.term == term && !self.ceiling.is_low();
+        Leadership { term, leader }
     }
 
     fn is_leader(&self) -> bool {
@@ -213,7 +230,8 @@ impl<M: Machine, L: LogStore> Member<M, L> {
         Some(self.raw.raft.leader_id).filter(|leader| *leader != raft::INVALID_ID)
     }
 
-    /// Proposes an entry. The answer comes when it is applied, or known to be lost.
+    /// Proposes an entry, with the others of this turn. The answer comes when it is applied, or known
+    /// to be lost.
     pub fn propose(
         &mut self,
         entry: Bytes,
@@ -223,20 +241,26 @@ impl<M: Machine, L: LogStore> Member<M, L> {
     ) {
         let (number, mark) = self.proposals.next();
         // Whoever asked may be gone, and need not know.
-        match self.try_propose(entry, mark) {
-            Ok(()) => self.proposals.wait(number, now, allowed, reply),
+        match self.may_propose(&entry) {
+            Ok(()) => {
+                self.proposals.wait(number, now, allowed, reply);
+                self.group.add(number, mark, entry);
+                if self.group.is_full() {
+                    self.propose_group();
+                }
+            }
             Err(error) => drop(reply.send(Err(error))),
         }
     }
 
-    fn try_propose(&mut self, entry: Bytes, mark: Vec<u8>) -> Result<(), ProposeError> {
-        check_size(&entry)?;
+    fn may_propose(&self, entry: &[u8]) -> Result<(), ProposeError> {
+        check_size(entry)?;
         // A follower would forward it silently, and its answer would be lost.
         if !self.is_leader() {
             return Err(ProposeError::NotLeader { leader: self.leader() });
         }
         // Raft takes nothing while it hands over, and somebody leads in a moment.
-        if self.raw.raft.lead_transferee.is_some() {
+        if self.raw.raft.lead_transferee.is_some() || self.ceiling.is_low() {
             return Err(ProposeError::NotLeader { leader: None });
         }
         if self.proposals.len() >= limits::PROPOSALS_PENDING_MAX
@@ -244,15 +268,39 @@ impl<M: Machine, L: LogStore> Member<M, L> {
         {
             return Err(ProposeError::Overloaded);
         }
-        self.raw.propose(mark, entry.into()).map_err(|error| match error {
-            // The bound on uncommitted bytes.
-            raft::Error::ProposalDropped => ProposeError::Overloaded,
-            _ => ProposeError::NotLeader { leader: self.leader() },
-        })
+        Ok(())
     }
 
-    /// Proposes a change of the members. Whether it took place is seen in [`Status::voters`]: Raft
-    /// turns one that it does not allow now into an empty entry.
+    /// Proposes what was taken in this turn. What is refused now was never in the log.
+    fn propose_group(&mut self) {
+        let Some((numbers, message)) = self.group.take(self.config.node_id) else { return };
+        // Lost since they were taken; a follower would forward them.
+        if !self.is_leader() {
+            let error = ProposeError::NotLeader { leader: self.leader() };
+            return self.proposals.refuse(&numbers, &error);
+        }
+        let entries = message.entries.clone();
+        if self.raw.raft.step(message).is_ok() {
+            self.told_commit = self.raw.raft.raft_log.committed;
+            return;
+        }
+        // The bound on uncommitted bytes, or a hand-over that began: some may fit.
+        for (number, entry) in numbers.into_iter().zip(entries) {
+            let message = group::proposal(self.config.node_id, vec![entry]);
+            let error = match self.raw.raft.step(message) {
+                Ok(()) => continue,
+                Err(raft::Error::ProposalDropped) if self.raw.raft.lead_transferee.is_some() => {
+                    ProposeError::NotLeader { leader: None }
+                }
+                Err(raft::Error::ProposalDropped) => ProposeError::Overloaded,
+                Err(_) => ProposeError::NotLeader { leader: self.leader() },
+            };
+            self.proposals.refuse(&[number], &error);
+        }
+    }
+
+    /// Proposes a change of the members. Whether it took place is seen in who votes
+    /// ([`Member::conf_state`]): Raft turns one that it does not allow now into an empty entry.
     pub fn propose_members(&mut self, change: &ConfChangeV2) -> Result<(), ProposeError> {
         if !self.is_leader() {
             return Err(ProposeError::NotLeader { leader: self.leader() });
@@ -300,7 +348,7 @@ impl<M: Machine, L: LogStore> Member<M, L> {
     pub fn transfer(&mut self, to: u64, now: Instant, allowed: Duration, reply: TransferReply) {
         let checked = match self.changes.transferee() {
             _ if !self.is_leader() => Err(TransferError::NotLeader { leader: self.leader() }),
-            Some(other) => Err(TransferError::Pending(other)),
+            Some(other) => Err(TransferError::Pending(other.into())),
             None => self.status().group().may_lead(to).map_err(TransferError::from),
         };
         match checked {
@@ -315,6 +363,10 @@ impl<M: Machine, L: LogStore> Member<M, L> {
 
     /// Asks for an index that everything acknowledged before now is at or below.
     pub fn read_index(&mut self, now: Instant, allowed: Duration, reply: reads::Reply) {
+        if let Some(standstill) = self.standstill() {
+            let _ = reply.send(Err(ReadError::StandsStill(standstill)));
+            return;
+        }
         if self.reads.len() >= limits::READS_WAITING_MAX {
             let _ = reply.send(Err(ReadError::Overloaded));
             return;
@@ -324,18 +376,20 @@ impl<M: Machine, L: LogStore> Member<M, L> {
 
     /// Takes a message of another member.
     pub fn step(&mut self, message: Message) {
-        if message.get_msg_type() == MessageType::MsgSnapshot {
-            let metadata = message.get_snapshot().get_metadata();
-            let id = SnapshotId { index: metadata.index, term: metadata.term };
-            if !self.snapshots.list().is_ok_and(|ids| ids.contains(&id)) {
-                warn!(index = id.index, "a snapshot was announced whose file did not arrive");
-                return;
-            }
+        if message.get_msg_type() == MessageType::MsgSnapshot
+            && !self.arrived(message.get_snapshot())
+        {
+            return;
         }
+        if self.would_lead(&message) {
+            return;
+        }
+        // Only of those that are led: nobody else's answers are ever asked for.
         if matches!(
             message.get_msg_type(),
             MessageType::MsgAppendResponse | MessageType::MsgHeartbeatResponse
-        ) {
+        ) && self.raw.raft.prs().get(message.from).is_some()
+        {
             self.heard.hear(message.from, self.now);
         }
         // raft-rs ends the process over a commit that its log does not reach. A leader that says so
@@ -367,7 +421,7 @@ impl<M: Machine, L: LogStore> Member<M, L> {
     /// Lets a tick pass: timeouts, heartbeats, deadlines.
     pub fn tick(&mut self, now: Instant) {
         self.now = now;
-        self.raw.tick();
+        self.tick_raft();
         self.pin_election_timeout();
         self.proposals.expire(now);
         self.changes.expire(now);
@@ -378,6 +432,7 @@ impl<M: Machine, L: LogStore> Member<M, L> {
 
     /// Does everything there is to do, in the one order that is safe.
     pub fn perform(&mut self) -> Result<(), Halt> {
+        self.propose_group();
         self.begin_reads();
         while self.raw.has_ready() {
             let mut ready = self.raw.ready();
@@ -404,6 +459,7 @@ impl<M: Machine, L: LogStore> Member<M, L> {
                 let began = clock::instant();
                 self.raw.mut_store().log.append(ready.entries(), Some(&hard_state))?;
                 self.log_syncs.record(clock::instant().duration_since(began));
+                self.ceiling.appended(&self.machine, ready.entries())?;
             }
 
             // 4. Promises to others (votes, acknowledgements): only now are they true.
@@ -440,6 +496,7 @@ impl<M: Machine, L: LogStore> Member<M, L> {
             self.raw.advance_apply_to(self.applied.index.min(self.raw.raft.raft_log.committed));
             self.reads.applied(self.applied.index);
             self.begin_reads();
+            self.tell_commit();
         }
         let trying = self.raw.raft.lead_transferee.is_some();
         self.changes.led_by(self.leader(), self.config.node_id, trying);
@@ -448,7 +505,18 @@ impl<M: Machine, L: LogStore> Member<M, L> {
 
     fn send(&mut self, messages: Vec<Message>) {
         if !messages.is_empty() {
-            self.outbound.send(messages);
+            self.outbound.send(group::condensed(messages));
+        }
+    }
+
+    /// Tells the others what is committed, when no entries are under way that will be followed by more,
+    /// or by this: under load two messages in three would say nothing else.
+    fn tell_commit(&mut self) {
+        let log = &self.raw.raft.raft_log;
+        let committed = log.committed;
+        if committed > self.told_commit && committed == log.last_index() && self.is_leader() {
+            self.told_commit = committed;
+            self.raw.raft.bcast_append();
         }
     }
 
@@ -479,7 +547,10 @@ impl<M: Machine, L: LogStore> Member<M, L> {
         self.led = leads;
     }
 
-    fn apply(&mut self, entries: Vec<Entry>) -> Result<(), Halt> {
+    fn apply(&mut self, mut entries: Vec<Entry>) -> Result<(), Halt> {
+        if let Some(standstill) = self.ceiling.cut(&mut entries) {
+            self.stand_still(standstill);
+        }
         let Some(last) = entries.last() else { return Ok(()) };
         let last = SnapshotId { index: last.index, term: last.term };
         let mut rows = Vec::new();
@@ -526,158 +597,12 @@ impl<M: Machine, L: LogStore> Member<M, L> {
         Ok(())
     }
 
-    fn install(&mut self, snapshot: &Snapshot) -> Result<(), Halt> {
-        let metadata = snapshot.get_metadata();
-        let id = SnapshotId { index: metadata.index, term: metadata.term };
-        info!(index = id.index, "installing a snapshot of the leader");
-        // A batch that is being written must not come after the snapshot's rows.
-        self.behind.wait_synced(self.applied.index)?;
-        let mut hard_state = self.raw.raft.hard_state();
-        hard_state.commit = hard_state.commit.max(id.index);
-        self.raw.mut_store().log.install(metadata, &hard_state)?;
-        let (rows, snapshots) = (self.rows.as_ref(), self.snapshots.as_ref());
-        let conf_state = recover::install(id, &mut self.machine, rows, snapshots)?;
-        self.changes.installed(id.index, &conf_state);
-        self.raw.mut_store().conf_state = conf_state;
-        self.behind.reset(id.index);
-        self.applied = id;
-        self.since = SinceSnapshot::default();
-        self.machine.publish(id.index);
-        self.changes.answer();
-        Ok(())
-    }
-
-    /// A snapshot to be written, when one is due and none is under way.
-    pub fn snapshot_due(&mut self) -> Option<SnapshotJob> {
-        let due = self.since.entries >= self.config.snapshot_after_entries
-            || self.since.bytes >= self.config.snapshot_after_bytes
-            || self.raw.store().snapshot_wanted.get();
-        if !due || self.snapshotting {
-            return None;
-        }
-        self.snapshotting = true;
-        self.raw.store().snapshot_wanted.set(false);
-        self.since = SinceSnapshot::default();
-        let label = self.machine.label();
-        let header = Header {
-            id: self.applied,
-            conf_state: match (mutant::on(Mutant::SnapshotOfOldVoters), &self.config.bootstrap) {
-                (true, Some(voters)) => ConfState { voters: voters.clone(), ..Default::default() },
-                _ => self.raw.store().conf_state.clone(),
-            },
-            mesh: label.mesh,
-            epoch: label.epoch,
-        };
-        Some(SnapshotJob {
-            header,
-            frozen: self.machine.freeze(),
-            cold: M::cold,
-            behind: self.behind.clone(),
-            rows: Arc::clone(&self.rows),
-            snapshots: Arc::clone(&self.snapshots),
-        })
-    }
-
-    /// A snapshot was written, or not. The log is cut behind the older one that is kept.
-    pub fn snapshot_done(&mut self, result: Result<(), SnapshotError>) -> Result<(), Halt> {
-        self.snapshotting = false;
-        if let Err(error) = &result
-            && error.is_lack_of_room()
-        {
-            // Nothing is lost but space. The next one comes when it is due.
-            warn!(%error, "no snapshot was written, the log stays as long as it is");
-            return Ok(());
-        }
-        result?;
-        let kept = self.snapshots.list()?;
-        let [older, .., _newest] = kept.as_slice() else { return Ok(()) };
-        let applied = self.applied;
-        let older = if mutant::on(Mutant::CompactTooFar) { &applied } else { older };
-        let log = &mut self.raw.mut_store().log;
-        if older.index > log.start().index && log.term(older.index)? == older.term {
-            log.compact(&raft::eraftpb::SnapshotMetadata {
-                index: older.index,
-                term: older.term,
-                ..Default::default()
-            })?;
-        }
-        Ok(())
-    }
-
-    /// How the member does. The quantiles are of the last 512 syncs of the log.
-    pub fn status(&self) -> Status {
-        let (log_sync_p50, log_sync_p99) = self.log_syncs.quantiles();
-        let backlog = self.behind.backlog();
-        let raft = &self.raw.raft;
-        let log = &self.raw.store().log;
-        Status {
-            node_id: self.config.node_id,
-            leader_id: self.leader(),
-            role: match raft.state {
-                StateRole::Leader => Role::Leader,
-                StateRole::Follower => Role::Follower,
-                StateRole::Candidate | StateRole::PreCandidate => Role::Candidate,
-            },
-            term: raft.term,
-            commit: raft.raft_log.committed,
-            applied: self.applied.index,
-            stored: backlog.synced,
-            first_index: log.first_index(),
-            last_index: log.last_index(),
-            voters: sorted(&self.raw.store().conf_state.voters),
-            learners: sorted(&self.raw.store().conf_state.learners),
-            change_pending: self.is_leader()
-                && (self.changes.is_pending() || raft.has_pending_conf()),
-            peers: if self.is_leader() { self.peers() } else { Vec::new() },
-            proposals_pending: self.proposals.len(),
-            reads_pending: self.reads.len(),
-            store_batches_waiting: backlog.batches,
-            store_stalls: backlog.stalls,
-            log_sync_p50,
-            log_sync_p99,
-        }
-    }
-
-    /// The others, in order of their ids.
-    fn peers(&self) -> Vec<PeerStatus> {
-        let raft = &self.raw.raft;
-        let last = raft.raft_log.last_index();
-        let others = raft.prs().iter().filter(|(id, _)| **id != self.config.node_id);
-        let mut peers: Vec<PeerStatus> = others
-            .map(|(id, progress)| {
-                let (heard_ago, steady_for) = self.heard.of(*id, self.now);
-                PeerStatus {
-                    node_id: *id,
-                    matched: progress.matched,
-                    lag: last.saturating_sub(progress.matched),
-                    progress: match progress.state {
-                        ProgressState::Probe => Progress::Probing,
-                        ProgressState::Replicate => Progress::Replicating,
-                        ProgressState::Snapshot => Progress::Snapshot,
-                    },
-                    recent_active: progress.recent_active,
-                    heard_ago,
-                    steady_for,
-                }
-            })
-            .collect();
-        peers.sort_unstable_by_key(|peer| peer.node_id);
-        peers
-    }
-
     /// Answers everybody who waits: nothing more will come.
     pub fn stop(&mut self) {
         self.changes.stop();
         self.proposals.fail(&ProposeError::Stopped);
         self.reads.fail(&ReadError::Stopped);
     }
-}
-
-/// Raft keeps its members in no order.
-fn sorted(ids: &[u64]) -> Vec<u64> {
-    let mut ids = ids.to_vec();
-    ids.sort_unstable();
-    ids
 }
 
 /// Refuses what the log must not hold.

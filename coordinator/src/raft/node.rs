@@ -284,6 +284,11 @@ impl<O: Send + 'static> NodeHandle<O> {
         self.leader.clone()
     }
 
+    /// Whether the node has stopped and closed what it had open.
+    pub fn ended(&self) -> watch::Receiver<bool> {
+        self.ended.clone()
+    }
+
     /// Waits until the rows of everything up to `index` are written and synced. Not for a worker.
     pub fn wait_stored(&self, index: u64) -> Result<(), Stopped> {
         self.behind.wait_synced(index)

@@ -132,6 +132,15 @@ impl<O> Proposals<O> {
         self.pending.remove(&number).map(|pending| pending.reply)
     }
 
+    /// Answers those with these numbers that they were not proposed.
+    pub(super) fn refuse(&mut self, numbers: &[u64], error: &ProposeError) {
+        for number in numbers {
+            if let Some(refused) = self.pending.remove(number) {
+                let _ = refused.reply.send(Err(error.clone()));
+            }
+        }
+    }
+
     /// Answers those that waited too long.
     pub(super) fn expire(&mut self, now: Instant) {
         for (_, late) in self.pending.extract_if(|_, pending| pending.deadline <= now) {

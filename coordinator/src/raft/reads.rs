@@ -11,6 +11,7 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 
 use super::proposals::Origin;
+use super::standstill::Standstill;
 use crate::mutant::{self, Mutant};
 
 /// Why a read has no index.
@@ -22,6 +23,9 @@ pub enum ReadError {
     /// No quorum answered in time, or apply is behind.
     #[error("not confirmed within {0:?}")]
     Deadline(Duration),
+    /// What the read has to see is not understood by this build.
+    #[error("{0}")]
+    StandsStill(Standstill),
     /// The node stops.
     #[error("the node has stopped")]
     Stopped,

@@ -16,7 +16,7 @@ use super::log::{LogError, LogStore};
 use super::machine::{LoadError, Machine};
 use crate::mutant::{self, Mutant};
 use crate::store::rows::{Pages, RESERVED, Row, RowChange, RowError, RowStore};
-use crate::store::snapshot::{Header, SnapshotError, SnapshotId, SnapshotStore};
+use crate::store::snapshot::{Header, ReadRows, SnapshotError, SnapshotId, SnapshotStore};
 
 /// The row that says who votes, as of the applied index. The store's own, not the machine's.
 const CONF_STATE: &[u8] = &[RESERVED, b'c'];
@@ -309,7 +309,8 @@ fn from_snapshot<M: Machine, L: LogStore>(
                 continue;
             }
         }
-        let header = match load_snapshot(id, machine, snapshots) {
+        let verified = snapshots.verify(id).map_err(|error| super::fatal::chain(&error));
+        let header = match verified.and_then(|_| load_snapshot(id, machine, snapshots)) {
             Ok(header) => header,
             Err(why) => {
                 error!(index, %why, "a snapshot cannot be used");
@@ -331,7 +332,17 @@ fn from_snapshot<M: Machine, L: LogStore>(
     Err(RecoverError::NoSnapshot { doubt, tried: tried.join("; ") })
 }
 
-/// Replaces a machine's and a store's state by that of a snapshot a leader sent.
+/// Reads the rows of a snapshot to their end and says whether a machine could load them.
+pub fn check<M: Machine>(id: SnapshotId, content: ReadRows) -> Result<(), String> {
+    let mut hot = UntilError::new(content);
+    let checked = M::check(&mut hot.by_ref().filter(|row| is_hot::<M>(row)), id.index);
+    match hot.error {
+        Some(error) => Err(super::fatal::chain(&error)),
+        None => checked.map_err(|error| error.to_string()),
+    }
+}
+
+/// Replaces a machine's and a store's state by that of a snapshot a leader sent, which is verified.
 pub fn install<M: Machine>(
     id: SnapshotId,
     machine: &mut M,
@@ -346,15 +357,14 @@ pub fn install<M: Machine>(
     Ok(header.conf_state)
 }
 
-/// Loads the hot rows of a snapshot into the machine, or says why not. The file is read to its end
-/// first: what the machine loads, readers see.
+/// Loads the hot rows of a snapshot into the machine, or says why not. Whoever calls this has
+/// verified the file: what the machine loads, readers see.
 fn load_snapshot<M: Machine>(
     id: SnapshotId,
     machine: &mut M,
     snapshots: &dyn SnapshotStore,
 ) -> Result<Header, String> {
     let told = |error: SnapshotError| super::fatal::chain(&error);
-    snapshots.verify(id).map_err(told)?;
     let (header, content) = snapshots.read(id).map_err(told)?;
     let mut hot = UntilError::new(content);
     let loaded = machine.load(&mut hot.by_ref().filter(|row| is_hot::<M>(row)), id.index);

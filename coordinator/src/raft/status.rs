@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::standstill::Standstill;
 use crate::core::membership::{Group, Seen};
 
 /// What a member is in its term.
@@ -70,6 +71,8 @@ pub struct Status {
     pub voters: Vec<u64>,
     /// Who gets the log and does not vote.
     pub learners: Vec<u64>,
+    /// Where it stands still because of its build, if it does.
+    pub standstill: Option<Standstill>,
     /// A change of the members is proposed and not applied yet, as far as a leader knows.
     pub change_pending: bool,
     /// The others as a leader sees them; empty on all other members.

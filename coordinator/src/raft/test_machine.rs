@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::machine::{Applied, Frozen, Label, LoadError, Machine};
+use super::machine::{Applied, Beyond, Frozen, Label, LoadError, Machine};
 use crate::store::rows::{Row, RowChange, RowStore};
 
 const HOT: u8 = b'e';
@@ -18,12 +18,19 @@ pub(crate) type Entries = BTreeMap<u64, u64>;
 #[derive(Default)]
 pub(crate) struct TestMachine {
     pub(crate) entries: Entries,
+    /// Values from this one on are above its level.
+    ceiling: Option<u64>,
     applied: u64,
     /// What readers see.
     published: Arc<Mutex<Entries>>,
 }
 
 impl TestMachine {
+    /// Of a build that does not understand values from `ceiling` on.
+    pub(crate) fn of_level(ceiling: Option<u64>) -> Self {
+        Self { ceiling, ..Self::default() }
+    }
+
     pub(crate) fn publishing(published: &Arc<Mutex<Entries>>) -> Self {
         Self { published: Arc::clone(published), ..Self::default() }
     }
@@ -73,6 +80,15 @@ impl Machine for TestMachine {
         Applied { rows, output: self.entries.len() }
     }
 
+    fn beyond(&self, entry: &[u8]) -> Option<Beyond> {
+        let above = self.ceiling.is_some_and(|ceiling| number(entry) >= ceiling);
+        above.then_some(Beyond { needs: 2, has: 1 })
+    }
+
+    fn row_beyond(&self, row: &Row) -> Option<Beyond> {
+        if row.key.first() == Some(&HOT) { self.beyond(&row.value) } else { None }
+    }
+
     fn publish(&mut self, applied: u64) {
         assert!(applied >= self.applied);
         self.applied = applied;
@@ -102,6 +118,10 @@ impl Machine for TestMachine {
         }
         self.applied = applied;
         Ok(())
+    }
+
+    fn check(rows: &mut dyn Iterator<Item = Row>, applied: u64) -> Result<(), LoadError> {
+        Self::default().load(rows, applied)
     }
 
     fn cold(key: &[u8]) -> Option<u64> {

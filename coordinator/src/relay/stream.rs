@@ -227,21 +227,29 @@ impl Talk {
         let say = |frame| self.out.say(Say::Relay(frame));
         for (lane, voter) in turns.end {
             sessions.untap(&voter, self.id);
-            say(relay_frame::Frame::Closed(peer::LaneClosed { lane }));
+            if !say(relay_frame::Frame::Closed(peer::LaneClosed { lane })) {
+                // The other end would keep the lane for ever; with the stream all of them end.
+                return Err(Status::resource_exhausted("what is passed on is not read"));
+            }
         }
         for (lane, voter) in turns.begin {
             let Some(session) = sessions.facts(&voter) else {
                 self.passing.failed(&voter);
                 continue;
             };
-            // Its beginning before its first frame.
-            say(relay_frame::Frame::Opened(peer::RelayedLane {
+            // Its beginning before its first frame: a lane whose beginning found no room is asked
+            // for again with the next list.
+            let opened = relay_frame::Frame::Opened(peer::RelayedLane {
                 lane,
                 life: Some(life_of(&voter)),
                 address: session.address,
                 build: session.build,
                 kinds: session.kinds,
-            }));
+            });
+            if !say(opened) {
+                self.passing.failed(&voter);
+                continue;
+            }
             sessions.tap(&voter, Tap::new(self.id, lane, self.out.clone()));
         }
         Ok(())

@@ -5,6 +5,7 @@ use parallax_runtime::transport::{BindError, CredentialsError};
 use crate::config::InitialMembersError;
 use crate::history::segment::SegmentError;
 use crate::identity::IdentityError;
+use crate::members::Farewell;
 use crate::members::join::JoinError;
 use crate::notify::webhook::WebhookError;
 use crate::propose::WriteError;
@@ -58,6 +59,12 @@ pub enum RunError {
     /// It is not part of its cluster any more.
     #[error("this member has stopped for good: {0}")]
     Dismissed(String),
+    /// Its node id belongs to another disk.
+    #[error("this member has stopped for good, its node id lives on another disk: {0}")]
+    OtherDisk(String),
+    /// Its state is not that of the majority.
+    #[error("this member has stopped, it does not hold what the others hold: {0}")]
+    Differs(String),
     /// Another process uses the data directory.
     #[error("the data directory {0} is used by another process")]
     Locked(String),
@@ -119,4 +126,39 @@ pub enum RunError {
     /// A task that the process is of no use without.
     #[error("a vital task ended; the log says which")]
     Task,
+}
+
+/// Exit code of a member that does not belong to its cluster any more: starting it again is in vain.
+pub const DISMISSED: u8 = 3;
+/// Exit code of a member whose node id belongs to another disk: it needs a new one.
+pub const OTHER_DISK: u8 = 4;
+/// Exit code of a member whose state differs from that of the majority: it has to be rebuilt.
+pub const DIFFERS: u8 = 5;
+
+impl RunError {
+    /// What the process ends with.
+    pub fn exit_code(&self) -> u8 {
+        use parallax_common::rule::{MEMBER_OTHER_DISK, MEMBER_REMOVED};
+        match self {
+            Self::Dismissed(_) => DISMISSED,
+            Self::OtherDisk(_) => OTHER_DISK,
+            Self::Differs(_) => DIFFERS,
+            Self::Join(error) => match error.rule.as_deref() {
+                Some(rule) if rule == MEMBER_OTHER_DISK.id => OTHER_DISK,
+                Some(rule) if rule == MEMBER_REMOVED.id => DISMISSED,
+                _ => 1,
+            },
+            _ => 1,
+        }
+    }
+}
+
+impl From<Farewell> for RunError {
+    fn from(farewell: Farewell) -> Self {
+        match farewell {
+            Farewell::Removed(why) => Self::Dismissed(why),
+            Farewell::OtherDisk(why) => Self::OtherDisk(why),
+            Farewell::Differs(why) => Self::Differs(why),
+        }
+    }
 }

@@ -12,6 +12,8 @@ use tokio::sync::watch;
 use tracing::warn;
 
 use super::{RunError, Starting, dialled};
+use crate::core::peering::Refusal;
+use crate::members::Farewell;
 use crate::members::follow::{self, follow};
 use crate::members::found::Founding;
 use crate::propose::{Origin, Proposer, stager};
@@ -95,19 +97,29 @@ impl Starting<'_> {
         }
     }
 
-    /// A member that was away when it was removed never applies that it was; others tell it.
+    /// A member that was away when it was removed never applies that it was, and one on another disk
+    /// applies nothing; others tell it.
     pub(super) fn heed_removal(&self) {
-        let mut told = self.standing.peers.removed_by();
+        let mut told = self.standing.peers.shut_out();
         let (dismissal, stop) = (self.dismissal.clone(), self.supervisor.stop_token());
+        let own = self.config.name.clone();
         self.supervisor.spawn(TaskKind::Session("removal"), async move {
             let by = tokio::select! {
                 () = stop.cancelled() => return,
                 by = told.wait_for(Option::is_some) => by.ok().and_then(|by| by.clone()),
             };
-            if let Some(peer) = by {
-                let name = peer.name;
-                dismissal.dismiss(format!("\"{name}\" says that it was removed from the cluster"));
-            }
+            let Some((peer, refusal)) = by else { return };
+            let name = peer.name;
+            dismissal.dismiss(match refusal {
+                Refusal::OtherDisk => Farewell::OtherDisk(format!(
+                    "\"{name}\" knows \"{own}\" on another disk; a machine whose disk is gone is \
+                     replaced under a new node id: remove \"{own}\", add it again, then start it \
+                     with an empty data directory and --join"
+                )),
+                _ => Farewell::Removed(format!(
+                    "\"{name}\" says that it was removed from the cluster"
+                )),
+            });
         });
     }
 }

@@ -7,14 +7,12 @@ use std::time::Duration;
 use parallax_common::limits::{FRAME_BYTES_MAX, HEARTBEAT};
 use parallax_common::name::Generation;
 use parallax_common::time::BootTime;
-use parallax_proto::convert::assignment::assignment_to;
 use parallax_proto::v1;
 use parallax_proto::v1::live_request::Frame as Up;
 use parallax_proto::v1::live_response::Frame as Down;
 use parallax_proto::v1::session_service_server::{SessionService, SessionServiceServer};
 use parallax_runtime::clock;
 use parallax_runtime::transport::{PeerInfo, peer_of};
-use prost::Message as _;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -25,7 +23,8 @@ use super::members::Members;
 use super::{Connected, Lane, LastHeard, OUTBOUND_MAX, Sessions, Taps, Who, wire};
 use crate::core::engine::Voter;
 use crate::core::fleet;
-use crate::core::plan::{Plan, ProbePlan};
+use crate::core::plan::Plan;
+use crate::core::plan::handout::Handout;
 use crate::core::session::{Event, Intake};
 use crate::history::History;
 use crate::judge::{JudgeHandle, Told};
@@ -34,10 +33,6 @@ use crate::view::View;
 
 /// How long a new connection may take to say hello.
 const HELLO_WITHIN: Duration = Duration::from_secs(5);
-/// Uids of removed assignments in one chunk: 18 bytes each, well below the frame limit.
-const REMOVED_IN_CHUNK: usize = 8_192;
-/// Encoded assignments in one chunk, well below the frame limit.
-const CHUNK_BYTES: usize = FRAME_BYTES_MAX / 4;
 
 /// The service that probes dial.
 #[derive(Clone)]
@@ -172,7 +167,7 @@ async fn run(
         facts: announcement(id, &who, &hello),
         taps: taps.clone(),
     };
-    let before = match inner.sessions.open(&who, lane, now) {
+    let before = match inner.sessions.open(&who, lane, welcome(inner), now) {
         Ok(before) => before,
         Err(Connected) => {
             let (region, probe) = (&who.region, &who.probe);
@@ -208,8 +203,7 @@ async fn run(
         heard,
         taps,
         outbound,
-        sent: ProbePlan::default(),
-        announced: None,
+        handout: Handout::default(),
     };
     let stop = inner.sessions.stop_token();
     let ended = tokio::select! {
@@ -239,6 +233,21 @@ fn announcement(id: u64, who: &Who, hello: &v1::Hello) -> fleet::Session {
     }
 }
 
+/// The first frame of every lane.
+fn welcome(inner: &Inner) -> v1::LiveResponse {
+    let state = inner.view.load();
+    let welcome = v1::Welcome {
+        mesh: state.cluster.mesh.clone(),
+        node_id: inner.node_id,
+        epoch: state.cluster.epoch,
+        leader: inner.judge.is_leader(),
+        build: crate::BUILD.to_owned(),
+        level: crate::level::level(),
+        heartbeat_ms: u32::try_from(HEARTBEAT.as_millis()).unwrap_or(u32::MAX),
+    };
+    v1::LiveResponse { frame: Some(Down::Welcome(welcome)) }
+}
+
 /// One open live lane.
 struct LiveLane {
     inner: Arc<Inner>,
@@ -250,10 +259,8 @@ struct LiveLane {
     heard: LastHeard,
     taps: Taps,
     outbound: super::Outbound,
-    /// The part of the plan the probe was sent last.
-    sent: ProbePlan,
-    /// Its generation, once anything was sent.
-    announced: Option<Generation>,
+    /// What the probe was sent of the plan.
+    handout: Handout,
 }
 
 impl LiveLane {
@@ -263,14 +270,13 @@ impl LiveLane {
         inbound: &mut Streaming<v1::LiveRequest>,
         hello: &v1::Hello,
     ) -> Result<(), Status> {
-        self.welcome().await;
         self.ping().await;
         let mut members = self.inner.members.clone();
         let list = members.borrow_and_update().clone();
         self.tell_members(&list).await;
         let mut plan = self.inner.plan.clone();
         let current = plan.borrow_and_update().clone();
-        self.send_plan(&current, hello.generation).await?;
+        self.send_plan(&current, hello.generation).await;
         let mut beat = tokio::time::interval(HEARTBEAT);
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         beat.tick().await;
@@ -304,24 +310,10 @@ impl LiveLane {
                         return Ok(());
                     }
                     let current = plan.borrow_and_update().clone();
-                    self.send_plan(&current, None).await?;
+                    self.send_plan(&current, None).await;
                 }
             }
         }
-    }
-
-    async fn welcome(&self) {
-        let state = self.inner.view.load();
-        self.send(Down::Welcome(v1::Welcome {
-            mesh: state.cluster.mesh.clone(),
-            node_id: self.inner.node_id,
-            epoch: state.cluster.epoch,
-            leader: self.inner.judge.is_leader(),
-            build: crate::BUILD.to_owned(),
-            level: crate::level::level(),
-            heartbeat_ms: u32::try_from(HEARTBEAT.as_millis()).unwrap_or(u32::MAX),
-        }))
-        .await;
     }
 
     async fn tell_members(&self, members: &[v1::Member]) {
@@ -339,63 +331,22 @@ impl LiveLane {
         let _ = self.outbound.send(Ok(v1::LiveResponse { frame: Some(frame) })).await;
     }
 
-    /// Sends what the probe does not have yet: nothing, a delta, or everything in chunks.
-    async fn send_plan(&mut self, plan: &Plan, held: Option<v1::Generation>) -> Result<(), Status> {
-        let part = plan.for_probe(&self.who.region, &self.who.probe);
-        let generation = plan.generation();
+    /// Sends what the probe does not have yet.
+    async fn send_plan(&mut self, plan: &Plan, held: Option<v1::Generation>) {
         let held = held.map(|held| Generation { epoch: held.epoch, index: held.index });
-        let base = match self.announced {
-            Some(base) if base >= generation => return Ok(()),
-            Some(base) => Some(base),
-            None if held == Some(generation) => {
-                self.announced = Some(generation);
-                self.sent = part;
-                return Ok(());
-            }
-            None => None,
-        };
-        let delta = part.since(&self.sent);
-        // Also when nothing of it concerns this probe: orders name the newest generation.
-        let empty = |chunk: usize| v1::AssignmentChunk {
-            generation: Some(wire(generation)),
-            base: base.map(wire),
-            chunk: u32::try_from(chunk).unwrap_or(u32::MAX),
-            ..v1::AssignmentChunk::default()
-        };
-        let mut chunks = vec![empty(0)];
-        for uids in delta.removed.chunks(REMOVED_IN_CHUNK) {
-            let removed = uids.iter().map(|uid| uid.as_bytes().to_vec().into()).collect();
-            chunks.push(v1::AssignmentChunk { removed, ..empty(chunks.len()) });
+        let chunks = self.handout.next(plan, &self.who.region, &self.who.probe, held);
+        if !chunks.is_empty() {
+            debug!(
+                probe = self.who.probe,
+                upserts = chunks.iter().map(|chunk| chunk.upserts.len()).sum::<usize>(),
+                removed = chunks.iter().map(|chunk| chunk.removed.len()).sum::<usize>(),
+                index = plan.generation().index,
+                "assignments sent"
+            );
         }
-        let mut room = CHUNK_BYTES;
-        for assignment in &delta.upserts {
-            let assignment = assignment_to(assignment);
-            let size = assignment.encoded_len() + 8;
-            if size > room {
-                chunks.push(empty(chunks.len()));
-                room = CHUNK_BYTES;
-            }
-            room = room.saturating_sub(size);
-            if let Some(chunk) = chunks.last_mut() {
-                chunk.upserts.push(assignment);
-            }
-        }
-        if let Some(chunk) = chunks.last_mut() {
-            chunk.last = true;
-        }
-        debug!(
-            probe = self.who.probe,
-            upserts = delta.upserts.len(),
-            removed = delta.removed.len(),
-            index = generation.index,
-            "assignments sent"
-        );
         for chunk in chunks {
             self.send(Down::Assignments(chunk)).await;
         }
-        self.announced = Some(generation);
-        self.sent = part;
-        Ok(())
     }
 
     async fn take(&mut self, frame: Up) -> Result<Flow, Status> {
@@ -415,7 +366,8 @@ impl LiveLane {
             let round_trip = self.intake.round_trip();
             self.inner.sessions.update(&self.who, |seen| seen.round_trip = round_trip);
         }
-        if first {
+        // Not for a pong that was not the answer awaited: two pings in flight would never match again.
+        if first && self.intake.round_trip().is_some() {
             // The probe learns its offset at once, not with the next beat.
             self.ping().await;
         }

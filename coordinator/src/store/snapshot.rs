@@ -101,10 +101,12 @@ pub trait SnapshotStore: Send + Sync + 'static {
     /// What is kept, oldest first.
     fn list(&self) -> Result<Vec<SnapshotId>, SnapshotError>;
 
-    /// Writes a snapshot: whole and durable when this returns, not there at all before. Of older
-    /// ones all but the newest are deleted, so that
-    /// [`SNAPSHOTS_KEPT`](parallax_common::limits::SNAPSHOTS_KEPT) remain.
+    /// Writes a snapshot: whole and durable when this returns, not there at all before. The others
+    /// stay: which of them is still needed, only their member knows.
     fn write(&self, header: &Header, rows: &mut Source<'_>) -> Result<(), SnapshotError>;
+
+    /// Deletes a snapshot. One that is not there is no error.
+    fn remove(&self, id: SnapshotId) -> Result<(), SnapshotError>;
 
     /// Reads the header of a snapshot, and its rows as they are asked for.
     fn read(&self, id: SnapshotId) -> Result<(Header, ReadRows), SnapshotError>;
@@ -169,6 +171,9 @@ pub enum SnapshotError {
     /// The rows that belong into it could not be read.
     #[error("the rows of the snapshot could not be read")]
     Rows(#[from] super::rows::RowError),
+    /// The history that belongs into a backup could not be read.
+    #[error("history could not be read")]
+    History(#[from] crate::history::segment::SegmentError),
 }
 
 impl SnapshotError {
@@ -176,14 +181,8 @@ impl SnapshotError {
         Self::Damaged { id, what: what.into() }
     }
 
-    /// Whether the disk was full before anything was relied on. An error of a sync never is that:
-    /// nobody knows what such a disk holds (decision 21).
-    pub(crate) fn is_lack_of_room(&self) -> bool {
-        matches!(self, Self::Io { action, source }
-            if source.kind() == io::ErrorKind::StorageFull && !action.starts_with("sync"))
-    }
-
-    /// Whether a sync failed.
+    /// Whether a sync failed, be it of a full disk: nobody knows what such a disk holds
+    /// (decision 21).
     pub(crate) fn is_of_sync(&self) -> bool {
         matches!(self, Self::Io { action, .. } if action.starts_with("sync"))
     }

@@ -1,5 +1,9 @@
 //! Write-behind: applied rows wait here until one thread has written and synced them.
 //!
+//! Nobody is answered after it, so it lingers: what is applied within a moment is one batch with one
+//! sync, in which each row is written once, however often it changed. Otherwise its syncs would stand
+//! in the way of the log's, which somebody waits for.
+//!
 //! The queue is bounded. Proposals are refused before it is full; at a full queue apply waits, the
 //! only place where it ever does, and says so.
 
@@ -33,6 +37,8 @@ struct State {
     waiting: VecDeque<Batch>,
     bytes: usize,
     synced: u64,
+    /// The newest index that somebody waits for.
+    wanted: u64,
     stalls: u64,
     closed: bool,
     failed: bool,
@@ -75,6 +81,14 @@ impl State {
     fn is_full(&self) -> bool {
         self.waiting.len() >= limits::STORE_QUEUE_MAX || self.bytes >= limits::STORE_QUEUE_BYTES_MAX
     }
+
+    /// What waits is to be written now: somebody waits for it, or it is a good part of what may wait.
+    fn is_urgent(&self) -> bool {
+        self.closed
+            || self.wanted > self.synced
+            || self.waiting.len() * 4 >= limits::STORE_QUEUE_MAX
+            || self.bytes >= limits::STORE_BATCH_BYTES_MAX
+    }
 }
 
 impl WriteBehind {
@@ -104,9 +118,13 @@ impl WriteBehind {
         if state.failed || state.closed {
             return Err(Stopped);
         }
+        let (was_empty, was_urgent) = (state.waiting.is_empty(), state.is_urgent());
         state.bytes += bytes;
         state.waiting.push_back(Batch { changes, applied, bytes });
-        self.shared.added.notify_one();
+        // Between the two the thread lingers, and a wake would be for nothing.
+        if was_empty || (!was_urgent && state.is_urgent()) {
+            self.shared.added.notify_one();
+        }
         Ok(())
     }
 
@@ -121,9 +139,13 @@ impl WriteBehind {
         }
     }
 
-    /// Waits until `index` is written and synced.
+    /// Has everything up to `index` written without delay, and waits until it is synced.
     pub fn wait_synced(&self, index: u64) -> Result<(), Stopped> {
         let mut state = self.shared.state.lock();
+        if state.wanted < index {
+            state.wanted = index;
+            self.shared.added.notify_one();
+        }
         while state.synced < index {
             if state.failed || (state.closed && state.waiting.is_empty()) {
                 return Err(Stopped);
@@ -192,16 +214,26 @@ impl WriteBehind {
 
     /// The store thread: writes until the queue is closed and empty.
     pub fn run(&self, rows: &dyn RowStore) -> Result<(), RowError> {
-        loop {
-            while self.step(rows)?.is_some() {}
-            let mut state = self.shared.state.lock();
-            while state.waiting.is_empty() {
-                if state.closed {
-                    return Ok(());
-                }
-                self.shared.added.wait(&mut state);
-            }
+        while self.linger() {
+            self.step(rows)?;
         }
+        Ok(())
+    }
+
+    /// Waits until there is something to write, and a while for more. False: nothing comes any more.
+    fn linger(&self) -> bool {
+        let mut state = self.shared.state.lock();
+        while state.waiting.is_empty() {
+            if state.closed {
+                return false;
+            }
+            self.shared.added.wait(&mut state);
+        }
+        if !state.is_urgent() {
+            // Woken or not, it is time.
+            self.shared.added.wait_for(&mut state, limits::STORE_LINGER);
+        }
+        true
     }
 
     /// The store thread died without an error of its own: whoever waits must not wait for ever.
@@ -287,6 +319,41 @@ mod tests {
         assert!(behind.step(&rows).is_err());
         assert_eq!(waiting.join().unwrap(), Err(Stopped));
         assert_eq!(behind.push(change(2), 2), Err(Stopped));
+    }
+
+    #[test]
+    fn what_somebody_waits_for_is_written_at_once_and_all_else_after_a_while() {
+        let (behind, rows) = (WriteBehind::new(0), MemRows::default());
+        let thread = {
+            let (behind, rows) = (behind.clone(), rows.clone());
+            thread::spawn(move || behind.run(&rows))
+        };
+        for n in 1..=1_000 {
+            behind.push(change(n % 7), n).unwrap();
+            if n % 100 == 0 {
+                behind.wait_synced(n).unwrap();
+                assert!(rows.applied_index().unwrap() >= n);
+            }
+        }
+        behind.push(change(3), 1_001).unwrap();
+        // Nobody asks for it, and it is written all the same.
+        while rows.applied_index().unwrap() < 1_001 {
+            thread::yield_now();
+        }
+        behind.close();
+        thread.join().unwrap().unwrap();
+    }
+
+    #[test]
+    fn what_comes_in_a_burst_is_urgent_before_it_presses() {
+        let behind = WriteBehind::new(0);
+        let max = limits::STORE_QUEUE_MAX as u64;
+        for n in 1..=max / 4 {
+            assert!(!behind.shared.state.lock().is_urgent());
+            behind.push(Vec::new(), n).unwrap();
+        }
+        assert!(behind.shared.state.lock().is_urgent());
+        assert!(!behind.backlog().is_pressing());
     }
 
     #[test]

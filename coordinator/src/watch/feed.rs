@@ -54,21 +54,24 @@ async fn follow(changes: &Changes, asked: Asked, send: &Send) -> Option<Status> 
     let mut told = if tell_start { None } else { Some(from) };
     loop {
         let now = *revision.borrow_and_update();
-        match changes.after(from, &namespace) {
-            Err(compacted) => {
-                return Some(Status::out_of_range(format!(
-                    "compacted: changes before revision {} are gone; list again",
-                    compacted.oldest
-                )));
-            }
-            Ok(new) => {
-                for change in new {
-                    from = change.revision;
-                    told = Some(from);
-                    send.send(Ok(change)).await.ok()?;
+        loop {
+            let part = match changes.after(from, &namespace) {
+                Ok(part) => part,
+                Err(compacted) => {
+                    return Some(Status::out_of_range(format!(
+                        "compacted: changes before revision {} are gone; list again",
+                        compacted.oldest
+                    )));
                 }
+            };
+            for change in part.responses() {
+                told = Some(change.revision);
+                send.send(Ok(change)).await.ok()?;
             }
+            let Some(more_after) = part.more_after else { break };
+            from = more_after;
         }
+        from = told.map_or(from, |told| from.max(told));
         from = from.max(now);
         // Else whoever hears little would resume from what is long gone, though it missed nothing.
         if told.is_none_or(|told| from >= told + WATCH_PROGRESS_EVERY) {
@@ -150,6 +153,27 @@ mod tests {
         let (mut receive, feed) = watcher(&member, 2, false, &leader);
         tokio::pin!(feed);
         assert_eq!(told(feed.as_mut(), &mut receive).await.0, [(4, false)]);
+    }
+
+    #[tokio::test]
+    async fn whoever_missed_many_changes_is_told_all_of_them_a_part_at_a_time() {
+        let (leader, mut member) = (watch::Sender::new(Some(1)), Member::default());
+        for n in 0..600 {
+            member.put(A, vec![region(A, &n.to_string())]);
+        }
+        member.publish();
+        let (mut receive, feed) = watcher(&member, 0, false, &leader);
+        tokio::pin!(feed);
+        let mut said = Vec::new();
+        loop {
+            let (more, end) = told(feed.as_mut(), &mut receive).await;
+            assert!(end.is_none());
+            if more.is_empty() {
+                break;
+            }
+            said.extend(more);
+        }
+        assert_eq!(said, (1..=600).map(|n| (2 * n, false)).collect::<Vec<_>>());
     }
 
     #[tokio::test]

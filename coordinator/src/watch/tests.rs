@@ -92,7 +92,7 @@ impl Member {
     /// (revision, what, whether more follows) for everything after a revision.
     fn told(&self, after: u64, namespace: &str) -> Vec<(u64, String, bool)> {
         let told = self.changes.after(after, namespace).unwrap();
-        told.iter().map(|r| (r.revision, word(r.change.as_ref().unwrap()), r.more)).collect()
+        told.responses().map(|r| (r.revision, word(r.change.as_ref().unwrap()), r.more)).collect()
     }
 }
 
@@ -237,7 +237,7 @@ fn a_change_is_told_as_its_own_entry_left_it() {
     member.put("a", vec![check("a", 10, "second")]);
     // One batch: the last state is published once.
     member.publish();
-    let told = member.changes.after(start, "a").unwrap();
+    let told: Vec<_> = member.changes.after(start, "a").unwrap().responses().collect();
     let titles: Vec<_> = told
         .iter()
         .filter_map(|response| match response.change.as_ref()? {
@@ -249,7 +249,7 @@ fn a_change_is_told_as_its_own_entry_left_it() {
         })
         .collect();
     assert_eq!(titles, ["first", "second"]);
-    let first = member.changes.after(0, "a").unwrap();
+    let first: Vec<_> = member.changes.after(0, "a").unwrap().responses().collect();
     let created = first.iter().filter(|response| {
         matches!(&response.change, Some(Change::Resource(changed))
             if changed.kind() == v1::ChangeKind::Created)
@@ -291,12 +291,95 @@ fn an_entry_too_large_for_the_ring_compacts_it() {
     let change = Changed::Probe("eu".into(), "p".into());
     let applied = Applied {
         rows: vec![],
-        answer: crate::core::state::Answer::Accepted { revision: before + 1, subjects: vec![] },
+        answer: crate::core::state::Answer::Accepted {
+            revision: before + 1,
+            subjects: vec![],
+            counts: store::CommitCounts::default(),
+        },
         changes: vec![change; WATCH_CHANGES_MAX + 1],
     };
     member.index += 1;
     member.telling.add(&member.state, member.index, &applied);
     member.publish();
-    assert_eq!(member.changes.after(before, "a"), Err(Compacted { oldest: before + 1 }));
-    assert_eq!(member.changes.after(before + 1, "a"), Ok(vec![]));
+    let gone = member.changes.after(before, "a").unwrap_err();
+    assert_eq!(gone, Compacted { oldest: before + 1 });
+    assert_eq!(member.told(before + 1, "a"), []);
+}
+
+#[test]
+fn the_ring_is_bounded_by_bytes_and_what_goes_for_them_is_compacted() {
+    let mut member = Member::default();
+    let title = "x".repeat(1024 * 1024);
+    let kept = |member: &Member| {
+        let ring = member.changes.ring.lock();
+        let sum: usize = ring.changes.iter().map(|told| told.response.encoded_len()).sum();
+        assert_eq!(ring.bytes, sum);
+        assert!(sum <= WATCH_BYTES_MAX, "{sum}");
+        (ring.compacted, ring.changes.len())
+    };
+    for n in 0..100 {
+        member.put("a", vec![region("a", &format!("{n}{title}"))]);
+        member.publish();
+    }
+    let (compacted, changes) = kept(&member);
+    // A revision each, after one for its part; each a little more than a MiB.
+    assert_eq!(changes, 63);
+    assert_eq!(compacted, 2 * (100 - 63));
+    let gone = member.changes.after(compacted - 1, "a").unwrap_err();
+    assert_eq!(gone, Compacted { oldest: compacted });
+    assert_eq!(member.told(compacted, "a").len(), 63);
+    // One entry that is larger than all of it.
+    let resource = v1::Resource { kind: Some(region("a", &title)) };
+    let change = Changed::Resource(v1::ChangeKind::Changed, Box::new(resource));
+    let applied = Applied {
+        rows: vec![],
+        answer: crate::core::state::Answer::Accepted {
+            revision: member.index + 1,
+            subjects: vec![],
+            counts: store::CommitCounts::default(),
+        },
+        changes: vec![change; 64],
+    };
+    member.index += 1;
+    member.telling.add(&member.state, member.index, &applied);
+    member.publish();
+    assert_eq!(kept(&member), (member.index, 0));
+}
+
+#[test]
+fn changes_are_handed_out_in_parts_of_whole_revisions_and_none_is_left_out() {
+    let mut member = Member::default();
+    let named = |n: usize| {
+        let mut region = region("a", "");
+        if let Kind::Region(region) = &mut region {
+            region.meta = meta("a", n as u8, &format!("r{n}"));
+        }
+        region
+    };
+    // Revisions of one change, one of very many, and of one again; the other team's between.
+    for n in 0..100 {
+        member.put("a", vec![named(n)]);
+        member.put("b", vec![region("b", &n.to_string())]);
+    }
+    member.put("a", (0..250).map(|n| named(n + 1_000)).collect());
+    for n in 0..300 {
+        member.put("a", vec![region("a", &n.to_string())]);
+    }
+    member.publish();
+    let (mut after, mut parts, mut said) = (0, Vec::new(), Vec::new());
+    loop {
+        let part = member.changes.after(after, "a").unwrap();
+        let responses: Vec<_> = part.responses().map(|r| (r.revision, r.more)).collect();
+        assert!(responses.last().is_none_or(|(_, more)| !more), "a revision is whole");
+        parts.push(responses.len());
+        said.extend(responses);
+        let Some(more_after) = part.more_after else { break };
+        assert!(more_after > after);
+        after = more_after;
+    }
+    assert_eq!(parts, [350, WATCH_PART_CHANGES, 44]);
+    let ring = member.changes.ring.lock();
+    let theirs = ring.changes.iter().filter(|told| told.audience.has("a"));
+    let all: Vec<u64> = theirs.map(|told| told.response.revision).collect();
+    assert_eq!(said.iter().map(|(revision, _)| *revision).collect::<Vec<_>>(), all);
 }

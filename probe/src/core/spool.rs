@@ -10,14 +10,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use parallax_common::limits::MEMBERS_MAX;
-use parallax_common::time::MeshTime;
+use parallax_common::time::BootTime;
 
 #[derive(Debug)]
 struct Reader {
     /// Everything up to here need not be kept for it.
     acknowledged: u64,
     /// Since when it is away; `None` while its session lives.
-    away_since: Option<MeshTime>,
+    away_since: Option<BootTime>,
     /// It has been away for too long: nothing waits for it.
     given_up: bool,
     /// Its gap was told.
@@ -112,7 +112,7 @@ impl<T> Spool<T> {
     }
 
     /// A reader's session ended.
-    pub fn detach(&mut self, reader: u64, now: MeshTime) {
+    pub fn detach(&mut self, reader: u64, now: BootTime) {
         if let Some(state) = self.readers.get_mut(&reader) {
             state.away_since.get_or_insert(now);
         }
@@ -133,7 +133,7 @@ impl<T> Spool<T> {
 
     /// Waits no longer for readers that have been away for `away_max`. Gives the gaps that began
     /// since the last time, also those made by the bound.
-    pub fn give_up_away(&mut self, now: MeshTime, away_max: Duration) -> Vec<Gap> {
+    pub fn give_up_away(&mut self, now: BootTime, away_max: Duration) -> Vec<Gap> {
         for reader in self.readers.values_mut() {
             reader.given_up |= reader.away_since.is_some_and(|since| now.since(since) >= away_max);
         }
@@ -150,7 +150,7 @@ impl<T> Spool<T> {
     }
 
     /// A member that is known to exist: windows wait for it as for one whose session just ended.
-    pub fn expect(&mut self, reader: u64, now: MeshTime) {
+    pub fn expect(&mut self, reader: u64, now: BootTime) {
         let acknowledged = self.first - 1;
         self.readers.entry(reader).or_insert(Reader {
             acknowledged,
@@ -227,7 +227,7 @@ mod tests {
         let mut spool = filled(5);
         spool.attach(1);
         spool.acknowledge(1, 2);
-        spool.detach(1, MeshTime::from_ns(0));
+        spool.detach(1, BootTime::from_ns(0));
         spool.push(6, 10);
         assert_eq!(spool.attach(1), 3);
         assert_eq!(spool.len(), 4);
@@ -249,16 +249,16 @@ mod tests {
     fn nobody_listening_keeps_everything_and_an_hour_away_lets_go() {
         let hour = Duration::from_secs(3_600);
         let mut spool = filled(5);
-        assert_eq!(spool.give_up_away(MeshTime::from_ns(0), hour), []);
+        assert_eq!(spool.give_up_away(BootTime::from_ns(0), hour), []);
         assert_eq!(spool.len(), 5);
         spool.attach(1);
         spool.attach(2);
         spool.acknowledge(1, 5);
-        spool.detach(2, MeshTime::from_ns(0));
-        assert_eq!(spool.give_up_away(MeshTime::from_ns(0) + hour / 2, hour), []);
+        spool.detach(2, BootTime::from_ns(0));
+        assert_eq!(spool.give_up_away(BootTime::from_ns(0) + hour / 2, hour), []);
         assert_eq!(spool.len(), 5);
         let gap = Gap { reader: 2, first: 1, last: 5 };
-        assert_eq!(spool.give_up_away(MeshTime::from_ns(0) + hour, hour), [gap]);
+        assert_eq!(spool.give_up_away(BootTime::from_ns(0) + hour, hour), [gap]);
         assert!(spool.is_empty());
         assert_eq!(spool.push(6, 10), 6);
     }
@@ -266,7 +266,7 @@ mod tests {
     #[test]
     fn a_gap_is_told_once_and_one_that_begins_after_a_return_is_told_again() {
         let hour = Duration::from_secs(3_600);
-        let at = |hours: u32| MeshTime::from_ns(0) + hour * hours;
+        let at = |hours: u32| BootTime::from_ns(0) + hour * hours;
         let mut spool = filled(2);
         spool.attach(1);
         spool.attach(2);
@@ -296,9 +296,9 @@ mod tests {
         spool.attach(1);
         spool.push(101, 10);
         let gap = Gap { reader: 1, first: 1, last: 1 };
-        assert_eq!(spool.give_up_away(MeshTime::from_ns(0), Duration::from_secs(1)), [gap]);
+        assert_eq!(spool.give_up_away(BootTime::from_ns(0), Duration::from_secs(1)), [gap]);
         spool.push(102, 10);
-        assert_eq!(spool.give_up_away(MeshTime::from_ns(0), Duration::from_secs(1)), []);
+        assert_eq!(spool.give_up_away(BootTime::from_ns(0), Duration::from_secs(1)), []);
     }
 
     #[test]
@@ -306,16 +306,16 @@ mod tests {
         let hour = Duration::from_secs(3_600);
         let mut spool = filled(3);
         spool.attach(1);
-        spool.expect(1, MeshTime::from_ns(0));
-        spool.expect(2, MeshTime::from_ns(0));
+        spool.expect(1, BootTime::from_ns(0));
+        spool.expect(2, BootTime::from_ns(0));
         spool.acknowledge(1, 3);
-        assert_eq!(spool.give_up_away(MeshTime::from_ns(0) + hour / 2, hour), []);
+        assert_eq!(spool.give_up_away(BootTime::from_ns(0) + hour / 2, hour), []);
         assert_eq!(spool.len(), 3);
         let gap = Gap { reader: 2, first: 1, last: 3 };
-        assert_eq!(spool.give_up_away(MeshTime::from_ns(0) + hour, hour), [gap]);
+        assert_eq!(spool.give_up_away(BootTime::from_ns(0) + hour, hour), [gap]);
         assert!(spool.is_empty());
         for reader in 3..900 {
-            spool.expect(reader, MeshTime::from_ns(0));
+            spool.expect(reader, BootTime::from_ns(0));
         }
         assert!(spool.readers.len() <= MEMBERS_MAX && spool.readers.contains_key(&1));
     }

@@ -503,6 +503,57 @@ async fn several_coordinators_hear_the_same() {
     world.supervisor.stop();
 }
 
+/// Two coordinators that apply in other batches: the delta of one arrives when the other one has
+/// brought the probe past its base. Both lanes stay, and the next delta of each fits.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_delta_that_was_overtaken_ends_no_session() {
+    let mut world = World::start().await;
+    let mut second = Coordinator::start(2, &world.credentials, &world.supervisor).await;
+    let (_, one, _bulk_one) = world.session().await;
+    let member = v1::Member { node_id: 2, name: "c2".into(), address: second.address.clone() };
+    say(&one, Say::Members(v1::Members { members: vec![member] })).await;
+    let (_, mut two, _bulk_two) = second.session().await;
+    let mut one = one;
+    let generation = |index| convert::time::generation_to(Generation { epoch: 1, index });
+    let chunk = |base: Option<u64>, index| {
+        Say::Assignments(v1::AssignmentChunk {
+            generation: Some(generation(index)),
+            base: base.map(generation),
+            chunk: 0,
+            last: true,
+            upserts: vec![],
+            removed: vec![],
+        })
+    };
+    let applied = |index: u64| {
+        move |said: &Said| match said {
+            Said::AssignmentsApplied(it) if it.generation == Some(generation(index)) => Some(()),
+            _ => None,
+        }
+    };
+    say(&one, chunk(None, 10)).await;
+    until(&mut two, applied(10)).await;
+    say(&two, chunk(Some(10), 12)).await;
+    until(&mut one, applied(12)).await;
+    // Its base is 10 and we hold 12; the other one goes on from there.
+    say(&one, chunk(Some(10), 14)).await;
+    say(&two, chunk(Some(12), 14)).await;
+    until(&mut one, applied(14)).await;
+    // The same lane takes what comes next, and heartbeats go on over both.
+    say(&one, chunk(Some(14), 15)).await;
+    until(&mut one, applied(15)).await;
+    until(&mut two, applied(15)).await;
+
+    // A delta that nobody completes: the probe asks anew, on a session of its own.
+    say(&one, chunk(Some(12), 20)).await;
+    let (hello, _one, _bulk_one) = world.session().await;
+    assert_eq!(hello.generation, Some(generation(15)));
+    world.stop.cancel();
+    drop(two);
+    within("the end", &mut world.ended).await.unwrap().unwrap();
+    world.supervisor.stop();
+}
+
 #[tokio::test]
 async fn a_coordinator_that_no_list_names_any_more_is_not_dialled_again() {
     let mut world = World::start().await;

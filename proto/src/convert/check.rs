@@ -92,7 +92,7 @@ pub fn validate_check(check: &v1::Check) -> Vec<Violation> {
     findings.finish()
 }
 
-/// The checked form of a stored (normalised) check.
+/// The checked form of a normalised check that is to be stored.
 ///
 /// # Errors
 /// Every rule that it breaks.
@@ -107,6 +107,25 @@ pub fn check(check: &v1::Check) -> Result<Check, Vec<Violation>> {
         (Some(check), findings) if findings.found.is_empty() => Ok(check),
         (_, findings) => Err(findings.finish()),
     }
+}
+
+/// The checked form of a check that was accepted, by this build or by another. Limits and other rules
+/// are for what comes in: one that this build has and the other had not must neither make a stored
+/// check unreadable nor have one member refuse what the others carry out.
+///
+/// # Errors
+/// What of it has no checked form at all; no build would have accepted it.
+pub fn stored_check(check: &v1::Check) -> Result<Check, Vec<Violation>> {
+    let meta = check.meta.clone().unwrap_or_default();
+    let mut findings = Findings::of_stored("check", &meta.name);
+    match meta.uid.parse::<Uid>() {
+        Ok(uid) => build(check, uid, &mut findings),
+        Err(error) => {
+            findings.add(rule::UID_FORMAT, "uid", error.to_string());
+            None
+        }
+    }
+    .ok_or_else(|| findings.finish())
 }
 
 fn build(check: &v1::Check, uid: Uid, findings: &mut Findings<'_>) -> Option<Check> {
@@ -262,7 +281,8 @@ fn policy(check: &v1::Check, findings: &mut Findings<'_>) -> Option<Policy> {
         }
     }
     let policy = Policy { regions: regions?, failures: down.failures, successes: up.successes };
-    findings.none_since(mark).then_some(policy)
+    let whole = policy.regions != Quorum::Count(0) && policy.failures > 0 && policy.successes > 0;
+    (whole && findings.none_since(mark)).then_some(policy)
 }
 
 /// What a check names: (regions, contacts).

@@ -22,7 +22,9 @@ pub(super) use header::{headers, template};
 use tls::tls_options;
 
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
-/// Reads a run; `None` when a rule was broken (all of them are in `findings`).
+
+/// Reads a run; `None` when a rule was broken (all of them are in `findings`), and of a stored one
+/// only when something of it has no checked form.
 pub(super) fn run(run: &v1::Run, findings: &mut Findings<'_>) -> Option<Run> {
     let mark = findings.mark();
     let steps = steps(&run.steps, findings);
@@ -58,6 +60,11 @@ pub(super) fn run(run: &v1::Run, findings: &mut Findings<'_>) -> Option<Run> {
     for (place, step) in steps.iter().enumerate() {
         family_fits(&prefix(&run.steps, place), step, ip, findings);
     }
+    let whole = !run.steps.is_empty()
+        && steps.len() == run.steps.len()
+        && timeout.is_some()
+        && source_address.is_some() != run.source_address.is_empty()
+        && resolver.is_some() != run.resolver.is_empty();
     let built = Run {
         steps,
         timeout: timeout.unwrap_or_default(),
@@ -68,7 +75,7 @@ pub(super) fn run(run: &v1::Run, findings: &mut Findings<'_>) -> Option<Run> {
         source_address,
         resolver,
     };
-    findings.none_since(mark).then_some(built)
+    (whole && findings.none_since(mark)).then_some(built)
 }
 
 /// A run as messages carry it, with every default written out.
@@ -141,7 +148,9 @@ fn steps(steps: &[v1::Step], findings: &mut Findings<'_>) -> Vec<Step> {
     if steps.len() > STEPS_MAX {
         let message = format!("{} steps are given; at most {STEPS_MAX} are allowed", steps.len());
         findings.add(rule::STEPS_TOO_MANY, "steps", message);
-        return Vec::new();
+        if !findings.is_stored() {
+            return Vec::new();
+        }
     }
     let mut built = Vec::new();
     for (place, step) in steps.iter().enumerate() {
@@ -197,14 +206,14 @@ fn http(step: &v1::HttpStep, at: &str, findings: &mut Findings<'_>) -> Option<St
         more => {
             let message = format!("{more} bytes are asked for; at most {BODY_BYTES_MAX} are read");
             findings.add(rule::BODY_CAP_RANGE, field("body_max_bytes"), message);
-            0
+            more
         }
     };
     let headers = headers(&step.headers, &field("headers"), findings);
     let given = (step.insecure, step.server_name.as_str(), step.ca_pem.as_str());
     let https = url.as_ref().is_none_or(|url| url.https);
     let tls = tls_options(given, https, "the URL is not https", at, findings);
-    url.map(|_| {
+    (url.is_some() || findings.is_stored()).then(|| {
         StepKind::Http(HttpStep {
             url: step.url.clone(),
             method: method.to_owned(),
@@ -220,7 +229,7 @@ fn tcp(step: &v1::TcpStep, at: &str, findings: &mut Findings<'_>) -> Option<Step
     let given = (step.insecure, step.server_name.as_str(), step.ca_pem.as_str());
     let tls = tls_options(given, step.tls, "tls is not set", at, findings);
     let field = format!("{at}address");
-    if no_reference(&step.address, &field, findings) {
+    if no_reference(&step.address, &field, findings) && !findings.is_stored() {
         return None;
     }
     match parse_address(&step.address) {
@@ -262,6 +271,9 @@ fn expressions(
     kind: Option<&StepKind>,
     findings: &mut Findings<'_>,
 ) {
+    if findings.is_stored() {
+        return;
+    }
     if sources.len() > EXPRESSIONS_MAX {
         let message = format!(
             "{} expressions are given; at most {EXPRESSIONS_MAX} are allowed",
@@ -333,7 +345,7 @@ fn conflicts(address: IpAddr, ip: IpFamily) -> bool {
     }
 }
 
-/// Reads a length that must be there and within bounds.
+/// Reads a length that must be there and within bounds; a stored one only above zero.
 pub(super) fn length(
     given: Option<&prost_types::Duration>,
     (field, least, most): (&str, Duration, Duration),
@@ -348,12 +360,12 @@ pub(super) fn length(
         Some(length) if length < least => {
             let (is, least) = (format_duration(length), format_duration(least));
             findings.add(too_short, field, format!("{field} is {is}; it must be at least {least}"));
-            None
+            (findings.is_stored() && !length.is_zero()).then_some(length)
         }
         Some(length) if length > most => {
             let (is, most) = (format_duration(length), format_duration(most));
             findings.add(too_long, field, format!("{field} is {is}; it may be at most {most}"));
-            None
+            findings.is_stored().then_some(length)
         }
         Some(length) => Some(length),
         None => {

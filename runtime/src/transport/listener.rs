@@ -35,7 +35,8 @@ use crate::clock;
 use crate::supervisor::{Supervisor, TaskKind};
 use crate::transport::credentials::{Credentials, causes};
 use crate::transport::identity::Identity;
-use crate::transport::meter::Meter;
+use crate::transport::meter::{Meter, Refusing};
+use crate::transport::oversized::Oversized;
 use crate::transport::refusal::{Accepts, LogBudget, Refusal, RefusalCounters};
 use crate::transport::verify::{CertificateIdentityError, identity_of};
 
@@ -68,7 +69,7 @@ pub struct BindError {
 pub struct Listener {
     accepts: Accepts,
     local: SocketAddr,
-    refusals: Arc<RefusalCounters>,
+    turned: Arc<Turned>,
     incoming: Incoming,
 }
 
@@ -84,7 +85,8 @@ impl Listener {
         let failed = |source| BindError { address, source };
         let socket = TcpListener::bind(address).await.map_err(failed)?;
         let local = socket.local_addr().map_err(failed)?;
-        let refusals = Arc::new(RefusalCounters::default());
+        let turned =
+            Arc::new(Turned { accepts, refusals: Arc::default(), logged: Mutex::default() });
         let (served, incoming) = mpsc::channel(1);
         let (refused, to_refuse) = mpsc::channel(REFUSED_CONNECTIONS_MAX);
         let door = Arc::new(Door {
@@ -96,14 +98,13 @@ impl Listener {
             connections: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
             refused_connections: Arc::new(Semaphore::new(REFUSED_CONNECTIONS_MAX)),
             held: Arc::default(),
-            refusals: Arc::clone(&refusals),
-            logged: Mutex::default(),
+            turned: Arc::clone(&turned),
             supervisor: supervisor.clone(),
         });
         supervisor.spawn(TaskKind::Session("refuser"), refuse(to_refuse, supervisor.stop_token()));
         supervisor.spawn(TaskKind::Session("listener"), accept(socket, door));
         let incoming = Incoming { ready: ReceiverStream::new(incoming) };
-        Ok(Self { accepts, local, refusals, incoming })
+        Ok(Self { accepts, local, turned, incoming })
     }
 
     /// The address that was bound.
@@ -118,7 +119,7 @@ impl Listener {
 
     /// What it turned away so far; lives on when the listener is served.
     pub fn refusals(&self) -> Arc<RefusalCounters> {
-        Arc::clone(&self.refusals)
+        Arc::clone(&self.turned.refusals)
     }
 
     /// The connections of admitted peers, for a server of one's own. [`serve`] is the usual way.
@@ -146,6 +147,7 @@ pub async fn serve(
         .http2_max_pending_accept_reset_streams(Some(2 * CONTROL_FRAMES_PER_SECOND_MAX as usize))
         .initial_stream_window_size(windows.map(|(stream, _)| stream))
         .initial_connection_window_size(windows.map(|(_, connection)| connection))
+        .layer(Oversized(Arc::clone(&listener.turned)))
         .layer(InterceptorLayer::new(require(listener.accepts)))
         .add_routes(routes)
         .serve_with_incoming_shutdown(listener.incoming, stop.cancelled_owned())
@@ -236,9 +238,16 @@ struct Door {
     connections: Arc<Semaphore>,
     refused_connections: Arc<Semaphore>,
     held: Arc<Held>,
+    turned: Arc<Turned>,
+    supervisor: Supervisor,
+}
+
+/// Counts and logs what one listener turns away.
+#[derive(Debug)]
+pub(super) struct Turned {
+    accepts: Accepts,
     refusals: Arc<RefusalCounters>,
     logged: Mutex<LogBudget>,
-    supervisor: Supervisor,
 }
 
 async fn accept(socket: TcpListener, door: Arc<Door>) {
@@ -337,6 +346,12 @@ impl Door {
     }
 
     fn refuse(&self, refusal: Refusal, remote: SocketAddr, why: &dyn fmt::Display) {
+        self.turned.refuse(refusal, remote, why);
+    }
+}
+
+impl Turned {
+    pub(super) fn refuse(&self, refusal: Refusal, remote: SocketAddr, why: &dyn fmt::Display) {
         self.refusals.count(refusal);
         let now_s = clock::boot_time().as_ns() / 1_000_000_000;
         let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
@@ -443,6 +458,7 @@ impl Drop for Place {
 /// Ends a connection whose client says nothing, or floods us.
 struct Watch {
     meter: Meter,
+    refusing: Refusing,
     /// Until the client has begun.
     deadline: Option<Pin<Box<Sleep>>>,
     door: Arc<Door>,
@@ -458,7 +474,8 @@ impl fmt::Debug for Watch {
 impl Watch {
     fn new(door: Arc<Door>, remote: SocketAddr) -> Self {
         let deadline = Some(Box::pin(tokio::time::sleep(HANDSHAKE_TIMEOUT)));
-        Self { meter: Meter::new(), deadline, door, remote }
+        let (meter, refusing) = (Meter::new(), Refusing::default());
+        Self { meter, refusing, deadline, door, remote }
     }
 
     /// Looks at what was read.
@@ -472,6 +489,14 @@ impl Watch {
             self.deadline = None;
         }
         Ok(())
+    }
+
+    /// Looks at what was written, by the library that serves.
+    fn wrote(&mut self, bytes: &[u8]) {
+        for _ in 0..self.refusing.wrote(bytes) {
+            let why = "it has as many streams open as one connection may";
+            self.door.refuse(Refusal::TooManyStreams, self.remote, &why);
+        }
     }
 
     /// Whether the client may go on saying nothing.
@@ -517,7 +542,11 @@ impl<I: Unpin> AsyncWrite for Connection<I> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        if let Poll::Ready(Ok(length)) = written {
+            self.watch.wrote(&buf[..length]);
+        }
+        written
     }
 
     fn poll_write_vectored(
@@ -525,7 +554,15 @@ impl<I: Unpin> AsyncWrite for Connection<I> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        if let Poll::Ready(Ok(mut left)) = written {
+            for buf in bufs {
+                let length = left.min(buf.len());
+                self.watch.wrote(&buf[..length]);
+                left -= length;
+            }
+        }
+        written
     }
 
     fn is_write_vectored(&self) -> bool {

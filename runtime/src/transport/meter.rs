@@ -14,6 +14,10 @@ const PRIORITY: u8 = 0x2;
 const RST_STREAM: u8 = 0x3;
 const SETTINGS: u8 = 0x4;
 const PING: u8 = 0x6;
+/// Bytes of the only thing that RST_STREAM carries, and the error code of a stream that was refused
+/// before anything was done for it (RFC 9113, sections 6.4 and 7).
+const ERROR_CODE_BYTES: usize = 4;
+const REFUSED_STREAM: u32 = 0x7;
 
 /// A client sends more frames that cost us work and carry nothing than any client of ours would.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +89,50 @@ impl Meter {
     }
 }
 
+/// Follows the frames that a server sends on one connection, for the streams that its HTTP/2 library
+/// refuses because too many are open.
+#[derive(Debug, Default)]
+pub(super) struct Refusing {
+    /// Bytes of a payload that are passed over.
+    skip: usize,
+    /// The header of a frame, and the error code of one that has one.
+    frame: [u8; FRAME_HEADER_BYTES + ERROR_CODE_BYTES],
+    have: usize,
+}
+
+impl Refusing {
+    /// Looks at the next bytes; how many streams they refuse.
+    pub(super) fn wrote(&mut self, mut bytes: &[u8]) -> usize {
+        let mut refused = 0;
+        while !bytes.is_empty() {
+            if self.skip > 0 {
+                let passed = self.skip.min(bytes.len());
+                self.skip -= passed;
+                bytes = &bytes[passed..];
+                continue;
+            }
+            let whole =
+                if self.have < FRAME_HEADER_BYTES { FRAME_HEADER_BYTES } else { self.frame.len() };
+            let taken = (whole - self.have).min(bytes.len());
+            self.frame[self.have..self.have + taken].copy_from_slice(&bytes[..taken]);
+            self.have += taken;
+            bytes = &bytes[taken..];
+            if self.have == FRAME_HEADER_BYTES {
+                let [high, middle, low, kind, ..] = self.frame;
+                let length = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
+                if kind != RST_STREAM || length != ERROR_CODE_BYTES {
+                    (self.skip, self.have) = (length, 0);
+                }
+            } else if self.have == self.frame.len() {
+                let code = &self.frame[FRAME_HEADER_BYTES..];
+                refused += usize::from(code == REFUSED_STREAM.to_be_bytes());
+                self.have = 0;
+            }
+        }
+        refused
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,6 +171,31 @@ mod tests {
                 .collect();
             let ended = flood.chunks(cut).try_for_each(|bytes| meter.read(bytes, 2));
             assert_eq!(ended, Err(Flood), "in pieces of {cut}");
+        }
+    }
+
+    #[test]
+    fn streams_that_are_refused_are_counted_however_the_bytes_are_cut() {
+        let reset = |code: u32| [frame(RST_STREAM, 0), code.to_be_bytes().to_vec()].concat();
+        let reset = |code: u32| {
+            let mut bytes = reset(code);
+            bytes[2] = 4; // its length
+            bytes
+        };
+        let bytes = [
+            frame(SETTINGS, 30),
+            reset(REFUSED_STREAM),
+            reset(0),
+            // Payload that looks like one is none.
+            frame(0x0, 0),
+            frame(0x0, usize::from(RST_STREAM)),
+            reset(REFUSED_STREAM),
+        ]
+        .concat();
+        for cut in [1, 5, 9, 12, 1_000] {
+            let mut refusing = Refusing::default();
+            let refused: usize = bytes.chunks(cut).map(|bytes| refusing.wrote(bytes)).sum();
+            assert_eq!(refused, 2, "in pieces of {cut}");
         }
     }
 

@@ -100,11 +100,15 @@ pub enum Refusal {
     Mute,
     /// It reset or pinged more than any client of ours.
     Flood,
+    /// It opened more streams than a connection may have: this one of them.
+    TooManyStreams,
+    /// It sent a message larger than any may be.
+    Oversized,
 }
 
 impl Refusal {
     /// Every reason, in the order of declaration.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::NoCertificate,
         Self::UnknownAuthority,
         Self::Expired,
@@ -121,6 +125,8 @@ impl Refusal {
         Self::TooMany,
         Self::Mute,
         Self::Flood,
+        Self::TooManyStreams,
+        Self::Oversized,
     ];
 
     /// The name used in logs and metrics.
@@ -142,6 +148,8 @@ impl Refusal {
             Self::TooMany => "too_many_connections",
             Self::Mute => "mute",
             Self::Flood => "flood",
+            Self::TooManyStreams => "too_many_streams",
+            Self::Oversized => "oversized",
         }
     }
 

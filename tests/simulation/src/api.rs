@@ -25,11 +25,16 @@ use tokio::sync::oneshot::{self, Receiver};
 use crate::chance::Chance;
 use crate::counters::Counters;
 use crate::seen::{SeenLog, SeenMachine};
+use crate::target::REGIONS;
 use crate::wire::{Action, Failed, Input, Origin, Reply, Request, Stored};
 
 /// How long a member tries before it says that nobody knows.
 const DEADLINE: Duration = Duration::from_secs(5);
 const DEADLINE_US: u64 = DEADLINE.as_micros() as u64;
+/// The namespace of what is always looked at.
+const SITE: &str = "site";
+/// Of so many writes one is staged in parts, as production does with what is too large for an entry.
+const STAGED_ONE_IN: u64 = 6;
 /// The one set of all clients.
 const SET: &str = "simulation";
 
@@ -47,6 +52,8 @@ pub struct Context<'a> {
     pub instant: Instant,
     /// What this member's clock says.
     pub utc_ns: i64,
+    /// Mesh time as this member has it.
+    pub mesh_ns: i64,
     /// For new uids.
     pub chance: &'a mut Chance,
     /// What happened.
@@ -85,7 +92,8 @@ enum Step {
     },
     Commit {
         wait: Wait,
-        txn: String,
+        /// None: nothing was staged for it.
+        txn: Option<String>,
     },
     /// Committed through another member; told when it is applied here.
     CatchUp {
@@ -206,7 +214,7 @@ impl Api {
                         return Next::Over(job.request, Reply::Later);
                     };
                     if rest.is_empty() {
-                        let txn = commit.txn.clone();
+                        let txn = Some(commit.txn.clone());
                         let origin = origin(&job.request);
                         let command = Command::CommitConfig(commit);
                         let wait = self.propose(command, origin, context, out);
@@ -243,8 +251,9 @@ impl Api {
                     Next::Over(job.request, reply)
                 }
                 failed => {
-                    let txn = txn.clone();
-                    self.drop_stage(txn, context, out);
+                    if let Some(txn) = txn.clone() {
+                        self.drop_stage(txn, context, out);
+                    }
                     let known = matches!(failed, Some(Err(Failed::NotDone)));
                     Next::Over(job.request, if known { Reply::Later } else { Reply::Unknown })
                 }
@@ -270,7 +279,7 @@ impl Api {
         }
         let origin = origin(&job.request);
         let id = origin.request_id.clone().unwrap_or_default();
-        let asked = Asked { id, actor: origin.actor, digest: origin.digest };
+        let asked = Asked { id, actor: origin.actor.clone(), digest: origin.digest };
         match state.replayed(&asked) {
             Ok(None) => {}
             Ok(Some(answer)) => {
@@ -295,6 +304,22 @@ impl Api {
         };
         let space = space(&job.request.action);
         let txn = context.chance.word().to_string();
+        if writes.is_empty() {
+            // Nothing to do: as production, without a trace of the request.
+            return Next::Over(job.request, Reply::Refused("unchanged".to_owned()));
+        }
+        let whole = store::CommitConfig {
+            txn: txn.clone(),
+            namespace: space.clone(),
+            set: SET.to_owned(),
+            ..Default::default()
+        };
+        if !job.request.number.is_multiple_of(STAGED_ONE_IN) {
+            let command = Command::CommitConfig(store::CommitConfig { changes: writes, ..whole });
+            let wait = self.propose(command, origin, context, out);
+            job.step = Step::Commit { wait, txn: None };
+            return Next::Again(job);
+        }
         let part = |(part, change)| store::StageConfig {
             txn: txn.clone(),
             part,
@@ -305,17 +330,10 @@ impl Api {
         let mut hash = ring::digest::Context::new(&ring::digest::SHA256);
         parts.iter().for_each(|part| hash.update(&part.encode_to_vec()));
         let commit = store::CommitConfig {
-            txn: txn.clone(),
             parts: parts.len() as u32,
             sha256: Bytes::copy_from_slice(hash.finish().as_ref()),
-            namespace: space.clone(),
-            set: SET.to_owned(),
-            ..Default::default()
+            ..whole
         };
-        if parts.is_empty() {
-            // Nothing to do: as production, without a trace of the request.
-            return Next::Over(job.request, Reply::Refused("unchanged".to_owned()));
-        }
         let first = Command::StageConfig(parts.remove(0));
         let wait = self.propose(first, Origin::default(), context, out);
         job.step = Step::Stage { wait, rest: parts, commit };
@@ -396,7 +414,7 @@ pub fn propose_here(
         request_digest: origin.digest,
         actor: Some(origin.actor),
         utc_ns: context.utc_ns.max(last),
-        mesh_ns: (context.now_us * 1_000) as i64,
+        mesh_ns: context.mesh_ns,
         source: "api".to_owned(),
         command: Some(command),
     };
@@ -434,6 +452,7 @@ fn space(action: &Action) -> String {
             namespace(*key)
         }
         Action::Check { name, .. } | Action::DropCheck { name } => namespace(*name),
+        Action::Site { .. } => SITE.to_owned(),
     }
 }
 
@@ -495,6 +514,48 @@ fn check(name: u64, keys: &[u64], interval_s: u64) -> v1::Resource {
     v1::Resource { kind: Some(ResourceKind::Check(check)) }
 }
 
+/// What is looked at from wherever there are probes: one check by all of them, one by two. Another
+/// version is another run.
+fn site(version: u64) -> Vec<v1::Resource> {
+    let region = |place: usize| {
+        let meta = Some(v1::Meta { name: name(place as u64), ..v1::Meta::default() });
+        v1::Resource { kind: Some(ResourceKind::Region(v1::Region { meta, title: String::new() })) }
+    };
+    let url =
+        v1::Secret { value: Some(v1::secret::Value::Template("http://sink.example/".to_owned())) };
+    let webhook = v1::WebhookContact { url: Some(url), ..v1::WebhookContact::default() };
+    let contact = v1::Contact {
+        meta: Some(v1::Meta { name: "ops".to_owned(), ..v1::Meta::default() }),
+        kind: Some(v1::contact::Kind::Webhook(webhook)),
+    };
+    // Orders of many runs, so that a probe's bucket is empty now and then.
+    let patient = if version.is_multiple_of(2) { 0 } else { 12 };
+    let check = |name: &str, places: usize, interval_ms: i32, timeout_ms: i32, failures: u32| {
+        let url = format!("http://target.example/{version}");
+        let http = v1::HttpStep { url, ..Default::default() };
+        let step = v1::Step { kind: Some(v1::step::Kind::Http(http)), ..v1::Step::default() };
+        let duration = |ms: i32| {
+            let (seconds, ms) = (i64::from(ms / 1_000), ms % 1_000);
+            Some(prost_types::Duration { seconds, nanos: ms * 1_000_000 })
+        };
+        let run =
+            v1::Run { steps: vec![step], timeout: duration(timeout_ms), ..v1::Run::default() };
+        let check = v1::Check {
+            meta: Some(v1::Meta { name: name.to_owned(), ..v1::Meta::default() }),
+            run: Some(run),
+            interval: duration(interval_ms),
+            regions: (0..places as u64).map(self::name).collect(),
+            alert: vec!["ops".to_owned()],
+            down: Some(v1::Down { failures, ..v1::Down::default() }),
+            ..v1::Check::default()
+        };
+        v1::Resource { kind: Some(ResourceKind::Check(check)) }
+    };
+    let contact = v1::Resource { kind: Some(ResourceKind::Contact(contact)) };
+    let checks = [check("all", REGIONS, 1_000, 600, 0), check("two", 2, 2_000, 900, patient)];
+    (0..REGIONS).map(region).chain([contact]).chain(checks).collect()
+}
+
 /// What an action changes, planned against `state`.
 fn writes(
     state: &State,
@@ -538,7 +599,8 @@ fn writes(
         Action::Swap { key, etag, value: None } => {
             Ok(["region", "contact"].map(|kind| delete(kind, name(*key), *etag)).to_vec())
         }
-        Action::Check { name, keys } => draft(vec![check(*name, keys, 1 + uids % 30)]),
+        Action::Check { name, keys } => draft(vec![check(*name, keys, 1 + uids % 6)]),
+        Action::Site { version } => draft(site(*version)),
         Action::DropCheck { name } => {
             let name = format!("c{name}");
             let Some(entry) = state.check_named(&space, &name) else {

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use parallax_linearize::Call;
+use parallax_linearize::register::Op;
+
 use crate::chance::Chance;
 use crate::invariant::Linear;
-use crate::linearize::Call;
-use crate::linearize::register::Op;
 use crate::profile::Profile;
 use crate::wire::{Action, Reply, Stored};
 
@@ -69,6 +70,12 @@ impl Client {
                 (Action::Check { name: key, keys }, None)
             }
             (_, _) => (Action::DropCheck { name: key }, None),
+        };
+        // The first client sees to what is always looked at, and edits it now and then.
+        let edits = index == 0 && (self.number == 1 || chance.one_in(60));
+        let (action, base) = match edits {
+            true => (Action::Site { version: self.number }, None),
+            false => (action, base),
         };
         self.open = Some(Open { number: self.number, action, attempt: 0, from: step, base });
     }

@@ -8,6 +8,7 @@ use crate::seen::Seen;
 mod acknowledged;
 mod claim;
 mod committed;
+mod frame;
 mod generation;
 mod incident;
 mod leader;
@@ -15,13 +16,20 @@ mod linear;
 mod log_matching;
 mod once;
 mod order;
+mod ordered;
 mod page;
 mod page_key;
+mod plan;
+mod promise;
+mod prompt;
+mod quorum;
 mod references;
 mod start;
 mod state_hash;
 mod stored;
 mod time;
+mod unknown;
+mod version;
 mod vote;
 mod voters;
 mod whole;
@@ -51,6 +59,10 @@ pub trait Invariant {
     }
 }
 
+/// What is said of a world that has healed and does not go on. It is the one that does not say what
+/// was done wrong.
+pub const LIVENESS: &str = "liveness after healing";
+
 /// A thing that was not to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
@@ -68,6 +80,7 @@ impl Default for Invariants {
         Self(vec![
             Box::<leader::OneLeader>::default(),
             Box::<vote::OneVote>::default(),
+            Box::<promise::Promises>::default(),
             Box::<log_matching::LogMatching>::default(),
             Box::<committed::Committed>::default(),
             Box::<order::Order>::default(),
@@ -85,6 +98,13 @@ impl Default for Invariants {
             Box::<page::Pages>::default(),
             Box::<page_key::PageKeys>::default(),
             Box::<claim::Claims>::default(),
+            Box::<frame::Frames>::default(),
+            Box::<plan::Plans>::default(),
+            Box::<ordered::Ordered>::default(),
+            Box::<version::Versions>::default(),
+            Box::<quorum::Quorum>::default(),
+            Box::<prompt::Prompt>::default(),
+            Box::<unknown::Unknown>::default(),
         ])
     }
 }
@@ -101,8 +121,9 @@ impl Invariants {
     }
 
     /// Asks all of them whether anything is missing.
-    pub fn end(&mut self) -> Result<(), Violation> {
+    pub fn end(&mut self, now_us: u64) -> Result<(), Violation> {
         for invariant in &mut self.0 {
+            invariant.at(now_us);
             let name = invariant.name();
             invariant.end().map_err(|what| Violation { invariant: name, what })?;
         }

@@ -16,10 +16,12 @@ use parallax_coordinator::store::rows::memory::{self as row_disk, MemRows};
 use parallax_coordinator::store::snapshot::SnapshotStore as _;
 use parallax_coordinator::store::snapshot::memory::MemSnapshots;
 use parallax_coordinator::view::View;
+use raft::eraftpb::HardState;
 
-use crate::api::{Api, ProposalReceiver};
+use crate::api::Api;
 use crate::chance::Chance;
 use crate::counters::Counters;
+use crate::judge::Judge;
 use crate::pager::Pager;
 use crate::profile::Profile;
 use crate::seen::{Post, Seen, SeenLog, SeenMachine, Sink};
@@ -27,6 +29,8 @@ use crate::wire::Input;
 
 /// Inputs that wait for a busy or stopped process; more are lost, as they are in production.
 const INBOX_MAX: usize = 4_096;
+/// When the simulation's time begins.
+const BEGIN_S: i64 = 1_700_000_000;
 
 /// A running process.
 pub struct Process {
@@ -50,8 +54,8 @@ pub struct Process {
     pub writing: bool,
     /// Sends pages.
     pub pager: Pager,
-    /// What it decided and does not know the outcome of.
-    pub deciding: Option<ProposalReceiver>,
+    /// Decides.
+    pub judge: Judge,
     /// A snapshot that is being written.
     pub snapshot: Option<SnapshotJob>,
     /// What was last told of its leadership.
@@ -82,6 +86,12 @@ pub struct Node {
     pub slow: u64,
     /// Its clock is ahead by so much.
     pub clock_us: i64,
+    /// The same when nobody had moved it yet.
+    pub first_clock_us: i64,
+    /// Its boot clock is ahead of the simulation's time by so much.
+    pub boot_us: u64,
+    /// What it wrote down of its mesh clock, in this boot.
+    pub stored_offset_ns: Option<i64>,
     /// How long its tick takes: clocks do not run alike.
     pub tick_us: u64,
     /// Who votes first; none for those who come later.
@@ -101,6 +111,7 @@ impl Node {
         chance: &mut Chance,
     ) -> Self {
         let drift_us = profile.drift_us;
+        let clock_us = chance.between(0, 2_000_000) as i64 - 1_000_000;
         Self {
             id,
             disk: MemDisk::default(),
@@ -110,7 +121,10 @@ impl Node {
             process: None,
             paused: false,
             slow: 1,
-            clock_us: chance.between(0, 2_000_000) as i64 - 1_000_000,
+            clock_us,
+            first_clock_us: clock_us,
+            boot_us: 0,
+            stored_offset_ns: None,
             tick_us: chance.between(50_000 - drift_us, 50_000 + drift_us),
             joined: bootstrap.is_some().then_some(0),
             bootstrap,
@@ -118,15 +132,20 @@ impl Node {
         }
     }
 
-    /// Starts the process from what the disks hold.
-    pub fn start(&mut self, seed: u64, profile: &Profile, sink: &Sink, counters: &mut Counters) {
+    /// Starts the process from what the disks hold, at this time and with this offset of its mesh
+    /// clock.
+    pub fn start(
+        &mut self,
+        seed: u64,
+        profile: &Profile,
+        sink: &Sink,
+        counters: &mut Counters,
+        clock: (u64, i64),
+    ) {
         self.life += 1;
         self.paused = false;
-        match self.open(seed, profile, sink, counters) {
-            Ok(process) => {
-                sink.tell(Seen::Started { node: self.id });
-                self.process = Some(process);
-            }
+        match self.open(seed, profile, sink, counters, clock) {
+            Ok(process) => self.process = Some(process),
             Err(error) => {
                 let mut why = error.to_string();
                 let mut source = std::error::Error::source(&error);
@@ -145,6 +164,7 @@ impl Node {
         profile: &Profile,
         sink: &Sink,
         counters: &mut Counters,
+        clock: (u64, i64),
     ) -> Result<Process, StartError> {
         let mut config = Config::new(self.id, self.bootstrap.clone());
         config.life = Chance::new(seed ^ self.life << 8 ^ self.id, "life").word();
@@ -156,6 +176,8 @@ impl Node {
             counters.add("torn tail");
         }
         let last_index = log.last_index();
+        let HardState { term, vote, .. } = *log.hard_state();
+        sink.tell(Seen::Started { node: self.id, last: last_index, term, vote });
         let post = Post::new(self.disk.clone(), sink.clone());
         let stores = Stores {
             log: SeenLog::new(log, self.id, sink.clone()),
@@ -166,7 +188,8 @@ impl Node {
         let view = View::default();
         let fatal = Arc::new(|_: &str| {});
         let (follower, batches) = tokio::sync::mpsc::unbounded_channel();
-        let machine = StateMachine::new(view.clone(), vec![follower], fatal);
+        let (judge, facts) = tokio::sync::mpsc::unbounded_channel();
+        let machine = StateMachine::new(view.clone(), vec![follower, judge], fatal);
         let machine = SeenMachine::new(machine, view.clone(), self.id, sink.clone());
         let (member, recovered) = Member::start(config, machine, stores)?;
         if recovered.rebuilt.is_some() && recovered.applied > 1 {
@@ -178,7 +201,7 @@ impl Node {
             post,
             api: Api::default(),
             pager: Pager::new(self.id, last_index, batches),
-            deciding: None,
+            judge: Judge::new(facts, (self.boot_us, clock.1), clock.0),
             inbox: VecDeque::new(),
             tick: false,
             busy_until_us: 0,
@@ -211,6 +234,8 @@ impl Node {
             && let [older, newest] = kept[..]
             && self.snapshots.verify(older).is_ok()
             && chance.one_in(20)
+            // Not behind one that was installed: the log begins at that.
+            && MemLog::open(&self.disk).is_ok_and(|log| log.start().index <= older.index)
         {
             self.snapshots.damage(newest);
         }
@@ -229,8 +254,12 @@ impl Node {
 
     /// What its clock says.
     pub fn utc_ns(&self, now_us: u64) -> i64 {
-        const BEGIN_S: i64 = 1_700_000_000;
         (BEGIN_S * 1_000_000 + now_us as i64 + self.clock_us) * 1_000
+    }
+
+    /// What its clock would say if nobody had moved it.
+    pub fn first_utc_ns(&self, now_us: u64) -> i64 {
+        (BEGIN_S * 1_000_000 + now_us as i64 + self.first_clock_us) * 1_000
     }
 }
 

@@ -9,17 +9,26 @@ use parallax_coordinator::machine::Batch;
 use parallax_coordinator::raft::node::ReadError;
 use parallax_coordinator::view::View;
 use parallax_proto::store::entry::Command;
-use parallax_proto::store::{PageUpdate, UpdatePages};
+use parallax_proto::store::{CommitCounts, PageUpdate, UpdatePages};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot::{self, Receiver};
 
 use crate::api::{Api, Context, Out, Wait};
+use crate::chance::Chance;
 use crate::wire::{Failed, Origin as Asked};
 
 /// A page goes out only when this member knew, so long ago at most, that its state was the newest.
 pub const CONFIRMED_WITHIN: Duration = Duration::from_secs(1);
 /// How long the outcome of a proposal is waited for.
 const SETTLED_WITHIN_US: u64 = 5_000_000;
+
+/// How long it leaves alone what nobody would carry out just now.
+const RETRY_US: u64 = 50_000;
+
+/// In so many turns the feed between the state and the outbox stands still once, for so long at
+/// most. It is a task of its own in production, and what it has not told yet is in the state already.
+const FEED_STALLS_ONE_IN: u64 = 600;
+const FEED_STALLS_US: (u64, u64) = (200_000, 3_000_000);
 
 /// The pager of one life.
 pub struct Pager {
@@ -32,6 +41,12 @@ pub struct Pager {
     /// Asked before anything is taken out of the outbox, as production does.
     confirming: Option<Receiver<Result<u64, ReadError>>>,
     settling: Vec<(u64, Wait, PageUpdate)>,
+    /// Nobody confirmed or carried out what it asked for; it asks again then.
+    retry_us: u64,
+    /// The feed goes on then.
+    feed_us: u64,
+    /// Nothing goes wrong any more: the feed does not stand still.
+    calm: bool,
 }
 
 impl Pager {
@@ -45,7 +60,25 @@ impl Pager {
             leads: false,
             confirming: None,
             settling: Vec::new(),
+            retry_us: 0,
+            feed_us: 0,
+            calm: false,
         }
+    }
+
+    /// From now on the feed goes on without a break.
+    pub fn calm(&mut self) {
+        self.calm = true;
+        self.feed_us = 0;
+    }
+
+    /// The feed stands still for a while.
+    pub fn stall(&mut self, now_us: u64, chance: &mut Chance) {
+        if self.calm {
+            return;
+        }
+        let (least, most) = FEED_STALLS_US;
+        self.feed_us = now_us + chance.between(least, most);
     }
 
     /// An attempt has ended.
@@ -53,17 +86,25 @@ impl Pager {
         self.outbox.finished(key, report, UtcTime::from_ns(utc_ns), 0.5);
     }
 
-    /// Does what there is to do. True: Raft has work.
+    /// Does what there is to do. True: Raft has work. `members` are given when somebody has looked.
     pub fn turn(
         &mut self,
         api: &mut Api,
-        members: Members,
+        members: Option<Members>,
         context: &mut Context<'_>,
         out: &mut Vec<Out>,
     ) -> bool {
-        self.follow(context.view);
+        if context.now_us >= self.feed_us {
+            self.follow(context.view);
+            if !self.calm && context.chance.one_in(FEED_STALLS_ONE_IN) {
+                self.stall(context.now_us, context.chance);
+                context.counters.add("feed of pages stalls");
+            }
+        }
         let leads = context.member.leadership().leader;
-        self.outbox.members(members);
+        if let Some(members) = members {
+            self.outbox.members(members);
+        }
         if leads != self.leads {
             self.leads = leads;
             self.outbox.lead(leads);
@@ -73,7 +114,9 @@ impl Pager {
             self.outbox.overdue(utc);
         }
         let mut worked = false;
-        if self.confirming.is_none() && self.outbox.wake_at().is_some_and(|at| at <= utc) {
+        let retries = context.now_us >= self.retry_us;
+        if retries && self.confirming.is_none() && self.outbox.wake_at().is_some_and(|at| at <= utc)
+        {
             let (reply, answer) = oneshot::channel();
             context.member.read_index(context.instant, CONFIRMED_WITHIN, reply);
             self.confirming = Some(answer);
@@ -87,11 +130,13 @@ impl Pager {
                     }
                 }
                 Err(oneshot::error::TryRecvError::Empty) => self.confirming = Some(answer),
-                // Nobody confirms it: asked again in the next turn.
-                Ok(Err(_)) | Err(oneshot::error::TryRecvError::Closed) => {}
+                Ok(Err(_)) | Err(oneshot::error::TryRecvError::Closed) => {
+                    self.retry_us = context.now_us + RETRY_US;
+                }
             }
         }
-        for update in self.outbox.drafts() {
+        let drafts = if retries { self.outbox.drafts() } else { Vec::new() };
+        for update in drafts {
             if update.claimed_by != 0 {
                 context.counters.add("claim re-assigned");
             }
@@ -106,14 +151,18 @@ impl Pager {
                     if context.member.applied() >= revision {
                         self.outbox.committed(&update);
                     } else {
-                        let wait =
-                            Wait::Ended(Ok(Answer::Accepted { revision, subjects: Vec::new() }));
+                        let wait = Wait::Ended(Ok(Answer::Accepted {
+                            revision,
+                            subjects: Vec::new(),
+                            counts: CommitCounts::default(),
+                        }));
                         self.settling.push((until_us, wait, update));
                     }
                 }
                 None if context.now_us < until_us => self.settling.push((until_us, wait, update)),
                 None | Some(Ok(Answer::Refused(_)) | Err(Failed::NotDone | Failed::Unknown)) => {
                     self.outbox.lost(&update);
+                    self.retry_us = context.now_us + RETRY_US;
                 }
             }
         }
@@ -148,10 +197,10 @@ impl Pager {
                 }
                 self.load(view);
             }
-            for (revision, change) in batch.changes {
+            for (revision, change) in batch.changes.iter() {
                 let (Changed::Incident(uid) | Changed::Delivery(_, uid)) = change else { continue };
-                let Some(incident) = state.incidents.get(&uid) else { continue };
-                let later = revision > self.last_index;
+                let Some(incident) = state.incidents.get(uid) else { continue };
+                let later = *revision > self.last_index;
                 let origin = if later { Origin::Applied } else { Origin::Loaded };
                 self.outbox.put(incident, origin);
             }

@@ -31,7 +31,7 @@ pub struct Profile {
     pub clients: usize,
     /// Keys that they write.
     pub keys: u64,
-    /// Time a client rests between two requests, at most.
+    /// Time a client rests between two requests, at most, in the beginning.
     pub think_us: u64,
 }
 
@@ -48,16 +48,21 @@ impl Profile {
             membership: chance.one_in(3),
             snapshot_after_entries: if small { chance.between(5, 40) } else { 400 },
             message_bytes_max: if small { chance.between(0, 600) } else { 1024 * 1024 },
-            inflight_max: if small { chance.between(1, 4) as usize } else { 256 },
+            inflight_max: match (small, far) {
+                (false, _) => 256,
+                (true, false) => chance.between(1, 4) as usize,
+                // Over a long way one message a round trip would be a world that does nothing else.
+                (true, true) => chance.between(3, 8) as usize,
+            },
             delay_us: if far { (20_000, 90_000) } else { (100, chance.between(500, 20_000)) },
             loss_percent: if lossy { chance.between(1, 8) } else { 0 },
             twice_percent: if lossy { 3 } else { 0 },
             sync_us: if chance.one_in(4) { (5_000, 60_000) } else { (200, 4_000) },
             drift_us: if chance.one_in(3) { 30_000 } else { 4_000 },
-            trouble_us: (500_000, chance.between(2_000_000, 6_000_000)),
-            clients: chance.between(3, 5) as usize,
+            trouble_us: (500_000, chance.between(2_000_000, 8_000_000)),
+            clients: chance.between(7, 11) as usize,
             keys: chance.between(2, 4),
-            think_us: chance.between(50_000, 400_000),
+            think_us: chance.between(20_000, 150_000),
         }
     }
 }

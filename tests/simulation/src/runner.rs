@@ -75,7 +75,7 @@ pub fn run(options: &Options) -> Outcome {
         }
     };
     let (counters, digest, events) = match &world {
-        Some(world) => (world.counters.clone(), world.trace.digest(), world.trace.events()),
+        Some(world) => (world.counted(), world.trace.digest(), world.trace.events()),
         None => (Counters::default(), 0, 0),
     };
     Outcome { seed: options.seed, violation, counters, digest, events }
@@ -115,6 +115,20 @@ pub const SOMETIMES: &[&str] = &[
     "contact ill",
     "page attempted again",
     "claim re-assigned",
+    "feed of pages stalls",
+    "no room for the log",
+    "no room for rows",
+    "incident opened",
+    "incident resolved",
+    "confirmation ordered",
+    "order obeyed",
+    "order relayed",
+    "bucket empty",
+    "stale ballot",
+    "relay used",
+    "probe superseded",
+    "slot missed",
+    "clock set",
 ];
 
 /// What must happen as well, where there are enough long seeds for it: a learner is steady for 10 s.

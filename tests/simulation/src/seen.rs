@@ -3,7 +3,11 @@
 
 use std::sync::Arc;
 
-use imbl::OrdMap;
+use parallax_common::name::{Generation, Uid};
+use parallax_common::outcome::BallotState;
+use parallax_common::time::UtcTime;
+use parallax_coordinator::core::plan::Plan;
+use parallax_coordinator::core::state::hash::RowSum;
 use parallax_coordinator::core::state::{Answer, State};
 use parallax_coordinator::machine::StateMachine;
 use parallax_coordinator::raft::log::memory::{MemDisk, MemLog};
@@ -12,23 +16,31 @@ use parallax_coordinator::raft::machine::{Applied, Frozen, Label, LoadError, Mac
 use parallax_coordinator::raft::outbound::Outbound;
 use parallax_coordinator::store::rows::{Row, RowChange};
 use parallax_coordinator::view::View;
-use parallax_proto::store;
-use parallax_proto::v1::PageKind;
+use parallax_proto::store::VerdictAction;
+use parallax_proto::v1::{DeliveryState, PageKind, ProbeState, Verdict};
+use parallax_proto::{store, v1};
 use parking_lot::Mutex;
 use prost::Message as _;
-use raft::eraftpb::{Entry, HardState, Message, SnapshotMetadata};
+use raft::eraftpb::{Entry, HardState, Message, MessageType, SnapshotMetadata};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
-/// How many applied entries lie between two hashes of a whole state.
-const HASH_EVERY: u64 = 8;
+/// How many applied entries lie between two looks at a whole state. In between its hash is that of
+/// the rows that its entries wrote.
+const WHOLE_EVERY: u64 = 64;
 
 /// One thing that was seen.
 #[derive(Debug, Clone)]
 pub enum Seen {
-    /// A member began a life, with the state at this index.
+    /// A member began a life.
     Started {
         /// Which member.
         node: u64,
+        /// Where the log on its disk ends.
+        last: u64,
+        /// The term on its disk.
+        term: u64,
+        /// For whom its disk says that it voted in that term; 0: for nobody.
+        vote: u64,
     },
     /// A member could not start, though its disks allow it.
     StartFailed {
@@ -45,8 +57,10 @@ pub enum Seen {
         index: u64,
         /// The state.
         state: Arc<State>,
-        /// Of all its hot rows.
+        /// Of the hot rows that it was made from.
         hash: u64,
+        /// Of the hot rows that the state itself gives.
+        whole: u64,
     },
     /// A member applied an entry.
     Applied {
@@ -62,8 +76,10 @@ pub enum Seen {
         rows: u64,
         /// Client and number, when the entry is a request.
         request: Option<(String, u64)>,
-        /// What the machine said.
-        answer: Answer,
+        /// Where it was carried out, by what the machine said; none: it was refused.
+        revision: Option<u64>,
+        /// What the state's clock says after it.
+        utc: Option<UtcTime>,
     },
     /// A member published what it applied.
     Published {
@@ -73,8 +89,10 @@ pub enum Seen {
         index: u64,
         /// The state.
         state: Arc<State>,
-        /// Of all its hot rows, now and then.
-        hash: Option<u64>,
+        /// Of its hot rows, as its entries wrote them.
+        hash: u64,
+        /// Of the hot rows that the state itself gives, now and then.
+        whole: Option<u64>,
     },
     /// Who votes, as of an applied index.
     Voters {
@@ -91,13 +109,26 @@ pub enum Seen {
         node: u64,
         /// The term of the entry before the first.
         before: Option<u64>,
-        /// Index, term and digest of each.
+        /// Index, term and digest of each; empty: a snapshot took the log's place.
         entries: Vec<(u64, u64, u64)>,
         /// Where the log ends now.
         last: u64,
     },
     /// A member sent a message.
-    Sent(Box<Message>),
+    Sent {
+        /// Which member.
+        from: u64,
+        /// To whom.
+        to: u64,
+        /// What it is.
+        kind: MessageType,
+        /// The term that it speaks of.
+        term: u64,
+        /// As the kind has it: of an acknowledgement, where the log agrees.
+        index: u64,
+        /// It says no.
+        reject: bool,
+    },
     /// A member leads and has applied the first entry of its term.
     Leads {
         /// Which member.
@@ -117,6 +148,13 @@ pub enum Seen {
         stored: u64,
         /// Of all hot rows of the state.
         state: u64,
+    },
+    /// An entry wrote incidents: who holds which of their pages now.
+    Claimed {
+        /// Of the entry.
+        index: u64,
+        /// Pages that wait, each with its holder.
+        holders: Vec<(String, u64)>,
     },
     /// A member begins an attempt to page.
     PageStarted {
@@ -138,6 +176,84 @@ pub enum Seen {
         /// What it says.
         kind: PageKind,
     },
+    /// A frame was refused by whoever it was for. Nobody sends what breaks a rule.
+    FrameRefused {
+        /// By whom.
+        by: String,
+        /// In words.
+        why: String,
+    },
+    /// A probe put a plan in force.
+    PlanAccepted {
+        /// Which life of it.
+        incarnation: u64,
+        /// Of the plan.
+        generation: Generation,
+    },
+    /// A member made a plan.
+    Planned {
+        /// Which member.
+        node: u64,
+        /// Of the plan.
+        generation: Generation,
+        /// Of who runs what.
+        digest: u64,
+    },
+    /// A member ordered a confirmation.
+    Ordered {
+        /// Which member.
+        node: u64,
+        /// Whether Raft says that it leads.
+        leads: bool,
+    },
+    /// What a probe's own runs say of a check is something else now.
+    Felt {
+        /// When.
+        now_us: u64,
+        /// The region it looks from.
+        region: String,
+        /// Which check.
+        check: Uid,
+        /// Which version of it.
+        digest: u64,
+        /// What they say.
+        state: BallotState,
+    },
+    /// A run passed of a check of which its probe's own runs say nothing yet.
+    Passed {
+        /// When.
+        now_us: u64,
+        /// The region it looks from.
+        region: String,
+        /// Which check.
+        check: Uid,
+        /// Which version of it.
+        digest: u64,
+    },
+    /// An entry changed verdicts.
+    Decided {
+        /// Of the entry.
+        index: u64,
+        /// The member that decided.
+        by: u64,
+        /// What it changed.
+        changes: Vec<Decided>,
+    },
+    /// How a member and the probes stand to one another, four times a second.
+    Watched {
+        /// When.
+        now_us: u64,
+        /// Which member.
+        node: u64,
+        /// Its term.
+        term: u64,
+        /// Whether it leads.
+        leads: bool,
+        /// Whether it reaches a quorum, both ways, and all of their disks are quick.
+        commits: bool,
+        /// The checks, as it knows them.
+        checks: Vec<Watched>,
+    },
     /// A client was told that its write is done.
     Acknowledged {
         /// Client and number.
@@ -156,6 +272,47 @@ pub enum Seen {
     },
 }
 
+/// One verdict that an entry changed.
+#[derive(Debug, Clone)]
+pub struct Decided {
+    /// Of which check.
+    pub check: Uid,
+    /// Decided for the check as of then.
+    pub etag: u64,
+    /// Decided for this version of it.
+    pub digest: u64,
+    /// Decided on this verdict.
+    pub expected: u64,
+    /// Which one it has become.
+    pub sequence: u64,
+    /// What becomes of an incident.
+    pub action: VerdictAction,
+    /// What is said now.
+    pub verdict: Verdict,
+    /// A ballot that it was made from was stale.
+    pub by_stale: bool,
+}
+
+/// A check, and which of its regions tell a member of it.
+#[derive(Debug, Clone)]
+pub struct Watched {
+    /// Which check.
+    pub check: Uid,
+    /// As of when.
+    pub etag: u64,
+    /// How many regions it has.
+    pub regions: usize,
+    /// An incident is open.
+    pub is_open: bool,
+    /// Its last one was ended by hand.
+    pub is_latched: bool,
+    /// Ranks of the regions whose runs say something and whose probes reach the member, each with
+    /// its line.
+    pub telling: Vec<(usize, u64)>,
+    /// Those of them that say that it fails.
+    pub failing: Vec<(usize, u64)>,
+}
+
 /// Where it is told.
 #[derive(Debug, Clone, Default)]
 pub struct Sink(Arc<Mutex<Vec<Seen>>>);
@@ -172,24 +329,63 @@ impl Sink {
     }
 }
 
-/// The hash of rows, in the order given.
+/// The hash of rows, whatever their order. Cold ones are not counted.
 pub fn hash_rows(rows: impl IntoIterator<Item = Row>) -> u64 {
-    let mut hash = Xxh3::new();
-    for row in rows {
-        hash.update(&(row.key.len() as u64).to_le_bytes());
-        hash.update(&row.key);
-        hash.update(&(row.value.len() as u64).to_le_bytes());
-        hash.update(&row.value);
-    }
-    hash.digest()
+    let mut sum = RowSum::default();
+    rows.into_iter().for_each(|row| sum.change(&row.key, Some(&row.value)));
+    sum.sum()
 }
 
-/// The hash of a machine's hot rows, in the order of their keys.
+/// The hash of the hot rows that a machine's state gives.
 pub fn hash_state(machine: &impl Machine) -> u64 {
-    let mut rows = Vec::new();
-    machine.freeze()(&mut |row| rows.push(row));
-    rows.sort_by(|a, b| a.key.cmp(&b.key));
-    hash_rows(rows)
+    let mut sum = RowSum::default();
+    machine.freeze()(&mut |row| sum.change(&row.key, Some(&row.value)));
+    sum.sum()
+}
+
+/// What matters of an entry here; the rest is passed over.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Head {
+    #[prost(message, optional, tag = "2")]
+    request_id: Option<v1::RequestId>,
+    #[prost(message, optional, tag = "20")]
+    verdicts: Option<store::ChangeVerdicts>,
+}
+
+/// The key of the cluster's row.
+const CLUSTER: &[u8] = b"C";
+
+/// What matters of the cluster's row here.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Clock {
+    #[prost(int64, tag = "7")]
+    last_utc_ns: i64,
+}
+
+/// What the state's clock says after an entry that wrote these rows.
+fn clock(rows: &[RowChange]) -> Option<UtcTime> {
+    let row = rows.iter().find(|row| row.key == CLUSTER)?;
+    let clock = Clock::decode(row.value.as_deref()?).ok()?;
+    Some(UtcTime::from_ns(clock.last_utc_ns))
+}
+
+/// The table of incidents.
+const INCIDENTS: &[u8] = b"i";
+
+/// What matters of an incident's row here.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Paged {
+    #[prost(message, repeated, tag = "16")]
+    deliveries: Vec<v1::Delivery>,
+}
+
+/// The pages that wait in the incidents of these rows, each with its holder.
+fn holders(rows: &[RowChange]) -> Vec<(String, u64)> {
+    let incidents = rows.iter().filter(|row| row.key.starts_with(INCIDENTS));
+    let incidents = incidents.filter_map(|row| Paged::decode(row.value.as_deref()?).ok());
+    let pages = incidents.flat_map(|incident| incident.deliveries);
+    let waiting = pages.filter(|page| page.state() == DeliveryState::Pending);
+    waiting.map(|page| (page.idempotency_key, page.claimed_by)).collect()
 }
 
 fn hash_changes(changes: &[RowChange]) -> u64 {
@@ -201,19 +397,49 @@ fn hash_changes(changes: &[RowChange]) -> u64 {
     hash.digest()
 }
 
+/// What became of a decision, when the entry wrote the verdict.
+fn decided(change: &store::VerdictChange, rows: &[RowChange]) -> Option<Decided> {
+    let check: Uid = change.check_uid.parse().ok()?;
+    let key = State::verdict_row(&check);
+    let row = rows.iter().rev().find(|row| row.key.as_ref() == key.as_slice())?;
+    let row = store::VerdictRow::decode(row.value.as_deref()?).ok()?.verdict?;
+    let record = change.record.as_ref()?;
+    Some(Decided {
+        check,
+        etag: change.etag,
+        digest: change.run_digest,
+        expected: change.expected_sequence,
+        sequence: row.sequence,
+        action: change.action(),
+        verdict: record.verdict(),
+        by_stale: record.ballots.iter().any(|ballot| ballot.stale),
+    })
+}
+
 /// The machine of production, watched.
 pub struct SeenMachine {
     inner: StateMachine,
     view: View,
     node: u64,
     sink: Sink,
-    hashed: u64,
+    looked: u64,
 }
 
 impl SeenMachine {
     /// Watches a machine that publishes to `view`.
     pub fn new(inner: StateMachine, view: View, node: u64, sink: Sink) -> Self {
-        Self { inner, view, node, sink, hashed: 0 }
+        Self { inner, view, node, sink, looked: 0 }
+    }
+
+    /// Of the hot rows that the state itself gives. Before its first entry that is a row of the
+    /// cluster which nobody wrote.
+    fn whole(&self) -> u64 {
+        if self.inner.sum() == 0 { 0 } else { hash_state(&self.inner) }
+    }
+
+    /// Of the hot rows, as what was applied wrote them.
+    pub fn hash(&self) -> u64 {
+        self.inner.sum()
     }
 }
 
@@ -222,7 +448,23 @@ impl Machine for SeenMachine {
 
     fn apply(&mut self, index: u64, term: u64, entry: &[u8]) -> Applied<Answer> {
         let applied = self.inner.apply(index, term, entry);
-        let request = store::Entry::decode(entry).ok().and_then(|entry| entry.request_id);
+        let head = Head::decode(entry).unwrap_or_default();
+        if let Some(decision) = head.verdicts {
+            let changed = |change| decided(change, &applied.rows);
+            let changes: Vec<Decided> = decision.changes.iter().filter_map(changed).collect();
+            if !changes.is_empty() {
+                self.sink.tell(Seen::Decided { index, by: decision.node_id, changes });
+            }
+        }
+        let holders = holders(&applied.rows);
+        if !holders.is_empty() {
+            self.sink.tell(Seen::Claimed { index, holders });
+        }
+        let request = head.request_id;
+        let revision = match applied.output {
+            Answer::Accepted { revision, .. } => Some(revision),
+            Answer::Refused(_) => None,
+        };
         self.sink.tell(Seen::Applied {
             node: self.node,
             index,
@@ -230,20 +472,21 @@ impl Machine for SeenMachine {
             digest: xxh3_64(entry),
             rows: hash_changes(&applied.rows),
             request: request.map(|id| (id.client, id.number)),
-            answer: applied.output.clone(),
+            revision,
+            utc: clock(&applied.rows),
         });
         applied
     }
 
     fn publish(&mut self, applied: u64) {
         self.inner.publish(applied);
-        let due = applied / HASH_EVERY != self.hashed / HASH_EVERY;
-        let hash = due.then(|| hash_state(&self.inner));
+        let due = applied / WHOLE_EVERY != self.looked / WHOLE_EVERY;
+        let whole = due.then(|| self.whole());
         if due {
-            self.hashed = applied;
+            self.looked = applied;
         }
-        let state = self.view.load();
-        self.sink.tell(Seen::Published { node: self.node, index: applied, state, hash });
+        let (state, hash) = (self.view.load(), self.inner.sum());
+        self.sink.tell(Seen::Published { node: self.node, index: applied, state, hash, whole });
     }
 
     fn applied(&self) -> u64 {
@@ -256,9 +499,13 @@ impl Machine for SeenMachine {
 
     fn load(&mut self, rows: &mut dyn Iterator<Item = Row>, applied: u64) -> Result<(), LoadError> {
         self.inner.load(rows, applied)?;
-        let (state, hash) = (self.view.load(), hash_state(&self.inner));
-        self.sink.tell(Seen::Loaded { node: self.node, index: applied, state, hash });
+        let (state, hash, whole) = (self.view.load(), self.inner.sum(), self.whole());
+        self.sink.tell(Seen::Loaded { node: self.node, index: applied, state, hash, whole });
         Ok(())
+    }
+
+    fn check(rows: &mut dyn Iterator<Item = Row>, applied: u64) -> Result<(), LoadError> {
+        StateMachine::check(rows, applied)
     }
 
     fn cold(key: &[u8]) -> Option<u64> {
@@ -328,7 +575,14 @@ impl LogStore for SeenLog {
         metadata: &SnapshotMetadata,
         hard_state: &HardState,
     ) -> Result<(), LogError> {
-        self.inner.install(metadata, hard_state)
+        self.inner.install(metadata, hard_state)?;
+        self.sink.tell(Seen::Appended {
+            node: self.node,
+            before: None,
+            entries: Vec::new(),
+            last: self.inner.last_index(),
+        });
+        Ok(())
     }
 
     fn compact(&mut self, metadata: &SnapshotMetadata) -> Result<(), LogError> {
@@ -361,7 +615,14 @@ impl Outbound for Post {
         let syncs = self.disk.syncs();
         let mut letters = self.letters.lock();
         for message in messages {
-            self.sink.tell(Seen::Sent(Box::new(message.clone())));
+            self.sink.tell(Seen::Sent {
+                from: message.from,
+                to: message.to,
+                kind: message.get_msg_type(),
+                term: message.term,
+                index: message.index,
+                reject: message.reject,
+            });
             letters.push((syncs, message));
         }
     }
@@ -375,9 +636,24 @@ pub fn plan_inputs(state: &State) -> u64 {
         hash.update(&entry.check.etag.to_le_bytes());
         hash.update(&entry.check.run_digest.0.to_le_bytes());
     }
-    let probes: &OrdMap<_, Arc<store::ProbeRow>> = &state.probes;
-    for row in probes.values() {
-        hash.update(&row.encode_to_vec());
+    // What else a row says moves no work.
+    for row in state.probes.values().filter(|row| row.state() == ProbeState::Live) {
+        hash.update(row.region.as_bytes());
+        hash.update(row.probe.as_bytes());
+        hash.update(&row.incarnation.to_le_bytes());
+    }
+    hash.digest()
+}
+
+/// Who runs what, in one number.
+pub fn hash_plan(plan: &Plan) -> u64 {
+    let mut hash = Xxh3::new();
+    for uid in plan.checks() {
+        hash.update(uid.as_bytes());
+        for assignee in plan.assignees(&uid).iter() {
+            let life = assignee.as_ref().map_or(0, |probe| probe.incarnation.0);
+            hash.update(&life.to_le_bytes());
+        }
     }
     hash.digest()
 }

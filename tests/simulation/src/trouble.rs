@@ -1,5 +1,8 @@
 //! What goes wrong, and how it is well again.
 
+use std::error::Error;
+use std::io::{self, ErrorKind};
+
 use parallax_coordinator::raft::log::memory as log_disk;
 use parallax_coordinator::store::rows::memory as row_disk;
 
@@ -26,6 +29,10 @@ pub enum Cure {
     Contact,
     /// A member is cut off; the others follow later, in the order given.
     Cut(u64),
+    /// A probe's place and a member reach each other again.
+    Line(usize, u64),
+    /// A stopped probe goes on.
+    Thaw(u64),
 }
 
 /// Writes that go well before an injected fault: so many that none ever comes.
@@ -34,6 +41,18 @@ const NEVER: u32 = u32::MAX;
 /// What a dead member had staged goes with its time, a quarter of an hour. No world lasts as long, so
 /// clocks jump over it.
 const STAGE_AGE_US: i64 = 16 * 60 * 1_000_000;
+
+/// Whether it came from a disk that is full.
+pub fn has_no_room(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error.downcast_ref().is_some_and(|io: &io::Error| io.kind() == ErrorKind::StorageFull) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
 
 impl World {
     pub(crate) fn leader(&self) -> Option<u64> {
@@ -64,23 +83,23 @@ impl World {
         let id = self.victim();
         let lasts_us = self.mischief.between(100_000, 3_500_000);
         match self.mischief.below(100) {
-            0..20 => self.crash(id, "power"),
-            20..38 => self.break_log(id),
-            38..45 => self.break_rows(id),
-            45..53 => {
+            0..17 => self.crash(id, "power"),
+            17..35 => self.break_log(id),
+            35..42 => self.break_rows(id),
+            42..50 => {
                 if let Some(node) = self.nodes.get_mut(&id) {
                     node.paused = true;
                 }
                 self.counters.add("pause");
                 self.after(lasts_us, Event::Heal(Cure::Resume(id)));
             }
-            53..63 => {
+            50..60 => {
                 let others = self.others(id);
                 self.network.part(&[id], &others);
                 self.counters.add("isolation");
                 self.after(lasts_us, Event::Heal(Cure::Join(id)));
             }
-            63..70 => {
+            60..67 => {
                 let mut ids = self.others(0);
                 self.mischief.shuffle(&mut ids);
                 let half = self.mischief.between(1, ids.len() as u64 - 1) as usize;
@@ -89,7 +108,7 @@ impl World {
                 self.counters.add("partition");
                 self.after(lasts_us, Event::Heal(Cure::Network));
             }
-            70..77 => {
+            67..74 => {
                 let others = self.others(id);
                 for other in others {
                     if self.mischief.percent(60) {
@@ -102,8 +121,8 @@ impl World {
                 self.counters.add("one-way cut");
                 self.after(lasts_us, Event::Heal(Cure::Join(id)));
             }
-            77..82 => self.swizzle(),
-            82..88 => {
+            74..79 => self.swizzle(),
+            79..85 => {
                 if let Some(node) = self.nodes.get_mut(&id) {
                     node.slow = self.mischief.between(5, 100);
                     node.snapshots.refuse(self.mischief.one_in(2));
@@ -111,14 +130,14 @@ impl World {
                 self.counters.add("slow disk");
                 self.after(lasts_us, Event::Heal(Cure::Disk(id)));
             }
-            88..91 => self.storm(id),
-            91..95 => {
+            85..88 => self.storm(id),
+            88..95 => {
                 self.health = match self.mischief.one_in(2) {
                     true => Health::Refusing,
                     false => Health::Hanging,
                 };
                 self.counters.add("contact ill");
-                self.after(lasts_us, Event::Heal(Cure::Contact));
+                self.after(2 * lasts_us, Event::Heal(Cure::Contact));
             }
             95..98 => {
                 if let Some(node) = self.nodes.get_mut(&id) {
@@ -140,9 +159,10 @@ impl World {
     /// One of the next writes to the log fails, before or after it reached the disk.
     fn break_log(&mut self, id: u64) {
         let after = self.mischief.below(4) as u32;
-        let fault = match self.mischief.one_in(4) {
-            true => log_disk::Fault::RefuseWrite,
-            false => log_disk::Fault::RefuseSync,
+        let fault = match self.mischief.below(8) {
+            0..2 => log_disk::Fault::RefuseWrite,
+            2 => log_disk::Fault::NoRoom,
+            _ => log_disk::Fault::RefuseSync,
         };
         if let Some(node) = self.nodes.get(&id) {
             node.disk.fail_after(after, fault);
@@ -152,9 +172,10 @@ impl World {
 
     fn break_rows(&mut self, id: u64) {
         let after = self.mischief.below(3) as u32;
-        let fault = match self.mischief.one_in(4) {
-            true => row_disk::Fault::RefuseWrite,
-            false => row_disk::Fault::RefuseSync,
+        let fault = match self.mischief.below(8) {
+            0..2 => row_disk::Fault::RefuseWrite,
+            2 => row_disk::Fault::NoRoom,
+            _ => row_disk::Fault::RefuseSync,
         };
         if let Some(node) = self.nodes.get(&id) {
             node.rows.fail_after(after, fault);
@@ -201,11 +222,26 @@ impl World {
             Cure::Resume(id) => {
                 if let Some(node) = self.nodes.get_mut(&id) {
                     node.paused = false;
+                    // Its tasks wake in any order, the feed of its pages among the last.
+                    if let Some(process) = &mut node.process
+                        && self.mischief.one_in(2)
+                    {
+                        process.pager.stall(self.now_us, &mut self.mischief);
+                    }
                 }
+                self.go_on();
                 self.turn(id);
             }
-            Cure::Network => self.network.heal(),
-            Cure::Join(id) => self.network.join(id),
+            Cure::Network => {
+                self.network.heal();
+                self.go_on();
+            }
+            Cure::Join(id) => {
+                self.network.join(id);
+                self.go_on();
+            }
+            Cure::Line(place, member) => self.mend_line(place, member),
+            Cure::Thaw(pid) => self.thaw(pid),
             Cure::Disk(id) => {
                 if let Some(node) = self.nodes.get_mut(&id) {
                     node.slow = 1;
@@ -231,7 +267,7 @@ impl World {
         self.network.heal();
         self.profile.loss_percent = 0;
         self.health = Health::Well;
-        self.failing = false;
+        self.end_outages();
         for node in self.nodes.values_mut() {
             node.disk.fail_after(NEVER, log_disk::Fault::RefuseWrite);
             node.rows.fail_after(NEVER, row_disk::Fault::RefuseWrite);
@@ -240,10 +276,14 @@ impl World {
             node.paused = false;
             // Further than any clock jumped before: the time of the state is the greatest of all.
             node.clock_us += 100 * STAGE_AGE_US;
+            if let Some(process) = &mut node.process {
+                process.pager.calm();
+            }
         }
         for id in self.others(0) {
             self.start(id);
             self.turn(id);
         }
+        self.heal_mesh();
     }
 }

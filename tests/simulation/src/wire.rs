@@ -47,6 +47,11 @@ pub enum Action {
         /// Keys of its regions.
         keys: Vec<u64>,
     },
+    /// Store what is always looked at.
+    Site {
+        /// Which version of it.
+        version: u64,
+    },
     /// Delete a check.
     DropCheck {
         /// Which check.

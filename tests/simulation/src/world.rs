@@ -3,6 +3,8 @@
 //! Everything that happens follows from the seed. After each event the invariants look at what was
 //! seen.
 
+mod asking;
+mod end;
 mod event;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +16,7 @@ use parallax_coordinator::raft::machine::Machine as _;
 use parallax_coordinator::store::rows::RowStore as _;
 use parallax_coordinator::store::snapshot::{SnapshotId, SnapshotStore as _, rows_of};
 use parallax_proto::store;
+use parallax_proto::store::VerdictAction;
 use parallax_proto::store::entry::Command;
 use parallax_runtime::clock;
 use raft::eraftpb::{Message, MessageType};
@@ -25,18 +28,18 @@ use crate::client::Client;
 use crate::contact::Health;
 use crate::counters::Counters;
 use crate::invariant::{Invariants, Linear, Violation};
+use crate::judge;
+use crate::mesh::Mesh;
 use crate::network::Network;
 use crate::node::{self, Node};
 use crate::profile::Profile;
 use crate::seen::{Seen, Sink, hash_rows};
 use crate::trace::Trace;
-use crate::trouble::Cure;
-use crate::wire::{File, Input, Origin, Reply, Request};
+use crate::trouble::{Cure, has_no_room};
+use crate::wire::{File, Input, Origin, Reply};
 
 /// The last seconds belong to recovery: nothing goes wrong any more.
 pub const CALM_US: u64 = 12_000_000;
-/// Clients begin nothing new in the very last of them.
-const QUIET_US: u64 = 5_000_000;
 
 /// What is applied anywhere so long before the end is applied everywhere at the end.
 const LATE_US: u64 = 2_500_000;
@@ -60,8 +63,7 @@ pub struct World {
     pub(crate) mischief: Chance,
     pub(crate) uids: Chance,
     pub(crate) sink: Sink,
-    /// Every check fails.
-    pub(crate) failing: bool,
+    pub(crate) mesh: Mesh,
     pub(crate) health: Health,
     invariants: Invariants,
     linear: Linear,
@@ -70,6 +72,8 @@ pub struct World {
     /// The events.
     pub trace: Trace,
     leader_term: u64,
+    /// The newest entry that changed verdicts.
+    decided: u64,
     /// What the leader had applied shortly before the end.
     late_index: u64,
 }
@@ -99,13 +103,14 @@ impl World {
             mischief: Chance::new(seed, "trouble"),
             uids: Chance::new(seed, "uids"),
             sink: Sink::default(),
-            failing: false,
+            mesh: Mesh::new(seed),
             health: Health::Well,
             invariants: Invariants::default(),
             linear: Linear::default(),
             counters: Counters::default(),
             trace: Trace::new(print),
             leader_term: 0,
+            decided: 0,
             late_index: 0,
             profile,
         };
@@ -119,8 +124,7 @@ impl World {
             world.after(first, Event::Ask(index));
         }
         world.after(3_000_000, Event::Trouble);
-        world.after(4_000_000, Event::Outage);
-        world.after(1_000_000, Event::Judge);
+        world.begin_mesh();
         if world.profile.membership {
             world.after(2_000_000, Event::Operate);
         }
@@ -160,6 +164,13 @@ impl World {
         self.finish()
     }
 
+    /// What happened, to members and to the mesh around them.
+    pub fn counted(&self) -> Counters {
+        let mut all = self.counters.clone();
+        all.merge(&self.mesh.counters);
+        all
+    }
+
     fn look(&mut self, seen: &Seen) -> Result<(), Violation> {
         match seen {
             Seen::Leads { node, term, .. } => {
@@ -174,6 +185,29 @@ impl World {
                 let (node, index) = (*node, *index);
                 self.trace.note(self.now_us, &[node, index, *digest], || {
                     format!("{node} applies {index}")
+                });
+            }
+            Seen::Decided { index, by, changes } if *index > self.decided => {
+                self.decided = *index;
+                let (index, by) = (*index, *by);
+                for change in changes {
+                    let action = match change.action {
+                        VerdictAction::Open => "incident opened",
+                        VerdictAction::Resolve => "incident resolved",
+                        _ => "verdict changed",
+                    };
+                    self.counters.add(action);
+                    if change.by_stale {
+                        self.counters.add("stale ballot");
+                    }
+                    self.trace.note(self.now_us, &[index, by, change.sequence], || {
+                        format!("entry {index} of {by}: {change:?}")
+                    });
+                }
+            }
+            Seen::Felt { now_us, region, check, state, .. } => {
+                self.trace.note(*now_us, &[*state as u64], || {
+                    format!("{region} says {state:?} of {check}")
                 });
             }
             Seen::Voters { index, voters, .. } => self.retire(*index, voters),
@@ -197,39 +231,6 @@ impl World {
                 _ => {}
             }
         }
-    }
-
-    fn finish(&mut self) -> Result<(), Violation> {
-        for client in &self.clients {
-            client.end(&mut self.linear);
-        }
-        self.linear.end()?;
-        self.invariants.end()?;
-        self.liveness()
-    }
-
-    /// After the calm there is a leader, everybody has the same state, and no client waits.
-    fn liveness(&self) -> Result<(), Violation> {
-        let missing = |what: String| Violation { invariant: "liveness after healing", what };
-        let leads = |node: &&Node| {
-            node.process.as_ref().is_some_and(|process| process.member.leadership().leader)
-        };
-        let Some(leader) = self.nodes.values().find(leads) else {
-            return Err(missing("nobody leads".to_owned()));
-        };
-        if let Some(client) = self.clients.iter().find(|client| client.open.is_some()) {
-            return Err(missing(format!("{} waits for {:?}", client.name, client.open)));
-        }
-        let Some(process) = &leader.process else { return Ok(()) };
-        let wanted = self.late_index;
-        for voter in &process.member.conf_state().voters {
-            let at = self.nodes.get(voter).and_then(|node| node.process.as_ref());
-            let at = at.map_or(0, |process| process.member.applied());
-            if at < wanted {
-                return Err(missing(format!("member {voter} is at {at}, not at {wanted}")));
-            }
-        }
-        Ok(())
     }
 
     fn happen(&mut self, event: Event) {
@@ -263,7 +264,16 @@ impl World {
             Event::HealAll => self.heal_all(),
             Event::Operate => self.operate(),
             Event::Outage => self.flip_outage(),
-            Event::Judge => self.judge(),
+            Event::MeshTrouble => self.mesh_trouble(),
+            Event::Watch => self.watch(),
+            Event::Word(line, to) => self.words(line, to),
+            Event::Beat(id, life) => self.beat(id, life),
+            Event::WakeJudge(id, life) => self.wake_judge(id, life),
+            Event::Follow(id, life, leader) => self.follow(id, life, leader),
+            Event::Probe(pid) => self.wake_probe(pid),
+            Event::RunEnds(pid, run) => self.run_ends(pid, run),
+            Event::Dial(pid, member) => self.dial(pid, member),
+            Event::StartProbe(place, second) => self.replace_probe(place, second),
             Event::PageEnds(from, life, key, report) => self.page_ends(from, life, &key, report),
             Event::Late => {
                 let processes = self.nodes.values().filter_map(|node| node.process.as_ref());
@@ -289,20 +299,45 @@ impl World {
                 (message.from, self.nodes.get(&to).is_some_and(|n| n.process.is_some()));
             self.after(1_000, Event::Arrive(from, Box::new(Input::SnapshotSent { to, arrived })));
         }
-        if let Some(node) = self.nodes.get_mut(&to)
-            && node.receive(input)
-        {
-            self.turn(to);
+        let Some(node) = self.nodes.get_mut(&to) else { return };
+        match input {
+            // Nobody listens: half of the time the machine still says so.
+            Input::Request(request) if node.process.is_none() => {
+                if self.chance.one_in(2) {
+                    self.after(1_000, Event::Answer(request, Reply::Later));
+                }
+            }
+            input => {
+                if node.receive(input) {
+                    self.turn(to);
+                }
+            }
         }
     }
 
     /// Starts a member's process.
     pub(crate) fn start(&mut self, id: u64) {
-        let Some(node) = self.nodes.get_mut(&id) else { return };
-        if node.process.is_none() && !node.removed {
-            node.start(self.seed, &self.profile, &self.sink, &mut self.counters);
-            self.turn(id);
+        let Some(node) = self.nodes.get(&id) else { return };
+        if node.process.is_some() || node.removed {
+            return;
         }
+        let is_same_boot = node.life > 0 && !self.mesh.road.one_in(4);
+        let boot_us = match is_same_boot {
+            true => node.boot_us,
+            false => self.mesh.road.between(1_000_000, 1_000_000_000),
+        };
+        let offset_ns = self.first_offset(id, boot_us, is_same_boot);
+        let is_calm = self.is_calm();
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        node.boot_us = boot_us;
+        let clock = (self.now_us, offset_ns);
+        node.start(self.seed, &self.profile, &self.sink, &mut self.counters, clock);
+        if is_calm && let Some(process) = &mut node.process {
+            process.pager.calm();
+        }
+        self.begin_judge(id);
+        self.turn(id);
+        self.go_on();
     }
 
     /// Takes a member's power away.
@@ -311,6 +346,7 @@ impl World {
             return;
         };
         node.crash(&mut self.mischief);
+        self.end_judge(id);
         self.counters.add("crash");
         let down_us = match self.is_calm() {
             true => 200_000,
@@ -323,19 +359,26 @@ impl World {
     /// Lets a process do what there is to do, unless it is stopped or waits for its disk.
     pub(crate) fn turn(&mut self, id: u64) {
         let now_us = self.now_us;
-        let others: BTreeSet<u64> = self
-            .nodes
-            .values()
-            .filter(|node| node.process.is_some() && self.network.is_open(node.id, id))
-            .map(|node| node.id)
-            .collect();
-        let Some(node) = self.nodes.get_mut(&id).filter(|node| !node.paused) else { return };
-        let utc_ns = node.utc_ns(now_us);
-        let Some(process) = &mut node.process else { return };
+        let Some(node) = self.nodes.get(&id).filter(|node| !node.paused) else { return };
+        let Some(process) = &node.process else { return };
         if process.busy_until_us > now_us {
             self.wake_at(id);
             return;
         }
+        // The pager looks once a tick who is there. A leader knows whom it hears, the others are told.
+        let looks = process.tick;
+        let others: BTreeSet<u64> = match looks && !process.told.leader {
+            true => self
+                .nodes
+                .values()
+                .filter(|node| node.process.is_some() && self.network.is_open(node.id, id))
+                .map(|node| node.id)
+                .collect(),
+            false => BTreeSet::new(),
+        };
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        let utc_ns = node.utc_ns(now_us);
+        let Some(process) = &mut node.process else { return };
         let instant = node::instant(self.base, now_us);
         let syncs_before = node.disk.syncs();
         let mut out = Vec::new();
@@ -346,6 +389,7 @@ impl World {
             now_us,
             instant,
             utc_ns,
+            mesh_ns: process.judge.mesh(now_us).as_ns(),
             chance: &mut self.uids,
             counters: &mut self.counters,
         };
@@ -376,26 +420,36 @@ impl World {
         if let Err(halt) = context.member.perform() {
             let sent = process.post.take();
             self.send(id, sent, syncs_before);
+            if has_no_room(&halt) {
+                self.counters.add("no room for the log");
+            }
             self.crash(id, &halt.to_string());
             return;
         }
-        let again = process.api.turn(&mut context, &mut out);
-        let status = process.told.leader.then(|| context.member.status());
-        let heard = status.map_or_else(
-            || others.clone(),
-            |status| {
-                let heard = status
-                    .peers
-                    .iter()
-                    .filter(|peer| peer.heard_ago.is_some_and(|ago| ago <= MEMBER_HEARD_WITHIN));
-                heard.map(|peer| peer.node_id).collect()
-            },
-        );
-        let members = Members {
+        let mut desk = judge::Desk {
+            now_us,
+            utc_ns,
+            node: id,
+            state: process.view.load(),
+            leads: context.member.leadership().leader,
+            chance: &mut self.mesh.uids,
+            counters: &mut self.mesh.counters,
+            sink: &self.sink,
+            say: Vec::new(),
+            hang_up: Vec::new(),
+            follow: None,
+        };
+        let decided = process.judge.turn(&mut context, &mut desk);
+        let judge::Desk { say, hang_up, follow, .. } = desk;
+        let again = process.api.turn(&mut context, &mut out) | decided;
+        let members = looks.then(|| Members {
             leader: context.member.leader(),
             voters: context.member.conf_state().voters.iter().copied().collect(),
-            heard,
-        };
+            heard: match process.told.leader {
+                true => context.member.heard_within(MEMBER_HEARD_WITHIN).collect(),
+                false => others,
+            },
+        });
         let again = again | process.pager.turn(&mut process.api, members, &mut context, &mut out);
         let leadership = process.member.leadership();
         let (term, applied) = (leadership.term, process.member.applied());
@@ -426,6 +480,7 @@ impl World {
                 now_us,
                 instant,
                 utc_ns,
+                mesh_ns: process.judge.mesh(now_us).as_ns(),
                 chance: &mut self.uids,
                 counters: &mut self.counters,
             };
@@ -467,6 +522,8 @@ impl World {
             let delay_us = self.chance.between(5_000, 400_000);
             self.after(delay_us, Event::WriteSnapshot(id, life));
         }
+        self.obey(id, life, say, hang_up, follow);
+        self.arm_judge(id);
         for out in out {
             match out {
                 Out::Client(request, reply) => {
@@ -488,7 +545,7 @@ impl World {
     }
 
     /// Whether a call's connection breaks now. Nothing else loses a call: they go over TCP.
-    fn breaks(&mut self) -> bool {
+    pub(crate) fn breaks(&mut self) -> bool {
         self.profile.loss_percent > 0 && self.chance.one_in(100)
     }
 
@@ -524,9 +581,12 @@ impl World {
                 let input = Input::SnapshotSent { to, arrived: false };
                 self.after(leaves_us + 500_000, Event::Arrive(from, Box::new(input)));
             }
-            for delay_us in delays {
-                let size_us = file.as_ref().map_or(0, |file| file.rows.len() as u64 * 100);
-                let input = Input::Raft(Box::new(message.clone()), file.clone().map(Box::new));
+            let size_us = file.as_ref().map_or(0, |file| file.rows.len() as u64 * 100);
+            let mut letter = Some((message, file));
+            for (left, delay_us) in (0..delays.len()).rev().zip(delays) {
+                let copy = if left == 0 { letter.take() } else { letter.clone() };
+                let Some((message, file)) = copy else { break };
+                let input = Input::Raft(Box::new(message), file.map(Box::new));
                 let at_us = leaves_us + delay_us + size_us;
                 self.after(at_us, Event::Arrive(to, Box::new(input)));
             }
@@ -557,10 +617,15 @@ impl World {
         let written = process.member.behind().step(&rows);
         let backlog = process.member.behind().backlog();
         match written {
-            Err(error) => return self.crash(id, &error.to_string()),
+            Err(error) => {
+                if has_no_room(&error) {
+                    self.counters.add("no room for rows");
+                }
+                return self.crash(id, &error.to_string());
+            }
             Ok(Some(index)) if backlog.batches == 0 && index == process.member.applied() => {
                 self.counters.add("rows caught up");
-                if self.counters.get("rows caught up").is_multiple_of(16) {
+                if self.counters.get("rows caught up").is_multiple_of(64) {
                     self.compare_rows(id);
                 }
             }
@@ -587,7 +652,7 @@ impl World {
             }
         });
         if loaded.is_ok() {
-            let state = crate::seen::hash_state(process.member.machine());
+            let state = process.member.machine().hash();
             let (index, stored) = (process.member.applied(), hash_rows(hot));
             self.sink.tell(Seen::Stored { node: id, index, stored, state });
         }
@@ -619,66 +684,6 @@ impl World {
         match done {
             Ok(()) => self.turn(id),
             Err(why) => self.crash(id, &why),
-        }
-    }
-
-    fn ask(&mut self, index: usize) {
-        if self.clients[index].open.is_none() {
-            if self.now_us + QUIET_US >= self.end_us {
-                return;
-            }
-            let step = self.count;
-            self.clients[index].begin(index, &self.profile, step);
-        }
-        let Some(open) = &mut self.clients[index].open else { return };
-        open.attempt += 1;
-        let (number, attempt, action) = (open.number, open.attempt, open.action.clone());
-        let request = Request { client: index, number, attempt, action };
-        if attempt > 1 {
-            self.counters.add("asked again");
-        }
-        let ids: Vec<u64> = self.nodes.values().filter(|n| !n.removed).map(|n| n.id).collect();
-        let Some(to) = self.chance.pick(&ids).copied() else { return };
-        if !self.breaks() {
-            let delay_us = self.chance.between(100, 5_000);
-            self.after(delay_us, Event::Arrive(to, Box::new(Input::Request(request))));
-        }
-        let patience_us = self.chance.between(800_000, 4_000_000);
-        self.after(patience_us, Event::Impatient(index, number, attempt));
-    }
-
-    fn answer(&mut self, request: &Request, reply: &Reply) {
-        let index = request.client;
-        let step = self.count;
-        let client = &mut self.clients[index];
-        let Some(open) = client.open.as_ref().filter(|open| open.number == request.number) else {
-            return;
-        };
-        // A read's answer counts for the attempt that asked, and so does an earlier one's.
-        if matches!(reply, Reply::Later | Reply::Unknown) {
-            if open.attempt == request.attempt {
-                let pause_us = self.chance.between(20_000, 200_000);
-                let (number, attempt) = (request.number, request.attempt);
-                self.after(pause_us, Event::Impatient(index, number, attempt));
-            }
-            return;
-        }
-        match reply {
-            Reply::Done(revision) => {
-                let request = (client.name.clone(), request.number);
-                self.sink.tell(Seen::Acknowledged { request, revision: *revision });
-            }
-            Reply::Read(one, other) => {
-                if let crate::wire::Action::Read { key } = request.action {
-                    self.sink.tell(Seen::Read { key, one: *one, other: *other });
-                }
-            }
-            Reply::Conflict => self.counters.add("conflict"),
-            _ => {}
-        }
-        if client.answer(reply, step, &mut self.linear) {
-            let rest_us = self.chance.below(self.profile.think_us);
-            self.after(rest_us, Event::Ask(index));
         }
     }
 }

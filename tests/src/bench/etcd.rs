@@ -3,15 +3,16 @@
 //! Only what the benches need of etcd's API is written down, with the field numbers of its
 //! `rpc.proto`.
 
+pub mod tls;
+
 use std::net::{Ipv4Addr, TcpListener};
 
 use anyhow::{Context, Result};
 use tempfile::TempDir;
-use tonic::client::Grpc;
-use tonic::codegen::http::uri::PathAndQuery;
-use tonic::transport::{Channel, Endpoint};
-use tonic_prost::ProstCodec;
+use tokio::net::TcpStream;
 
+use self::tls::{Certificates, Dialler};
+use crate::bench::grpc::Caller;
 use crate::harness::process::Process;
 use crate::harness::wait::{Look, SOON, wait_until};
 
@@ -19,7 +20,17 @@ use crate::harness::wait::{Look, SOON, wait_until};
 #[derive(Debug)]
 pub struct Etcd {
     members: Vec<(Process, String)>,
+    certificates: Option<Certificates>,
     _dir: TempDir,
+}
+
+/// Where a member is reached, and how.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// Its address for clients.
+    pub address: String,
+    /// With a certificate.
+    pub dialler: Option<Dialler>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -58,17 +69,23 @@ struct StatusResponse {
 }
 
 /// One connection to one member.
-#[derive(Debug, Clone)]
-pub struct Client(Channel);
+#[derive(Debug)]
+pub struct Client(Caller);
 
 impl Client {
     /// Connects.
     ///
     /// # Errors
     /// When nobody listens there.
-    pub async fn connect(url: &str) -> Result<Self> {
-        let endpoint = Endpoint::from_shared(url.to_owned())?.tcp_nodelay(true);
-        Ok(Self(endpoint.connect().await?))
+    pub async fn connect(place: &Place) -> Result<Self> {
+        let stream = TcpStream::connect(&place.address).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self(match &place.dialler {
+            Some(dialler) => {
+                Caller::over(dialler.dial(stream).await?, "https", &place.address).await?
+            }
+            None => Caller::over(stream, "http", &place.address).await?,
+        }))
     }
 
     /// Writes one key; the revision acknowledges it.
@@ -86,32 +103,32 @@ impl Client {
         self.call("/etcdserverpb.Maintenance/Status", StatusRequest {}).await
     }
 
-    async fn call<Q, A>(&self, path: &'static str, request: Q) -> Result<A>
-    where
-        Q: prost::Message + Send + Sync + 'static,
-        A: prost::Message + Default + Send + Sync + 'static,
-    {
-        let mut grpc = Grpc::new(self.0.clone());
-        grpc.ready().await?;
-        let request = tonic::Request::new(request);
-        let path = PathAndQuery::from_static(path);
-        Ok(grpc.unary(request, path, ProstCodec::<Q, A>::default()).await?.into_inner())
+    async fn call<Q: prost::Message, A: prost::Message + Default>(
+        &self,
+        path: &'static str,
+        request: Q,
+    ) -> Result<A> {
+        self.0.call(path, &[request]).await?.pop().context("no answer")
     }
 }
 
 impl Etcd {
-    /// Starts three members of a new cluster and waits for their leader.
+    /// Starts three members of a new cluster and waits for their leader; `with_tls`: clients and
+    /// members show certificates to one another.
     ///
     /// # Errors
     /// When `etcd` is not installed (Debian's package `etcd-server`), or does not come up.
-    pub async fn start() -> Result<Self> {
+    pub async fn start(with_tls: bool) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("parallax-etcd-").tempdir()?;
+        let certificates = if with_tls { Some(Certificates::make(dir.path())?) } else { None };
+        let scheme = if with_tls { "https" } else { "http" };
+        let flags = certificates.as_ref().map(Certificates::flags).transpose()?.unwrap_or_default();
         let held: Vec<TcpListener> = (0..6)
             .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
             .collect::<std::io::Result<_>>()?;
         let urls: Vec<String> = held
             .iter()
-            .map(|listener| Ok(format!("http://{}", listener.local_addr()?)))
+            .map(|listener| Ok(format!("{scheme}://{}", listener.local_addr()?)))
             .collect::<Result<_>>()?;
         drop(held);
         let (clients, peers) = urls.split_at(3);
@@ -133,26 +150,31 @@ impl Etcd {
                 ["--initial-cluster-state", "new"],
             ];
             let log = dir.path().join(format!("{name}.log"));
-            let process = Process::start(name, "etcd", args.as_flattened(), &[], &log)
+            let more = flags.iter().map(String::as_str);
+            let args: Vec<&str> = args.as_flattened().iter().copied().chain(more).collect();
+            let process = Process::start(name, "etcd", &args, &[], &log)
                 .context("etcd comes with Debian's package etcd-server")?;
             members.push((process, client.clone()));
         }
-        let etcd = Self { members, _dir: dir };
+        let etcd = Self { members, certificates, _dir: dir };
         etcd.leader().await?;
         Ok(etcd)
     }
 
-    /// The URL of the leader, and its version.
+    /// Where the leader is, and its version.
     ///
     /// # Errors
     /// When there is none in time.
-    pub async fn leader(&self) -> Result<(String, String)> {
+    pub async fn leader(&self) -> Result<(Place, String)> {
         wait_until(SOON, "a leader of etcd", || async {
             for (_, url) in &self.members {
-                let status = Client::connect(url).await?.status().await?;
+                let dialler = self.certificates.as_ref().map(Certificates::dialler);
+                let address = url.rsplit('/').next().unwrap_or_default().to_owned();
+                let place = Place { address, dialler };
+                let status = Client::connect(&place).await?.status().await?;
                 let me = status.header.unwrap_or_default().member_id;
                 if status.leader == me && me != 0 {
-                    return Ok(Look::Holds((url.clone(), status.version)));
+                    return Ok(Look::Holds((place, status.version)));
                 }
             }
             Ok(Look::NotYet("nobody leads".to_owned()))
@@ -160,8 +182,10 @@ impl Etcd {
         .await
     }
 
-    /// The pids of the members.
-    pub fn pids(&self) -> Vec<u32> {
-        self.members.iter().map(|(process, _)| process.id()).collect()
+    /// The pids of the members, that of the one at `first` first.
+    pub fn pids_from(&self, first: &Place) -> Vec<u32> {
+        let mut members: Vec<_> = self.members.iter().collect();
+        members.sort_by_key(|(_, url)| !url.ends_with(&first.address));
+        members.iter().map(|(process, _)| process.id()).collect()
     }
 }

@@ -11,7 +11,8 @@ use parallax_tests::harness::namespaces::Network;
 use parallax_tests::{bench, disorder};
 use serde_json::{Value, json};
 
-/// Kill, stop and cut off coordinators under clients that write and a target that breaks.
+/// Kill, stop and cut off coordinators under clients that write and a target that breaks. What is lost
+/// and a history that fits no order end it with 1.
 #[derive(Debug, Parser)]
 struct Args {
     /// Faults, one a round.
@@ -50,6 +51,11 @@ async fn run(args: Args) -> Result<Value> {
         "pages_received_again_under_their_key": told.again,
         "acknowledged_writes": told.acknowledged,
         "lost": 0,
+        "operations_checked": told.history.operations,
+        "keys": told.history.keys,
+        "unknown_outcomes": told.history.unknown,
+        "swaps_that_met_another_version": told.history.unequal,
+        "linearizable": true,
         "seconds": clock::instant().duration_since(began).as_secs(),
         (bench::LOAD): load,
         "missed": missed.into_json(),

@@ -1,4 +1,5 @@
-//! From kill -9 of the leader to the next acknowledged write, three coordinators, one client.
+//! From the end of the leader (kill -9, or SIGTERM) to the next acknowledged write, three coordinators,
+//! one client.
 //!
 //! The client knows every member, as a context of the command line does: it writes all the time, moves
 //! on when nobody answers, and repeats a write without an answer under the same request id.
@@ -23,12 +24,24 @@ use serde_json::{Value, json};
 /// The kill comes within this after the group is well.
 const WITHIN: Duration = Duration::from_millis(400);
 
-/// Measure how long writes stand still when a leader is killed.
+/// How a leader ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum How {
+    /// Kill -9: the others have to miss it.
+    Kill,
+    /// SIGTERM: it hands over.
+    Stop,
+}
+
+/// Measure how long writes stand still when a leader is killed or stopped.
 #[derive(Debug, Parser)]
 struct Args {
-    /// Leaders to kill.
+    /// Leaders to kill, or to stop.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     kills: u32,
+    /// How each of them ends.
+    #[arg(long, value_enum, default_value_t = How::Kill)]
+    how: How,
     /// Decides when the kills come.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -70,7 +83,10 @@ async fn run(args: Args) -> Result<Value> {
         // The moment of the kill is the bench's input, not something to wait for.
         tokio::time::sleep(random.random_range(Duration::ZERO..WITHIN)).await;
         let at = clock::instant();
-        group.kill_member(&leader)?;
+        match args.how {
+            How::Kill => group.kill_member(&leader)?,
+            How::Stop => group.terminate_member(&leader)?,
+        }
         let next = wait_until(SOON, "a write after the kill", || async {
             let known = known.lock().unwrap_or_else(PoisonError::into_inner);
             Ok(Look::some(known.first_begun_after(at), &known.refused))
@@ -80,6 +96,10 @@ async fn run(args: Args) -> Result<Value> {
         let took = next.duration_since(at);
         eprintln!("kill {kill}: {leader}, next write after {} ms", ms(took));
         samples.push(took);
+        if args.how == How::Stop {
+            let code = group.member_ended(&leader).await?;
+            ensure!(code == Some(0), "{leader} ended with {code:?}");
+        }
         group.spawn_member(&leader)?;
     }
     well(&mut group, &known).await?;
@@ -94,7 +114,10 @@ async fn run(args: Args) -> Result<Value> {
     group.told();
     let mut report = json!({
         "bench": "failover",
-        "what": "kill -9 of the leader -> the next write is acknowledged",
+        "what": match args.how {
+            How::Kill => "kill -9 of the leader -> the next write is acknowledged",
+            How::Stop => "SIGTERM of the leader -> the next write that was begun then is acknowledged",
+        },
         "members": 3,
         "kills": args.kills,
         "seed": args.seed,

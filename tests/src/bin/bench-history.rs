@@ -2,10 +2,11 @@
 //! one check takes to read.
 //!
 //! Time is simulated, latencies are not uniform: each phase has its own typical length, a spread
-//! around it, and a long tail. Checks run every 10 s from three regions. The store is the
+//! around it (`--spread`), and a long tail. Checks run every 10 s from three regions. The store is the
 //! coordinator's own, without its threads.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -16,6 +17,8 @@ use parallax_common::outcome::{Outcome, Phase};
 use parallax_common::time::MeshTime;
 use parallax_common::window::{Period, Series, Spans, Window};
 use parallax_coordinator::history::disk::Disk;
+use parallax_coordinator::history::files::System;
+use parallax_coordinator::history::segment::cells::all_phases;
 use parallax_coordinator::history::sparse::Sparse;
 use parallax_coordinator::history::tier::Tier;
 use parallax_coordinator::history::{Batch, Question, Record, Spool};
@@ -49,9 +52,26 @@ struct Args {
     /// Windows taken in while the rate is measured.
     #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u32).range(10_000..))]
     ingest: u32,
+    /// Standard deviation of each phase's latency, in percent of its typical length. Samples that
+    /// differ more tell more, and take more.
+    #[arg(long, default_value_t = 14.0, value_parser = spread)]
+    spread: f64,
     /// Windows a second, each synced, below which the bench fails.
     #[arg(long)]
     at_least: Option<f64>,
+    /// Bytes of hours a check and day above which the bench fails.
+    #[arg(long)]
+    hours_bytes_at_most: Option<f64>,
+    /// Median milliseconds of a question about one phase above which the bench fails.
+    #[arg(long)]
+    query_ms_at_most: Option<f64>,
+}
+
+fn spread(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(percent) if (0.0..=25.0).contains(&percent) => Ok(percent),
+        _ => Err("must be from 0 to 25".to_owned()),
+    }
 }
 
 fn main() -> ExitCode {
@@ -60,11 +80,15 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result<Value> {
     let load = bench::load_average();
-    let ingest = ingest(args.ingest)?;
+    let ingest = ingest(args)?;
     let kept = kept(args)?;
     let mut missed = Missed::default();
     let rate = ingest["windows_per_second"].as_f64().context("no rate")?;
     missed.at_least("windows_per_second", rate, args.at_least);
+    let bytes = kept["hours_bytes_per_check_day"].as_f64().context("no bytes")?;
+    missed.at_most("hours_bytes_per_check_day", bytes, args.hours_bytes_at_most);
+    let median = kept["query_median_ms"].as_f64().context("no query")?;
+    missed.at_most("query_median_ms", median, args.query_ms_at_most);
     Ok(json!({
         "bench": "history",
         "ingest": ingest,
@@ -79,10 +103,12 @@ fn spool(region: &str) -> Spool {
 }
 
 /// One run of a check in ten seconds.
-fn window(random: &mut StdRng, check: Uid, start: MeshTime, slot: u64) -> Record {
+fn window((random, spread): (&mut StdRng, f64), check: Uid, start: MeshTime, slot: u64) -> Record {
+    // Six draws from -1 to 1 add up to a standard deviation of the root of 2.
+    let each = spread / 100.0 / std::f64::consts::SQRT_2;
     let series = Phase::ALL.iter().zip(TYPICAL_US).map(|(&phase, typical)| {
         // The sum of some draws is bell-shaped; one run in a hundred is much slower.
-        let bell: f64 = (0..6).map(|_| random.random_range(-0.1..0.1)).sum();
+        let bell: f64 = (0..6).map(|_| random.random_range(-1.0..1.0)).sum::<f64>() * each;
         let tail =
             if random.random_range(0..100) == 0 { random.random_range(1.5..8.0) } else { 1.0 };
         let mut recorder = Recorder::new();
@@ -117,9 +143,10 @@ fn window(random: &mut StdRng, check: Uid, start: MeshTime, slot: u64) -> Record
 
 /// How fast windows are taken in: checked before, then journal, sync, memory, and now and then a
 /// segment.
-fn ingest(count: u32) -> Result<Value> {
+fn ingest(args: &Args) -> Result<Value> {
+    let count = args.ingest;
     let dir = tempfile::tempdir()?;
-    let (disk, mut journal) = Disk::open(dir.path(), u64::MAX)?;
+    let (disk, mut journal) = Disk::open(Arc::new(System), dir.path(), u64::MAX)?;
     let mut random = StdRng::seed_from_u64(1);
     let (spool, mut sequence, mut spent) = (spool(REGIONS[0]), 0, Duration::ZERO);
     let (mut encoded, mut syncs) = (0, Samples::default());
@@ -128,14 +155,15 @@ fn ingest(count: u32) -> Result<Value> {
         let windows: Vec<(u64, Record)> = (0..WINDOWS_PER_SYNC as u64)
             .map(|n| {
                 let check = Uid::from_bytes(u128::from((sequence + n) % 10_000).to_be_bytes());
-                (sequence + n + 1, window(&mut random, check, now - PERIOD, sequence + n + 1))
+                let with = (&mut random, args.spread);
+                (sequence + n + 1, window(with, check, now - PERIOD, sequence + n + 1))
             })
             .collect();
         encoded += windows.iter().map(|(_, record)| record.encoded.len()).sum::<usize>();
         sequence += windows.len() as u64;
         let batch = Batch { spool: spool.clone(), windows, now, room: None };
         let began = clock::instant();
-        disk.commit(&mut journal, vec![batch])?;
+        disk.commit(&mut journal, &[batch])?;
         if disk.should_flush(now) {
             disk.flush(&mut journal)?;
         }
@@ -156,7 +184,7 @@ fn ingest(count: u32) -> Result<Value> {
 /// Days of history, rolled up as time goes by; what they take, and how long they take to read.
 fn kept(args: &Args) -> Result<Value> {
     let dir = tempfile::tempdir()?;
-    let (disk, mut journal) = Disk::open(dir.path(), u64::MAX)?;
+    let (disk, mut journal) = Disk::open(Arc::new(System), dir.path(), u64::MAX)?;
     let mut random = StdRng::seed_from_u64(2);
     let checks: Vec<Uid> =
         (0..args.checks).map(|n| Uid::from_bytes(u128::from(n).to_be_bytes())).collect();
@@ -172,7 +200,8 @@ fn kept(args: &Args) -> Result<Value> {
                     number += 1;
                     let start = at + PERIOD * of_minute;
                     let slot = slot + u64::from(of_minute) + 1;
-                    windows.push((number, window(&mut random, *check, start, slot)));
+                    let with = (&mut random, args.spread);
+                    windows.push((number, window(with, *check, start, slot)));
                 }
             }
             batches.push(Batch { spool: spool(region), windows, now: at + MINUTE, room: None });
@@ -180,7 +209,7 @@ fn kept(args: &Args) -> Result<Value> {
         sequence += 6 * u64::from(args.checks);
         slot += 6;
         at = at + MINUTE;
-        disk.commit(&mut journal, batches)?;
+        disk.commit(&mut journal, &batches)?;
         if disk.should_flush(at) {
             disk.flush(&mut journal)?;
         }
@@ -199,11 +228,15 @@ fn kept(args: &Args) -> Result<Value> {
     let spans = minutes.iter().map(|one| one.meta.max_end.since(one.meta.min_start).as_secs_f64());
     let minute_days = spans.sum::<f64>() / 86_400.0 * f64::from(args.checks);
     let minute_bytes = minutes.iter().map(|one| one.bytes).sum::<u64>();
-    let mut queries = Samples::default();
+    // One phase, as most questions are, and all of them.
+    let (mut queries, mut of_all) = (Samples::default(), Samples::default());
     let span = Duration::from_secs(86_400) * args.days.min(7);
-    for round in 0..60 {
+    for round in 0..120 {
         let check = checks[round % checks.len()];
-        let question = Question { check, from: end - span, to: end, tier: Tier::Hours };
+        let one = round < 60;
+        let phases = if one { [Phase::Total].into() } else { all_phases() };
+        let (from, to) = (end - span, end);
+        let question = Question { check, from, to, tier: Tier::Hours, phases };
         let (mut runs, mut total) = (0, Sparse::default());
         let began = clock::instant();
         disk.cells(&question, &mut |_, cell| {
@@ -213,7 +246,8 @@ fn kept(args: &Args) -> Result<Value> {
             }
         })?;
         let quantile = total.quantile(0.999);
-        queries.push(clock::instant().duration_since(began));
+        let of = if one { &mut queries } else { &mut of_all };
+        of.push(clock::instant().duration_since(began));
         let wanted = WINDOWS_PER_DAY * u64::from(args.days.min(7)) * REGIONS.len() as u64;
         ensure!(runs == wanted && quantile.is_some(), "{runs} runs of {wanted} were read");
     }
@@ -225,7 +259,9 @@ fn kept(args: &Args) -> Result<Value> {
         "minutes_bytes_per_check_day": (minute_bytes as f64 / minute_days).round(),
         "segments": disk.stats().segments,
         "query_days": args.days.min(7),
+        "spread_percent": args.spread,
         "query": queries.summary(),
+        "query_of_all_phases": of_all.summary(),
         "query_median_ms": ms(queries.quantile(0.5)),
     }))
 }

@@ -162,6 +162,7 @@ fn made(args: &Args) -> impl Iterator<Item = Row> + use<> {
             source: "api".to_owned(),
             command: "commit_config".to_owned(),
             subjects: vec![uuid::Uuid::from_u128(u128::from(n)).to_string()],
+            more_subjects: 0,
         };
         let key = [&b"a"[..], &(n + 1).to_be_bytes()].concat();
         Row { key: key.into(), value: row.encode_to_vec().into() }

@@ -8,11 +8,14 @@ use parallax_proto::v1::apply_request::Part;
 use parallax_proto::v1::check_service_client::CheckServiceClient;
 use parallax_proto::v1::config_service_client::ConfigServiceClient;
 use parallax_proto::v1::fleet_service_client::FleetServiceClient;
+use parallax_proto::v1::history_service_client::HistoryServiceClient;
 use parallax_proto::v1::incident_service_client::IncidentServiceClient;
 use parallax_proto::v1::region_service_client::RegionServiceClient;
 use parallax_proto::v1::status_service_client::StatusServiceClient;
 use parallax_runtime::transport::{self, Credentials};
+use prost_types::Timestamp;
 use tonic::transport::Channel;
+use tonic::{Code, Status};
 
 /// The namespace of every test.
 const NAMESPACE: &str = "default";
@@ -114,6 +117,33 @@ impl Api {
         }
     }
 
+    /// Counts and latency of one check over a range, by region and phase, as the coordinator itself has
+    /// them.
+    ///
+    /// # Errors
+    /// When the coordinator does not answer.
+    pub async fn history(
+        &self,
+        check: &str,
+        since: Timestamp,
+        until: Timestamp,
+        quantiles: &[f64],
+    ) -> Result<v1::QueryHistoryResponse> {
+        let request = v1::QueryHistoryRequest {
+            namespace: NAMESPACE.to_owned(),
+            check: check.to_owned(),
+            since: Some(since),
+            until: Some(until),
+            quantiles: quantiles.to_vec(),
+            by_region: true,
+            by_phase: true,
+            stale: true,
+            ..Default::default()
+        };
+        let mut client = HistoryServiceClient::new(self.channel.clone());
+        Ok(client.query_history(request).await?.into_inner())
+    }
+
     /// Creates one region as request `number` of `client`, and returns the revision that
     /// acknowledges it.
     ///
@@ -135,40 +165,125 @@ impl Api {
         name: &str,
         title: &str,
     ) -> Result<u64> {
-        let request_id = v1::RequestId { client: client.to_owned(), number, lowest_open: number };
-        let header = v1::ApplyHeader {
-            request_id: Some(request_id),
-            namespace: NAMESPACE.to_owned(),
-            source: "test".to_owned(),
-            ..Default::default()
-        };
-        let region = v1::Region {
-            meta: Some(v1::Meta {
-                namespace: NAMESPACE.to_owned(),
-                name: name.to_owned(),
-                ..Default::default()
-            }),
-            title: title.to_owned(),
-        };
-        let resource = v1::Resource { kind: Some(v1::resource::Kind::Region(region)) };
-        let parts = [Part::Header(header), Part::Resource(resource)]
-            .map(|part| v1::ApplyRequest { part: Some(part) });
+        let region = v1::Region { meta: Some(named(name)), title: title.to_owned() };
+        match self.put_region(request_id(client, number), region).await? {
+            Applied::Committed(revision) => Ok(revision),
+            Applied::Refused(violations) => bail!("refused: {violations:?}"),
+        }
+    }
+
+    /// Creates or replaces one region. With an etag in its meta: only that version of it.
+    ///
+    /// # Errors
+    /// What the call ended with: the write may have happened all the same.
+    pub async fn put_region(
+        &self,
+        id: v1::RequestId,
+        region: v1::Region,
+    ) -> Result<Applied, Status> {
+        let requests = region_requests(id, region);
         let mut answers = ConfigServiceClient::new(self.channel.clone())
-            .apply(tokio_stream::iter(parts))
+            .apply(tokio_stream::iter(requests))
             .await?
             .into_inner();
+        let (mut violations, mut revision) = (Vec::new(), None);
+        // To its end: a stream that is dropped before is reset, and many resets look like a flood.
         while let Some(answer) = answers.message().await? {
             match answer.part {
-                Some(v1::apply_response::Part::Violation(violation)) => bail!("{violation:?}"),
+                Some(v1::apply_response::Part::Violation(violation)) => violations.push(violation),
                 Some(v1::apply_response::Part::Result(result)) if result.committed => {
-                    return Ok(result.revision);
+                    revision = Some(result.revision);
                 }
-                Some(v1::apply_response::Part::Result(result)) => bail!("refused: {result:?}"),
                 _ => {}
             }
         }
-        bail!("the stream ended without a result")
+        match revision {
+            Some(revision) => Ok(Applied::Committed(revision)),
+            None if violations.is_empty() => {
+                Err(Status::unknown("the stream ended without a result"))
+            }
+            None => Ok(Applied::Refused(violations)),
+        }
     }
+
+    /// One region; none when there is none of this name. `stale`: as the coordinator has it, without
+    /// asking a leader.
+    ///
+    /// # Errors
+    /// What the call ended with.
+    pub async fn region(&self, name: &str, stale: bool) -> Result<Option<v1::Region>, Status> {
+        let (namespace, name) = (NAMESPACE.to_owned(), name.to_owned());
+        let request = v1::GetRegionRequest { namespace, name, stale };
+        match RegionServiceClient::new(self.channel.clone()).get_region(request).await {
+            Ok(answer) => Ok(answer.into_inner().region.and_then(|status| status.region)),
+            Err(status) if status.code() == Code::NotFound => Ok(None),
+            Err(status) => Err(status),
+        }
+    }
+
+    /// Deletes a region; an etag that is not 0: only that version of it.
+    ///
+    /// # Errors
+    /// What the call ended with: the write may have happened all the same.
+    pub async fn delete_region(
+        &self,
+        id: v1::RequestId,
+        name: &str,
+        etag: u64,
+    ) -> Result<u64, Status> {
+        let (namespace, name) = (NAMESPACE.to_owned(), name.to_owned());
+        let request = v1::DeleteRegionRequest { request_id: Some(id), namespace, name, etag };
+        let mut client = RegionServiceClient::new(self.channel.clone());
+        Ok(client.delete_region(request).await?.into_inner().revision)
+    }
+}
+
+/// What an apply of one region says.
+pub fn region_requests(id: v1::RequestId, region: v1::Region) -> [v1::ApplyRequest; 2] {
+    let header = v1::ApplyHeader {
+        request_id: Some(id),
+        namespace: NAMESPACE.to_owned(),
+        source: "test".to_owned(),
+        ..Default::default()
+    };
+    let resource = v1::Resource { kind: Some(v1::resource::Kind::Region(region)) };
+    [Part::Header(header), Part::Resource(resource)]
+        .map(|part| v1::ApplyRequest { part: Some(part) })
+}
+
+/// The revision that an answer to an apply acknowledges, when it is the one that does.
+///
+/// # Errors
+/// When it says that nothing was written.
+pub fn acknowledged(answer: v1::ApplyResponse) -> Result<Option<u64>> {
+    match answer.part {
+        Some(v1::apply_response::Part::Violation(violation)) => bail!("{violation:?}"),
+        Some(v1::apply_response::Part::Result(result)) if result.committed => {
+            Ok(Some(result.revision))
+        }
+        Some(v1::apply_response::Part::Result(result)) => bail!("refused: {result:?}"),
+        _ => Ok(None),
+    }
+}
+
+/// What came of an apply.
+#[derive(Debug)]
+pub enum Applied {
+    /// It is there, at this revision.
+    Committed(u64),
+    /// Nothing was changed, for these reasons.
+    Refused(Vec<v1::Violation>),
+}
+
+/// The id of a request of a client that has no other one open.
+pub fn request_id(client: &str, number: u64) -> v1::RequestId {
+    v1::RequestId { client: client.to_owned(), number, lowest_open: number }
+}
+
+/// The meta of a resource of this name.
+pub fn named(name: &str) -> v1::Meta {
+    let (namespace, name) = (NAMESPACE.to_owned(), name.to_owned());
+    v1::Meta { namespace, name, ..Default::default() }
 }
 
 /// A channel with the certificate in `tls`.

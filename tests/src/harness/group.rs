@@ -1,9 +1,11 @@
 //! A mesh whose coordinators are a group: several of them, and one probe a region.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::{Deref, DerefMut};
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use anyhow::{Context, Result, ensure};
 use parallax_proto::v1;
@@ -13,7 +15,7 @@ use super::client::Api;
 use super::namespaces::Network;
 use super::process::Process;
 use super::site::{MESH, Site, text_of};
-use super::wait::{Look, SOON, wait_until};
+use super::wait::{Look, SOON, STALE, wait_until};
 
 /// Where one coordinator listens, from before its first start until its end.
 #[derive(Debug, Clone)]
@@ -35,6 +37,8 @@ struct Member {
     machine: Option<u8>,
     /// How it came into the group: `--initial-members ...` or `--join ...`.
     entry: [String; 2],
+    /// Variables of its own, over those of all.
+    env: Vec<(String, String)>,
     process: Option<Process>,
 }
 
@@ -49,6 +53,8 @@ pub struct Group {
     extra: Vec<String>,
     /// Where each coordinator has a machine of its own.
     network: Option<Network>,
+    /// Which group of this process it is.
+    which: u8,
 }
 
 impl Deref for Group {
@@ -108,6 +114,33 @@ impl Group {
         extra: &[&str],
         network: Option<Network>,
     ) -> Result<Self> {
+        let mut group = Self::prepare_in(binaries, coordinators, regions, extra, network).await?;
+        for name in group.names() {
+            group.spawn_member(&name)?;
+        }
+        group.leader().await?;
+        for region in regions {
+            group.issue_probe(region, region).await?;
+            group.start_probe(region)?;
+        }
+        Ok(group)
+    }
+
+    /// `coordinators` of them, none of which was ever started, and no probes.
+    ///
+    /// # Errors
+    /// When a certificate cannot be issued.
+    pub async fn prepare(binaries: Binaries, coordinators: u8) -> Result<Self> {
+        Self::prepare_in(binaries, coordinators, &[], &[], None).await
+    }
+
+    async fn prepare_in(
+        binaries: Binaries,
+        coordinators: u8,
+        regions: &[&str],
+        extra: &[&str],
+        network: Option<Network>,
+    ) -> Result<Self> {
         let here = network.as_ref().map_or(Ipv4Addr::LOCALHOST, Network::here);
         let mut group = Self {
             site: Site::prepare_at(binaries, here).await?,
@@ -116,17 +149,18 @@ impl Group {
             probes: BTreeMap::new(),
             extra: extra.iter().map(|&argument| argument.to_owned()).collect(),
             network,
+            which: GROUPS.fetch_add(1, Ordering::Relaxed),
         };
         let names: Vec<String> = (1..=coordinators).map(|number| format!("c{number}")).collect();
         let mut listed = Vec::new();
         for (name, number) in names.iter().zip(1..) {
             let (addresses, machine) = match &group.network {
                 Some(network) => (fixed_addresses(network.address(number)), Some(number)),
-                None => (free_addresses()?, None),
+                None => (fixed_addresses(own_ip(group.which, number)), None),
             };
             listed.push(format!("{name}={}", addresses.peers));
             let entry = ["--initial-members".to_owned(), String::new()];
-            let member = Member { addresses, machine, entry, process: None };
+            let member = Member { addresses, machine, entry, env: Vec::new(), process: None };
             group.members.insert(name.clone(), member);
         }
         for member in group.members.values_mut() {
@@ -134,14 +168,26 @@ impl Group {
         }
         for name in &names {
             group.issue(&["coordinator", name], name).await?;
-            group.spawn_member(name)?;
-        }
-        group.leader().await?;
-        for region in regions {
-            group.issue_probe(region, region).await?;
-            group.start_probe(region)?;
         }
         Ok(group)
+    }
+
+    /// Has one more coordinator let in, and starts it: it joins through `through`, and does not vote
+    /// before it has caught up.
+    ///
+    /// # Errors
+    /// When the group does not take it, or it does not come up.
+    pub async fn add_member(&mut self, name: &str, through: &str) -> Result<()> {
+        ensure!(self.network.is_none(), "every machine of the network has its coordinator");
+        self.issue(&["coordinator", name], name).await?;
+        let number = u8::try_from(self.members.len() + 1).context("few coordinators")?;
+        let addresses = fixed_addresses(own_ip(self.which, number));
+        let entry = ["--join".to_owned(), self.addresses(through)?.peers.to_string()];
+        self.px_ok(&["cluster", "add", name, &addresses.peers.to_string()]).await?;
+        let member = Member { addresses, machine: None, entry, env: Vec::new(), process: None };
+        self.members.insert(name.to_owned(), member);
+        self.spawn_member(name)?;
+        self.member_up(name).await
     }
 
     /// Names of all coordinators, running or not.
@@ -203,8 +249,18 @@ impl Group {
         line.push(self.binaries.coordinator.to_owned());
         line.append(&mut args);
         // `ip netns exec` becomes the program: its pid is the coordinator's.
-        let process = Process::start(name, &line[0], &line[1..], &self.env, &log)?;
+        let env: Vec<_> = self.env.iter().chain(&member.env).cloned().collect();
+        let process = Process::start(name, &line[0], &line[1..], &env, &log)?;
         self.member_mut(name)?.process = Some(process);
+        Ok(())
+    }
+
+    /// A variable of one coordinator's environment, from its next start on.
+    ///
+    /// # Errors
+    /// When there is no such coordinator.
+    pub fn set_env(&mut self, name: &str, key: &str, value: &str) -> Result<()> {
+        self.member_mut(name)?.env.push((key.to_owned(), value.to_owned()));
         Ok(())
     }
 
@@ -230,6 +286,62 @@ impl Group {
     pub fn kill_member(&mut self, name: &str) -> Result<()> {
         self.member_mut(name)?.process = None;
         Ok(())
+    }
+
+    /// SIGTERM, and nothing is waited for.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn terminate_member(&self, name: &str) -> Result<()> {
+        self.signal(name, "TERM")
+    }
+
+    /// Waits until a coordinator has ended on its own: its exit code, none after a signal.
+    ///
+    /// # Errors
+    /// When it goes on.
+    pub async fn member_ended(&mut self, name: &str) -> Result<Option<i32>> {
+        let process = self.member_mut(name)?.process.as_mut();
+        let process = process.with_context(|| format!("{name} does not run"))?;
+        let status = wait_until(3 * STALE, &format!("the end of {name}"), || {
+            let ended = process.ended();
+            let said = process.log_tail();
+            async move { Ok(Look::some(ended?, said)) }
+        })
+        .await?;
+        self.member_mut(name)?.process = None;
+        Ok(status.code())
+    }
+
+    /// Makes the next starts of a coordinator those of a build of this level.
+    ///
+    /// # Errors
+    /// When there is no such coordinator.
+    pub fn set_level(&mut self, name: &str, level: u32) -> Result<()> {
+        self.set_env(name, "PX_LEVEL", &level.to_string())
+    }
+
+    /// Makes the next starts of a coordinator join through another one.
+    ///
+    /// # Errors
+    /// When there is no such coordinator.
+    pub fn set_join(&mut self, name: &str, through: &str) -> Result<()> {
+        let address = self.addresses(through)?.peers.to_string();
+        self.member_mut(name)?.entry = ["--join".to_owned(), address];
+        Ok(())
+    }
+
+    /// Everything a coordinator has said, in all its lives.
+    ///
+    /// # Errors
+    /// When it never ran.
+    pub fn said(&self, name: &str) -> Result<String> {
+        Ok(std::fs::read_to_string(self.dir().join(format!("{name}.log")))?)
+    }
+
+    /// Where a coordinator keeps its data.
+    pub fn data_dir(&self, name: &str) -> PathBuf {
+        self.dir().join(format!("data-{name}"))
     }
 
     /// SIGSTOP: the machine stands still, and its connections stay open.
@@ -373,6 +485,11 @@ impl Group {
         Ok(())
     }
 
+    /// Kill -9 of the probe of a region.
+    pub fn kill_probe(&mut self, region: &str) {
+        self.probes.remove(region);
+    }
+
     /// Runs the command line as anna, who knows every coordinator.
     ///
     /// # Errors
@@ -387,15 +504,28 @@ impl Group {
     /// # Errors
     /// When it cannot be run or does not end.
     pub async fn px_at(&self, coordinators: &[&str], args: &[&str]) -> Result<Output> {
+        let all = self.px_line(coordinators, args)?;
+        self.run(&all.iter().map(String::as_str).collect::<Vec<_>>()).await
+    }
+
+    /// Starts a command line that does not end by itself. What it prints is in its log.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn spawn_px(&self, name: &str, coordinators: &[&str], args: &[&str]) -> Result<Process> {
+        let log = self.dir().join(format!("{name}.log"));
+        Process::start(name, self.binaries.px, self.px_line(coordinators, args)?, &[], &log)
+    }
+
+    /// The arguments of a command line as anna, who knows these coordinators.
+    fn px_line(&self, coordinators: &[&str], args: &[&str]) -> Result<Vec<String>> {
         let tls = self.tls("anna").display().to_string();
         let endpoints: Vec<String> = coordinators
             .iter()
             .map(|name| Ok(self.addresses(name)?.api.to_string()))
             .collect::<Result<_>>()?;
-        let endpoints = endpoints.join(",");
-        let mut all = vec!["--endpoint", &endpoints, "--tls-dir", &tls];
-        all.extend(args);
-        self.run(&all).await
+        let before = ["--endpoint".to_owned(), endpoints.join(","), "--tls-dir".to_owned(), tls];
+        Ok(before.into_iter().chain(args.iter().map(|&argument| argument.to_owned())).collect())
     }
 
     /// Runs the command line as anna; it must succeed.
@@ -430,14 +560,18 @@ impl Group {
     }
 }
 
-/// Addresses that are free now. They are known before the processes are, since every member is told
-/// of all; nobody else takes ports of the system's choice in between, but for a very busy machine.
-fn free_addresses() -> Result<Addresses> {
-    let held: Vec<TcpListener> = (0..4)
-        .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
-        .collect::<std::io::Result<_>>()?;
-    let at = |index: usize| held[index].local_addr();
-    Ok(Addresses { peers: at(0)?, api: at(1)?, probes: at(2)?, public: at(3)? })
+/// Where the coordinators of one group of this process are: two groups may be there at once.
+static GROUPS: AtomicU8 = AtomicU8::new(0);
+
+/// An address of this machine that is a coordinator's own, made of the process that runs the story and
+/// of which of its groups it is.
+///
+/// Members are told of all addresses before any of them listens. A port of the system's choice may be
+/// anybody's by then, the near end of a connection among them; those are at 127.0.0.1.
+fn own_ip(group: u8, number: u8) -> Ipv4Addr {
+    let pid = std::process::id();
+    let [_, high, low, last] = (pid << 4).to_be_bytes();
+    Ipv4Addr::new(127, 64 | (group & 7) << 3 | (high & 7), low, last | (number & 0x0f))
 }
 
 /// On a machine of its own every port is free.

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use anyhow::{Context, Result, bail};
 
@@ -79,9 +79,22 @@ impl Process {
     /// # Errors
     /// When it has ended, or the system does not say.
     pub fn address_space_peak(&self) -> Result<u64> {
+        self.status("VmPeak:")
+    }
+
+    /// Most memory that it has ever held, in bytes.
+    ///
+    /// # Errors
+    /// When it has ended, or the system does not say.
+    pub fn memory_peak(&self) -> Result<u64> {
+        self.status("VmHWM:")
+    }
+
+    fn status(&self, name: &str) -> Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmPeak:"));
-        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")).context("no VmPeak")?;
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        let kib = kib.with_context(|| format!("no {name}"))?;
         Ok(kib.trim().parse::<u64>()? * 1_024)
     }
 
@@ -94,6 +107,14 @@ impl Process {
             None => Ok(()),
             Some(status) => bail!("{} ended ({status}):\n{}", self.name, self.log_tail()),
         }
+    }
+
+    /// How it ended, if it has ended on its own.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
     }
 
     /// Kill -9, and waits until it is gone.

@@ -34,6 +34,17 @@ impl Acknowledged {
         let later = self.times.partition_point(|(begun, _)| *begun <= at);
         self.times.get(later).map(|(_, acknowledged)| *acknowledged)
     }
+
+    /// The longest time after `at` in which nothing was acknowledged, up to the last time something was.
+    pub fn longest_gap_after(&self, at: Instant) -> Duration {
+        let mut last = at;
+        let mut longest = Duration::ZERO;
+        for (_, acknowledged) in &self.times {
+            longest = longest.max(acknowledged.saturating_duration_since(last));
+            last = last.max(*acknowledged);
+        }
+        longest
+    }
 }
 
 /// Writes one region after the other, each until it is acknowledged: an answer that never came is

@@ -53,6 +53,12 @@ impl Rogue {
         Ok(Self { channel: client::channel(endpoint, tls).await?, hello })
     }
 
+    /// The same, and says that it is of this mesh.
+    pub fn of_mesh(mut self, mesh: &str) -> Self {
+        self.hello.mesh = mesh.to_owned();
+        self
+    }
+
     /// Opens a live stream, says hello, and returns what the coordinator says first.
     ///
     /// # Errors

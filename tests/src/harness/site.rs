@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::Binaries;
 use super::process::{self, Process};
@@ -17,8 +17,9 @@ use super::target::Target;
 /// The mesh's name in certificates.
 pub const MESH: &str = "test-mesh";
 
-/// One mesh at a time in a test process: two of them on two cores would measure each other.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+/// Two meshes at a time in a test process: stories wait more than they work, but on two cores more of
+/// them would measure each other.
+static TWO_AT_A_TIME: Semaphore = Semaphore::const_new(2);
 
 /// Longest that one command may take.
 const COMMAND_MAX: Duration = Duration::from_secs(60);
@@ -34,7 +35,7 @@ pub struct Site {
     pub(super) env: Vec<(String, String)>,
     told: bool,
     dir: TempDir,
-    _turn: MutexGuard<'static, ()>,
+    _turn: SemaphorePermit<'static>,
 }
 
 impl Site {
@@ -51,7 +52,7 @@ impl Site {
     /// # Errors
     /// When a command fails or no port can be bound.
     pub async fn prepare_at(binaries: Binaries, here: Ipv4Addr) -> Result<Self> {
-        let turn = ONE_AT_A_TIME.lock().await;
+        let turn = TWO_AT_A_TIME.acquire().await?;
         let sink = Sink::start_at(here)?;
         let site = Self {
             target: Target::start()?,

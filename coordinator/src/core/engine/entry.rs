@@ -164,7 +164,7 @@ impl Entry {
             latched: self.subject.latched,
             said: self.subject.verdict,
             degraded: self.subject.degraded,
-            settled: now >= office.settled_at || self.all_synced(links),
+            settled: now >= office.settled_at || self.all_synced(links, now),
         };
         let decision = decide::decide(&self.subject.check.policy, &open, &votes, now);
         self.wake = decision.reconsider_at;
@@ -231,9 +231,15 @@ impl Entry {
             .collect()
     }
 
-    fn all_synced(&self, links: &Links) -> bool {
+    /// Whether everybody who votes has told everything, and still speaks: a lane that is half open
+    /// told everything once.
+    fn all_synced(&self, links: &Links, now: MeshTime) -> bool {
+        let stale_after = self.terms.stale_after();
+        let speaks = |link: &Link| {
+            link.is_synced() && link.watermark().is_some_and(|at| now.since(at) <= stale_after)
+        };
         let mut assignees = self.seats.iter().filter_map(Seat::assignee);
-        assignees.all(|voter| links.get(&voter).is_some_and(Link::is_synced))
+        assignees.all(|voter| links.get(&voter).is_some_and(speaks))
     }
 
     #[allow(clippy::too_many_arguments, reason = "all of one decision, used once")]

@@ -45,32 +45,33 @@ impl Judge {
     pub(super) fn applied(
         &mut self,
         state: &State,
-        changes: Vec<Changed>,
+        changes: &[(u64, Changed)],
         step: &mut Step,
     ) -> bool {
         let mut touched = BTreeSet::new();
         let mut edits = Vec::new();
         let mut regions = BTreeSet::new();
         let (mut fleet_changed, mut recount) = (false, false);
-        for change in changes {
+        for (_, change) in changes {
             match change {
                 Changed::Check(uid) => {
-                    if let Some(entry) = state.checks.get(&uid) {
+                    if let Some(entry) = state.checks.get(uid) {
                         edits.push(CheckChange::Put(Arc::clone(&entry.check)));
-                        touched.insert(uid);
+                        touched.insert(*uid);
                     }
                     recount = true;
                 }
                 Changed::CheckGone(uid, _) => {
-                    edits.push(CheckChange::Delete(uid));
-                    self.decide(engine::Input::Remove(uid), step);
+                    edits.push(CheckChange::Delete(*uid));
+                    self.decide(engine::Input::Remove(*uid), step);
                     recount = true;
                 }
                 Changed::Verdict(uid) => {
-                    touched.insert(uid);
+                    touched.insert(*uid);
                 }
                 Changed::Probe(region, probe) => {
                     fleet_changed = true;
+                    let (region, probe) = (region.clone(), probe.clone());
                     let input = match state.probes.get(&(region.clone(), probe.clone())) {
                         Some(row) => fleet::Input::Row(row.as_ref().clone()),
                         None => fleet::Input::Forgotten(ProbeKey { region, probe }),
@@ -78,12 +79,13 @@ impl Judge {
                     self.follow(input, step);
                 }
                 Changed::Region((namespace, region)) => {
+                    let (namespace, region) = (namespace.clone(), region.clone());
                     regions.insert(RegionKey { namespace, region });
                 }
                 // A region that is new has no checks yet, or they are among these changes. What one
                 // is called otherwise does not matter here.
                 Changed::Resource(_, resource) => {
-                    if let Some(key) = region_of(&resource) {
+                    if let Some(key) = region_of(resource) {
                         let name = (key.namespace.clone(), key.region.clone());
                         match (state.regions.contains_key(&name), self.counted.contains_key(&key)) {
                             (true, false) => {
@@ -135,9 +137,7 @@ impl Judge {
         let mut counted: BTreeMap<RegionKey, u32> = state
             .regions
             .keys()
-            .map(|(namespace, region)| {
-                (RegionKey { namespace: namespace.clone(), region: region.clone() }, 0)
-            })
+            .map(|key| (RegionKey { namespace: key.0.clone(), region: key.1.clone() }, 0))
             .collect();
         for entry in state.checks.values().filter(|entry| entry.check.enabled) {
             for region in &entry.check.regions {

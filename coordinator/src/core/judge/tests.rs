@@ -141,8 +141,10 @@ impl World {
         let applied = self.state.apply(self.index, &entry.encode_to_vec());
         assert!(matches!(applied.answer, Answer::Accepted { .. }), "{:?}", applied.answer);
         let state = self.state.clone();
+        let changes = applied.changes.into_iter().map(|change| (self.index, change));
+        let changes: Vec<_> = changes.collect();
         for member in 0..self.judges.len() {
-            self.feed(member, Input::Applied(&state, applied.changes.clone()));
+            self.feed(member, Input::Applied(&state, &changes));
         }
     }
 

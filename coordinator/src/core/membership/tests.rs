@@ -109,11 +109,44 @@ fn who_may_lead_is_a_table() {
 
 #[test]
 fn learners_are_promoted_one_after_the_other_and_only_when_they_are_ready() {
-    assert_eq!(group("L v0/0/60 l0/0/60 l0/0/60").next_promotion(), Some(Change::Promote(3)));
-    assert_eq!(group("L v0/0/60 l0/0/3 l0/0/60").next_promotion(), Some(Change::Promote(4)));
-    assert_eq!(group("L v0/0/60 l999/0/60").next_promotion(), None);
-    assert_eq!(group("L v0/0/60 l0/0/60 pending").next_promotion(), None);
-    assert_eq!(group("L v0/0/60").next_promotion(), None);
+    assert_eq!(
+        group("L v0/0/60 l0/0/60 l0/0/60").next_promotion(|_| true),
+        Some(Change::Promote(3))
+    );
+    assert_eq!(
+        group("L v0/0/60 l0/0/3 l0/0/60").next_promotion(|_| true),
+        Some(Change::Promote(4))
+    );
+    assert_eq!(group("L v0/0/60 l999/0/60").next_promotion(|_| true), None);
+    assert_eq!(group("L v0/0/60 l0/0/60 pending").next_promotion(|_| true), None);
+    assert_eq!(group("L v0/0/60").next_promotion(|_| true), None);
+}
+
+#[test]
+fn a_learner_that_leaves_gets_no_vote() {
+    let group = group("L v0/0/60 l0/0/60 l0/0/60");
+    assert_eq!(group.next_promotion(|id| id != 3), Some(Change::Promote(4)));
+    assert_eq!(group.next_promotion(|id| id < 3), None);
+}
+
+#[test]
+fn a_removal_that_was_begun_has_a_next_step_or_a_reason_to_wait() {
+    let cases = [
+        ("L v0/0/60 v0/0/60", 3, Ok(Removal::Demote)),
+        ("L v0/0/60 l0/0/60", 3, Ok(Removal::Finish)),
+        ("L v0/0/60 v0/0/60", 4, Ok(Removal::Finish)),
+        ("L v5/0/60 v0/0/60", 1, Ok(Removal::HandOver(3))),
+        ("L v0/-/0 v0/-/0", 1, Err("member 1 leads")),
+        ("L v0/-/0 v0/0/60", 3, Err("not heard: member 2")),
+        ("L v0/0/60 v0/0/60 pending", 3, Err("another change")),
+    ];
+    for (text, id, expected) in cases {
+        match (group(text).next_of_removal(id), expected) {
+            (Ok(next), Ok(wanted)) => assert_eq!(next, wanted, "{text}"),
+            (Err(unfit), Err(why)) => assert!(unfit.to_string().contains(why), "{text}: {unfit}"),
+            (got, wanted) => panic!("{text}: {got:?}, not {wanted:?}"),
+        }
+    }
 }
 
 #[test]

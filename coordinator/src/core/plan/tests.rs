@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use parallax_common::check::{HttpStep, IpFamily, Policy, Quorum, Run, Step, TcpStep, TlsOptions};
 use parallax_common::name::RunDigest;
+use parallax_proto::v1;
 use proptest::prelude::*;
 
+use super::handout::Handout;
 use super::*;
 
 fn uid(n: u32) -> Uid {
@@ -289,4 +291,37 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_session_is_handed_everything_once_and_then_differences() {
+    let fleet = fleet(&[("eu", "a")]);
+    let mut plan = Plan::default();
+    plan.update(generation(5), [put(&check(1, &["eu"], http()))], Some(fleet));
+    let said = |chunks: Vec<v1::AssignmentChunk>| -> Vec<(u64, Option<u64>, usize, usize, bool)> {
+        let index = |g: Option<v1::Generation>| g.map(|g| g.index);
+        let one = |c: v1::AssignmentChunk| {
+            let at = index(c.generation).unwrap();
+            (at, index(c.base), c.upserts.len(), c.removed.len(), c.last)
+        };
+        chunks.into_iter().map(one).collect()
+    };
+    let mut session = Handout::default();
+    assert_eq!(said(session.next(&plan, "eu", "a", Some(generation(4)))), [(5, None, 1, 0, true)]);
+    assert_eq!(said(session.next(&plan, "eu", "a", None)), [], "it has it");
+    plan.update(generation(9), [CheckChange::Delete(uid(1))], None);
+    let removed = [(9, Some(5), 0, 0, false), (9, Some(5), 0, 1, true)];
+    assert_eq!(said(session.next(&plan, "eu", "a", None)), removed);
+    // What does not concern this probe moves its generation all the same.
+    plan.update(generation(12), [put(&check(2, &["us"], http()))], None);
+    assert_eq!(said(session.next(&plan, "eu", "a", None)), [(12, Some(9), 0, 0, true)]);
+    // A plan that is older than what was handed out is not handed out.
+    plan.update(generation(11), [], None);
+    assert_eq!(said(session.next(&plan, "eu", "a", None)), []);
+    // Another session of a probe that runs just this plan sends nothing, and differences later.
+    let mut again = Handout::default();
+    plan.update(generation(12), [], None);
+    assert_eq!(said(again.next(&plan, "eu", "a", Some(generation(12)))), []);
+    plan.update(generation(13), [put(&check(3, &["eu"], http()))], None);
+    assert_eq!(said(again.next(&plan, "eu", "a", None)), [(13, Some(12), 1, 0, true)]);
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use imbl::OrdMap;
 use parallax_common::limits::{
-    STAGE_AGE_MAX, STAGED_BYTES_MAX, STAGED_BYTES_PER_NAMESPACE_MAX, STAGES_MAX,
+    STAGE_AGE_MAX, STAGE_IDLE_MAX, STAGED_BYTES_MAX, STAGED_BYTES_PER_NAMESPACE_MAX, STAGES_MAX,
     STAGES_PER_NAMESPACE_MAX,
 };
 use parallax_common::name::Uid;
@@ -21,6 +21,7 @@ use parallax_proto::v1::resource::Kind as ResourceKind;
 use parallax_proto::{store, v1};
 use prost::Message as _;
 
+use super::requests::listed;
 use super::rows::{self, Rows};
 use super::{Answer, Changed, Refusal, Stamp, State, accepted, refusal};
 use crate::mutant::{self, Mutant};
@@ -85,6 +86,14 @@ impl Stage {
         Self { header, ..Self::default() }
     }
 
+    /// Whether nobody will commit it: its parts come one after the other, and it may not stand for
+    /// ever even when they do.
+    fn is_abandoned(&self, now: UtcTime) -> bool {
+        let since = |ns| now.since(UtcTime::from_ns(ns));
+        let touched = self.header.touched_utc_ns.max(self.header.opened_utc_ns);
+        since(touched) > STAGE_IDLE_MAX || since(self.header.opened_utc_ns) > STAGE_AGE_MAX
+    }
+
     pub(super) fn insert(&mut self, part: u32, encoded: Bytes) {
         self.bytes += encoded.len();
         if let Some(before) = self.parts.insert(part, encoded) {
@@ -106,6 +115,19 @@ impl State {
             Kind::Check => ResourceKind::Check(self.check_named(namespace, name)?.wire.clone()),
         };
         Some(v1::Resource { kind: Some(kind) })
+    }
+
+    /// The meta of [`Self::resource`], which is not copied for it.
+    fn meta(&self, kind: Kind, namespace: &str, name: &str) -> Option<&v1::Meta> {
+        match kind {
+            Kind::Region => {
+                let key = (namespace.to_owned(), name.to_owned());
+                self.regions.get(&key)?.meta.as_ref()
+            }
+            Kind::Contact => self.contact_named(namespace, name)?.meta.as_ref(),
+            Kind::Settings => self.settings.get(namespace)?.meta.as_ref(),
+            Kind::Check => self.check_named(namespace, name)?.wire.meta.as_ref(),
+        }
     }
 
     /// (kind, name) of everything in a set, regions first and checks last.
@@ -143,16 +165,15 @@ impl State {
         }
         let mut stage = match self.stages.get(&command.txn) {
             Some(stage) => stage.as_ref().clone(),
-            None => {
-                let header = store::StageRow {
-                    txn: command.txn.clone(),
-                    opened_utc_ns: stamp.utc.as_ns(),
-                    namespace: command.namespace,
-                };
-                rows.put(rows::stage_key(&command.txn), &header);
-                Stage::new(header)
-            }
+            None => Stage::new(store::StageRow {
+                txn: command.txn.clone(),
+                opened_utc_ns: stamp.utc.as_ns(),
+                namespace: command.namespace,
+                touched_utc_ns: 0,
+            }),
         };
+        stage.header.touched_utc_ns = stamp.utc.as_ns();
+        rows.put(rows::stage_key(&command.txn), &stage.header);
         let (txn, part) = (command.txn, command.part);
         let row = store::StagePartRow { txn: txn.clone(), part, encoded: encoded.clone() };
         rows.put(rows::stage_part_key(&txn, part), &row);
@@ -225,9 +246,7 @@ impl State {
         let expired: Vec<String> = self
             .stages
             .iter()
-            .filter(|(_, stage)| {
-                now.since(UtcTime::from_ns(stage.header.opened_utc_ns)) > STAGE_AGE_MAX
-            })
+            .filter(|(_, stage)| stage.is_abandoned(now))
             .map(|(txn, _)| txn.clone())
             .collect();
         for txn in expired {
@@ -255,11 +274,11 @@ impl State {
         let mut written = Rows::default();
         let mut seen = Vec::new();
         match next.commit_changes(stamp, &command, staged, &mut written, &mut seen) {
-            Ok(subjects) => {
+            Ok((subjects, counts)) => {
                 *self = next;
                 rows.append(written);
                 changes.append(&mut seen);
-                accepted(stamp, subjects)
+                Answer::Accepted { revision: stamp.index, subjects, counts }
             }
             Err(refusal) => {
                 if mutant::on(Mutant::CommitInPieces) {
@@ -314,13 +333,13 @@ impl State {
         staged: Vec<store::ConfigChange>,
         rows: &mut Rows,
         changes: &mut Vec<Changed>,
-    ) -> Result<Vec<String>, Refusal> {
+    ) -> Result<(Vec<String>, store::CommitCounts), Refusal> {
         let conflicts: Vec<String> =
             staged.iter().filter_map(|change| self.conflict(change)).collect();
         if !conflicts.is_empty() {
             let message = format!(
                 "changed by somebody else since this was planned: {}; look at the diff again",
-                conflicts.join(", ")
+                listed(&conflicts)
             );
             return Err(refusal(rule::CONFLICT, message, conflicts));
         }
@@ -330,14 +349,20 @@ impl State {
             .filter_map(|change| self.foreign(change, &command.set))
             .collect();
         if !foreign.is_empty() {
-            let message = format!("belongs to another set: {}", foreign.join(", "));
+            let message = format!("belongs to another set: {}", listed(&foreign));
             return Err(refusal(rule::OTHER_SET, message, foreign));
         }
         let mut subjects = Vec::new();
         let mut deletions = Vec::new();
+        let mut counts = store::CommitCounts::default();
         for change in staged {
             match change.change {
                 Some(Put::Put(resource)) => {
+                    // Of a resource that is there the plan has compared the etag.
+                    match change.base_etag {
+                        0 => counts.created += 1,
+                        _ => counts.changed += 1,
+                    }
                     subjects.push(self.put_resource(stamp, resource, rows, changes)?);
                 }
                 Some(Put::Delete(key)) => deletions.push((key, change.force)),
@@ -348,26 +373,25 @@ impl State {
         deletions.sort_by_key(|(key, _)| Kind::from_word(&key.kind).map(std::cmp::Reverse));
         for (key, force) in &deletions {
             subjects.push(self.delete_resource(stamp, key, *force, rows, changes)?);
+            counts.deleted += 1;
         }
         if !mutant::on(Mutant::ReferencesNotChecked) {
             self.verify_references(changes)?;
         }
-        Ok(subjects)
+        Ok((subjects, counts))
     }
 
     /// `kind name` when the resource is not what the change was planned against.
     fn conflict(&self, change: &store::ConfigChange) -> Option<String> {
         let (kind, namespace, name) = key_of(change)?;
-        let now = self.resource(kind, &namespace, &name);
-        let etag = now.as_ref().and_then(meta_of).map_or(0, |meta| meta.etag);
+        let etag = self.meta(kind, &namespace, &name).map_or(0, |meta| meta.etag);
         (etag != change.base_etag && !mutant::on(Mutant::EtagNotCompared))
             .then(|| format!("{kind} {name}"))
     }
 
     fn foreign(&self, change: &store::ConfigChange, set: &str) -> Option<String> {
         let (kind, namespace, name) = key_of(change)?;
-        let now = self.resource(kind, &namespace, &name)?;
-        let owner = &meta_of(&now)?.set;
+        let owner = &self.meta(kind, &namespace, &name)?.set;
         (owner != set).then(|| format!("{kind} {name} (set {owner})"))
     }
 
@@ -395,7 +419,7 @@ impl State {
                 rows.put(rows::region_key(&key.0, &key.1), &region);
                 changes.push(resource_changed(&region.meta, ResourceKind::Region(region.clone())));
                 let name = key.1.clone();
-                self.regions.insert(key, Arc::new(region));
+                self.regions.insert(key.into(), Arc::new(region));
                 Ok(name)
             }
             ResourceKind::Contact(mut contact) => {

@@ -8,11 +8,14 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use parallax_proto::v1::timeline_event::Event;
+use parallax_proto::{store, v1};
+use prost::Message as _;
 use xxhash_rust::xxh3::Xxh3Default;
 
-use super::State;
+use super::{State, Table};
 
-/// The hash of all hot rows.
+/// The hash of all hot rows, without the sentences in them.
 #[derive(Debug, Clone, Default)]
 pub struct RowSum {
     rows: BTreeMap<Bytes, u64>,
@@ -27,9 +30,13 @@ impl RowSum {
         }
         let old = match value {
             Some(value) => {
-                let new = row_hash(key, value);
+                let new = row_hash(key, &unworded(key, value));
                 self.sum = self.sum.wrapping_add(new);
-                self.rows.insert(key.clone(), new)
+                match self.rows.get_mut(key) {
+                    Some(old) => Some(std::mem::replace(old, new)),
+                    // A key of its own: one that was read is part of all that was read with it.
+                    None => self.rows.insert(Bytes::copy_from_slice(key), new),
+                }
             }
             None => self.rows.remove(key),
         };
@@ -40,6 +47,45 @@ impl RowSum {
     pub fn sum(&self) -> u64 {
         self.sum
     }
+}
+
+/// The value without the sentences that apply writes into it: builds of one level do the same, and may
+/// say it in other words. What is meant stands beside them, as a rule or a state.
+fn unworded(key: &[u8], value: &Bytes) -> Bytes {
+    let plain = match key.first() {
+        Some(&table) if table == Table::Client as u8 => plain_client(value),
+        Some(&table) if table == Table::Incident as u8 => plain_incident(value),
+        _ => None,
+    };
+    plain.map_or_else(|| value.clone(), Bytes::from)
+}
+
+/// Encoded anew when there was anything to leave out.
+fn plain_client(value: &Bytes) -> Option<Vec<u8>> {
+    let mut row = store::ClientRow::decode(value.clone()).ok()?;
+    let mut texts = row.answers.iter_mut().map(|answer| &mut answer.refusal);
+    leave_out(&mut texts).then(|| row.encode_to_vec())
+}
+
+fn plain_incident(value: &Bytes) -> Option<Vec<u8>> {
+    let mut incident = v1::Incident::decode(value.clone()).ok()?;
+    let told = incident.timeline.iter_mut().filter_map(|event| match event.event.as_mut()? {
+        Event::VerdictSuperseded(superseded) => Some(&mut superseded.why),
+        Event::PageDropped(dropped) => Some(&mut dropped.why),
+        Event::PageFailed(failed) => Some(&mut failed.error),
+        _ => None,
+    });
+    let pages = incident.deliveries.iter_mut().map(|page| &mut page.last_error);
+    leave_out(&mut told.chain(pages)).then(|| incident.encode_to_vec())
+}
+
+fn leave_out(texts: &mut dyn Iterator<Item = &mut String>) -> bool {
+    let mut any = false;
+    for text in texts {
+        any |= !text.is_empty();
+        text.clear();
+    }
+    any
 }
 
 fn row_hash(key: &[u8], value: &[u8]) -> u64 {
@@ -86,9 +132,46 @@ pub fn raised_level(state: &State, own: u32) -> Option<u32> {
 mod tests {
     use std::sync::Arc;
 
-    use parallax_proto::store;
-
     use super::*;
+
+    fn sum_of(key: &[u8], value: &impl prost::Message) -> u64 {
+        let mut sum = RowSum::default();
+        sum.change(&Bytes::copy_from_slice(key), Some(&value.encode_to_vec().into()));
+        sum.sum()
+    }
+
+    #[test]
+    fn a_build_that_words_a_refusal_otherwise_has_the_same_hash() {
+        let client = |rule: &str, text: &str| {
+            let (refusal_rule, refusal) = (rule.to_owned(), text.to_owned());
+            let refused = store::AnswerRow { refusal_rule, refusal, ..Default::default() };
+            store::ClientRow { answers: vec![refused], ..store::ClientRow::default() }
+        };
+        let of = |row: &store::ClientRow| sum_of(b"cme", row);
+        let said = of(&client("conflict", "it was changed"));
+        assert_eq!(of(&client("conflict", "somebody else was there first")), said);
+        assert_ne!(of(&client("other_set", "it was changed")), said);
+        // The same of what apply notes in an incident.
+        let incident = |uid: &str, why: &str| {
+            let superseded = Event::VerdictSuperseded(v1::VerdictSuperseded { why: why.into() });
+            let dropped = Event::PageDropped(v1::PageDropped { why: why.into(), ..<_>::default() });
+            let event = |event| v1::TimelineEvent { at: None, event: Some(event) };
+            let page = v1::Delivery { last_error: why.into(), ..v1::Delivery::default() };
+            v1::Incident {
+                uid: uid.into(),
+                timeline: vec![event(superseded), event(dropped)],
+                deliveries: vec![page],
+                ..v1::Incident::default()
+            }
+        };
+        let of = |row: &v1::Incident| sum_of(b"iuid", row);
+        let said = of(&incident("a", "the contact was deleted"));
+        assert_eq!(of(&incident("a", "nobody is there any more")), said);
+        assert_ne!(of(&incident("b", "the contact was deleted")), said);
+        // What somebody wrote counts, wherever it is.
+        let check = |title: &str| v1::Check { title: title.into(), ..v1::Check::default() };
+        assert_ne!(sum_of(b"kuid", &check("one")), sum_of(b"kuid", &check("another")));
+    }
 
     #[test]
     fn the_way_to_the_same_rows_does_not_matter() {
@@ -113,6 +196,19 @@ mod tests {
         // A cold row is the store's alone.
         straight.change(&Bytes::from(vec![b'a', 0, 0, 0, 0, 0, 0, 0, 1]), Some(&value(1)));
         assert_eq!(detour.sum(), straight.sum());
+    }
+
+    #[test]
+    fn a_key_that_is_kept_holds_nothing_of_what_it_was_read_from() {
+        let chunk = Bytes::from(vec![b'k'; 1_000]);
+        let mut sum = RowSum::default();
+        for at in [0, 10] {
+            sum.change(&chunk.slice(at..at + 10), Some(&chunk.slice(100..)));
+        }
+        assert_eq!(sum.rows.len(), 1);
+        let within = chunk.as_ptr_range();
+        assert!(sum.rows.keys().all(|key| !within.contains(&key.as_ptr())));
+        assert!(chunk.is_unique(), "nobody else holds it");
     }
 
     #[test]

@@ -196,9 +196,12 @@ impl State {
             let message = format!("\"{}\" is the only member of the cluster", row.name);
             return Answer::Refused(refusal(rule::MEMBER_LAST, message, [row.name.clone()]));
         }
-        let row = store::MemberRow { removed: true, ..row.as_ref().clone() };
-        let name = row.name.clone();
-        self.put_member(row, rows, changes);
+        let (removed, leaving) = (!command.begin, command.begin);
+        let after = store::MemberRow { removed, leaving, ..row.as_ref().clone() };
+        let (name, same) = (after.name.clone(), **row == after);
+        if !same {
+            self.put_member(after, rows, changes);
+        }
         accepted(stamp, [name])
     }
 

@@ -5,7 +5,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use parallax_common::limits::{CLIENT_AGE_MAX, REQUEST_IDS_MAX, REQUEST_IDS_PER_CLIENT_MAX};
+use parallax_common::limits::{
+    CLIENT_AGE_MAX, REFUSAL_BYTES_MAX, REQUEST_IDS_MAX, REQUEST_IDS_PER_CLIENT_MAX, SUBJECTS_MAX,
+};
 use parallax_common::rule;
 use parallax_common::time::UtcTime;
 use parallax_proto::{store, v1};
@@ -61,22 +63,26 @@ impl Asked {
 /// Most bytes of a client's name.
 const CLIENT_BYTES_MAX: usize = 64;
 
-/// The id of a write. One without could be carried out twice by a client that tries again.
+/// The id of a write. One without could be carried out twice by a client that tries again. The answer
+/// of one that its client says not to wait for would not be kept, nor its client counted.
 ///
 /// # Errors
 /// [`rule::REQUEST_ID`].
 pub fn identified(given: Option<v1::RequestId>) -> Result<v1::RequestId, Refusal> {
     match given {
         Some(id)
-            if !id.client.is_empty() && id.client.len() <= CLIENT_BYTES_MAX && id.number > 0 =>
+            if !id.client.is_empty()
+                && id.client.len() <= CLIENT_BYTES_MAX
+                && id.number > 0
+                && id.lowest_open <= id.number =>
         {
             Ok(id)
         }
         _ => Err(refusal(
             rule::REQUEST_ID,
             format!(
-                "request_id: a write needs a client (1 to {CLIENT_BYTES_MAX} bytes) and a number \
-                 above 0"
+                "request_id: a write needs a client (1 to {CLIENT_BYTES_MAX} bytes), a number \
+                 above 0, and a lowest_open that is not above the number"
             ),
             [],
         )),
@@ -94,7 +100,7 @@ impl State {
             return Ok(None);
         }
         let Asked { id, digest, .. } = asked;
-        if let Some(client) = self.clients.get(&id.client) {
+        if let Some(client) = self.clients.get(id.client.as_str()) {
             if let Some(answer) = client.answers.get(&id.number) {
                 if answer.request_digest != *digest || answer.actor != asked.actor() {
                     let message = "the request id was used for another request before";
@@ -137,7 +143,7 @@ impl State {
     ) {
         let id = &asked.id;
         let mut client =
-            self.clients.get(&id.client).map(|c| c.as_ref().clone()).unwrap_or_default();
+            self.clients.get(id.client.as_str()).map(|c| c.as_ref().clone()).unwrap_or_default();
         client.lowest_open = client.lowest_open.max(id.lowest_open);
         client.last_seen = utc;
         client.answers.insert(id.number, keep(asked, answer));
@@ -147,13 +153,13 @@ impl State {
         if !mutant::on(Mutant::AnswerNotStored) {
             rows.put(rows::client_key(&id.client), &client.to_row(&id.client));
         }
-        self.insert_client(id.client.clone(), client);
+        self.insert_client(&id.client, client);
     }
 
     /// Puts a client into memory and keeps the count of live request ids true.
-    pub(super) fn insert_client(&mut self, name: String, client: Client) {
+    pub(super) fn insert_client(&mut self, name: &str, client: Client) {
         self.live_requests += client.answers.len();
-        if let Some(before) = self.clients.insert(name, Arc::new(client)) {
+        if let Some(before) = self.clients.insert(name.into(), Arc::new(client)) {
             self.live_requests -= before.answers.len();
         }
     }
@@ -167,10 +173,10 @@ impl State {
         for name in clients {
             // One that was heard of since this was proposed is not forgotten.
             let silent = |client: &Arc<Client>| stamp.utc.since(client.last_seen) >= CLIENT_AGE_MAX;
-            if !self.clients.get(name).is_some_and(silent) {
+            if !self.clients.get(name.as_str()).is_some_and(silent) {
                 continue;
             }
-            if let Some(client) = self.clients.remove(name) {
+            if let Some(client) = self.clients.remove(name.as_str()) {
                 self.live_requests -= client.answers.len();
                 rows.remove(rows::client_key(name));
             }
@@ -183,9 +189,26 @@ impl State {
         self.clients
             .iter()
             .filter(|(_, client)| client.last_seen < before)
-            .map(|(name, _)| name.clone())
+            .map(|(name, _)| name.to_string())
             .collect()
     }
+}
+
+/// The first names of a list, and how many there are besides: what a refusal can hold.
+pub(super) fn listed(names: &[String]) -> String {
+    /// For the words around the names.
+    const ROOM: usize = 256;
+    let mut text = String::new();
+    for (at, name) in names.iter().enumerate() {
+        if at == SUBJECTS_MAX || text.len() + name.len() > REFUSAL_BYTES_MAX - ROOM {
+            return format!("{text} and {} more", names.len() - at);
+        }
+        if at > 0 {
+            text.push_str(", ");
+        }
+        text.push_str(name);
+    }
+    text
 }
 
 fn keep(asked: &Asked, answer: &Answer) -> store::AnswerRow {
@@ -196,9 +219,12 @@ fn keep(asked: &Asked, answer: &Answer) -> store::AnswerRow {
         ..store::AnswerRow::default()
     };
     match answer {
-        Answer::Accepted { revision, subjects } => {
-            store::AnswerRow { revision: *revision, subjects: subjects.clone(), ..row }
-        }
+        Answer::Accepted { revision, subjects, counts } => store::AnswerRow {
+            revision: *revision,
+            subjects: subjects.clone(),
+            counts: (*counts != store::CommitCounts::default()).then_some(*counts),
+            ..row
+        },
         Answer::Refused(refusal) => store::AnswerRow {
             refusal_rule: refusal.rule.clone().into_owned(),
             refusal: refusal.message.clone(),
@@ -211,7 +237,8 @@ fn keep(asked: &Asked, answer: &Answer) -> store::AnswerRow {
 fn restore(answer: &store::AnswerRow) -> Answer {
     let subjects = answer.subjects.clone();
     if answer.refusal_rule.is_empty() {
-        return Answer::Accepted { revision: answer.revision, subjects };
+        let counts = answer.counts.unwrap_or_default();
+        return Answer::Accepted { revision: answer.revision, subjects, counts };
     }
     Answer::Refused(Refusal {
         rule: answer.refusal_rule.clone().into(),

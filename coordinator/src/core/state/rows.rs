@@ -246,8 +246,8 @@ impl State {
         for (uid, entry) in &self.checks {
             rows.put(check_key(uid), &entry.wire);
         }
-        for ((namespace, name), region) in &self.regions {
-            rows.put(region_key(namespace, name), region.as_ref());
+        for (key, region) in &self.regions {
+            rows.put(region_key(&key.0, &key.1), region.as_ref());
         }
         for (uid, contact) in &self.contacts {
             rows.put(contact_key(uid), contact.as_ref());
@@ -308,7 +308,7 @@ impl State {
             b'k' => self.insert_check(Arc::new(checked(read(row)?)?)),
             b'r' => {
                 let region: v1::Region = read(row)?;
-                self.regions.insert(name_of(region.meta.as_ref())?, Arc::new(region));
+                self.regions.insert(name_of(region.meta.as_ref())?.into(), Arc::new(region));
             }
             b'o' => {
                 let contact: store::ContactRow = read(row)?;
@@ -344,7 +344,7 @@ impl State {
             b'c' => {
                 let client: store::ClientRow = read(row)?;
                 let name = client.client.clone();
-                self.insert_client(name, Client::from_row(client));
+                self.insert_client(&name, Client::from_row(client));
             }
             b't' => {
                 let stage: store::StageRow = read(row)?;
@@ -409,9 +409,10 @@ impl State {
     }
 }
 
-/// The checked form beside the stored one. What was accepted once stays readable.
+/// The checked form beside the stored one. What was accepted once stays readable, and is applied the
+/// same way everywhere: rules are looked at when an apply is planned.
 pub(super) fn checked(wire: v1::Check) -> Result<CheckEntry, String> {
-    match parallax_proto::convert::check::check(&wire) {
+    match parallax_proto::convert::check::stored_check(&wire) {
         Ok(check) => Ok(CheckEntry { check: Arc::new(check), wire }),
         Err(violations) => Err(violations
             .first()

@@ -14,6 +14,7 @@ use parallax_proto::{store, v1};
 use super::rows::{self, Rows};
 use super::{Answer, Changed, Name, Refusal, Stamp, State, accepted, refusal, refused};
 use crate::core::outbox::timeline;
+use crate::mutant::{self, Mutant};
 
 /// Whether an incident may be resolved by hand. `failing` says that its cause lasts: the leader still
 /// counts enough failing regions for `down`, or hears nobody from the region. Then only `force`
@@ -117,7 +118,9 @@ impl State {
         if !entry.check.enabled {
             return Err("the check is paused");
         }
-        if entry.check.etag != change.etag || entry.check.run_digest.0 != change.run_digest {
+        let is_same =
+            entry.check.etag == change.etag && entry.check.run_digest.0 == change.run_digest;
+        if !is_same && !mutant::on(Mutant::VersionNotCompared) {
             return Err("the check was edited since");
         }
         if sequence != change.expected_sequence {

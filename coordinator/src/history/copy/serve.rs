@@ -1,18 +1,21 @@
 //! The other end of copying: tells which closed segments are here, and hands out their bytes.
 
-use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
-use parallax_common::limits::{SEGMENT_LIST_MAX, SEGMENT_PIECE_BYTES, SEGMENTS_OUT_MAX};
+use parallax_common::limits::{
+    SEGMENT_LIST_BYTES, SEGMENT_LIST_MAX, SEGMENT_PIECE_BYTES, SEGMENTS_OUT_MAX,
+};
 use parallax_proto::peer;
 use parallax_proto::peer::segment_service_server::{SegmentService, SegmentServiceServer};
 use parallax_runtime::supervisor::{Supervisor, TaskKind};
 use parallax_runtime::transport::{Identity, peer_of};
+use prost::Message as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::super::disk::Disk;
+use super::super::files::Reading;
 use super::super::segment::reader::Segment;
 use super::super::tier::Tier;
 use super::told;
@@ -77,12 +80,21 @@ impl SegmentService for SegmentServer {
                 .parse()
                 .map_err(|_| Status::invalid_argument("page_token: not one of this list"))?,
         };
-        let mut rest = self.disk.segments(tier).into_iter().filter(|one| one.id > after);
-        let page: Vec<Arc<Segment>> = rest.by_ref().take(SEGMENT_LIST_MAX).collect();
-        let more = rest.next().is_some();
-        let next = page.last().filter(|_| more).map(|last| format!("{:020}", last.id));
+        let segments = self.disk.segments(tier).into_iter();
+        let mut rest = segments.filter(|one| one.id > after).peekable();
+        let (mut page, mut bytes, mut last) = (Vec::new(), 0, after);
+        while page.len() < SEGMENT_LIST_MAX
+            && bytes < SEGMENT_LIST_BYTES
+            && let Some(segment) = rest.next()
+        {
+            let told = told(&segment);
+            bytes += told.encoded_len();
+            last = segment.id;
+            page.push(told);
+        }
+        let next = rest.peek().map(|_| format!("{last:020}"));
         Ok(Response::new(peer::ListSegmentsResponse {
-            segments: page.iter().map(|segment| told(segment)).collect(),
+            segments: page,
             next_page_token: next.unwrap_or_default(),
         }))
     }
@@ -127,7 +139,7 @@ async fn send(
     _permit: OwnedSemaphorePermit,
 ) {
     let file = match segment.file() {
-        Ok(file) => Arc::new(file),
+        Ok(file) => Arc::<dyn Reading>::from(file),
         Err(error) => {
             // The other end may have gone.
             let _ = outbound.send(Err(Status::not_found(error.to_string()))).await;
@@ -137,9 +149,8 @@ async fn send(
     while offset < segment.bytes {
         let left = usize::try_from(segment.bytes - offset).unwrap_or(usize::MAX);
         let (file, mut data) = (Arc::clone(&file), vec![0; left.min(SEGMENT_PIECE_BYTES)]);
-        let read = tokio::task::spawn_blocking(move || {
-            file.read_exact_at(&mut data, offset).map(|()| data)
-        });
+        let read =
+            tokio::task::spawn_blocking(move || file.read_at(&mut data, offset).map(|()| data));
         let piece = match read.await {
             Ok(Ok(data)) => Ok(peer::FetchSegmentResponse {
                 offset,

@@ -1,15 +1,24 @@
 //! What is told of a segment is understood by the other end, and nothing else is.
 
+use parallax_proto::peer::segment_service_server::SegmentServiceServer;
+use parallax_runtime::supervisor::Supervisor;
+use parallax_runtime::transport::{Identity, PeerInfo};
+use prost::Message as _;
+use tokio_util::sync::CancellationToken;
+use tonic::Request;
+use tonic::transport::Server;
+
 use super::*;
 use crate::history::Batch;
 use crate::history::contract::{at, spool, window};
+use crate::history::files::System;
 
 fn a_segment() -> (tempfile::TempDir, Disk) {
     let dir = tempfile::tempdir().unwrap();
-    let (disk, mut journal) = Disk::open(dir.path(), u64::MAX).unwrap();
+    let (disk, mut journal) = Disk::open(Arc::new(System), dir.path(), u64::MAX).unwrap();
     let windows = vec![(4, window(1, 0)), (5, window(1, 10)), (9, window(1, 20))];
     let batch = Batch { spool: spool("eu", 1), windows, now: at(30), room: None };
-    disk.commit(&mut journal, vec![batch]).unwrap();
+    disk.commit(&mut journal, &[batch]).unwrap();
     disk.flush(&mut journal).unwrap();
     disk.maintain(at(4_000)).unwrap();
     (dir, disk)
@@ -46,13 +55,69 @@ fn a_member_that_tells_nonsense_is_not_believed() {
     assert!(with(&|info| info.spools.push(info.spools[0].clone())).is_err());
 }
 
-#[tokio::test]
-async fn a_fetched_file_goes_on_where_it_stopped() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("x");
-    assert_eq!(length_of(path.clone()).await.unwrap(), 0);
-    write_at(path.clone(), 0, "hello world".into()).await.unwrap();
-    assert_eq!(length_of(path.clone()).await.unwrap(), 11);
-    write_at(path.clone(), 5, "!".into()).await.unwrap();
+#[test]
+fn a_fetched_file_goes_on_where_it_stopped() {
+    let (_dir, disk) = a_segment();
+    let path = disk.fetching(&[7; 32]);
+    assert_eq!(disk.fetched(&path).unwrap(), 0);
+    disk.fetch(&path, 0, b"hello world").unwrap();
+    assert_eq!(disk.fetched(&path).unwrap(), 11);
+    disk.fetch(&path, 5, b"!").unwrap();
     assert_eq!(std::fs::read(&path).unwrap(), b"hello!");
+}
+
+#[tokio::test]
+async fn a_list_of_segments_of_a_thousand_spools_each_comes_in_pages_that_a_client_takes() {
+    const SEGMENTS: u64 = 25;
+    let dir = tempfile::tempdir().unwrap();
+    let (disk, mut journal) = Disk::open(Arc::new(System), dir.path(), u64::MAX).unwrap();
+    for n in 1..=SEGMENTS {
+        let batches = (0..1_000).map(|probe| {
+            let spool = Spool { probe: format!("{probe:0200}").into(), ..spool("eu", 1) };
+            let windows = vec![(n, window(1, 10 * n as i64))];
+            Batch { spool, windows, now: at(300), room: None }
+        });
+        disk.commit(&mut journal, &batches.collect::<Vec<_>>()).unwrap();
+        disk.flush(&mut journal).unwrap();
+        disk.maintain(at(4_000)).unwrap();
+    }
+    let all = disk.segments(Tier::Minutes);
+    let bytes: usize = all.iter().map(|segment| told(segment).encoded_len()).sum();
+    assert!(all.len() as u64 == SEGMENTS && bytes > 4 * 1024 * 1024, "{} {bytes}", all.len());
+
+    let supervisor = Supervisor::new(CancellationToken::new());
+    let server = serve::SegmentServer::new(Arc::new(disk), Arc::new(|_, _| Ok(())), supervisor);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    // In place of the certificate.
+    let service = SegmentServiceServer::with_interceptor(server, move |mut request: Request<()>| {
+        let identity = Identity::Coordinator { mesh: "m".into(), name: "c2".into() };
+        let peer = PeerInfo { identity, remote: address, local: address };
+        request.extensions_mut().insert(peer);
+        Ok(request)
+    });
+    let connections = tokio_stream::wrappers::TcpListenerStream::new(listener);
+    let serving = Server::builder().add_service(service).serve_with_incoming(connections);
+    let listing = async {
+        // One that takes no more than any client does.
+        let mut client = SegmentServiceClient::connect(format!("http://{address}")).await.unwrap();
+        let (mut found, mut pages, mut page_token) = (Vec::new(), 0, String::new());
+        loop {
+            let hello = Some(peer::PeerHello::default());
+            let request = peer::ListSegmentsRequest { hello, tier: 1, page_token };
+            let page = client.list_segments(request).await.unwrap().into_inner();
+            pages += 1;
+            found.extend(page.segments.into_iter().map(|segment| segment.sha256));
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                return (found, pages);
+            }
+        }
+    };
+    let (found, pages) = tokio::select! {
+        ended = serving => panic!("{ended:?}"),
+        listed = listing => listed,
+    };
+    assert_eq!(found, all.iter().map(|segment| segment.sha256.to_vec()).collect::<Vec<_>>());
+    assert!((4..=8).contains(&pages), "{pages}");
 }

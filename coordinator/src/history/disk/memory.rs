@@ -8,7 +8,7 @@ use parallax_common::time::MeshTime;
 use super::{Held, Kept, Key, cost};
 
 /// By check and region, in the order of arrival.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Memory {
     /// The windows.
     pub windows: BTreeMap<Key, Vec<Kept>>,
@@ -30,5 +30,18 @@ impl Memory {
         self.bytes += cost(&kept.record);
         let key = Key { check: kept.record.check, region: Arc::clone(&kept.spool.region) };
         self.windows.entry(key).or_default().push(kept);
+    }
+
+    /// Takes back what could not be written: it came before what is here.
+    pub fn put_before(&mut self, mut earlier: Self) {
+        let later = std::mem::take(self);
+        for (key, windows) in later.windows {
+            earlier.windows.entry(key).or_default().extend(windows);
+        }
+        earlier.held.extend(&later.held);
+        earlier.items += later.items;
+        earlier.bytes += later.bytes;
+        earlier.since = earlier.since.or(later.since);
+        *self = earlier;
     }
 }

@@ -4,7 +4,6 @@
 //! one about hours reads hours, minutes that no hours hold, and windows that neither holds. So
 //! every window counts once, whatever was rolled up meanwhile.
 
-use std::fs::File;
 use std::sync::Arc;
 
 use parallax_common::name::Uid;
@@ -14,10 +13,8 @@ use tracing::warn;
 use super::{Disk, Held, Kept, Key, Memory, Segment, SegmentError, State, Tier, codec};
 use crate::history::Question;
 use crate::history::cell::Cell;
+use crate::history::segment::cells::{all_phases, take_cells};
 use crate::history::segment::reader::Entry;
-
-/// How often a read begins again when files go away under it.
-const TRIES: usize = 5;
 
 /// What one question reads: taken under the lock, read without it.
 struct Sources {
@@ -75,25 +72,58 @@ fn of_check(check: Uid) -> std::ops::RangeInclusive<Key> {
 }
 
 impl Disk {
-    /// Hands out the cells that begin within the question's range, some of them in parts.
+    /// Hands out the cells that begin within the question's range, some of them in parts; nothing
+    /// is kept meanwhile but one block. After an error what was handed out is a part.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// When the disk refuses, or there is more to read than one question may.
     pub fn cells(
         &self,
         question: &Question,
         each: &mut dyn FnMut(&Arc<str>, &Cell),
     ) -> Result<(), SegmentError> {
-        for (region, cell) in self.retried(|| self.gather(question))? {
-            each(&region, &cell);
+        let _stays = self.pin();
+        let sources = self.state.lock().sources(question);
+        let inside = |cell: &Cell| {
+            let (start, _) = cell.place(question.tier);
+            start >= question.from && start < question.to
+        };
+        let mut unreadable = 0;
+        let mut left = self.read_bytes_max;
+        let mut window = |kept: &Kept, each: &mut dyn FnMut(&Arc<str>, &Cell)| {
+            if sources.rolled.contains(&kept.spool, kept.sequence) {
+                return;
+            }
+            match Cell::of_window(&kept.record.encoded, kept.record.unassigned) {
+                Ok(cell) if inside(&cell) => each(&kept.spool.region, &cell),
+                Ok(_) => {}
+                Err(_) => unreadable += 1,
+            }
+        };
+        sources.memory.iter().for_each(|kept| window(kept, each));
+        for segment in &sources.windows {
+            self.blocks(segment, question, &mut left, |entry, bytes| {
+                let windows = codec::take_windows(&entry.key, bytes)?;
+                windows.iter().for_each(|kept| window(kept, each));
+                Ok(())
+            })?;
         }
+        for segment in &sources.cells {
+            self.blocks(segment, question, &mut left, |entry, bytes| {
+                let cells = take_cells(bytes, &question.phases)?;
+                let cells = cells.iter().filter(|cell| inside(cell));
+                cells.for_each(|cell| each(&entry.key.region, cell));
+                Ok(())
+            })?;
+        }
+        self.state.lock().damaged += unreadable;
         Ok(())
     }
 
     /// The windows of one check in one region that overlap a range, by start.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// When the disk refuses, or there is more to read than one question may.
     pub fn read(
         &self,
         check: &Uid,
@@ -101,90 +131,43 @@ impl Disk {
         from: MeshTime,
         to: MeshTime,
     ) -> Result<Vec<Kept>, SegmentError> {
-        let question = Question { check: *check, from, to, tier: Tier::Windows };
-        self.retried(|| {
-            let sources = self.state.lock().sources(&question);
-            let mut found = sources.memory;
-            for segment in &sources.windows {
-                self.blocks(segment, &question, |entry, bytes| {
-                    found.extend(codec::take_windows(&entry.key, bytes)?);
-                    Ok(())
-                })?;
-            }
-            found.retain(|kept| {
-                let record = &kept.record;
-                *kept.spool.region == *region && record.start < to && record.end > from
-            });
-            found.sort_by(|a, b| {
-                (a.record.start, &a.spool, a.sequence).cmp(&(b.record.start, &b.spool, b.sequence))
-            });
-            Ok(found)
-        })
-    }
-
-    /// Segments are rolled up and deleted at any time: a file that is gone is in another one now.
-    fn retried<T>(
-        &self,
-        mut read: impl FnMut() -> Result<T, SegmentError>,
-    ) -> Result<T, SegmentError> {
-        for _ in 1..TRIES {
-            match read() {
-                Err(gone) if gone.is_gone() => {}
-                done => return done,
-            }
-        }
-        read()
-    }
-
-    fn gather(&self, question: &Question) -> Result<Vec<(Arc<str>, Cell)>, SegmentError> {
-        let sources = self.state.lock().sources(question);
-        let inside = |cell: &Cell| {
-            let (start, _) = cell.place(question.tier);
-            start >= question.from && start < question.to
-        };
-        let mut found = Vec::new();
-        let mut unreadable = 0;
-        let mut window = |kept: &Kept, found: &mut Vec<_>| {
-            if sources.rolled.contains(&kept.spool, kept.sequence) {
-                return;
-            }
-            match Cell::of_window(&kept.record.encoded, kept.record.unassigned) {
-                Ok(cell) if inside(&cell) => found.push((Arc::clone(&kept.spool.region), cell)),
-                Ok(_) => {}
-                Err(_) => unreadable += 1,
-            }
-        };
-        sources.memory.iter().for_each(|kept| window(kept, &mut found));
+        let phases = all_phases();
+        let question = Question { check: *check, from, to, tier: Tier::Windows, phases };
+        let _stays = self.pin();
+        let sources = self.state.lock().sources(&question);
+        let (mut found, mut left) = (sources.memory, self.read_bytes_max);
         for segment in &sources.windows {
-            self.blocks(segment, question, |entry, bytes| {
-                let windows = codec::take_windows(&entry.key, bytes)?;
-                windows.iter().for_each(|kept| window(kept, &mut found));
+            self.blocks(segment, &question, &mut left, |entry, bytes| {
+                found.extend(codec::take_windows(&entry.key, bytes)?);
                 Ok(())
             })?;
         }
-        for segment in &sources.cells {
-            self.blocks(segment, question, |entry, bytes| {
-                let cells = codec::take_cells(bytes)?.into_iter().filter(|cell| inside(cell));
-                found.extend(cells.map(|cell| (Arc::clone(&entry.key.region), cell)));
-                Ok(())
-            })?;
-        }
-        self.state.lock().damaged += unreadable;
+        found.retain(|kept| {
+            let record = &kept.record;
+            *kept.spool.region == *region && record.start < to && record.end > from
+        });
+        found.sort_by(|a, b| {
+            (a.record.start, &a.spool, a.sequence).cmp(&(b.record.start, &b.spool, b.sequence))
+        });
         Ok(found)
     }
 
-    /// Reads the question's blocks of one segment. What is damaged is left out and counted.
+    /// Reads the question's blocks of one segment, while there is something left of what it may.
+    /// What is damaged is left out and counted.
     fn blocks(
         &self,
         segment: &Segment,
         question: &Question,
+        left: &mut u64,
         mut each: impl FnMut(&Entry, &[u8]) -> Result<(), SegmentError>,
     ) -> Result<(), SegmentError> {
-        let file: File = segment.file()?;
+        let file = segment.file()?;
         let mut read = || {
-            for entry in segment.find(&file, &question.check)? {
+            for entry in segment.find(&*file, &question.check)? {
                 if entry.start < question.to && entry.end > question.from {
-                    each(&entry, &segment.block(&file, &entry)?)?;
+                    let more = left.checked_sub(Segment::length(&entry));
+                    *left = more.ok_or(SegmentError::TooMuch(self.read_bytes_max))?;
+                    each(&entry, &segment.block(&*file, &entry)?)?;
                 }
             }
             Ok(())

@@ -1,6 +1,7 @@
 //! What is kept, rolled up, deleted and taken in; and that no crash between loses or doubles a run.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::time::Duration;
 
 use parallax_common::limits::HISTORY_HOURS_AGE_MAX;
@@ -10,10 +11,19 @@ use proptest::prelude::*;
 use super::*;
 use crate::history::cell::Cells;
 use crate::history::contract::{at, check, spool, window};
+use crate::history::files::System;
+use crate::history::segment::cells::all_phases;
 use crate::history::{Question, Record};
+
+mod budget;
+mod crash;
 
 const HOUR: i64 = 3_600;
 const DAY: i64 = 86_400;
+
+fn system() -> Arc<dyn Files> {
+    Arc::new(System)
+}
 
 struct Rig {
     dir: tempfile::TempDir,
@@ -28,7 +38,7 @@ impl Rig {
 
     fn with_budget(bytes_max: u64) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let (disk, journal) = Disk::open(dir.path(), bytes_max).unwrap();
+        let (disk, journal) = Disk::open(system(), dir.path(), bytes_max).unwrap();
         Self { dir, disk, journal }
     }
 
@@ -36,14 +46,14 @@ impl Rig {
     fn restart(self) -> Self {
         let Self { dir, disk, journal } = self;
         drop((disk, journal));
-        let (disk, journal) = Disk::open(dir.path(), u64::MAX).unwrap();
+        let (disk, journal) = Disk::open(system(), dir.path(), u64::MAX).unwrap();
         Self { dir, disk, journal }
     }
 
     fn take(&mut self, spool: &Spool, first: u64, windows: Vec<Record>, now: i64) -> Appended {
         let windows = (first..).zip(windows).collect();
         let batch = Batch { spool: spool.clone(), windows, now: at(now), room: None };
-        self.disk.commit(&mut self.journal, vec![batch]).unwrap()[0]
+        self.disk.commit(&mut self.journal, &[batch]).unwrap()[0]
     }
 
     /// Ten-second windows of check 1, one after the other, taken ten minutes at a time: a sync for
@@ -63,6 +73,11 @@ impl Rig {
         runs(&self.disk, tier)
     }
 
+    fn journals(&self) -> Vec<String> {
+        let names = system().list(self.dir.path()).unwrap();
+        names.into_iter().filter(|name| journal::parse_name(name).is_some()).collect()
+    }
+
     fn segments(&self) -> [usize; 3] {
         Tier::ALL.map(|tier| self.disk.segments(tier).len())
     }
@@ -70,7 +85,13 @@ impl Rig {
 
 /// Runs of check 1 in `eu`, whatever came of them.
 fn runs(disk: &Disk, tier: Tier) -> u64 {
-    let question = Question { check: check(1), from: at(-DAY), to: at(1_000 * DAY), tier };
+    let question = Question {
+        check: check(1),
+        from: at(-DAY),
+        to: at(1_000 * DAY),
+        tier,
+        phases: all_phases(),
+    };
     let mut cells = Cells::default();
     disk.cells(&question, &mut |_, cell| cells.add(Tier::Hours, cell)).unwrap();
     cells.into_vec().iter().flat_map(|cell| cell.counts.values()).sum()
@@ -90,7 +111,13 @@ fn every_tier_says_the_same_before_and_after_rolling_up() {
     let rig = rig.restart();
     assert_eq!([Tier::Minutes, Tier::Hours].map(|tier| rig.runs(tier)), [7_800; 2]);
     // The first hour is gone from the finest tier and from no other.
-    let first = Question { check: check(1), from: at(0), to: at(HOUR), tier: Tier::Minutes };
+    let first = Question {
+        check: check(1),
+        from: at(0),
+        to: at(HOUR),
+        tier: Tier::Minutes,
+        phases: all_phases(),
+    };
     let mut minutes = 0;
     rig.disk.cells(&first, &mut |_, cell| minutes += u64::from(cell.length_s == 60)).unwrap();
     assert_eq!(minutes, 60);
@@ -134,7 +161,13 @@ fn windows_that_come_hours_late_are_counted_where_they_belong() {
     rig.disk.flush(&mut rig.journal).unwrap();
     rig.disk.maintain(at(8 * HOUR + 300)).unwrap();
     let mut hours = BTreeMap::new();
-    let question = Question { check: check(1), from: at(0), to: at(DAY), tier: Tier::Hours };
+    let question = Question {
+        check: check(1),
+        from: at(0),
+        to: at(DAY),
+        tier: Tier::Hours,
+        phases: all_phases(),
+    };
     rig.disk
         .cells(&question, &mut |_, cell| {
             let (start, _) = cell.place(Tier::Hours);
@@ -155,15 +188,16 @@ fn a_crash_at_every_byte_of_the_last_record_loses_only_what_nobody_was_told_of()
     let path = rig.dir.path().join("journal-000000000001.log");
     let whole = fs::read(&path).unwrap();
     for length in before..=whole.len() {
-        fs::write(&path, &whole[..length]).unwrap();
-        rig = rig.restart();
+        let mut next = Rig::new();
+        fs::write(next.dir.path().join(path.file_name().unwrap()), &whole[..length]).unwrap();
+        next = next.restart();
         let kept = if length == whole.len() { 3 } else { 1 };
-        assert_eq!(rig.disk.acknowledged(&spool("eu", 1)), Some(kept), "{length}");
-        assert_eq!(rig.runs(Tier::Minutes), kept * 10);
+        assert_eq!(next.disk.acknowledged(&spool("eu", 1)), Some(kept), "{length}");
+        assert_eq!(next.runs(Tier::Minutes), kept * 10);
         // The probe was not told, and sends it again.
-        let again = rig.take(&spool("eu", 1), 2, vec![window(1, 10), window(1, 20)], 40);
+        let again = next.take(&spool("eu", 1), 2, vec![window(1, 10), window(1, 20)], 40);
         assert_eq!(again.kept as u64, 3 - kept);
-        assert_eq!(rig.runs(Tier::Hours), 30);
+        assert_eq!(next.runs(Tier::Hours), 30);
     }
 }
 
@@ -184,9 +218,37 @@ fn a_crash_between_a_segment_and_the_end_of_its_journal_doubles_nothing() {
         }
         rig = rig.restart();
         assert_eq!((rig.runs(Tier::Windows), rig.segments()[0]), (50, 1), "{with_new}");
+        assert_eq!(rig.journals().len(), 1, "{with_new}");
         assert_eq!(rig.disk.acknowledged(&spool("eu", 1)), Some(5));
         rig.take(&spool("eu", 2 + u64::from(with_new)), 1, vec![window(2, 0)], 60);
     }
+}
+
+#[test]
+fn journals_that_a_start_on_a_full_disk_left_go_with_the_next_segment() {
+    use crate::history::files::twin::{Fault, Twin};
+    let (files, dir) = (Twin::default(), Path::new("/history"));
+    let on = || -> Arc<dyn Files> { Arc::new(files.clone()) };
+    let count = || {
+        let names = files.list(dir).unwrap();
+        names.iter().filter(|name| journal::parse_name(name).is_some()).count()
+    };
+    let batch = |first: u64| {
+        let windows = vec![(first, window(1, first as i64 * 10))];
+        [Batch { spool: spool("eu", 1), windows, now: at(60), room: None }]
+    };
+    let (disk, mut journal) = Disk::open(on(), dir, u64::MAX).unwrap();
+    disk.commit(&mut journal, &batch(1)).unwrap();
+    let mut second = Journal::create(&on(), dir, 2).unwrap();
+    disk.commit(&mut second, &batch(2)).unwrap();
+    assert_eq!(count(), 2);
+    drop((disk, journal, second));
+    files.set(Fault::FullAt(0, u64::MAX / 2));
+    let (disk, mut journal) = Disk::open(on(), dir, u64::MAX).unwrap();
+    assert_eq!((count(), runs(&disk, Tier::Windows)), (2, 20));
+    files.set(Fault::None);
+    disk.flush(&mut journal).unwrap();
+    assert_eq!((count(), runs(&disk, Tier::Windows)), (1, 20));
 }
 
 #[test]
@@ -222,23 +284,6 @@ fn a_damaged_segment_is_set_aside_and_a_damaged_block_left_out_and_both_are_coun
     assert!(path.with_extension("damaged").exists());
 }
 
-#[test]
-fn over_the_budget_the_finest_goes_first_and_the_coarse_still_knows() {
-    let mut rig = Rig::new();
-    rig.fill(0, HOUR);
-    rig.disk.flush(&mut rig.journal).unwrap();
-    let Rig { dir, disk, journal } = rig;
-    let full = disk.stats().bytes;
-    drop((disk, journal));
-    let (disk, journal) = Disk::open(dir.path(), full / 3).unwrap();
-    let rig = Rig { dir, disk, journal };
-    rig.disk.maintain(at(HOUR)).unwrap();
-    let stats = rig.disk.stats();
-    assert!(stats.bytes <= full / 3 && stats.dropped > 0, "{stats:?}");
-    assert!(rig.runs(Tier::Windows) < 3_600);
-    assert_eq!([Tier::Minutes, Tier::Hours].map(|tier| rig.runs(tier)), [3_600; 2]);
-}
-
 /// Fetches every segment of another store that is to be taken, as a copy over the network would.
 fn copy(from: &Disk, to: &Disk, now: i64) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
@@ -247,6 +292,7 @@ fn copy(from: &Disk, to: &Disk, now: i64) -> Vec<Verdict> {
             let incoming = Incoming {
                 tier,
                 sha256: segment.sha256,
+                bytes: segment.bytes,
                 max_end: segment.meta.max_end,
                 held: segment.meta.held.clone(),
             };
@@ -288,6 +334,36 @@ fn a_new_member_copies_what_it_missed_and_counts_what_it_heard_itself_once() {
 }
 
 #[test]
+fn windows_before_a_copied_range_are_neither_lost_nor_taken_for_here() {
+    // The peer heard all, but its roll-up of what came first is not to be had any more.
+    let windows = |from: i64, to: i64| (from..=to).map(|n| window(1, (n - 1) * 10)).collect();
+    let eu = spool("eu", 1);
+    let mut peer = Rig::new();
+    peer.take(&eu, 641, windows(641, 1_000), 3 * HOUR);
+    peer.disk.flush(&mut peer.journal).unwrap();
+    peer.disk.maintain(at(4 * HOUR)).unwrap();
+    // Ours has 1 to 600 in a segment, then 601 to 620 in the journal: acknowledged.
+    let mut rig = Rig::new();
+    rig.take(&eu, 1, windows(1, 600), 3 * HOUR);
+    rig.disk.flush(&mut rig.journal).unwrap();
+    rig.disk.maintain(at(4 * HOUR)).unwrap();
+    rig.take(&eu, 601, windows(601, 620), 4 * HOUR);
+    assert_eq!(copy(&peer.disk, &rig.disk, 4 * HOUR), [Verdict::Take]);
+    assert_eq!(rig.disk.acknowledged(&eu), Some(620), "621 to 640 are not here");
+    let mut rig = rig.restart();
+    assert_eq!(rig.disk.acknowledged(&eu), Some(620));
+    assert_eq!([Tier::Minutes, Tier::Hours].map(|tier| rig.runs(tier)), [9_800; 2]);
+    // The probe sends the rest, and what follows was here already.
+    assert_eq!(rig.take(&eu, 621, windows(621, 640), 4 * HOUR).kept, 20);
+    let mut rig = rig.restart();
+    assert_eq!(rig.disk.acknowledged(&eu), Some(1_000), "the copy follows on");
+    assert_eq!([Tier::Minutes, Tier::Hours].map(|tier| rig.runs(tier)), [10_000; 2]);
+    assert_eq!(rig.take(&eu, 601, windows(601, 640), 4 * HOUR).duplicates, 40);
+    rig.disk.maintain(at(5 * HOUR)).unwrap();
+    assert_eq!([Tier::Minutes, Tier::Hours].map(|tier| rig.runs(tier)), [10_000; 2]);
+}
+
+#[test]
 fn a_whole_range_takes_the_place_of_a_part_and_an_entangled_one_is_left() {
     let mut old = Rig::new();
     old.fill(0, HOUR);
@@ -324,6 +400,7 @@ fn a_fetched_file_that_is_not_what_was_told_of_is_refused_and_deleted() {
     let told = Incoming {
         tier: Tier::Minutes,
         sha256: segment.sha256,
+        bytes: segment.bytes,
         max_end: segment.meta.max_end,
         held: segment.meta.held.clone(),
     };
@@ -440,21 +517,28 @@ proptest! {
 }
 
 #[test]
-fn it_is_time_to_write_a_segment_after_a_minute_or_a_restart() {
+fn it_is_time_to_write_a_segment_after_a_minute_and_a_start_writes_one() {
     let mut rig = Rig::new();
     assert!(!rig.disk.should_flush(at(1_000)));
     rig.take(&spool("eu", 1), 1, vec![window(1, 0)], 10);
     assert!(!rig.disk.should_flush(at(69)));
     assert!(rig.disk.should_flush(at(10) + Duration::from_secs(60)));
     let rig = rig.restart();
-    assert!(rig.disk.should_flush(at(11)), "how long it has waited is not known");
+    assert!(!rig.disk.should_flush(at(1_000)), "a start writes it as a segment");
+    assert_eq!((rig.runs(Tier::Windows), rig.segments()[0]), (10, 1));
 }
 
 #[test]
 fn every_outcome_has_its_place() {
     let mut rig = Rig::new();
     rig.fill(0, 60);
-    let question = Question { check: check(1), from: at(0), to: at(60), tier: Tier::Minutes };
+    let question = Question {
+        check: check(1),
+        from: at(0),
+        to: at(60),
+        tier: Tier::Minutes,
+        phases: all_phases(),
+    };
     let mut failed = 0;
     let fail = |cell: &crate::history::cell::Cell| -> u64 {
         cell.counts.iter().filter(|((o, ..), _)| *o == Outcome::Fail).map(|(_, n)| n).sum()
@@ -466,4 +550,47 @@ fn every_outcome_has_its_place() {
         })
         .unwrap();
     assert_eq!(failed, 6);
+}
+
+#[test]
+fn a_question_that_would_read_too_much_is_refused_and_a_shorter_one_answered() {
+    let mut rig = Rig::new();
+    rig.fill(0, 2 * HOUR);
+    rig.disk.flush(&mut rig.journal).unwrap();
+    let question = |to: i64| Question {
+        check: check(1),
+        from: at(0),
+        to: at(to),
+        tier: Tier::Windows,
+        phases: all_phases(),
+    };
+    let ask = |rig: &Rig, to: i64| {
+        let mut cells = 0;
+        rig.disk.cells(&question(to), &mut |_, _| cells += 1).map(|()| cells)
+    };
+    assert_eq!(ask(&rig, 2 * HOUR).unwrap(), 720);
+    // The blocks of an hour are allowed, those of two are not.
+    rig.disk.read_bytes_max = rig.disk.stats().bytes * 6 / 10;
+    assert!(matches!(ask(&rig, 2 * HOUR), Err(SegmentError::TooMuch(_))));
+    assert_eq!(ask(&rig, HOUR).unwrap(), 360);
+    let refused = rig.disk.read(&check(1), "eu", at(0), at(2 * HOUR));
+    assert!(matches!(refused, Err(SegmentError::TooMuch(_))));
+    assert_eq!(rig.disk.stats().damaged, 0);
+}
+
+#[test]
+fn what_is_deleted_while_somebody_reads_stays_until_he_has_read() {
+    let mut rig = Rig::new();
+    rig.fill(0, 600);
+    rig.disk.flush(&mut rig.journal).unwrap();
+    rig.fill(600, 1_200);
+    rig.disk.flush(&mut rig.journal).unwrap();
+    let old = rig.disk.segments(Tier::Windows).remove(0);
+    let (first, second) = (rig.disk.pin(), rig.disk.pin());
+    rig.disk.maintain(at(DAY)).unwrap();
+    assert!(rig.disk.segments(Tier::Windows).iter().all(|segment| segment.id != old.id));
+    drop(first);
+    old.verify().unwrap();
+    drop(second);
+    assert!(!old.path.exists());
 }

@@ -1,30 +1,21 @@
 //! The bytes of blocks and of what a segment says of itself. Pure.
 //!
-//! Numbers are variable-length (7 bits a byte, low ones first), signed ones zigzag. A histogram's
-//! entry is the distance from the one before, shifted by one; the low bit says that a count other
-//! than 1 follows. Most entries are one byte so. Reading believes nothing: every length is
-//! compared with what is there before anything is allocated for it.
+//! Numbers are variable-length (7 bits a byte, low ones first), signed ones zigzag. Blocks of cells
+//! are in [`super::cells`]. Reading believes nothing: every length is compared with what is there
+//! before anything is allocated for it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use parallax_common::histogram::Totals;
 use parallax_common::name::{Incarnation, RunDigest, Uid};
-use parallax_common::outcome::{Outcome, Phase};
 use parallax_common::time::MeshTime;
 use parallax_common::window::Period;
-use parallax_proto::convert::enums;
 
 use super::{Key, Meta, SegmentError};
-use crate::history::cell::Cell;
 use crate::history::ranges::Held;
-use crate::history::sparse::Sparse;
 use crate::history::tier::Tier;
 use crate::history::{Kept, Record, Spool};
-
-/// Starts are multiples of this.
-const UNIT_NS: i64 = 10_000_000_000;
 
 /// Bytes that are being put together.
 #[derive(Debug, Default)]
@@ -233,108 +224,6 @@ pub fn take_windows(key: &Key, bytes: &[u8]) -> Read<Vec<Kept>> {
         windows.push(Kept { spool, sequence, record });
     }
     Ok(windows)
-}
-
-/// A block of cells: all of one check in one region, by start.
-pub fn put_cells(cells: &[Cell]) -> Vec<u8> {
-    let mut out = Out::default();
-    let mut before = 0;
-    for cell in cells {
-        let start = cell.start.as_ns().div_euclid(UNIT_NS);
-        out.signed(start.wrapping_sub(before));
-        before = start;
-        out.number(u64::from(cell.length_s));
-        out.number(cell.covered);
-        out.number(cell.unassigned);
-        out.number(cell.counts.len() as u64);
-        for ((outcome, reason, ordered), count) in &cell.counts {
-            let outcome = *outcome as u64;
-            let reason = u64::from(enums::reason_or_none_to(*reason).unsigned_abs());
-            out.number(reason << 3 | outcome << 1 | u64::from(*ordered));
-            out.number(*count);
-        }
-        out.number(cell.series.len() as u64);
-        for ((step, phase), series) in &cell.series {
-            out.number(u64::from(*step) << 3 | *phase as u64);
-            put_series(&mut out, series);
-        }
-    }
-    out.into_bytes()
-}
-
-fn put_series(out: &mut Out, series: &Sparse) {
-    let Totals { count, sum_us, min_us, max_us } = series.totals();
-    out.number(count);
-    out.number(sum_us);
-    out.number(min_us);
-    out.number(max_us.saturating_sub(min_us));
-    out.number(series.entries().len() as u64);
-    let mut before = 0;
-    for &(index, count) in series.entries() {
-        let distance = u64::from(index - std::mem::replace(&mut before, index));
-        out.number(distance << 1 | u64::from(count != 1));
-        if count != 1 {
-            out.number(count);
-        }
-    }
-}
-
-fn take_series(input: &mut In<'_>) -> Read<Sparse> {
-    let (count, sum_us, min_us) = (input.number()?, input.number()?, input.number()?);
-    let max_us = min_us.checked_add(input.number()?).ok_or(WRONG)?;
-    let filled = input.number()?;
-    let mut entries = Vec::new();
-    let mut index: u32 = 0;
-    for _ in 0..filled {
-        let word = input.number()?;
-        let distance = u32::try_from(word >> 1).map_err(|_| WRONG)?;
-        index = index.checked_add(distance).ok_or(WRONG)?;
-        let count = if word & 1 == 1 { input.number()? } else { 1 };
-        entries.push((index, count));
-    }
-    Sparse::from_parts(Totals { count, sum_us, min_us, max_us }, entries)
-        .ok_or(SegmentError::Damaged("a histogram does not agree with its totals"))
-}
-
-/// See [`put_cells`].
-///
-/// # Errors
-/// When the bytes are not of one.
-pub fn take_cells(bytes: &[u8]) -> Read<Vec<Cell>> {
-    let mut input = In::new(bytes);
-    let mut cells = Vec::new();
-    let mut start: i64 = 0;
-    while !input.is_empty() {
-        start = start.checked_add(input.signed()?).ok_or(WRONG)?;
-        let mut cell = Cell {
-            start: MeshTime::from_ns(start.checked_mul(UNIT_NS).ok_or(WRONG)?),
-            length_s: input.small()?,
-            covered: input.number()?,
-            unassigned: input.number()?,
-            ..Cell::default()
-        };
-        if !matches!(cell.length_s, 60 | 300 | 3_600) {
-            return Err(WRONG);
-        }
-        for _ in 0..input.number()? {
-            let word = input.number()?;
-            let outcome = *Outcome::ALL.get((word >> 1 & 3) as usize).ok_or(WRONG)?;
-            let number = i32::try_from(word >> 3).map_err(|_| WRONG)?;
-            let reason = enums::reason(number);
-            if reason.is_none() && number != 0 {
-                return Err(WRONG);
-            }
-            cell.counts.insert((outcome, reason, word & 1 == 1), input.number()?);
-        }
-        for _ in 0..input.number()? {
-            let word = input.number()?;
-            let phase = *Phase::ALL.get((word & 7) as usize).ok_or(WRONG)?;
-            let step = u32::try_from(word >> 3).map_err(|_| WRONG)?;
-            cell.series.insert((step, phase), take_series(&mut input)?);
-        }
-        cells.push(cell);
-    }
-    Ok(cells)
 }
 
 /// What a segment says of itself, and the regions that its index names by number.

@@ -1,8 +1,6 @@
 //! Reading a segment. In memory are its directory (32 bytes for 128 blocks) and what it says of
 //! itself; the file is opened when it is read, so that a thousand segments take no descriptors.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,6 +14,7 @@ use super::{
     ENTRY_BYTES, FOOTER_BYTES, HEAD_BYTES, Key, MAGIC, Meta, PAGE_BYTES, PAGE_ENTRIES,
     SegmentError, codec,
 };
+use crate::history::files::{Files, Reading};
 use crate::history::tier::Tier;
 
 /// An index or meta larger than this is damage: 100 000 checks in 32 regions take less.
@@ -34,6 +33,7 @@ pub struct Segment {
     pub bytes: u64,
     /// What it says of itself.
     pub meta: Meta,
+    files: Arc<dyn Files>,
     regions: Vec<Arc<str>>,
     pages: Vec<Page>,
 }
@@ -60,6 +60,8 @@ pub struct Entry {
     crc: u32,
 }
 
+/// Bytes that are read at once while all of a file is.
+const PIECE: usize = 256 * 1024;
 const READ: &str = "read a segment";
 const DAMAGED: SegmentError = SegmentError::Damaged("a checksum or length does not agree");
 
@@ -94,26 +96,26 @@ impl Segment {
     ///
     /// # Errors
     /// When it cannot be read, or its index is damaged.
-    pub fn open(path: &Path) -> Result<Self, SegmentError> {
-        Self::open_as(path, path)
+    pub fn open(files: &Arc<dyn Files>, path: &Path) -> Result<Self, SegmentError> {
+        Self::open_as(files, path, path)
     }
 
     /// Opens a file that will be renamed to `path`.
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn open_as(file: &Path, path: &Path) -> Result<Self, SegmentError> {
+    pub fn open_as(files: &Arc<dyn Files>, file: &Path, path: &Path) -> Result<Self, SegmentError> {
         let name = path.file_name().and_then(|name| name.to_str()).and_then(parse_name);
         let (tier, id, sha256) = name.ok_or(SegmentError::Damaged("its name is of no segment"))?;
-        let file = File::open(file).map_err(SegmentError::io(READ))?;
-        let bytes = file.metadata().map_err(SegmentError::io(READ))?.len();
+        let file = files.open(file).map_err(SegmentError::io(READ))?;
+        let bytes = file.length().map_err(SegmentError::io(READ))?;
         let read = |at: u64, length: usize| {
             let end = at.checked_add(length as u64).ok_or(DAMAGED)?;
             if end > bytes {
                 return Err(DAMAGED);
             }
             let mut part = vec![0; length];
-            file.read_exact_at(&mut part, at).map_err(SegmentError::io(READ))?;
+            file.read_at(&mut part, at).map_err(SegmentError::io(READ))?;
             Ok(part)
         };
         let head = read(0, HEAD_BYTES as usize)?;
@@ -149,15 +151,16 @@ impl Segment {
             Ok(Page { first, at: u64_at(page, 16)?, entries, crc: u32_at(page, 28)? })
         });
         let pages = pages.collect::<Result<_, SegmentError>>()?;
-        Ok(Self { id, sha256, path: path.to_owned(), bytes, meta, regions, pages })
+        let (files, path) = (Arc::clone(files), path.to_owned());
+        Ok(Self { id, sha256, path, bytes, meta, files, regions, pages })
     }
 
     /// Opens its file.
     ///
     /// # Errors
     /// When it cannot be opened; see [`SegmentError::is_gone`].
-    pub fn file(&self) -> Result<File, SegmentError> {
-        File::open(&self.path).map_err(SegmentError::io(READ))
+    pub fn file(&self) -> Result<Box<dyn Reading>, SegmentError> {
+        self.files.open(&self.path).map_err(SegmentError::io(READ))
     }
 
     /// Whether its bytes are those that its name says. Reads all of it.
@@ -173,16 +176,15 @@ impl Segment {
     /// # Errors
     /// As [`Self::verify`].
     pub fn verify_at(&self, path: &Path) -> Result<(), SegmentError> {
-        let mut file = File::open(path).map_err(SegmentError::io(READ))?;
-        let mut hash = Context::new(&SHA256);
-        let mut buffer = vec![0; 256 * 1024];
-        loop {
-            let read =
-                std::io::Read::read(&mut file, &mut buffer).map_err(SegmentError::io(READ))?;
-            if read == 0 {
-                break;
-            }
-            hash.update(&buffer[..read]);
+        let file = self.files.open(path).map_err(SegmentError::io(READ))?;
+        let mut left = file.length().map_err(SegmentError::io(READ))?;
+        let (mut hash, mut at) = (Context::new(&SHA256), 0);
+        while left > 0 {
+            let mut part = vec![0; usize::try_from(left).unwrap_or(PIECE).min(PIECE)];
+            file.read_at(&mut part, at).map_err(SegmentError::io(READ))?;
+            hash.update(&part);
+            at += part.len() as u64;
+            left -= part.len() as u64;
         }
         let same = hash.finish().as_ref() == self.sha256;
         same.then_some(()).ok_or(SegmentError::Damaged("its bytes are not those of its name"))
@@ -197,10 +199,10 @@ impl Segment {
     ///
     /// # Errors
     /// When it cannot be read, or is damaged.
-    pub fn page(&self, file: &File, page: usize) -> Result<Vec<Entry>, SegmentError> {
+    pub fn page(&self, file: &dyn Reading, page: usize) -> Result<Vec<Entry>, SegmentError> {
         let Some(page) = self.pages.get(page) else { return Ok(Vec::new()) };
         let mut bytes = vec![0; page.entries as usize * ENTRY_BYTES];
-        file.read_exact_at(&mut bytes, page.at).map_err(SegmentError::io(READ))?;
+        file.read_at(&mut bytes, page.at).map_err(SegmentError::io(READ))?;
         if crc32fast::hash(&bytes) != page.crc {
             return Err(DAMAGED);
         }
@@ -228,7 +230,7 @@ impl Segment {
     ///
     /// # Errors
     /// When the index cannot be read, or is damaged.
-    pub fn find(&self, file: &File, check: &Uid) -> Result<Vec<Entry>, SegmentError> {
+    pub fn find(&self, file: &dyn Reading, check: &Uid) -> Result<Vec<Entry>, SegmentError> {
         let key = |uid: &Uid| *uid.as_bytes();
         // A check's entries may begin at the end of the page before the first that begins with it.
         let from = self.pages.partition_point(|page| key(&page.first) < key(check)).max(1) - 1;
@@ -242,16 +244,21 @@ impl Segment {
         Ok(found)
     }
 
+    /// How long a block is.
+    pub fn length(entry: &Entry) -> u64 {
+        entry.length.into()
+    }
+
     /// The bytes of a block.
     ///
     /// # Errors
     /// When they cannot be read, or are damaged.
-    pub fn block(&self, file: &File, entry: &Entry) -> Result<Vec<u8>, SegmentError> {
+    pub fn block(&self, file: &dyn Reading, entry: &Entry) -> Result<Vec<u8>, SegmentError> {
         if entry.at.checked_add(u64::from(entry.length)).is_none_or(|end| end > self.bytes) {
             return Err(DAMAGED);
         }
         let mut bytes = vec![0; entry.length as usize];
-        file.read_exact_at(&mut bytes, entry.at).map_err(SegmentError::io(READ))?;
+        file.read_at(&mut bytes, entry.at).map_err(SegmentError::io(READ))?;
         if crc32fast::hash(&bytes) != entry.crc {
             return Err(DAMAGED);
         }

@@ -1,7 +1,5 @@
 //! Writing a segment: under another name, synced, renamed, the directory synced.
 
-use std::fs::{self, File};
-use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,6 +9,7 @@ use ring::digest::{Context, SHA256};
 
 use super::reader::Segment;
 use super::{HEAD_BYTES, Key, MAGIC, Meta, PAGE_ENTRIES, SegmentError, codec};
+use crate::history::files::{Files, Writing};
 use crate::history::tier::Tier;
 
 /// What names of unfinished files end with.
@@ -18,13 +17,18 @@ pub const UNFINISHED: &str = ".unfinished";
 /// What names of segments end with.
 pub const SUFFIX: &str = ".seg";
 
+/// Bytes that are gathered before they are written.
+const GATHERED: usize = 256 * 1024;
+
 /// A segment that is being written. Dropped before it is finished, its file goes.
 pub struct Writer {
+    files: Arc<dyn Files>,
     dir: PathBuf,
     unfinished: PathBuf,
     tier: Tier,
     id: u64,
-    out: BufWriter<File>,
+    file: Box<dyn Writing>,
+    gathered: Vec<u8>,
     hash: Context,
     at: u64,
     index: Vec<u8>,
@@ -43,15 +47,22 @@ impl Writer {
     ///
     /// # Errors
     /// When the file cannot be made.
-    pub fn create(dir: &Path, tier: Tier, id: u64) -> Result<Self, SegmentError> {
+    pub fn create(
+        files: &Arc<dyn Files>,
+        dir: &Path,
+        tier: Tier,
+        id: u64,
+    ) -> Result<Self, SegmentError> {
         let unfinished = dir.join(format!("{}-{id:012}{UNFINISHED}", tier.number()));
-        let file = File::create(&unfinished).map_err(SegmentError::io("create a segment"))?;
+        let file = files.create(&unfinished).map_err(SegmentError::io("create a segment"))?;
         let mut writer = Self {
+            files: Arc::clone(files),
             dir: dir.to_owned(),
             unfinished,
             tier,
             id,
-            out: BufWriter::with_capacity(256 * 1024, file),
+            file,
+            gathered: Vec::with_capacity(GATHERED),
             hash: Context::new(&SHA256),
             at: 0,
             index: Vec::new(),
@@ -73,7 +84,14 @@ impl Writer {
     fn write(&mut self, bytes: &[u8]) -> Result<(), SegmentError> {
         self.hash.update(bytes);
         self.at += bytes.len() as u64;
-        self.out.write_all(bytes).map_err(SegmentError::io("write a segment"))
+        self.gathered.extend_from_slice(bytes);
+        if self.gathered.len() >= GATHERED { self.pass_on() } else { Ok(()) }
+    }
+
+    fn pass_on(&mut self) -> Result<(), SegmentError> {
+        self.file.add(&self.gathered).map_err(SegmentError::io("write a segment"))?;
+        self.gathered.clear();
+        Ok(())
     }
 
     /// Adds the block of the next key. `items` windows or cells between two moments are in it.
@@ -159,16 +177,16 @@ impl Writer {
         footer.extend_from_slice(&MAGIC);
         self.write(&footer)?;
 
-        self.out.flush().map_err(SegmentError::io("write a segment"))?;
-        self.out.get_ref().sync_all().map_err(SegmentError::io("sync a segment"))?;
+        self.pass_on()?;
+        self.file.sync().map_err(SegmentError::io("sync a segment"))?;
         let hash = std::mem::replace(&mut self.hash, Context::new(&SHA256)).finish();
         let mut sha256 = [0; 32];
         sha256.copy_from_slice(hash.as_ref());
         let path = self.dir.join(name(self.tier, self.id, &sha256));
-        fs::rename(&self.unfinished, &path).map_err(SegmentError::io("rename a segment"))?;
+        self.files.rename(&self.unfinished, &path).map_err(SegmentError::io("rename a segment"))?;
         self.finished = true;
-        sync_dir(&self.dir)?;
-        Segment::open(&path)
+        sync_dir(&*self.files, &self.dir)?;
+        Segment::open(&self.files, &path)
     }
 }
 
@@ -176,7 +194,7 @@ impl Drop for Writer {
     fn drop(&mut self) {
         if !self.finished {
             // A start deletes what is left all the same.
-            let _ = fs::remove_file(&self.unfinished);
+            let _ = self.files.remove(&self.unfinished);
         }
     }
 }
@@ -191,8 +209,6 @@ pub fn name(tier: Tier, id: u64, sha256: &[u8; 32]) -> String {
 ///
 /// # Errors
 /// When the disk refuses.
-pub fn sync_dir(dir: &Path) -> Result<(), SegmentError> {
-    File::open(dir)
-        .and_then(|dir| dir.sync_all())
-        .map_err(SegmentError::io("sync the directory of history"))
+pub fn sync_dir(files: &dyn Files, dir: &Path) -> Result<(), SegmentError> {
+    files.sync_dir(dir).map_err(SegmentError::io("sync the directory of history"))
 }

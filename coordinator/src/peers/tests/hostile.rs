@@ -16,7 +16,7 @@ use parallax_proto::peer::{
     SnapshotPiece, SnapshotRequest, messages_request, snapshot_request,
 };
 use parallax_runtime::transport::{Connector, Credentials, Refusal, connect, endpoint};
-use raft::eraftpb::MessageType;
+use raft::eraftpb::{Entry, MessageType};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -261,6 +261,76 @@ async fn a_frame_that_is_too_large_or_cannot_be_ends_its_stream() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_claims_ever_new_node_ids_is_noted_once_and_forgotten_when_it_leaves() {
+    let siege = Siege::begin().await;
+    let channel = siege.rogue_channel().await;
+    let known = || siege.victim().peers.all().len();
+    let before = known();
+    let mut held = Vec::new();
+    for node_id in 6..106 {
+        let hello = PeerHello { node_id, peer_address: "127.0.0.1:1".to_owned(), ..siege.hello() };
+        // As many streams as it may have, and their places are given up for the next.
+        if held.len() == PEER_STREAMS_MAX {
+            held.clear();
+        }
+        let opened = async {
+            loop {
+                let frames = vec![hello_frame(hello.clone())];
+                match open(channel.clone(), frames).await {
+                    Ok(opened) => return opened,
+                    Err(status) => assert_eq!(status.code(), Code::ResourceExhausted),
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        held.push(tokio::time::timeout(Duration::from_secs(10), opened).await.unwrap());
+        assert!(known() <= before + 1, "{node_id}: {:?}", siege.victim().peers.all());
+    }
+    assert_eq!(known(), before + 1);
+    held.clear();
+    eventually("an end", || known() == before).await;
+    siege.end().await;
+}
+
+/// Messages that raft-rs takes from its peers without a look, and ends the process over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_raft_would_die_of_reaches_neither_leader_nor_follower() {
+    let siege = Siege::begin().await;
+    let led = leader(&siege.processes.iter().collect::<Vec<_>>()).await;
+    let led = siege.processes[led].node_id;
+    let term = siege.term;
+    let deadly = |to: u64| {
+        let of = |kind: MessageType, term: u64| {
+            let mut message = siege.rogue.heartbeat(to);
+            message.set_msg_type(kind);
+            message.term = term;
+            message
+        };
+        let mut answered = of(MessageType::MsgReadIndexResp, 0);
+        answered.index = 1_000_000;
+        answered.mut_entries().push(Entry::default());
+        // Of a place far behind the log, which has no term there, as the message says.
+        let mut nowhere = of(MessageType::MsgAppend, term);
+        (nowhere.index, nowhere.commit) = (1_000_000, 1_000_000);
+        [of(MessageType::MsgReadIndex, 0), answered, nowhere]
+    };
+    for to in ALL {
+        let process = siege.processes.iter().find(|process| process.node_id == to).unwrap();
+        for (count, message) in deadly(to).into_iter().enumerate() {
+            let connector = Connector::new(siege.rogue.credentials.clone());
+            let endpoint = endpoint(&process.address.to_string()).unwrap();
+            let channel = endpoint.connect_with_connector(connector).await.unwrap();
+            let hello = hello_frame(siege.rogue.hello(to));
+            let frames = vec![hello, message_frame(seal(&message).unwrap())];
+            let status = ended_by(channel, frames).await;
+            assert_eq!(status.code(), Code::InvalidArgument, "{to} of {led}: {status:?}");
+            assert_eq!(process.refused("malformed"), count as u64 + 1);
+        }
+    }
+    siege.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_member_has_so_many_streams_and_no_more_and_others_keep_theirs() {
     let siege = Siege::begin().await;
     let channel = siege.rogue_channel().await;
@@ -385,6 +455,7 @@ fn announced(siege: &Siege, index: u64, bytes: u64) -> Vec<snapshot_request::Fra
     message.set_msg_type(MessageType::MsgSnapshot);
     let metadata = message.mut_snapshot().mut_metadata();
     (metadata.index, metadata.term) = (index, 1);
+    metadata.mut_conf_state().voters = vec![1, 2, 3];
     let begin = SnapshotBegin { message: seal(&message), bytes };
     vec![snapshot_request::Frame::Hello(siege.hello()), snapshot_request::Frame::Begin(begin)]
 }

@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use parallax_proto::v1;
+use parallax_proto::peer::forward_service_client::ForwardServiceClient;
+use parallax_proto::peer::propose_response::Outcome;
+use parallax_proto::store::entry::Command;
 use parallax_proto::v1::cluster_service_client::ClusterServiceClient;
+use parallax_proto::{peer, store, v1};
 use parallax_runtime::clock;
 use parallax_runtime::supervisor::{Supervisor, TaskKind};
 use parallax_runtime::transport::{Credentials, connect};
@@ -228,5 +231,60 @@ async fn leadership_is_handed_over_and_a_leader_is_removed_from_any_member() {
     }
     let refused = cluster.remove(&first, &second).await.unwrap_err();
     assert_eq!(refused.code(), Code::NotFound, "{refused}");
+    cluster.stop().await;
+}
+
+impl Cluster {
+    /// Has the leader write, in the name of the member `by`, that `name` leaves, and no more: as one
+    /// that dies after the first step of a removal.
+    async fn begin_removal(&mut self, leader: &str, by: &str, name: &str) {
+        let cluster = self.until(by, |cluster| cluster.leader_id != 0).await;
+        let own = crate::identity::read(self.members[by].data.path()).unwrap().unwrap();
+        let node_id = |name: &str| member(&cluster, name).node_id;
+        let hello = peer::PeerHello {
+            mesh: MESH.to_owned(),
+            cluster_id: cluster.cluster_id.clone(),
+            node_id: own.node_id,
+            disk_id: own.disk_id,
+            to_node_id: node_id(leader),
+            level: 1,
+            ..peer::PeerHello::default()
+        };
+        let credentials = self.ca.credentials(&format!("spiffe://{MESH}/coordinator/{by}"));
+        let target = [self.members[leader].peers.to_string()];
+        let channel = connect(&target, &credentials, None).await.unwrap();
+        let begin = store::RemoveMember { node_id: node_id(name), begin: true };
+        let entry = store::Entry {
+            request_id: self.id(),
+            command: Some(Command::RemoveMember(begin)),
+            ..store::Entry::default()
+        };
+        let request = peer::ProposeRequest { hello: Some(hello), entry: Some(entry), within: None };
+        let answer = ForwardServiceClient::new(channel).propose(request).await.unwrap();
+        let outcome = answer.into_inner().outcome;
+        assert!(matches!(outcome, Some(Outcome::Accepted(_))), "{outcome:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_removal_that_was_begun_is_carried_to_its_end_by_whoever_leads() {
+    let mut cluster = Cluster::start().await;
+    let [leader, follower, witness] = cluster.roles().await;
+    cluster.begin_removal(&leader, &witness, &follower).await;
+    let (why, ..) = cluster.end_of(&follower).await;
+    assert!(why.contains("removed"), "{why}");
+    let left = |cluster: &v1::GetClusterResponse| {
+        member(cluster, &follower).role() == v1::MemberRole::Removed
+    };
+    let said = cluster.until(&witness, |cluster| left(cluster) && cluster.leader_id != 0).await;
+    assert!(!member(&said, &follower).leaving);
+    // One that leads hands over first.
+    let led = member(&said, &leader).leader;
+    let (leader, stays) = if led { (leader, witness) } else { (witness, leader) };
+    cluster.begin_removal(&leader, &stays, &leader).await;
+    let (why, ..) = cluster.end_of(&leader).await;
+    assert!(why.contains("removed"), "{why}");
+    let alone = |cluster: &v1::GetClusterResponse| member(cluster, &stays).leader;
+    cluster.until(&stays, alone).await;
     cluster.stop().await;
 }

@@ -139,7 +139,7 @@ impl Site {
 
     /// A message of this member's Raft node to another one, which means nothing.
     pub(super) fn heartbeat(&self, to: u64) -> Message {
-        let mut message = Message { from: self.node_id, to, ..Message::default() };
+        let mut message = Message { from: self.node_id, to, term: 1, ..Message::default() };
         message.set_msg_type(MessageType::MsgHeartbeatResponse);
         message
     }

@@ -74,7 +74,7 @@ fn a_new_member_learns_before_it_votes() {
     let status = group.peers[&1].member.status();
     let [peer] = status.peers.as_slice() else { panic!("{:?}", status.peers) };
     assert_eq!((peer.node_id, peer.lag), (2, 0));
-    assert_eq!(status.group().next_promotion(), Some(Change::Promote(2)));
+    assert_eq!(status.group().next_promotion(|_| true), Some(Change::Promote(2)));
     group.change(1, Change::Promote(2)).try_recv().unwrap().unwrap();
     group.ticks(4);
     for id in 1..=2 {
@@ -193,7 +193,7 @@ fn leadership_is_handed_over_and_proposals_meanwhile_are_told_to_try_again() {
     assert_eq!(meanwhile, Err(ProposeError::NotLeader { leader: None }));
     assert_eq!(
         group.transfer(first, second).try_recv().unwrap(),
-        Err(TransferError::Pending(second))
+        Err(TransferError::Pending(second.into()))
     );
     group.settle();
     group.ticks(3);
@@ -212,7 +212,7 @@ fn a_hand_over_to_somebody_who_does_not_take_it_changes_nothing() {
     let mut told = group.transfer(leader, other);
     assert!(told.try_recv().is_err(), "it was heard a moment ago");
     group.ticks(20);
-    assert_eq!(told.try_recv().unwrap(), Err(TransferError::NotTaken(other)));
+    assert_eq!(told.try_recv().unwrap(), Err(TransferError::NotTaken(other.into())));
     assert!(group.decides(leader));
     let refused = unfit(group.transfer(leader, other));
     assert!(refused.contains("is not heard"), "{refused}");

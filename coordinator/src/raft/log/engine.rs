@@ -17,6 +17,7 @@ use tracing::{debug, warn};
 
 use super::scan::{self, Cut};
 use super::terms::Terms;
+use super::written::Written;
 use super::{LogError, LogStore, check_append, check_range, entry_bytes, limit_bytes};
 
 /// The one group in this engine.
@@ -55,7 +56,7 @@ impl Sizes {
 }
 
 /// The log on disk. Its files are the system's, but for those who record what is done to them.
-pub struct EngineLog<F: FileSystem = DefaultFileSystem> {
+pub struct EngineLog<F: FileSystem = Written<DefaultFileSystem>> {
     engine: Engine<F>,
     hard_state: HardState,
     start: SnapshotMetadata,
@@ -69,7 +70,7 @@ pub struct EngineLog<F: FileSystem = DefaultFileSystem> {
 impl EngineLog {
     /// Opens the log in `dir`, or makes a new one. A torn end is cut and told; damage is refused.
     pub fn open(dir: &Path) -> Result<Self, LogError> {
-        Self::open_with(dir, Arc::new(DefaultFileSystem), Sizes::USUAL)
+        Self::open_with(dir, Arc::new(Written::system()), Sizes::USUAL)
     }
 }
 

@@ -25,6 +25,8 @@ pub enum Fault {
     RefuseWrite,
     /// The write is in the system's cache, and its sync fails.
     RefuseSync,
+    /// A half of the write is in the system's cache; for the rest there is no room.
+    NoRoom,
 }
 
 /// What becomes, in a crash, of the records that were not synced.
@@ -65,7 +67,9 @@ impl MemDisk {
         let mut unsynced = std::mem::take(&mut state.unsynced);
         match (crash, unsynced.last_mut()) {
             (Crash::Lose, _) => unsynced.clear(),
-            (Crash::Tear(bytes), Some(last)) => last.truncate(bytes.min(last.len() - 1)),
+            (Crash::Tear(bytes), Some(last)) => {
+                last.truncate(bytes.min(last.len().saturating_sub(1)))
+            }
             (Crash::Keep | Crash::Tear(_), _) => {}
         }
         state.records.append(&mut unsynced);
@@ -102,6 +106,14 @@ impl MemDisk {
         // After a failed write the disk stays broken until the crash: nobody may go on.
         if fault == Some(Fault::RefuseWrite) {
             return Err(refused("append"));
+        }
+        if fault == Some(Fault::NoRoom) {
+            if state.unsynced.is_empty() {
+                let half = body[..body.len() / 2].to_vec();
+                state.unsynced.push(half);
+            }
+            let source = io::ErrorKind::StorageFull.into();
+            return Err(LogError::Io { action: "append", source });
         }
         if fault == Some(Fault::RefuseSync) {
             if state.unsynced.is_empty() || mutant::on(Mutant::LogNotSynced) {

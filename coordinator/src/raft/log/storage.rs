@@ -60,7 +60,9 @@ impl<L: LogStore> Storage for RaftStorage<L> {
     }
 
     fn snapshot(&self, request_index: u64, to: u64) -> raft::Result<Snapshot> {
-        if let Some(id) = self.snapshots.list().map_err(other)?.pop() {
+        // One that was received and not installed is not of this log.
+        let listed = self.snapshots.list().map_err(other)?;
+        if let Some(id) = listed.into_iter().rfind(|id| id.index <= self.log.last_index()) {
             let mut newest = self.newest.borrow_mut();
             if newest.as_ref().is_none_or(|header| header.id != id) {
                 // Only its header: whoever is sent the file verifies all of it. When it cannot be

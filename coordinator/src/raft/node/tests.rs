@@ -90,7 +90,10 @@ async fn a_thousand_entries_are_there_after_a_restart_from_disk() {
     node.propose(1..1_001).await;
     let before = node.seen();
     assert_eq!(before.len(), 1_000);
-    assert!(node.handle.status().applied >= 1_001);
+    // Told after the answers: what was proposed together is applied, and answered, together.
+    let mut applied = node.handle.applied_watch();
+    let applied = applied.wait_for(|applied| *applied >= 1_001);
+    tokio::time::timeout(LONG, applied).await.unwrap().unwrap();
     node.handle.stop().await;
 
     let node = on_disk(dir.path());

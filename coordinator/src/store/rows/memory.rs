@@ -17,6 +17,8 @@ pub enum Fault {
     RefuseWrite,
     /// The write is in the system's cache, and its sync fails.
     RefuseSync,
+    /// Nothing is written, because there is no room for it.
+    NoRoom,
 }
 
 /// What becomes, in a crash, of what was not synced.
@@ -71,6 +73,7 @@ impl MemRows {
         }
     }
 
+    /// Makes a change that fails, if at all, before it has touched anything.
     fn change(
         &self,
         change: impl FnOnce(&mut Image) -> Result<(), RowError>,
@@ -87,17 +90,20 @@ impl MemRows {
         let refused = |action| {
             Err(RowError::Io { action, source: io::Error::other("input/output error (injected)") })
         };
+        if fault == Some(Fault::NoRoom) {
+            let source = io::ErrorKind::StorageFull.into();
+            return Err(RowError::Io { action: "write", source });
+        }
         if fault == Some(Fault::RefuseWrite) {
             return refused("write");
         }
-        let mut image = state.synced.clone();
-        change(&mut image)?;
         if fault == Some(Fault::RefuseSync) {
+            let mut image = state.synced.clone();
+            change(&mut image)?;
             state.unsynced.get_or_insert(image);
             return refused("sync");
         }
-        state.synced = image;
-        Ok(())
+        change(&mut state.synced)
     }
 }
 

@@ -4,7 +4,6 @@ use std::fs::{self, File};
 use std::io::{BufReader, BufWriter, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
-use parallax_common::limits;
 use tracing::info;
 
 use super::{Header, ReadRows, SnapshotError, SnapshotId, SnapshotStore, Source, format};
@@ -90,12 +89,16 @@ impl SnapshotStore for FileSnapshots {
         fs::rename(&unfinished, &path).map_err(SnapshotError::io("rename a file"))?;
         self.sync_dir()?;
         info!(index = header.id.index, rows, "wrote a snapshot");
-        // Older ones go only now: at no time are there fewer whole ones than before.
-        let ids = self.list()?;
-        for id in &ids[..ids.len().saturating_sub(limits::SNAPSHOTS_KEPT)] {
-            fs::remove_file(self.path(*id)).map_err(SnapshotError::io("delete an old file"))?;
-        }
         Ok(())
+    }
+
+    fn remove(&self, id: SnapshotId) -> Result<(), SnapshotError> {
+        match fs::remove_file(self.path(id)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(SnapshotError::io("delete an old file")(error))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn read(&self, id: SnapshotId) -> Result<(Header, ReadRows), SnapshotError> {
@@ -112,6 +115,8 @@ impl SnapshotStore for FileSnapshots {
 mod tests {
     use super::super::contract::{self, header, read, rows};
     use super::super::rows_of;
+    use parallax_common::limits;
+
     use super::*;
     use crate::store::rows::Row;
 
@@ -136,9 +141,8 @@ mod tests {
     #[test]
     fn a_full_disk_is_excused_when_it_writes_and_never_when_it_syncs() {
         let full = |action| SnapshotError::io(action)(ErrorKind::StorageFull.into());
-        assert!(full("write").is_lack_of_room() && full("create a file").is_lack_of_room());
-        assert!(!full("sync a file").is_lack_of_room());
-        assert!(!SnapshotError::io("write")(ErrorKind::Other.into()).is_lack_of_room());
+        assert!(!full("write").is_of_sync() && !full("create a file").is_of_sync());
+        assert!(full("sync a file").is_of_sync() && full("sync its directory").is_of_sync());
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub(super) fn write(
 ) -> Result<u64, SnapshotError> {
     let mut frames = Frames::begin(out, MAGIC)?;
     frames.put(&header.encode()?)?;
-    let mut chunks = Chunks::new(&mut frames);
+    let mut chunks = Chunks::new(|chunk| frames.put(chunk));
     rows(&mut |row| chunks.push(row))?;
     let (rows, chunks) = chunks.end()?;
     frames.end(rows, chunks)?;
@@ -60,6 +60,11 @@ impl<'a, W: Write> Frames<'a, W> {
         self.frame(&message.encode_to_vec()).map_err(SnapshotError::io("write"))
     }
 
+    /// Writes one encoded message as a frame.
+    pub fn put_bytes(&mut self, bytes: &[u8]) -> Result<(), SnapshotError> {
+        self.frame(bytes).map_err(SnapshotError::io("write"))
+    }
+
     fn frame(&mut self, bytes: &[u8]) -> io::Result<()> {
         let sum = crc32fast::hash(bytes).to_le_bytes();
         self.sums.update(&sum);
@@ -80,18 +85,18 @@ impl<'a, W: Write> Frames<'a, W> {
     }
 }
 
-/// Gathers rows into chunks of a bounded size.
-pub struct Chunks<'f, 'a, W> {
-    frames: &'f mut Frames<'a, W>,
+/// Gathers rows into chunks of a bounded size, and hands them out.
+pub struct Chunks<P> {
+    put: P,
     chunk: store::SnapshotChunk,
     bytes: usize,
     rows: u64,
 }
 
-impl<'f, 'a, W: Write> Chunks<'f, 'a, W> {
+impl<P: FnMut(&store::SnapshotChunk) -> Result<(), SnapshotError>> Chunks<P> {
     /// Chunks that are numbered from 0.
-    pub fn new(frames: &'f mut Frames<'a, W>) -> Self {
-        Self { frames, chunk: store::SnapshotChunk::default(), bytes: 0, rows: 0 }
+    pub fn new(put: P) -> Self {
+        Self { put, chunk: store::SnapshotChunk::default(), bytes: 0, rows: 0 }
     }
 
     /// Adds a row.
@@ -110,7 +115,7 @@ impl<'f, 'a, W: Write> Chunks<'f, 'a, W> {
     }
 
     fn flush(&mut self) -> Result<(), SnapshotError> {
-        self.frames.put(&self.chunk)?;
+        (self.put)(&self.chunk)?;
         self.chunk.rows.clear();
         self.chunk.number += 1;
         self.bytes = 0;
@@ -154,16 +159,11 @@ impl<F> Rows<F> {
 }
 
 impl<R: Read> Rows<Reader<R>> {
-    /// Rows that begin with the next frame.
-    pub fn of(reader: Reader<R>) -> Self {
-        Self::new(reader, 0)
-    }
-
     /// Reads the next chunk; false at the end of a whole file.
     fn refill(&mut self) -> Result<bool, SnapshotError> {
         let reader = &mut self.reader;
-        match reader.frame()? {
-            Frame::Bytes(bytes) => {
+        match reader.frame_or_end()? {
+            Next::Frame(bytes) => {
                 let chunk = store::SnapshotChunk::decode(bytes)
                     .map_err(|_| reader.damaged(format!("chunk {} cannot be read", self.chunks)))?;
                 if chunk.number != self.chunks {
@@ -174,19 +174,13 @@ impl<R: Read> Rows<Reader<R>> {
                 self.chunk = chunk.rows.into_iter();
                 Ok(true)
             }
-            Frame::End { rows, chunks, sums } => {
-                let own = reader.sums.clone().finalize();
-                if (rows, chunks, sums) != (self.rows, self.chunks, own)
+            Next::End { rows, chunks } => {
+                if (rows, chunks) != (self.rows, self.chunks)
                     || (self.expected != 0 && rows != self.expected)
                 {
                     return Err(reader.damaged("its totals do not fit"));
                 }
-                let mut more = [0];
-                match reader.input.read(&mut more) {
-                    Ok(0) => Ok(false),
-                    Ok(_) => Err(reader.damaged("something follows its end")),
-                    Err(error) => Err(SnapshotError::io("read")(error)),
-                }
+                Ok(false)
             }
         }
     }
@@ -213,6 +207,19 @@ impl<R: Read> Iterator for Rows<Reader<R>> {
             }
         }
     }
+}
+
+/// What comes next in a file.
+pub enum Next {
+    /// A frame, whose checksum fits.
+    Frame(Bytes),
+    /// The end of the file, which vouches for every frame, and its totals.
+    End {
+        /// Rows.
+        rows: u64,
+        /// Chunks, or what else is counted.
+        chunks: u32,
+    },
 }
 
 enum Frame {
@@ -250,12 +257,30 @@ impl<R: Read> Reader<R> {
         M::decode(bytes).map_err(|_| self.damaged(format!("{what} cannot be read")))
     }
 
+    /// The next frame, or the end of a whole file.
+    pub fn frame_or_end(&mut self) -> Result<Next, SnapshotError> {
+        let (rows, chunks, sums) = match self.frame()? {
+            Frame::Bytes(bytes) => return Ok(Next::Frame(bytes)),
+            Frame::End { rows, chunks, sums } => (rows, chunks, sums),
+        };
+        if sums != self.sums.clone().finalize() {
+            return Err(self.damaged("its totals do not fit"));
+        }
+        let mut more = [0];
+        match self.input.read(&mut more) {
+            Ok(0) => Ok(Next::End { rows, chunks }),
+            Ok(_) => Err(self.damaged("something follows its end")),
+            Err(error) => Err(SnapshotError::io("read")(error)),
+        }
+    }
+
     /// Says which snapshot this is, once that is known, for the errors to come.
     pub fn call(&mut self, id: SnapshotId) {
         self.id = id;
     }
 
-    fn damaged(&self, what: impl Into<String>) -> SnapshotError {
+    /// The error for what is not as it was written.
+    pub fn damaged(&self, what: impl Into<String>) -> SnapshotError {
         SnapshotError::damaged(self.id, what)
     }
 

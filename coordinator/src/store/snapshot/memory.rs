@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-use parallax_common::limits;
 use parking_lot::Mutex;
 
 use super::{Header, ReadRows, SnapshotError, SnapshotId, SnapshotStore, Source, format};
@@ -39,11 +38,6 @@ impl MemSnapshots {
     pub(super) fn bytes(&self, id: SnapshotId) -> Option<Vec<u8>> {
         self.state.lock().files.get(&id).cloned()
     }
-
-    /// Deletes a snapshot; false when there is none.
-    pub fn lose(&self, id: SnapshotId) -> bool {
-        self.state.lock().files.remove(&id).is_some()
-    }
 }
 
 impl SnapshotStore for MemSnapshots {
@@ -59,9 +53,11 @@ impl SnapshotStore for MemSnapshots {
             return Err(SnapshotError::io("write")(io::ErrorKind::StorageFull.into()));
         }
         state.files.insert(header.id, bytes);
-        while state.files.len() > limits::SNAPSHOTS_KEPT {
-            state.files.pop_first();
-        }
+        Ok(())
+    }
+
+    fn remove(&self, id: SnapshotId) -> Result<(), SnapshotError> {
+        self.state.lock().files.remove(&id);
         Ok(())
     }
 
@@ -95,7 +91,7 @@ mod tests {
         assert_eq!(snapshots.list().unwrap(), [header(1, 1).id]);
         assert!(snapshots.damage(header(1, 1).id));
         assert!(snapshots.verify(header(1, 1).id).is_err());
-        assert!(snapshots.lose(header(1, 1).id));
+        snapshots.remove(header(1, 1).id).unwrap();
         assert!(matches!(snapshots.read(header(1, 1).id), Err(SnapshotError::Missing(_))));
     }
 }

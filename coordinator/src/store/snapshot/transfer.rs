@@ -34,10 +34,6 @@ pub trait Arriving: Send {
     fn finish(self: Box<Self>) -> Result<(), SnapshotError>;
 }
 
-/// Received files are kept besides the own ones until the next one is written: the log may still
-/// need those, should this one never be installed.
-const KEPT_WITH_RECEIVED: usize = limits::SNAPSHOTS_KEPT + 1;
-
 impl SnapshotTransfer for FileSnapshots {
     fn open_bytes(&self, id: SnapshotId) -> Result<Outgoing, SnapshotError> {
         let file = File::open(self.path(id)).map_err(|error| match error.kind() {
@@ -85,11 +81,6 @@ impl Arriving for ArrivingFile {
         self.finished = true;
         self.store.sync_dir()?;
         info!(index = self.id.index, "received a snapshot");
-        let ids = self.store.list()?;
-        for id in &ids[..ids.len().saturating_sub(KEPT_WITH_RECEIVED)] {
-            fs::remove_file(self.store.path(*id))
-                .map_err(SnapshotError::io("delete an old file"))?;
-        }
         Ok(())
     }
 }
@@ -182,9 +173,7 @@ mod tests {
         assert_eq!(read(to, id), (header(7, 2), rows(5, 40)));
         // Read on while it is deleted under the reader.
         let (mut bytes, length) = from.open_bytes(id).unwrap();
-        for index in 8..12 {
-            from.write(&header(index, 2), &mut rows_of(&rows(1, 1))).unwrap();
-        }
+        from.remove(id).unwrap();
         assert!(!from.list().unwrap().contains(&id));
         let mut whole = Vec::new();
         bytes.read_to_end(&mut whole).unwrap();

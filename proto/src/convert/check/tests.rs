@@ -288,6 +288,59 @@ fn each_row_breaks_its_rule_at_its_field_and_no_other() {
 }
 
 #[test]
+fn a_stored_check_is_read_whatever_rule_it_breaks_by_now() {
+    let good = good();
+    assert_eq!(stored_check(&good), check(&good));
+    // What a build with other limits accepted.
+    let breaks: &[fn(&mut v1::Check)] = &[
+        |c| c.interval = nanos(1),
+        |c| c.interval = seconds(40 * 86_400),
+        |c| run_of(c).timeout = nanos(1),
+        |c| run_of(c).timeout = seconds(86_400),
+        |c| c.confirm_spacing = seconds(86_400),
+        |c| c.down.as_mut().unwrap().failures = 1_000,
+        |c| c.regions = (0..100).map(|n| format!("r{n}")).collect(),
+        |c| c.title = "x".repeat(100_000),
+        |c| run_of(c).expect = vec!["no such thing".to_owned(); 100],
+        |c| http(c).url = "gopher://shop.example/".to_owned(),
+        |c| http(c).method = "BREW".to_owned(),
+        |c| http(c).body_max_bytes = u64::MAX,
+        |c| http(c).headers = vec![header("connection", "a\nb"); 500],
+        |c| http(c).headers = vec![header("x", "${nothing:known}")],
+        |c| c.run_digest = 1,
+    ];
+    for (row, change) in breaks.iter().enumerate() {
+        let mut wire = good.clone();
+        change(&mut wire);
+        assert!(check(&wire).is_err(), "row {row} breaks no rule");
+        let read = stored_check(&wire).unwrap_or_else(|broken| panic!("row {row}: {broken:?}"));
+        // Nothing of it is left out.
+        assert_eq!(run_to(&read.run), *wire.run.as_ref().unwrap(), "row {row}");
+        assert_eq!((read.run_digest.0, &read.regions), (wire.run_digest, &wire.regions));
+        assert_eq!(Some(time::duration_to(read.interval)), wire.interval);
+    }
+    // What has no meaning at all.
+    let senseless: &[fn(&mut v1::Check)] = &[
+        |c| c.meta.as_mut().unwrap().uid = "x".to_owned(),
+        |c| c.interval = None,
+        |c| c.interval = seconds(0),
+        |c| run_of(c).timeout = None,
+        |c| run_of(c).steps.clear(),
+        |c| run_of(c).steps[0].kind = None,
+        |c| run_of(c).steps[0] = tcp("nowhere", false),
+        |c| run_of(c).resolver = "somewhere".to_owned(),
+        |c| c.down.as_mut().unwrap().failures = 0,
+        |c| c.down.as_mut().unwrap().regions = 99,
+    ];
+    for (row, change) in senseless.iter().enumerate() {
+        let mut wire = good.clone();
+        change(&mut wire);
+        let broken = stored_check(&wire).unwrap_err();
+        assert!(!broken.is_empty(), "row {row} says nothing");
+    }
+}
+
+#[test]
 fn zero_streaks_are_out_of_range_when_nobody_normalised() {
     let mut wire = good();
     wire.down.as_mut().unwrap().failures = 0;

@@ -30,7 +30,9 @@ pub(in crate::convert) fn headers(
         let message =
             format!("{} headers are given; at most {HEADERS_MAX} are allowed", headers.len());
         findings.add(rule::HEADERS_TOO_MANY, at, message);
-        return Vec::new();
+        if !findings.is_stored() {
+            return Vec::new();
+        }
     }
     let mut built = Vec::new();
     for header in headers {
@@ -47,7 +49,9 @@ pub(in crate::convert) fn headers(
         // In the template as written: what a reference resolves to is checked where it is used.
         if template.chars().any(|c| c.is_control() && c != '\t') {
             findings.add(rule::HEADER_VALUE, field, "a header's value is one line of text");
-            continue;
+            if !findings.is_stored() {
+                continue;
+            }
         }
         built.push((header.name.clone(), template.to_owned()));
     }
@@ -73,7 +77,7 @@ pub(in crate::convert) fn template<'a>(
             Ok(_) => Some(template),
             Err(error) => {
                 findings.add(rule::SECRET_REFERENCE, field, error.to_string());
-                None
+                findings.is_stored().then_some(template)
             }
         },
     }

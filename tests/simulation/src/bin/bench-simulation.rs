@@ -29,6 +29,9 @@ struct Args {
     /// seeds than asked for are run, up to a tenth, to make up for those that do not.
     #[arg(long, default_value_t = 0)]
     at_least: u64,
+    /// How long all of it may take, in seconds.
+    #[arg(long)]
+    seconds_at_most: Option<f64>,
 }
 
 fn main() -> ExitCode {
@@ -96,12 +99,15 @@ fn main() -> ExitCode {
         "simulated_seconds": args.simulated_seconds,
         "threads": threads,
         "seconds": seconds,
+        "seeds_per_second": ran as f64 / seconds,
+        "counted_per_second": counted as f64 / seconds,
         "sometimes": counters.iter().collect::<std::collections::BTreeMap<_, _>>(),
         "never": missing,
         "failures": failures,
     });
     println!("{report:#}");
-    match failures.is_empty() && missing.is_empty() && counted >= args.at_least {
+    let in_time = args.seconds_at_most.is_none_or(|most| seconds <= most);
+    match failures.is_empty() && missing.is_empty() && counted >= args.at_least && in_time {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     }

@@ -3,13 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use parallax_proto::v1::DeliveryState;
-
 use super::Invariant;
 use crate::pager::CONFIRMED_WITHIN;
 use crate::seen::Seen;
 
-/// By page: who holds it since which index, and since when each former holder does not.
+/// By page: who holds it, and since when each former holder does not. Entry by entry: a claim may
+/// have moved, and its page have been sent, within what a member publishes at once.
 #[derive(Default)]
 pub struct Claims {
     now_us: u64,
@@ -29,20 +28,14 @@ impl Invariant for Claims {
 
     fn see(&mut self, seen: &Seen) -> Result<(), String> {
         match seen {
-            Seen::Published { index, state, .. } if *index > self.newest => {
+            Seen::Claimed { index, holders } if *index > self.newest => {
                 self.newest = *index;
-                for (key, incident) in &state.pending {
-                    let Some(incident) = state.incidents.get(incident) else { continue };
-                    let pages = incident.deliveries.iter();
-                    for page in pages.filter(|page| page.idempotency_key == *key) {
-                        let holder = page.claimed_by;
-                        let before = self.holders.insert(key.clone(), holder);
-                        if let Some(before) = before.filter(|before| *before != holder) {
-                            self.left.insert((key.clone(), before), self.now_us);
-                        }
-                        self.left.remove(&(key.clone(), holder));
-                        debug_assert_eq!(page.state(), DeliveryState::Pending);
+                for (key, holder) in holders {
+                    let before = self.holders.insert(key.clone(), *holder);
+                    if let Some(before) = before.filter(|before| before != holder) {
+                        self.left.insert((key.clone(), before), self.now_us);
                     }
+                    self.left.remove(&(key.clone(), *holder));
                 }
                 Ok(())
             }
@@ -55,13 +48,53 @@ impl Invariant for Claims {
                         (now_us - since) / 1_000
                     )),
                     Some(_) => Ok(()),
-                    None if self.holders.get(key).is_some_and(|holder| holder != node) => {
+                    None if self.holders.get(key) != Some(node) => {
                         Err(format!("member {node} sends {key}, which it never held"))
                     }
                     None => Ok(()),
                 }
             }
             _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claimed(index: u64, holder: u64) -> (u64, Seen) {
+        (index, Seen::Claimed { index, holders: vec![("k".to_owned(), holder)] })
+    }
+
+    fn started(now_us: u64, node: u64) -> (u64, Seen) {
+        (now_us, Seen::PageStarted { node, now_us, key: "k".to_owned() })
+    }
+
+    fn see_all(all: &[(u64, Seen)]) -> Result<(), String> {
+        let mut claims = Claims::default();
+        all.iter().try_for_each(|(now_us, seen)| {
+            claims.at(*now_us);
+            claims.see(seen)
+        })
+    }
+
+    #[test]
+    fn whoever_holds_a_claim_sends_and_for_a_second_whoever_held_it() {
+        for good in [
+            vec![claimed(3, 3), claimed(5, 1), started(9, 1)],
+            vec![claimed(3, 3), claimed(5, 1), claimed(6, 2), started(1_000_006, 1)],
+            // One that is behind tells nothing new.
+            vec![claimed(3, 3), claimed(5, 1), claimed(3, 3), started(2_000_000, 1)],
+        ] {
+            assert_eq!(see_all(&good), Ok(()));
+        }
+        for bad in [
+            vec![claimed(3, 3), started(9, 1)],
+            vec![started(9, 1)],
+            vec![claimed(3, 3), claimed(5, 1), started(1_000_006, 3)],
+        ] {
+            assert!(see_all(&bad).is_err(), "{bad:?}");
         }
     }
 }

@@ -29,12 +29,12 @@ impl Invariant for OneLeader {
         match seen {
             Seen::Leads { node, term, .. } => self.lead(*term, *node),
             // What only a leader sends.
-            Seen::Sent(message) => match message.get_msg_type() {
-                MessageType::MsgAppend | MessageType::MsgHeartbeat | MessageType::MsgSnapshot => {
-                    self.lead(message.term, message.from)
-                }
-                _ => Ok(()),
-            },
+            Seen::Sent {
+                from,
+                term,
+                kind: MessageType::MsgAppend | MessageType::MsgHeartbeat | MessageType::MsgSnapshot,
+                ..
+            } => self.lead(*term, *from),
             _ => Ok(()),
         }
     }

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use parallax_linearize::register::{Op, Register};
+use parallax_linearize::{Call, Found};
+
 use super::Violation;
-use crate::linearize::register::{Op, Register};
-use crate::linearize::{self, Call};
 
 /// The histories of all keys, checked at the end.
 #[derive(Debug, Default)]
@@ -18,12 +19,15 @@ impl Linear {
 
     /// Whether every key's history could have happened one operation at a time.
     pub fn end(&self) -> Result<(), Violation> {
-        match self.0.iter().find(|(_, calls)| !linearize::check::<Register>(calls)) {
-            Some((key, calls)) => Err(Violation {
-                invariant: "linearizable",
-                what: format!("key {key}: {} operations fit no order", calls.len()),
-            }),
-            None => Ok(()),
+        for (key, calls) in &self.0 {
+            let why = match parallax_linearize::check::<Register>(calls) {
+                Found::Order => continue,
+                Found::NoOrder => "fit no order",
+                Found::TooLong => "are too many to be put in order",
+            };
+            let what = format!("key {key}: {} operations {why}", calls.len());
+            return Err(Violation { invariant: "linearizable", what });
         }
+        Ok(())
     }
 }

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use parallax_coordinator::core::state::Answer;
-
 use super::Invariant;
 use crate::seen::Seen;
 
@@ -17,11 +15,11 @@ impl Invariant for Once {
     }
 
     fn see(&mut self, seen: &Seen) -> Result<(), String> {
-        let Seen::Applied { index, request: Some(request), answer, .. } = seen else {
+        let Seen::Applied { index, request: Some(request), revision, .. } = seen else {
             return Ok(());
         };
         // The answer to a repetition names the revision of the first time.
-        if !matches!(answer, Answer::Accepted { revision, .. } if revision == index) {
+        if *revision != Some(*index) {
             return Ok(());
         }
         match *self.0.entry(request.clone()).or_insert(*index) {

@@ -1,5 +1,5 @@
 //! At the same index every member has the same state, whatever way it came to it: entry by entry,
-//! from its rows, or from a snapshot.
+//! from its rows, or from a snapshot. And a state is what its rows say.
 
 use std::collections::BTreeMap;
 
@@ -21,8 +21,13 @@ impl Invariant for StateHash {
     fn see(&mut self, seen: &Seen) -> Result<(), String> {
         let (node, index, hash, known) = match seen {
             Seen::Applied { node, index, rows, .. } => (node, index, *rows, &mut self.rows),
-            Seen::Loaded { node, index, hash, .. } => (node, index, *hash, &mut self.states),
-            Seen::Published { node, index, hash: Some(hash), .. } => {
+            Seen::Loaded { node, index, hash, whole, .. }
+            | Seen::Published { node, index, hash, whole: Some(whole), .. }
+                if hash != whole =>
+            {
+                return Err(format!("at entry {index} member {node} is not what its rows say"));
+            }
+            Seen::Loaded { node, index, hash, .. } | Seen::Published { node, index, hash, .. } => {
                 (node, index, *hash, &mut self.states)
             }
             _ => return Ok(()),

@@ -7,9 +7,24 @@ use parallax_common::time::UtcTime;
 use super::Invariant;
 use crate::seen::Seen;
 
-/// By member: the newest.
+/// By member: the newest. After an entry as its rows say it, and in every state that is published.
 #[derive(Default)]
-pub struct Time(BTreeMap<u64, UtcTime>);
+pub struct Time {
+    newest: BTreeMap<u64, UtcTime>,
+    entries: bool,
+    clocks: bool,
+}
+
+impl Time {
+    fn is(&mut self, node: u64, index: u64, now: UtcTime) -> Result<(), String> {
+        match self.newest.insert(node, now) {
+            Some(before) if before > now => {
+                Err(format!("at entry {index} it is {now:?} after {before:?}"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
 
 impl Invariant for Time {
     fn name(&self) -> &'static str {
@@ -19,18 +34,23 @@ impl Invariant for Time {
     fn see(&mut self, seen: &Seen) -> Result<(), String> {
         match seen {
             Seen::Loaded { node, state, .. } => {
-                self.0.insert(*node, state.last_utc());
+                self.newest.insert(*node, state.last_utc());
+                Ok(())
             }
-            Seen::Published { node, index, state, .. } => {
-                let now = state.last_utc();
-                if let Some(before) = self.0.insert(*node, now)
-                    && before > now
-                {
-                    return Err(format!("at entry {index} it is {now:?} after {before:?}"));
-                }
+            Seen::Applied { node, index, utc, .. } => {
+                self.entries = true;
+                self.clocks |= utc.is_some();
+                utc.map_or(Ok(()), |now| self.is(*node, *index, now))
             }
-            _ => {}
+            Seen::Published { node, index, state, .. } => self.is(*node, *index, state.last_utc()),
+            _ => Ok(()),
         }
-        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), String> {
+        match self.entries && !self.clocks {
+            true => Err("no entry says what time it is".to_owned()),
+            false => Ok(()),
+        }
     }
 }

@@ -17,10 +17,10 @@ impl Invariant for OneVote {
     }
 
     fn see(&mut self, seen: &Seen) -> Result<(), String> {
-        let Seen::Sent(message) = seen else { return Ok(()) };
-        let (voter, term) = (message.from, message.term);
-        let to = match message.get_msg_type() {
-            MessageType::MsgRequestVoteResponse if !message.reject => message.to,
+        let Seen::Sent { from: voter, to, kind, term, reject, .. } = seen else { return Ok(()) };
+        let (voter, term) = (*voter, *term);
+        let to = match kind {
+            MessageType::MsgRequestVoteResponse if !reject => *to,
             // A candidate has voted for itself.
             MessageType::MsgRequestVote => voter,
             _ => return Ok(()),

@@ -1,8 +1,10 @@
 //! What happens in a world, and how it is told apart and printed.
 
+use crate::line::LineId;
 use crate::trouble::Cure;
 use crate::wire::{Input, Reply, Request};
 use parallax_coordinator::core::outbox::Report;
+use parallax_probe::core::schedule::RunId;
 
 /// What happens.
 #[derive(Debug)]
@@ -25,8 +27,26 @@ pub enum Event {
     HealAll,
     /// An outage begins or ends.
     Outage,
-    /// The leader looks at the outage.
-    Judge,
+    /// Something goes wrong with a probe or its lines.
+    MeshTrouble,
+    /// Somebody looks how members and probes stand to one another.
+    Watch,
+    /// A word may have arrived at an end of a line.
+    Word(LineId, usize),
+    /// A member's second has passed, in one of its lives.
+    Beat(u64, u64),
+    /// A judge has something to do by itself, in one life of its member.
+    WakeJudge(u64, u64),
+    /// A member dials the leader.
+    Follow(u64, u64, u64),
+    /// A probe has something to do by itself.
+    Probe(u64),
+    /// A probe's run ends.
+    RunEnds(u64, RunId),
+    /// A probe dials a member.
+    Dial(u64, u64),
+    /// Somebody starts the probe of a place, the first or the second.
+    StartProbe(usize, bool),
     /// An attempt to page has ended.
     PageEnds(u64, u64, String, Report),
     /// An operator changes the members, where there is one.
@@ -62,7 +82,16 @@ impl Event {
             Self::Late => 15,
             Self::Operate => 16,
             Self::Outage => 17,
-            Self::Judge => 18,
+            Self::MeshTrouble => 18,
+            Self::Watch => 28,
+            Self::Word(..) => 20,
+            Self::Beat(..) => 21,
+            Self::WakeJudge(..) => 22,
+            Self::Follow(..) => 23,
+            Self::Probe(_) => 24,
+            Self::RunEnds(..) => 25,
+            Self::Dial(..) => 26,
+            Self::StartProbe(..) => 27,
             Self::PageEnds(..) => 19,
             Self::Ask(_) => 12,
             Self::Answer(..) => 13,
@@ -78,7 +107,11 @@ impl Event {
             Self::Ask(index) | Self::Impatient(index, ..) => *index as u64,
             Self::Answer(request, _) => request.client as u64,
             Self::Trouble | Self::Heal(_) | Self::HealAll | Self::Late | Self::Operate => 0,
-            Self::Outage | Self::Judge => 0,
+            Self::Outage | Self::MeshTrouble | Self::Watch => 0,
+            Self::Word(line, _) => *line,
+            Self::Beat(id, _) | Self::WakeJudge(id, _) | Self::Follow(id, ..) => *id,
+            Self::Probe(pid) | Self::RunEnds(pid, _) | Self::Dial(pid, _) => *pid,
+            Self::StartProbe(place, _) => *place as u64,
             Self::PageEnds(from, ..) => *from,
         }
     }

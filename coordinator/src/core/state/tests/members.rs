@@ -28,7 +28,7 @@ pub(super) fn announce(node_id: u64, name: &str, disk: &str) -> store::AnnounceM
 }
 
 pub(super) fn remove(node_id: u64) -> Command {
-    Command::RemoveMember(store::RemoveMember { node_id })
+    Command::RemoveMember(store::RemoveMember { node_id, begin: false })
 }
 
 fn subjects(answer: Answer) -> Vec<String> {
@@ -75,12 +75,56 @@ fn a_member_says_what_it_knows_of_itself_and_a_second_time_changes_nothing() {
 }
 
 #[test]
+fn an_announcement_that_is_refused_leaves_no_trace() {
+    let mut member = begun(&["c1", "c2"]);
+    let audited = |member: &Member| member.stored.keys().filter(|key| key[0] == b'a').count();
+    let before = audited(&member);
+    let peer_address = "c1:7102".to_owned();
+    let said = store::AnnounceMember { peer_address, ..announce(2, "c2", "disk") };
+    for _ in 0..3 {
+        let refused = member.apply(Command::AnnounceMember(said.clone()));
+        assert!(matches!(refused, Answer::Refused(_)), "{refused:?}");
+    }
+    assert_eq!(audited(&member), before);
+    subjects(member.apply(Command::AnnounceMember(announce(2, "c2", "disk"))));
+    assert_eq!(audited(&member), before + 1, "what is taken is on record");
+}
+
+#[test]
 fn removing_twice_is_accepted_and_changes_nothing_the_second_time() {
     let mut member = begun(&["c1", "c2"]);
     assert_eq!(subjects(member.apply(remove(2))), ["c2"]);
     assert_eq!(member.changed, [Changed::Member(2)]);
     assert_eq!(subjects(member.apply(remove(2))), ["c2"]);
     assert_eq!(member.changed, []);
+}
+
+#[test]
+fn a_removal_that_is_begun_is_remembered_until_it_is_done() {
+    let mut member = begun(&["c1", "c2"]);
+    let begin = || Command::RemoveMember(store::RemoveMember { node_id: 2, begin: true });
+    assert_eq!(subjects(member.apply(begin())), ["c2"]);
+    assert_eq!(member.changed, [Changed::Member(2)]);
+    subjects(member.apply(begin()));
+    assert_eq!(member.changed, [], "once is enough");
+    // It goes on as a member until then, and what it says of itself takes nothing back.
+    subjects(member.apply(Command::AnnounceMember(announce(2, "c2", "disk"))));
+    assert!(member.state.members[&2].leaving && !member.state.members[&2].removed);
+    assert_eq!(member.state.live_members().count(), 2);
+    member.reopen();
+    assert!(member.state.members[&2].leaving);
+    subjects(member.apply(remove(2)));
+    let row = &member.state.members[&2];
+    assert!(row.removed && !row.leaving);
+    subjects(member.apply(begin()));
+    assert_eq!(member.changed, [], "what is gone does not leave again");
+    assert!(
+        matches!(
+            member.apply(Command::RemoveMember(store::RemoveMember { node_id: 1, begin: true })),
+            Answer::Refused(_)
+        ),
+        "the last one stays"
+    );
 }
 
 proptest! {

@@ -35,6 +35,13 @@ fn id(number: u64, lowest_open: u64) -> Option<v1::RequestId> {
     Some(v1::RequestId { client: "cli".into(), number, lowest_open })
 }
 
+/// A region as somebody read it who saw this etag.
+fn version(etag: u64, region: v1::resource::Kind) -> v1::resource::Kind {
+    let v1::resource::Kind::Region(mut region) = region else { unreachable!("a region") };
+    region.meta = region.meta.map(|meta| v1::Meta { etag, ..meta });
+    v1::resource::Kind::Region(region)
+}
+
 fn stage(txn: &str, part: u32) -> Command {
     stage_of("default", txn, part)
 }
@@ -43,12 +50,42 @@ fn stage_of(namespace: &str, txn: &str, part: u32) -> Command {
     Command::StageConfig(super::stage(txn, part, namespace, vec![]))
 }
 
+#[test]
+fn a_stage_that_nobody_adds_to_makes_room_within_a_minute_and_one_that_grows_stays() {
+    let mut member = Member::new();
+    let of = |namespace: &str, part| stage_of(namespace, namespace, part);
+    member.apply(of("left", 0));
+    member.apply(of("grows", 0));
+    // A second of stamped UTC an entry.
+    member.index += 40;
+    member.apply(of("grows", 1));
+    assert_eq!(member.state.open_stages(), ["grows", "left"]);
+    member.index += 30;
+    member.apply(of("new", 0));
+    assert_eq!(member.state.open_stages(), ["grows", "new"], "70 s after its only part");
+    member.reopen();
+    // However often it is added to, it does not stand for ever.
+    for part in 2..40 {
+        member.index += 30;
+        member.apply(of("grows", part));
+    }
+    member.index += 30;
+    member.apply(of("other", 0));
+    let header = member.state.stages["grows"].header.clone();
+    let age = member
+        .state
+        .last_utc()
+        .since(parallax_common::time::UtcTime::from_ns(header.opened_utc_ns));
+    assert!(age <= parallax_common::limits::STAGE_AGE_MAX, "{age:?}");
+}
+
 /// Holds a stage of this many bytes open.
 fn fill(member: &mut Member, bytes: usize) {
     let header = store::StageRow {
         txn: "large".into(),
         opened_utc_ns: member.state.last_utc().as_ns(),
         namespace: "large".into(),
+        touched_utc_ns: 0,
     };
     let mut stage = config::Stage::new(header);
     // Zeroes that nobody reads take no memory.
@@ -160,6 +197,8 @@ const ROWS: &[(Rule, Break)] = &[
         Commit(|member| vec![put(member.etag(Kind::Check, "web") - 1, wanted(check("web", 2)))]),
     ),
     (rule::CONFLICT, Commit(|_| vec![put(0, region("eu"))])),
+    (rule::CONFLICT, Plan(|_| vec![version(1, region("eu"))])),
+    (rule::CONFLICT, Plan(|_| vec![version(1, region("mars"))])),
     (
         rule::IN_USE,
         Commit(|member| vec![delete(member.etag(Kind::Region, "eu"), "region", "eu", false)]),
@@ -261,6 +300,7 @@ const ROWS: &[(Rule, Break)] = &[
     ),
     (rule::REQUEST_ID, Other(|_| Answer::Refused(identified(None).unwrap_err()))),
     (rule::REQUEST_ID, Other(|_| Answer::Refused(identified(id(0, 0)).unwrap_err()))),
+    (rule::REQUEST_ID, Other(|_| Answer::Refused(identified(id(3, 4)).unwrap_err()))),
     (
         rule::REQUEST_ID,
         Other(|_| {
@@ -289,7 +329,7 @@ const ROWS: &[(Rule, Break)] = &[
                     .collect(),
                 last_seen_utc_ns: 0,
             };
-            member.state.insert_client("busy".into(), Client::from_row(row));
+            member.state.insert_client("busy", Client::from_row(row));
             apply_only(member, id(1, 1), stage("one", 0))
         }),
     ),
@@ -465,4 +505,23 @@ fn every_rule_of_apply_is_broken_by_some_row() {
     let all = rule::ALL.iter().filter(|rule| rule.stage == Stage::Apply);
     let without: Vec<&Rule> = all.filter(|rule| !broken.contains(rule)).collect();
     assert!(without.is_empty(), "rules without a row: {without:?}");
+}
+
+#[test]
+fn a_resource_with_the_etag_that_is_there_is_compared_with_it_when_it_is_committed() {
+    let mut member = configured();
+    let there = member.etag(Kind::Region, "eu");
+    let v1::resource::Kind::Region(mut changed) = version(there, region("eu")) else {
+        unreachable!("a region")
+    };
+    changed.title = "another".to_owned();
+    let resource = v1::Resource { kind: Some(v1::resource::Kind::Region(changed)) };
+    let (namespace, set) = ("default".to_owned(), "default".to_owned());
+    let request = Request { namespace, set, ..Request::default() };
+    let uid = || Uid::from_bytes([0x77; 16]);
+    let draft = configure::draft(&member.state, &request, vec![resource], uid).unwrap();
+    assert_eq!(draft.writes.len(), 1);
+    assert_eq!(draft.writes[0].base_etag, there);
+    assert!(matches!(member.commit(draft.writes.clone()), Answer::Accepted { .. }));
+    assert_eq!(rule(&member.commit(draft.writes)), rule::CONFLICT.id, "it is another one now");
 }

@@ -1,11 +1,8 @@
 //! What is put is taken, and nothing else is.
 
-use parallax_common::outcome::Reason;
 use proptest::prelude::*;
 
 use super::*;
-use crate::history::cell::Cells;
-use crate::history::cell::tests::window;
 
 fn spool(probe: u8, incarnation: u64) -> Spool {
     Spool {
@@ -50,22 +47,6 @@ prop_compose! {
     }
 }
 
-prop_compose! {
-    fn some_cells()(
-        given in prop::collection::vec((-500i64..500, 0u32..40, 0u32..3, any::<bool>()), 0..12)
-    ) -> Vec<Cell> {
-        let mut cells = Cells::default();
-        for (slot, passed, failed, unassigned) in given {
-            let encoded = window(3, slot * 10, 10, passed, failed);
-            let mut cell = Cell::of_window(&encoded, unassigned).unwrap();
-            let late = (Outcome::Missed, Some(Reason::MissedLate), true);
-            cell.counts.insert(late, u64::from(passed) << 40);
-            cells.add(Tier::Minutes, &cell);
-        }
-        cells.into_vec()
-    }
-}
-
 proptest! {
     #[test]
     fn windows_come_back(windows in some_kept()) {
@@ -77,11 +58,6 @@ proptest! {
         let windows: Vec<_> = (u64::from(sequence)..).zip(records).collect();
         let (from, back) = take_batch(&put_batch(&spool(1, 7), &windows)).unwrap();
         prop_assert_eq!((from, back), (spool(1, 7), windows));
-    }
-
-    #[test]
-    fn cells_come_back(cells in some_cells()) {
-        prop_assert_eq!(take_cells(&put_cells(&cells)).unwrap(), cells);
     }
 
     #[test]
@@ -102,19 +78,7 @@ proptest! {
     fn nonsense_neither_panics_nor_takes_memory(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = take_batch(&bytes);
         let _ = take_windows(&key(), &bytes);
-        let _ = take_cells(&bytes);
         let _ = take_meta(&bytes);
-    }
-
-    #[test]
-    fn a_changed_byte_gives_an_error_or_other_cells_and_never_a_panic(
-        cells in some_cells(), at in any::<prop::sample::Index>(), bit in 0u8..8
-    ) {
-        let mut bytes = put_cells(&cells);
-        prop_assume!(!bytes.is_empty());
-        let at = at.index(bytes.len());
-        bytes[at] ^= 1 << bit;
-        let _ = take_cells(&bytes);
     }
 }
 

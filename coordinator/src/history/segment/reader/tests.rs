@@ -5,8 +5,13 @@ use std::fs;
 use parallax_common::name::Incarnation;
 
 use super::*;
+use crate::history::files::System;
 use crate::history::ranges::Held;
 use crate::history::segment::writer::Writer;
+
+fn system() -> Arc<dyn Files> {
+    Arc::new(System)
+}
 
 fn key(check: u16, region: &str) -> Key {
     let mut uid = [0; 16];
@@ -16,7 +21,7 @@ fn key(check: u16, region: &str) -> Key {
 
 /// Checks 0 to 199, each in three regions: more than one page, and pages that divide a check.
 fn write(dir: &Path) -> Segment {
-    let mut writer = Writer::create(dir, Tier::Minutes, 7).unwrap();
+    let mut writer = Writer::create(&system(), dir, Tier::Minutes, 7).unwrap();
     for check in 0..200 {
         for region in ["ap", "eu", "us"] {
             let span = (MeshTime::from_ns(check.into()), MeshTime::from_ns(1_000));
@@ -44,15 +49,15 @@ fn every_block_is_found_by_its_check() {
     assert_eq!(segment.meta.min_start, MeshTime::from_ns(0));
     let file = segment.file().unwrap();
     for check in 0..200 {
-        let entries = segment.find(&file, &key(check, "").check).unwrap();
+        let entries = segment.find(&*file, &key(check, "").check).unwrap();
         let regions: Vec<&str> = entries.iter().map(|entry| &*entry.key.region).collect();
         assert_eq!(regions, ["ap", "eu", "us"], "{check}");
         for entry in entries {
-            let block = segment.block(&file, &entry).unwrap();
+            let block = segment.block(&*file, &entry).unwrap();
             assert_eq!(block, format!("{check}{}", entry.key.region).as_bytes());
         }
     }
-    assert!(segment.find(&file, &key(999, "").check).unwrap().is_empty());
+    assert!(segment.find(&*file, &key(999, "").check).unwrap().is_empty());
     let names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(names.len(), 1, "{names:?}");
 }
@@ -60,7 +65,7 @@ fn every_block_is_found_by_its_check() {
 #[test]
 fn a_writer_that_does_not_finish_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let mut writer = Writer::create(dir.path(), Tier::Hours, 1).unwrap();
+    let mut writer = Writer::create(&system(), dir.path(), Tier::Hours, 1).unwrap();
     let span = (MeshTime::from_ns(0), MeshTime::from_ns(1));
     writer.block(&key(1, "eu"), b"x", 1, span).unwrap();
     drop(writer);
@@ -74,20 +79,20 @@ fn every_shorter_file_and_every_changed_byte_is_refused() {
     let whole = fs::read(&segment.path).unwrap();
     for length in (0..whole.len()).step_by(997) {
         fs::write(&segment.path, &whole[..length]).unwrap();
-        assert!(Segment::open(&segment.path).is_err(), "{length}");
+        assert!(Segment::open(&system(), &segment.path).is_err(), "{length}");
     }
     for at in (0..whole.len()).step_by(211) {
         let mut bytes = whole.clone();
         bytes[at] ^= 4;
         fs::write(&segment.path, &bytes).unwrap();
-        let Ok(opened) = Segment::open(&segment.path) else { continue };
+        let Ok(opened) = Segment::open(&system(), &segment.path) else { continue };
         assert!(opened.verify().is_err(), "{at}");
         // Whoever does not look at the whole is not deceived either.
         let file = opened.file().unwrap();
         for check in (0..200).step_by(7) {
-            let Ok(entries) = opened.find(&file, &key(check, "").check) else { continue };
+            let Ok(entries) = opened.find(&*file, &key(check, "").check) else { continue };
             for entry in entries {
-                if let Ok(block) = opened.block(&file, &entry) {
+                if let Ok(block) = opened.block(&*file, &entry) {
                     assert_eq!(block, format!("{check}{}", entry.key.region).as_bytes());
                 }
             }

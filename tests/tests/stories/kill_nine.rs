@@ -3,11 +3,11 @@
 use anyhow::Result;
 use parallax_tests::kill_nine;
 
-const ROUNDS: u32 = 60;
+const ROUNDS: u32 = 30;
 const SEED: u64 = 0x9a7a_11a8_0000_0002;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_acknowledged_write_survives_sixty_kills() -> Result<()> {
+async fn every_acknowledged_write_survives_thirty_kills() -> Result<()> {
     let told = kill_nine::tell(parallax_tests::binaries!(), ROUNDS, SEED).await?;
     assert_eq!(told.kills, ROUNDS);
     assert!(told.early * 3 >= ROUNDS, "{told:?}");

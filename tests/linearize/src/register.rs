@@ -38,13 +38,19 @@ impl Model for Register {
             Op::Unequal(expected) => (expected != state).then_some(*state),
         }
     }
+
+    fn only_looks(op: &Op) -> bool {
+        matches!(op, Op::Read(_) | Op::Unequal(_))
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Call, check};
+    use rand::rngs::StdRng;
+    use rand::{RngExt as _, SeedableRng as _};
+
+    use super::super::{Call, Found, check, check_within, smallest};
     use super::*;
-    use crate::chance::Chance;
 
     /// `from to what`, a line a call; `-` for a result that nobody was told.
     fn history(table: &str) -> Vec<Call<Op>> {
@@ -84,7 +90,7 @@ mod tests {
                  21 22 read 5",
             ),
         ] {
-            assert!(check::<Register>(&history(table)), "{name}");
+            assert_eq!(check::<Register>(&history(table)), Found::Order, "{name}");
         }
     }
 
@@ -102,25 +108,25 @@ mod tests {
             ("a lost answer before it was asked", "1 2 read 1\n 3 - write 1"),
             ("seen, then unseen", "1 - write 1\n 2 3 read 1\n 4 5 read none"),
         ] {
-            assert!(!check::<Register>(&history(table)), "{name}");
+            assert_eq!(check::<Register>(&history(table)), Found::NoOrder, "{name}");
         }
     }
 
     /// A history made by doing it one at a time, each call around its moment.
-    fn real(chance: &mut Chance, calls: u64) -> Vec<Call<Op>> {
+    fn real(random: &mut StdRng, calls: u64) -> Vec<Call<Op>> {
         let (mut now, mut value, mut made) = (100, None, Vec::new());
         for number in 1..=calls {
             now += 10;
-            let op = match chance.below(4) {
+            let op = match random.random_range(0..4) {
                 0 => Op::Read(value),
                 1 => Op::Write(Some(number)),
                 2 => Op::Swap(value, Some(number)),
                 _ => Op::Unequal(Some(u64::MAX)),
             };
             value = Register::step(&value, &op).unwrap();
-            let unknown = !matches!(op, Op::Read(_)) && chance.one_in(20);
-            let to = (!unknown).then(|| now + chance.below(40));
-            made.push(Call { from: now - chance.below(40), to, op });
+            let unknown = !matches!(op, Op::Read(_)) && random.random_range(0..20) == 0;
+            let to = (!unknown).then(|| now + random.random_range(0..40));
+            made.push(Call { from: now - random.random_range(0..40), to, op });
         }
         made
     }
@@ -128,16 +134,31 @@ mod tests {
     #[test]
     fn histories_that_did_happen_are_good_and_one_lie_in_them_is_bad() {
         for seed in 0..200 {
-            let mut chance = Chance::new(seed, "history");
-            let mut calls = real(&mut chance, 60);
-            assert!(check::<Register>(&calls), "seed {seed}");
+            let mut random = StdRng::seed_from_u64(seed);
+            let mut calls = real(&mut random, 60);
+            assert_eq!(check::<Register>(&calls), Found::Order, "seed {seed}");
             // A value that nobody ever wrote.
             let end = calls.iter().map(|call| call.from).max().unwrap();
-            let from = chance.below(end);
+            let from = random.random_range(0..end);
             let lie = Op::Read(Some(u64::MAX - 1));
-            calls.push(Call { from, to: Some(from + 5), op: lie });
-            assert!(!check::<Register>(&calls), "seed {seed}");
+            calls.push(Call { from, to: Some(from + 5), op: lie.clone() });
+            assert_eq!(check::<Register>(&calls), Found::NoOrder, "seed {seed}");
+            // What is shown of it has the lie in it, ends with it, and is as bad.
+            let shown = smallest::<Register>(&calls);
+            assert!(shown.iter().any(|call| call.op == lie), "seed {seed}: {shown:?}");
+            assert!(shown.iter().all(|call| call.from <= from + 5), "seed {seed}: {shown:?}");
+            let looks = shown.iter().filter(|call| Register::only_looks(&call.op)).count();
+            assert_eq!(looks, 1, "seed {seed}: {shown:?}");
+            assert_eq!(check::<Register>(&shown), Found::NoOrder, "seed {seed}");
         }
+    }
+
+    #[test]
+    fn a_search_that_would_take_too_long_says_so() {
+        let mut calls = real(&mut StdRng::seed_from_u64(1), 60);
+        assert_eq!(check_within::<Register>(&calls, 10), Found::TooLong);
+        calls.truncate(5);
+        assert_eq!(check_within::<Register>(&calls, 10_000), Found::Order);
     }
 
     /// Every order of up to six calls, for comparison.
@@ -159,26 +180,25 @@ mod tests {
     fn the_search_agrees_with_trying_every_order() {
         let (mut good, mut bad) = (0, 0);
         for seed in 0..3_000 {
-            let mut chance = Chance::new(seed, "small");
-            let mut value = || Some(chance.below(3)).filter(|value| *value > 0);
-            let seen = [value(), value(), value(), value(), value(), None];
-            let mut chance = Chance::new(seed, "calls");
-            let calls: Vec<Call<Op>> = seen
-                .into_iter()
-                .map(|seen| {
-                    let from = chance.below(12);
-                    let to = (!chance.one_in(5)).then(|| from + chance.below(6));
-                    let op = match chance.below(4) {
+            let mut random = StdRng::seed_from_u64(seed);
+            let calls: Vec<Call<Op>> = (0..6)
+                .map(|_| {
+                    let seen = Some(random.random_range(0..3)).filter(|value| *value > 0);
+                    let from = random.random_range(0..12);
+                    let to =
+                        (random.random_range(0..5) > 0).then(|| from + random.random_range(0..6));
+                    let op = match random.random_range(0..4) {
                         0 => Op::Read(seen),
                         1 => Op::Write(seen),
-                        2 => Op::Swap(seen, Some(chance.between(1, 2))),
+                        2 => Op::Swap(seen, Some(random.random_range(1..3))),
                         _ => Op::Unequal(seen),
                     };
                     Call { from, to, op }
                 })
                 .collect();
             let expected = by_hand(&calls, 0, None);
-            assert_eq!(check::<Register>(&calls), expected, "seed {seed}: {calls:?}");
+            let found = if expected { Found::Order } else { Found::NoOrder };
+            assert_eq!(check::<Register>(&calls), found, "seed {seed}: {calls:?}");
             if expected { good += 1 } else { bad += 1 }
         }
         assert!(good > 300 && bad > 300, "{good} good, {bad} bad");

@@ -1,15 +1,13 @@
 //! A cluster that comes back from a file, builds of different level in one cluster, and a member
 //! that takes its state from another.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use anyhow::{Context, Result, bail};
 use parallax_proto::v1;
-use parallax_tests::harness::client::Api;
-use parallax_tests::harness::mesh::{MESH, Mesh};
-use parallax_tests::harness::process::Process;
+use parallax_tests::harness::group::Group;
+use parallax_tests::harness::mesh::Mesh;
 use parallax_tests::harness::until;
 use parallax_tests::harness::wait::{Look, STALE, wait_until};
 use parallax_tests::harness::yaml::{self, CheckYaml};
@@ -84,77 +82,27 @@ async fn a_restored_cluster_goes_on_with_its_incident_and_pages_nobody_again() -
     Ok(())
 }
 
-/// Three coordinators of one cluster, each a process.
-struct Group<'a> {
-    mesh: &'a Mesh,
-    listed: String,
-    peers: Vec<String>,
-    running: Vec<Option<Process>>,
-}
-
-const NAMES: [&str; 3] = ["g1", "g2", "g3"];
-
-impl Group<'_> {
-    fn dir(&self, at: usize) -> String {
-        self.mesh.path(&format!("data-{}", NAMES[at]))
-    }
-
-    fn log(&self, at: usize) -> PathBuf {
-        PathBuf::from(self.mesh.path(&format!("{}.log", NAMES[at])))
-    }
-
-    fn start(&mut self, at: usize, level: u32) -> Result<()> {
-        let (name, any) = (NAMES[at], "127.0.0.1:0");
-        let tls = self.mesh.tls(name).display().to_string();
-        let dir = self.dir(at);
-        let args = [
-            ["--mesh", MESH],
-            ["--name", name],
-            ["--data-dir", &dir],
-            ["--tls-dir", &tls],
-            ["--listen-api", any],
-            ["--listen-probes", any],
-            ["--listen-peers", &self.peers[at]],
-            ["--initial-members", &self.listed],
-        ];
-        let env = [("PX_LEVEL".to_owned(), level.to_string())];
-        let log = self.log(at);
-        // What an earlier life said is not what is waited for.
-        std::fs::write(&log, "")?;
-        self.running[at] = Some(Process::start(name, PROGRAM, args.as_flattened(), &env, &log)?);
-        Ok(())
-    }
-
-    /// Until this member has applied the first entry, as its API tells.
-    async fn is_begun(&self, at: usize) -> Result<()> {
-        let log = std::fs::read_to_string(self.log(at))?;
-        let api = log.split(" api=").nth(1).and_then(|rest| rest.split_whitespace().next());
-        let api = api.context("no address of the API was said")?.to_owned();
-        let tls = self.mesh.tls("anna");
-        wait_until(STALE, "the first entry", || async {
-            let api = Api::connect(&api, &tls).await?;
-            // Answered only when everything committed before is applied here.
-            let read = api.regions().await;
-            Ok(Look::when(read.is_ok(), &read))
-        })
-        .await
-    }
-
-    /// Until one of the members says it.
-    async fn says(&self, members: &[usize], words: &str) -> Result<()> {
-        wait_until(STALE, &format!("somebody to say {words:?}"), || async {
-            let mut all = String::new();
-            for at in members {
-                all.push_str(&std::fs::read_to_string(self.log(*at))?);
-            }
-            Ok(Look::when(all.contains(words), tail(&all)))
-        })
-        .await
-    }
+/// Until one of these coordinators has said it, in any of its lives.
+async fn says(group: &Group, members: &[&str], words: &str) -> Result<()> {
+    wait_until(STALE, &format!("somebody to say {words:?}"), || async {
+        let mut all = String::new();
+        for name in members {
+            all.push_str(&group.said(name)?);
+        }
+        Ok(Look::when(all.contains(words), tail(&all)))
+    })
+    .await
 }
 
 fn tail(text: &str) -> String {
     text.chars().skip(text.chars().count().saturating_sub(2_000)).collect()
+}
+
+/// Starts a coordinator anew as a build of this level.
+async fn restart_as(group: &mut Group, name: &str, level: u32) -> Result<()> {
+    group.kill_member(name)?;
+    group.set_level(name, level)?;
+    group.spawn_member(name)
 }
 
 /// The newest file of a directory with this end.
@@ -171,87 +119,75 @@ fn newest(dir: &Path, end: &str) -> Result<PathBuf> {
 #[tokio::test(flavor = "multi_thread")]
 async fn builds_of_two_levels_share_a_cluster_and_a_member_takes_over_a_peers_state() -> Result<()>
 {
-    let mesh =
-        Mesh::coordinator_alone(parallax_tests::binaries!(), &[], Default::default()).await?;
-    let mut held = Vec::new();
-    for name in NAMES {
-        mesh.issue(&["coordinator", name], name).await?;
-        // Held until all are drawn, so that they differ.
-        held.push(TcpListener::bind("127.0.0.1:0")?);
+    let mut group = Group::prepare(parallax_tests::binaries!(), 3).await?;
+    let names = ["c1", "c2", "c3"];
+    // The cluster is begun at the level of whoever leads first.
+    for name in names {
+        restart_as(&mut group, name, 1).await?;
     }
-    let peers: Vec<String> =
-        held.iter().map(|it| Ok(it.local_addr()?.to_string())).collect::<Result<_>>()?;
-    drop(held);
-    let listed: Vec<_> =
-        NAMES.iter().zip(&peers).map(|(name, at)| format!("{name}={at}")).collect();
-    let listed = listed.join(",");
-    let mut group = Group { mesh: &mesh, listed, peers, running: vec![None, None, None] };
-
-    // Two new builds and an old one: the cluster is begun at the level of whoever leads first, so
-    // the old one begins it, and the others join in.
-    for at in 0..3 {
-        group.start(at, 1)?;
+    says(&group, &names, "the cluster has begun").await?;
+    for name in names {
+        wait_until(STALE, "the first entry", || async {
+            // Answered only when everything committed before is applied there: whoever restarts
+            // knows the others by the rows of the first entry.
+            let read = group.api(name).await?.regions().await;
+            Ok(Look::when(read.is_ok(), &read))
+        })
+        .await?;
     }
-    for at in 0..3 {
-        group.says(&[at], "serving").await?;
-    }
-    // Whoever restarts knows the others by the rows of the first entry.
-    group.says(&[0, 1, 2], "the cluster has begun").await?;
-    for at in 0..3 {
-        group.is_begun(at).await?;
-    }
-    for at in 0..2 {
-        group.running[at] = None;
-        group.start(at, 2)?;
-        group.says(&[at], "serving").await?;
+    for name in ["c1", "c2"] {
+        restart_as(&mut group, name, 2).await?;
+        group.member_up(name).await?;
     }
     let raised = "the level is raised";
-    let early = |group: &Group<'_>| -> Result<bool> {
-        let logs = (0..3).map(|at| Ok(std::fs::read_to_string(group.log(at))?));
-        Ok(logs.collect::<Result<Vec<String>>>()?.iter().any(|log| log.contains(raised)))
-    };
-    assert!(!early(&group)?, "an old build is still there");
-    group.running[2] = None;
-    group.start(2, 2)?;
-    group.says(&[0, 1, 2], raised).await?;
+    for name in names {
+        assert!(!group.said(name)?.contains(raised), "an old build is still there");
+    }
+    restart_as(&mut group, "c3", 2).await?;
+    says(&group, &names, raised).await?;
 
     // The old build comes back: it must not apply what it does not understand.
-    group.running[2] = None;
-    group.start(2, 1)?;
-    group.says(&[2], "feature level 2").await?;
-    group.running[2] = None;
+    restart_as(&mut group, "c3", 1).await?;
+    // It is refused by its rows, or stands still before the entry when its rows have not got there.
+    wait_until(STALE, "c3 to say that it is too old", || async {
+        let said = group.said("c3")?;
+        let too_old = ["feature level 2", "the cluster is at 2"];
+        Ok(Look::when(too_old.iter().any(|words| said.contains(words)), said))
+    })
+    .await?;
+    group.kill_member("c3")?;
 
     // A member whose rows and snapshots are damaged, and whose log is whole.
-    let dir = PathBuf::from(group.dir(2));
+    let dir = group.data_dir("c3");
     std::fs::remove_dir_all(dir.join("rows"))?;
     for entry in std::fs::read_dir(dir.join("snapshots"))? {
         std::fs::write(entry?.path(), b"damaged")?;
     }
-    group.start(2, 2)?;
-    group.says(&[2], "no snapshot can stand for them").await?;
-    group.running[2] = None;
-    let (data, tls) = (group.dir(2), mesh.tls("g3").display().to_string());
+    restart_as(&mut group, "c3", 2).await?;
+    says(&group, &["c3"], "no snapshot can stand for them").await?;
+    group.kill_member("c3")?;
+    let (data, tls) = (dir.display().to_string(), group.tls("c3").display().to_string());
     let looked = tool(&["inspect", "--data-dir", &data]).await?;
     assert!(!looked.status.success() && said(&looked).contains("rebuild-from-peer"));
-    let rebuild = ["rebuild-from-peer", "--data-dir", &data, "--tls-dir", &tls, "--peer"];
-    let rebuilt = tool(&[&rebuild[..], &[&group.peers[0]]].concat()).await?;
+    let peer = group.addresses("c1")?.peers.to_string();
+    let rebuild = ["rebuild-from-peer", "--data-dir", &data, "--tls-dir", &tls, "--peer", &peer];
+    let rebuilt = tool(&rebuild).await?;
     assert!(rebuilt.status.success(), "{}", said(&rebuilt));
-    group.start(2, 2)?;
-    group.says(&[2], "serving").await?;
-    group.running[2] = None;
+    group.spawn_member("c3")?;
+    group.member_up("c3").await?;
+    group.kill_member("c3")?;
 
     // With a damaged log nobody knows what it promised.
     let log = newest(&dir.join("log"), ".raftlog")?;
     let mut bytes = std::fs::read(&log)?;
     *bytes.get_mut(90).context("a short log")? ^= 1;
     std::fs::write(&log, &bytes)?;
-    let refused = tool(&[&rebuild[..], &[&group.peers[0]]].concat()).await?;
+    let refused = tool(&rebuild).await?;
     let text = said(&refused);
     if refused.status.success() || !text.contains("under a new node id") {
         bail!("must be refused: {text}");
     }
     assert!(std::fs::read(&log)? == bytes, "nothing was changed");
-    drop(group);
-    mesh.told();
+    group.told();
     Ok(())
 }

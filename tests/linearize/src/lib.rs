@@ -3,24 +3,35 @@
 //! [`check`] is the search of Wing and Gong with Lowe's memory of what was tried. [`register`] is what
 //! a key of the configuration is: a value that is read, written, and compared and set. Keys do not
 //! touch one another, so each has a history of its own, which is what keeps the search short.
+//! [`smallest`] makes of a history that fits no order the part of it that a person can read.
+//!
+//! A crate of its own, and it depends on nothing: the simulation checks what its clients saw with it,
+//! and the stories of real processes what theirs did.
 
 use std::collections::HashSet;
 use std::hash::Hash;
 
 pub mod register;
 
+/// Orders tried before the search gives up: some hundred megabytes of memory of them. A history of a
+/// key that needs as many is too long, and is told apart from a good one and from a bad one.
+const TRIED_MAX: usize = 2_000_000;
+
 /// A thing that operations act on, one at a time.
 pub trait Model {
     /// What it holds.
     type State: Clone + Eq + Hash;
     /// An operation with what came of it, as far as anybody was told.
-    type Op;
+    type Op: Clone;
 
     /// What it holds first.
     fn first() -> Self::State;
 
     /// What it holds after `op`; none when `op` could not have come to its result here.
     fn step(state: &Self::State, op: &Self::Op) -> Option<Self::State>;
+
+    /// Whether `op` only looks, wherever it may take place.
+    fn only_looks(op: &Self::Op) -> bool;
 }
 
 /// An operation of a history.
@@ -33,6 +44,17 @@ pub struct Call<O> {
     pub to: Option<u64>,
     /// What, and what came of it.
     pub op: O,
+}
+
+/// What the search found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// An order of the calls.
+    Order,
+    /// That there is none.
+    NoOrder,
+    /// Neither, within the orders that it may try.
+    TooLong,
 }
 
 /// Which operations are placed already, one bit each.
@@ -55,7 +77,12 @@ impl Placed {
 
 /// Whether the calls can be put in an order that respects their times and in which each has the
 /// result it had.
-pub fn check<M: Model>(calls: &[Call<M::Op>]) -> bool {
+pub fn check<M: Model>(calls: &[Call<M::Op>]) -> Found {
+    check_within::<M>(calls, TRIED_MAX)
+}
+
+/// The same with a bound of the caller's on the orders that are tried.
+fn check_within<M: Model>(calls: &[Call<M::Op>], tried_max: usize) -> Found {
     let mut calls: Vec<&Call<M::Op>> = calls.iter().collect();
     calls.sort_by_key(|call| (call.from, call.to.unwrap_or(u64::MAX)));
     let needed = calls.iter().filter(|call| call.to.is_some()).count();
@@ -67,7 +94,10 @@ pub fn check<M: Model>(calls: &[Call<M::Op>]) -> bool {
     let (mut done, mut first, mut next) = (0, 0, 0);
     loop {
         if done == needed {
-            return true;
+            return Found::Order;
+        }
+        if tried.len() >= tried_max {
+            return Found::TooLong;
         }
         while first < calls.len() && placed.has(first) {
             first += 1;
@@ -102,7 +132,7 @@ pub fn check<M: Model>(calls: &[Call<M::Op>]) -> bool {
                 next = 0;
             }
             None => {
-                let Some((at, before)) = path.pop() else { return false };
+                let Some((at, before)) = path.pop() else { return Found::NoOrder };
                 placed.flip(at);
                 done -= usize::from(calls[at].to.is_some());
                 state = before;
@@ -111,4 +141,41 @@ pub fn check<M: Model>(calls: &[Call<M::Op>]) -> bool {
             }
         }
     }
+}
+
+/// Of calls that fit no order, few that fit none either, in the order of their beginning.
+///
+/// What is left out proves nothing by its absence: everything behind the moment up to which there is
+/// an order, and calls that only look without which there is still none. A history with an order has
+/// one at every earlier moment, and without any of its looks.
+pub fn smallest<M: Model>(calls: &[Call<M::Op>]) -> Vec<Call<M::Op>> {
+    let mut moments: Vec<u64> =
+        calls.iter().flat_map(|call| [Some(call.from), call.to]).flatten().collect();
+    moments.sort_unstable();
+    moments.dedup();
+    let is_good = |moment: &u64| check::<M>(&until::<M>(calls, *moment)) == Found::Order;
+    let early = moments.partition_point(is_good);
+    let Some(moment) = moments.get(early) else { return calls.to_vec() };
+    let mut left = until::<M>(calls, *moment);
+    left.sort_by_key(|call| call.from);
+    for at in (0..left.len()).rev() {
+        if M::only_looks(&left[at].op) {
+            let call = left.remove(at);
+            if check::<M>(&left) != Found::NoOrder {
+                left.insert(at, call);
+            }
+        }
+    }
+    left
+}
+
+/// What was known of the calls at a moment: those that began later are not there, and of those that
+/// ended later nobody was told.
+fn until<M: Model>(calls: &[Call<M::Op>], moment: u64) -> Vec<Call<M::Op>> {
+    let begun = calls.iter().filter(|call| call.from <= moment).cloned();
+    begun
+        .map(|call| Call { to: call.to.filter(|to| *to <= moment), ..call })
+        // Whoever has not been told what he sees has seen nothing.
+        .filter(|call| call.to.is_some() || !M::only_looks(&call.op))
+        .collect()
 }

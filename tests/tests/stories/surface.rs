@@ -52,7 +52,7 @@ async fn health_reflection_and_metrics_answer() -> Result<()> {
     let get = async |path: &str| http::get(&ports.public, path).await;
     assert_eq!(get("/healthz").await?.status, 200);
     let ready = get("/readyz").await?;
-    assert_eq!((ready.status, ready.body.as_str()), (200, "ok, leader is 1\n"));
+    assert_eq!((ready.status, ready.body.as_str()), (200, "ok, leader is c1\n"));
     let metrics = get("/metrics").await?.body;
     for line in [
         "parallax_checks 1",

@@ -1,0 +1,218 @@
+//! What is there, as tables, as sentences and as data.
+
+use super::*;
+
+#[tokio::test]
+async fn lists_ask_for_every_page() {
+    let bench = Bench::start().await;
+    bench.fake.0.lock().checks = vec![check("cart"), check("shop")];
+    let ran = bench.run("check list").await;
+    assert_eq!(
+        ran.out,
+        "NAME  TARGET                 INTERVAL  TIMEOUT  REGIONS          ALERT  STATE\ncart  \
+         https://cart.example/  1m30s     3s       eu-west,us-east  -      enabled\nshop  \
+         https://shop.example/  1m30s     3s       eu-west,us-east  -      enabled\n"
+    );
+    let ran = bench.run("check list -o json").await;
+    let json: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(json["revision"], 42);
+    assert_eq!(json["checks"][1]["name"], "shop");
+    assert_eq!(json["checks"][1]["interval"], "1m30s");
+}
+
+#[tokio::test]
+async fn one_check_is_shown_as_yaml_with_references_as_written() {
+    let bench = Bench::start().await;
+    bench.fake.0.lock().checks = vec![check("shop")];
+    let ran = bench.run("check get shop").await;
+    assert_eq!(ran.exit, Exit::Ok);
+    let yaml: serde_json::Value = serde_saphyr::from_str(&ran.out).unwrap();
+    assert_eq!(yaml["steps"][0]["http"]["headers"]["authorization"], "${env:TOKEN}");
+    assert_eq!(yaml["down"]["regions"], "majority");
+    let ran = bench.run("check get shpo").await;
+    assert_eq!((ran.exit, ran.out.as_str()), (Exit::NotFound, ""));
+    assert!(ran.err.contains("there is no check `shpo`"), "{}", ran.err);
+}
+
+#[tokio::test]
+async fn explain_prints_the_sentences_and_the_ballots() {
+    let bench = Bench::start().await;
+    let mut stale = ballot("ap-south", v1::BallotState::Pass);
+    stale.stale = true;
+    bench.fake.0.lock().explain = v1::ExplainCheckResponse {
+        verdict: Some(v1::CheckVerdict {
+            check_name: "shop".to_owned(),
+            verdict: v1::Verdict::Degraded.into(),
+            degraded: v1::DegradedKind::Regional.into(),
+            since: at(0),
+            record: Some(v1::DecisionRecord {
+                ballots: vec![
+                    ballot("eu-west", v1::BallotState::Fail),
+                    ballot("us-east", v1::BallotState::Pass),
+                    stale,
+                ],
+                ..v1::DecisionRecord::default()
+            }),
+            ..v1::CheckVerdict::default()
+        }),
+        sentences: vec!["1 of 3 regions fails; 2 must fail to be down.".to_owned()],
+        incident: None,
+        revision: 42,
+    };
+    let ran = bench.run("check explain shop").await;
+    assert_eq!(
+        ran.out,
+        "shop  ! degraded (regional)  since 2023-11-14T22:13:20.000Z\n  1 of 3 regions fails; 2 \
+         must fail to be down.\n\nballots when this was decided (`parallax status` has those of \
+         now)\nREGION    BALLOT   IN A ROW  LAST  REASON           PROBE       \
+         EVIDENCE\neu-west   ✗ fail   3         12ms  connect_refused  eu-west-1   connection \
+         refused\nus-east   ✓ pass   3         12ms  -                us-east-1\nap-south  ~ stale  \
+         3         12ms  -                ap-south-1\n"
+    );
+}
+
+#[tokio::test]
+async fn status_is_a_matrix_of_marks_and_words() {
+    let mut bench = Bench::start().await;
+    bench.fake.0.lock().status = status_rows();
+    let ran = bench.run("status").await;
+    assert_eq!(
+        ran.out,
+        "CHECK  VERDICT   FOR  EU-WEST  US-EAST  AP-SOUTH\nshop   ✗ down    5m   ✗ fail   ✗ fail   \
+         · none\ncart   - paused  10s           ! warn\n\nmesh demo: 3/3 probes live, 1 incidents \
+         open, revision 42, answered by node 1 (the leader)\n"
+    );
+    bench.width = Some(30);
+    let ran = bench.run("status").await;
+    assert!(ran.out.starts_with("shop  ✗ down  5m\n  eu-west ✗ fail"), "{}", ran.out);
+    let matrix = ran.out.split("\n\n").next().unwrap();
+    assert!(matrix.lines().all(|line| line.chars().count() <= 40), "{}", ran.out);
+    let ran = bench.run("version").await;
+    assert!(ran.out.contains("coordinator 0.1.0"), "{}", ran.out);
+}
+
+#[tokio::test]
+async fn regions_and_probes_are_listed_and_labels_reach_the_coordinator() {
+    let bench = Bench::start().await;
+    {
+        let mut state = bench.fake.0.lock();
+        state.regions = vec![v1::RegionStatus {
+            region: Some(v1::Region {
+                meta: Some(v1::Meta { name: "eu-west".to_owned(), ..v1::Meta::default() }),
+                title: "Dublin".to_owned(),
+            }),
+            probes_live: 1,
+            probes_known: 2,
+            checks: 7,
+        }];
+        state.probes = vec![v1::Probe {
+            region: "eu-west".to_owned(),
+            name: "p1".to_owned(),
+            incarnation: 255,
+            state: v1::ProbeState::Probation.into(),
+            since: at(0),
+            round_trip: Some(prost_types::Duration { seconds: 0, nanos: 1_500_000 }),
+            checks: 7,
+            runs: 100,
+            refused: 1,
+            last_refusal: "window_edges".to_owned(),
+            ..v1::Probe::default()
+        }];
+    }
+    let ran = bench.run("region list").await;
+    assert_eq!(ran.out, "NAME     PROBES    CHECKS  TITLE\neu-west  1/2 live  7       Dublin\n");
+    let ran = bench.run("probe list -l tier=edge").await;
+    assert!(ran.out.contains("p1    eu-west  probation  5m   1.5ms  7"), "{}", ran.out);
+    assert!(ran.out.contains("1 (window_edges)"), "{}", ran.out);
+    let ran = bench.run("probe list -l tier=core").await;
+    assert_eq!(ran.err, "no probes\n");
+    let ran = bench.run("probe list -o json").await;
+    let json: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(json["probes"][0]["incarnation"], "00000000000000ff");
+    assert_eq!(json["probes"][0]["state"], "probation");
+}
+
+#[tokio::test]
+async fn contacts_are_listed_without_their_secrets() {
+    let bench = Bench::start().await;
+    let secret =
+        |text: &str| v1::Secret { value: Some(v1::secret::Value::Template(text.to_owned())) };
+    bench.fake.0.lock().contacts = vec![v1::Contact {
+        meta: Some(v1::Meta { name: "ops".to_owned(), ..v1::Meta::default() }),
+        kind: Some(v1::contact::Kind::Webhook(v1::WebhookContact {
+            url: Some(secret("https://hooks.example/T0/password")),
+            headers: vec![v1::Header {
+                name: "authorization".to_owned(),
+                value: Some(secret("Bearer password")),
+            }],
+            timeout: None,
+        })),
+    }];
+    for format in ["table", "json", "yaml"] {
+        let ran = bench.run(&format!("contact list -o {format}")).await;
+        assert!(ran.out.contains("hooks.example"), "{}", ran.out);
+        assert!(!ran.out.contains("password"), "{}", ran.out);
+    }
+}
+
+#[tokio::test]
+async fn an_incident_is_told_with_sentences_ballots_pages_and_timeline() {
+    let bench = Bench::start().await;
+    {
+        let mut state = bench.fake.0.lock();
+        state.sentences = vec!["2 of 3 regions fail.".to_owned()];
+        state.incident = v1::Incident {
+            uid: "0190b2a4-7c1e-7d5a-9a51-5d3f6a2b8c01".to_owned(),
+            kind: v1::IncidentKind::Down.into(),
+            check_name: "shop".to_owned(),
+            opened_at: at(0),
+            opened_by: Some(v1::DecisionRecord {
+                ballots: vec![ballot("eu-west", v1::BallotState::Fail)],
+                ..v1::DecisionRecord::default()
+            }),
+            timeline: vec![v1::TimelineEvent {
+                at: at(1),
+                event: Some(v1::timeline_event::Event::PageSent(v1::PageSent {
+                    contact: "ops".to_owned(),
+                    kind: v1::PageKind::Opened.into(),
+                    attempts: 1,
+                })),
+            }],
+            deliveries: vec![v1::Delivery {
+                contact_name: "ops".to_owned(),
+                kind: v1::PageKind::Opened.into(),
+                state: v1::DeliveryState::Sent.into(),
+                attempts: 1,
+                sent_at: at(1),
+                ..v1::Delivery::default()
+            }],
+            ..v1::Incident::default()
+        };
+    }
+    let ran = bench.run("incident get 0190b2a4").await;
+    for part in [
+        "shop is down  open\n",
+        "  2 of 3 regions fail.\n",
+        "ballots when it opened\nREGION",
+        "ops      opened  sent",
+        "2023-11-14T22:13:21.000Z  opened page sent to ops, attempt 1",
+    ] {
+        assert!(ran.out.contains(part), "{part} is not in\n{}", ran.out);
+    }
+    let ran = bench.run("incident list --open").await;
+    assert!(ran.out.contains("shop is down  open   5m ago  1/1 sent"), "{}", ran.out);
+    let ran = bench.run("incident resolve 0190b2a4 --force --note done").await;
+    assert_eq!((ran.exit, ran.out.as_str()), (Exit::Ok, ""));
+    let resolve = bench.fake.0.lock().resolves[0].clone();
+    assert_eq!((resolve.force, resolve.note.as_str()), (true, "done"));
+    let ran = bench.run("incident ack 0190b2a4 -o json").await;
+    let json: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(json["timeline"][0]["event"], "page_sent");
+    assert_eq!(json["deliveries"][0]["state"], "sent");
+}
+
+#[test]
+fn every_format_has_its_word() {
+    let cli = Cli::try_parse_from(["parallax", "status", "-o", "yaml"]).unwrap();
+    assert_eq!(cli.global.output, Format::Yaml);
+}

@@ -1,0 +1,294 @@
+//! Verdicts, incidents, their pages, and regions that fall silent.
+
+use super::*;
+
+#[test]
+fn an_incident_opens_once_pages_once_and_resolves_once() {
+    let mut member = configured();
+    let open = member.change(store::VerdictAction::Open);
+    member.verdict(open.clone());
+    let incident = member.only_incident().clone();
+    assert_eq!(incident.deliveries.len(), 1);
+    assert_eq!(incident.deliveries[0].claimed_by, 1);
+    // The same proposal, late: no second incident, but a note in the first.
+    member.verdict(open);
+    assert_eq!(member.only_incident().deliveries.len(), 1);
+    let last = member.only_incident().timeline.last().unwrap().event.clone();
+    assert!(matches!(last, Some(v1::timeline_event::Event::VerdictSuperseded(_))));
+    let resolve = member.change(store::VerdictAction::Resolve);
+    member.verdict(resolve.clone());
+    assert!(member.only_incident().resolved_at.is_some());
+    assert!(member.state.open.is_empty());
+    member.verdict(resolve);
+    assert_eq!(member.only_incident().deliveries.len(), 2);
+    member.reopen();
+    assert_eq!(member.state.pending.len(), 2);
+}
+
+#[test]
+fn a_verdict_for_an_edited_check_changes_nothing() {
+    let mut member = configured();
+    let open = member.change(store::VerdictAction::Open);
+    let etag = member.etag(Kind::Check, "web");
+    member.commit(vec![put(etag, wanted(check("web", 2)))]);
+    member.verdict(open);
+    assert!(member.state.incidents.is_empty());
+}
+
+#[test]
+fn pausing_or_deleting_a_check_ends_its_incident_in_the_same_entry_and_says_why() {
+    for pause in [true, false] {
+        let mut member = configured();
+        let open = member.change(store::VerdictAction::Open);
+        member.verdict(open);
+        let etag = member.etag(Kind::Check, "web");
+        let cause = if pause {
+            let paused = v1::Check { enabled: Some(false), ..check("web", 1) };
+            member.commit(vec![put(etag, wanted(paused))]);
+            v1::ResolveCause::CheckPaused
+        } else {
+            member.commit(vec![delete(etag, "check", "web", false)]);
+            v1::ResolveCause::CheckDeleted
+        };
+        let incident = member.only_incident();
+        assert_eq!(incident.cause(), cause);
+        assert_eq!(incident.resolved_revision, member.index);
+        assert_eq!(incident.deliveries.len(), 2, "the end is told too");
+        assert!(member.state.verdicts.is_empty());
+    }
+}
+
+#[test]
+fn an_edit_keeps_the_incident_open_and_is_noted() {
+    let mut member = configured();
+    let open = member.change(store::VerdictAction::Open);
+    member.verdict(open);
+    let etag = member.etag(Kind::Check, "web");
+    member.commit(vec![put(etag, wanted(check("web", 2)))]);
+    let incident = member.only_incident();
+    assert!(incident.resolved_at.is_none());
+    let last = incident.timeline.last().unwrap().event.clone();
+    let Some(v1::timeline_event::Event::CheckEdited(edited)) = last else { panic!("{last:?}") };
+    assert!(edited.run_changed && !edited.regions_changed);
+}
+
+#[test]
+fn a_resolve_by_hand_latches_until_the_check_was_better_once() {
+    let mut member = configured();
+    let open = member.change(store::VerdictAction::Open);
+    member.verdict(open);
+    let uid = member.only_incident().uid.clone();
+    member.apply(Command::ResolveIncident(store::ResolveIncident {
+        uid,
+        by: "anna".into(),
+        latch: true,
+        ..store::ResolveIncident::default()
+    }));
+    let again = member.change(store::VerdictAction::Open);
+    member.verdict(again);
+    assert_eq!(member.state.incidents.len(), 1, "latched");
+    let mut better = member.change(store::VerdictAction::Set);
+    if let Some(record) = &mut better.record {
+        record.failing = 0;
+        record.verdict = v1::Verdict::Up.into();
+    }
+    member.verdict(better);
+    let again = member.change(store::VerdictAction::Open);
+    member.verdict(again);
+    assert_eq!(member.state.open.len(), 1, "open again");
+}
+
+#[test]
+fn a_forced_contact_stays_as_a_tombstone_until_its_incidents_end() {
+    let mut member = configured();
+    let open = member.change(store::VerdictAction::Open);
+    member.verdict(open);
+    let key = member.only_incident().deliveries[0].idempotency_key.clone();
+    let sent = |key: &str| {
+        Command::UpdatePages(store::UpdatePages {
+            updates: vec![store::PageUpdate {
+                idempotency_key: key.into(),
+                state: v1::DeliveryState::Sent.into(),
+                attempts: 1,
+                ..store::PageUpdate::default()
+            }],
+        })
+    };
+    member.apply(sent(&key));
+    let etag = member.etag(Kind::Contact, "ops");
+    let answer = member.commit(vec![delete(etag, "contact", "ops", true)]);
+    assert_eq!(rule(&answer), "accepted");
+    assert!(member.state.contact_named("default", "ops").is_none());
+    assert_eq!(member.state.contacts.len(), 1, "a tombstone");
+    let resolve = member.change(store::VerdictAction::Resolve);
+    member.verdict(resolve);
+    let end = member.only_incident().deliveries[1].idempotency_key.clone();
+    member.apply(sent(&end));
+    assert!(member.state.contacts.is_empty(), "nobody needs it any more");
+}
+
+#[test]
+fn a_page_that_moves_is_told_as_that_page_and_not_as_its_incident() {
+    let mut member = configured();
+    let open = member.change(store::VerdictAction::Open);
+    member.verdict(open);
+    let incidents = |member: &Member| {
+        member.changed.iter().filter(|change| matches!(change, Changed::Incident(_))).count()
+    };
+    assert_eq!(incidents(&member), 1, "it opened");
+    let key = member.only_incident().deliveries[0].idempotency_key.clone();
+    let update = store::PageUpdate {
+        idempotency_key: key.clone(),
+        state: v1::DeliveryState::Sent.into(),
+        attempts: 1,
+        ..store::PageUpdate::default()
+    };
+    member.apply(Command::UpdatePages(store::UpdatePages { updates: vec![update] }));
+    assert_eq!(incidents(&member), 0);
+    let told = member.changed.iter().filter(|change| match change {
+        Changed::Delivery(moved, _) => *moved == key,
+        _ => false,
+    });
+    assert_eq!(told.count(), 1);
+    assert_eq!(member.only_incident().deliveries[0].state(), v1::DeliveryState::Sent);
+}
+
+#[test]
+fn the_end_is_told_to_a_contact_that_was_deleted_while_its_opening_was_in_flight() {
+    for resolved_first in [false, true] {
+        let mut member = configured();
+        let open = member.change(store::VerdictAction::Open);
+        member.verdict(open);
+        let key = member.only_incident().deliveries[0].idempotency_key.clone();
+        let etag = member.etag(Kind::Contact, "ops");
+        member.commit(vec![delete(etag, "contact", "ops", true)]);
+        assert_eq!(member.only_incident().deliveries[0].state(), v1::DeliveryState::Dropped);
+        let resolve = member.change(store::VerdictAction::Resolve);
+        if resolved_first {
+            member.verdict(resolve.clone());
+            assert_eq!(member.only_incident().deliveries.len(), 1);
+        }
+        // Its answer comes: the page had gone through.
+        member.apply(Command::UpdatePages(store::UpdatePages {
+            updates: vec![store::PageUpdate {
+                idempotency_key: key,
+                state: v1::DeliveryState::Sent.into(),
+                attempts: 1,
+                ..store::PageUpdate::default()
+            }],
+        }));
+        if !resolved_first {
+            member.verdict(resolve);
+        }
+        let incident = member.only_incident();
+        let [opening, end] = &incident.deliveries[..] else { panic!("{incident:?}") };
+        assert_eq!(opening.state(), v1::DeliveryState::Sent);
+        assert_eq!((end.kind(), end.state()), (v1::PageKind::Resolved, v1::DeliveryState::Pending));
+        assert!(member.state.pending.contains_key(&end.idempotency_key));
+        assert!(!member.state.closed.iter().any(|(_, uid)| *uid == incident.uid), "still needed");
+        assert_eq!(member.state.contacts.len(), 1, "a tombstone to send it to");
+    }
+}
+
+#[test]
+fn a_contact_deleted_after_the_end_with_its_opening_in_flight_is_kept_until_that_is_known() {
+    let sent = |key: &str| {
+        let update = store::PageUpdate {
+            idempotency_key: key.to_owned(),
+            state: v1::DeliveryState::Sent.into(),
+            attempts: 1,
+            ..store::PageUpdate::default()
+        };
+        Command::UpdatePages(store::UpdatePages { updates: vec![update] })
+    };
+    for known in [true, false] {
+        let mut member = configured();
+        let open = member.change(store::VerdictAction::Open);
+        member.verdict(open);
+        let key = member.only_incident().deliveries[0].idempotency_key.clone();
+        let resolve = member.change(store::VerdictAction::Resolve);
+        member.verdict(resolve);
+        let etag = member.etag(Kind::Contact, "ops");
+        member.commit(vec![delete(etag, "contact", "ops", true)]);
+        let states = |member: &Member| {
+            let pages = &member.only_incident().deliveries;
+            pages.iter().map(|page| page.state()).collect::<Vec<_>>()
+        };
+        assert_eq!(states(&member), [v1::DeliveryState::Dropped; 2]);
+        assert_eq!(member.state.contacts.len(), 1, "an attempt may be under way");
+        member.reopen();
+        if known {
+            member.apply(sent(&key));
+            let expected = [v1::DeliveryState::Sent, v1::DeliveryState::Pending];
+            assert_eq!(states(&member), expected);
+            let end = member.only_incident().deliveries[1].idempotency_key.clone();
+            member.apply(sent(&end));
+            assert_eq!(member.state.contacts.len(), 1, "its time is not over");
+        }
+        // Later some page moves, of whatever incident.
+        member.index += 72 * 3_600;
+        member.apply(sent("another:contact:opened"));
+        assert!(member.state.contacts.is_empty(), "nobody needs it any more");
+        member.check_rows();
+    }
+}
+
+#[test]
+fn silence_of_a_region_is_one_incident_that_goes_to_mesh_alert() {
+    let mut member = configured();
+    let settings = v1::Settings { meta: meta(4, "settings"), mesh_alert: vec!["ops".into()] };
+    member.commit(vec![put(0, v1::resource::Kind::Settings(settings))]);
+    let open = store::VerdictChange {
+        namespace: "default".into(),
+        region: "eu".into(),
+        action: store::VerdictAction::Open.into(),
+        incident_uid: "silent-1".into(),
+        record: Some(v1::DecisionRecord::default()),
+        ..store::VerdictChange::default()
+    };
+    member.verdict(open.clone());
+    member.verdict(store::VerdictChange { incident_uid: "silent-2".into(), ..open.clone() });
+    assert_eq!(member.only_incident().deliveries.len(), 1);
+    let resolve = store::VerdictChange { action: store::VerdictAction::Resolve.into(), ..open };
+    member.verdict(resolve);
+    assert_eq!(member.only_incident().cause(), v1::ResolveCause::RegionBack);
+    assert!(member.state.silent.is_empty());
+}
+
+#[test]
+fn a_silent_region_resolved_by_hand_stays_shut_until_it_was_well_once() {
+    let mut member = configured();
+    let change = |action: store::VerdictAction, uid: &str| store::VerdictChange {
+        namespace: "default".into(),
+        region: "eu".into(),
+        action: action.into(),
+        incident_uid: uid.into(),
+        record: Some(v1::DecisionRecord::default()),
+        ..store::VerdictChange::default()
+    };
+    let by_hand = |uid: &str, latch| {
+        let uid = uid.to_owned();
+        Command::ResolveIncident(store::ResolveIncident { uid, latch, ..Default::default() })
+    };
+    let (open, set) = (store::VerdictAction::Open, store::VerdictAction::Set);
+    member.verdict(change(open, "one"));
+    member.apply(by_hand("one", true));
+    member.reopen();
+    member.verdict(change(open, "two"));
+    assert_eq!(member.state.incidents.len(), 1, "latched, also after a restart");
+    // Nor is there anything to resolve.
+    member.verdict(change(store::VerdictAction::Resolve, ""));
+    assert!(member.state.silent.values().all(|row| row.latched));
+    member.verdict(change(set, ""));
+    assert!(member.state.silent.is_empty(), "it was well");
+    member.verdict(change(open, "three"));
+    assert_eq!(member.state.open.len(), 1);
+    // Resolved by hand after it had become well: nothing stays behind.
+    member.apply(by_hand("three", false));
+    assert!(member.state.silent.is_empty());
+    member.verdict(change(open, "four"));
+    assert_eq!(member.state.open.len(), 1);
+    // `Set` ends latches, not incidents.
+    member.verdict(change(set, ""));
+    assert_eq!(member.state.open.len(), 1);
+}

@@ -1,0 +1,26 @@
+//! Stories of real processes, one a file: what a person would see, and what must hold when something
+//! is broken on purpose. One program, so that two stories run at once.
+
+mod any_member;
+mod bad_input;
+mod confirm;
+mod differing;
+mod disorder;
+mod edits;
+mod failover;
+mod fleet;
+mod hostile;
+mod kill_nine;
+mod linearizable;
+mod outage;
+mod page_survives;
+mod past;
+mod recovery;
+mod split;
+mod standing;
+mod stopping;
+mod surface;
+mod tls_refusals;
+mod two_addresses;
+mod upgrade;
+mod witness;
