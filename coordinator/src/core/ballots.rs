@@ -229,8 +229,15 @@ impl Seat {
     }
 
     /// `assignee` runs the check here from now on. Who voted before goes on until the successor's
-    /// first outcome (decision 15).
-    pub fn assign(&mut self, assignee: Option<VoterId>, terms: &Terms, now: MeshTime) {
+    /// first outcome (decision 15). `counts`: the vote of who voted before does now; see
+    /// [`Seat::hear`].
+    pub fn assign(
+        &mut self,
+        assignee: Option<VoterId>,
+        counts: bool,
+        terms: &Terms,
+        now: MeshTime,
+    ) {
         if assignee == self.assignee {
             return;
         }
@@ -241,17 +248,21 @@ impl Seat {
         } else {
             self.holds_until.get_or_insert(terms.successor_due(now));
         }
-        self.try_hand_over(terms);
+        self.try_hand_over(counts, terms);
         self.forget_strangers(assignee);
     }
 
     /// Folds outcomes of one voter, in any order, each any number of times. With a snapshot comes
     /// what the voter itself `said`: it counts where nothing was known before.
+    ///
+    /// A successor takes over the state of a vote that `counts` now. One that is stale or excluded
+    /// passes nothing on: somebody else's run must not make it fresh again (decision 8).
     pub fn hear(
         &mut self,
         voter: VoterId,
         records: impl IntoIterator<Item = Heard>,
         said: Option<Said>,
+        counts: bool,
         terms: &Terms,
     ) -> Folded {
         if Some(voter) != self.voter && Some(voter) != self.assignee {
@@ -283,7 +294,7 @@ impl Seat {
         }
         self.drop_old_digests(voter);
         let before = self.voter;
-        let handed_over = Some(voter) == self.assignee && self.try_hand_over(terms);
+        let handed_over = Some(voter) == self.assignee && self.try_hand_over(counts, terms);
         let is = self.summary();
         Folded {
             changed: was != is || handed_over,
@@ -397,7 +408,7 @@ impl Seat {
 
     /// Makes the assignee the voter when it has told of a run. A `missed` is no run: it must not
     /// take the vote from a predecessor that knows something.
-    fn try_hand_over(&mut self, terms: &Terms) -> bool {
+    fn try_hand_over(&mut self, counts: bool, terms: &Terms) -> bool {
         let Some(successor) = self.assignee else { return false };
         if self.voter == Some(successor) {
             return false;
@@ -409,7 +420,7 @@ impl Seat {
         self.holds_until = None;
         let mut inherited: Vec<_> =
             self.tracks.extract_if(.., |track| Some(track.voter) == before).collect();
-        for old in inherited.drain(..) {
+        for old in inherited.drain(..).filter(|_| counts) {
             // The state passes on, the streak does not.
             if let Some(track) = self.tracks.iter_mut().find(|track| track.digest == old.digest) {
                 track.inherit(old.fold(), terms);

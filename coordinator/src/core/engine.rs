@@ -181,7 +181,7 @@ impl Engine {
                 entry
             }
         };
-        entry.assign(&assignees, now);
+        entry.assign(&assignees, &self.links, now);
         watch(&mut self.links, entry, now);
         before.extend(assignees.into_iter().flatten());
         for id in before {
@@ -215,7 +215,7 @@ impl Engine {
         out: &mut Vec<Output>,
     ) {
         let Some(entry) = self.checks.get_mut(&check) else { return };
-        let (changed, replaced) = entry.hear(id, region, records, said);
+        let (changed, replaced) = entry.hear(id, region, records, said, (&self.links, now));
         if let Some(old) = replaced {
             unwatch(&mut self.links, &[old], entry);
             self.forget_idle(old);

@@ -113,12 +113,19 @@ pub struct Api {
     jobs: Vec<Job>,
     /// Forwarded to this member, which leads.
     serving: Vec<(u64, u64, ProposalReceiver)>,
+    /// The number of the newest forwarded command. An answer is for the life that asked: numbers of
+    /// two lives differ, as a call of a process that ended has no answer.
     forwarded: u64,
     /// Outcomes of forwarded commands that no job waits for: somebody else does.
     outcomes: BTreeMap<u64, Result<Answer, Failed>>,
 }
 
 impl Api {
+    /// The API of a process in its `life`-th life.
+    pub fn of_life(life: u64) -> Self {
+        Self { forwarded: life << 32, ..Self::default() }
+    }
+
     /// Takes a request.
     pub fn request(&mut self, request: Request, context: &mut Context<'_>) {
         let (reply, answer) = oneshot::channel();

@@ -199,7 +199,7 @@ impl Node {
             member,
             view,
             post,
-            api: Api::default(),
+            api: Api::of_life(self.life),
             pager: Pager::new(self.id, last_index, batches),
             judge: Judge::new(facts, (self.boot_us, clock.1), clock.0),
             inbox: VecDeque::new(),

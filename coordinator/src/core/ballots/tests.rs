@@ -55,29 +55,30 @@ fn voter(letter: char) -> VoterId {
 
 /// Plays a row of events on a seat that counts digest 1:
 /// `=a` a is assigned (`=-` nobody), `!2` digest 2 is applied, `open` and `shut` are incidents,
-/// `a5F` is a's run 5 failing, `a5F@2` the same for digest 2.
+/// `stale`: the vote counts no more; `a5F` is a's run 5 failing, `a5F@2` the same for digest 2.
 fn play(failures: u32, successes: u32, events: &str) -> Seat {
     let terms = terms(failures, successes);
     let mut seat = Seat::new(RunDigest(1));
-    let mut incident = true;
+    let (mut incident, mut counts) = (true, true);
     for (index, event) in events.split_whitespace().enumerate() {
         let now = at(index as i64 + 100);
         let mut letters = event.chars();
         match letters.next().unwrap() {
             '=' => {
                 let who = letters.next().filter(|letter| *letter != '-').map(voter);
-                seat.assign(who, &terms, now);
+                seat.assign(who, counts, &terms, now);
             }
             '!' => seat.set_digest(RunDigest(letters.as_str().parse().unwrap())),
             _ if event == "open" => incident = true,
             _ if event == "shut" => incident = false,
+            _ if event == "stale" => counts = false,
             who => {
                 let (run, digest) =
                     letters.as_str().split_once('@').unwrap_or((letters.as_str(), "1"));
                 let (number, kind) = run.split_at(run.len() - 1);
                 let kind = outcome(kind.chars().next().unwrap());
                 let record = heard(number.parse().unwrap(), digest.parse().unwrap(), kind, now);
-                seat.hear(voter(who), [record], None, &terms);
+                seat.hear(voter(who), [record], None, counts, &terms);
             }
         }
         seat.settle(incident, &terms);
@@ -176,6 +177,11 @@ fn streaks_digests_and_successors_follow_their_rows() {
         (2, 2, "=a a1F a2F =b =c b1P b2P",             "fail", 'a', 2, 0),
         (2, 2, "=a a1F a2F =b =c c1P",                 "fail", 'c', 0, 1),
         (2, 2, "=a a1F a2F =-",                        "fail", 'a', 2, 0),
+        // A vote that is stale passes nothing on.
+        (2, 2, "=a a1P a2P stale =b b1F",              "none", 'b', 1, 0),
+        (2, 2, "=a a1P a2P =b stale b1F b2F",          "fail", 'b', 2, 0),
+        (2, 2, "=a a1F a2F stale =b b1P",              "none", 'b', 0, 1),
+        (2, 2, "shut =a a1F a2F stale =b b1P",         "pass", 'b', 0, 1),
         (2, 2, "=a a1F a2F =- =b b1P",                 "fail", 'b', 0, 1),
         (2, 2, "=a =b b1F",                            "none", 'b', 1, 0),
         (2, 2, "=a a1F a2F =b !2 b1P@2",               "none", 'b', 0, 1),
@@ -202,9 +208,15 @@ fn one_pass_is_enough_also_when_it_came_with_or_after_what_followed_it() {
     ];
     let play = |batches: &[&[usize]]| {
         let mut seat = Seat::new(RunDigest(1));
-        seat.assign(Some(voter('a')), &terms, at(0));
+        seat.assign(Some(voter('a')), true, &terms, at(0));
         for batch in batches {
-            seat.hear(voter('a'), batch.iter().map(|index| told[*index].clone()), None, &terms);
+            seat.hear(
+                voter('a'),
+                batch.iter().map(|index| told[*index].clone()),
+                None,
+                true,
+                &terms,
+            );
             seat.settle(false, &terms);
         }
         seat.summary()
@@ -229,8 +241,8 @@ fn a_snapshot_that_reaches_back_beyond_an_edit_and_its_revert_revives_no_vote() 
     // A member that starts after the revert, before and after the first run of what came back.
     for (known, fails) in [(3, 0), (4, 1)] {
         let mut seat = Seat::new(RunDigest(1));
-        seat.assign(Some(voter('a')), &terms, at(0));
-        seat.hear(voter('a'), told[..known].to_vec(), None, &terms);
+        seat.assign(Some(voter('a')), true, &terms, at(0));
+        seat.hear(voter('a'), told[..known].to_vec(), None, true, &terms);
         let fold = seat.summary();
         assert_eq!((fold.state, fold.fails), (BallotState::None, fails), "{known} told");
     }
@@ -240,8 +252,8 @@ fn a_snapshot_that_reaches_back_beyond_an_edit_and_its_revert_revives_no_vote() 
 fn a_run_that_hung_over_an_edit_voids_nothing() {
     let terms = terms(2, 2);
     let mut seat = Seat::new(RunDigest(1));
-    seat.assign(Some(voter('a')), &terms, at(0));
-    seat.hear(voter('a'), [heard(1, 1, Outcome::Pass, at(1))], None, &terms);
+    seat.assign(Some(voter('a')), true, &terms, at(0));
+    seat.hear(voter('a'), [heard(1, 1, Outcome::Pass, at(1))], None, true, &terms);
     seat.set_digest(RunDigest(2));
     let mut late = heard(4, 1, Outcome::Fail, at(40));
     late.started = at(2);
@@ -252,7 +264,7 @@ fn a_run_that_hung_over_an_edit_voids_nothing() {
         heard(5, 2, Outcome::Fail, at(41)),
     ];
     for record in told {
-        seat.hear(voter('a'), [record], None, &terms);
+        seat.hear(voter('a'), [record], None, true, &terms);
     }
     assert_eq!(seat.summary().state, BallotState::Fail);
 }
@@ -277,13 +289,13 @@ fn a_first_failure_is_reported_once_a_streak_and_not_for_ordered_runs() {
     for (before, next, expected) in rows {
         let terms = terms(2, 2);
         let mut seat = Seat::new(RunDigest(1));
-        seat.assign(Some(voter('a')), &terms, at(0));
+        seat.assign(Some(voter('a')), true, &terms, at(0));
         let mut last = false;
         for (index, letter) in before.chars().chain(next.chars()).enumerate() {
             let mut record =
                 heard(index as u64 + 1, 1, outcome(letter.to_ascii_uppercase()), at(1));
             record.order = u64::from(letter.is_ascii_lowercase());
-            last = seat.hear(voter('a'), [record], None, &terms).first_failure;
+            last = seat.hear(voter('a'), [record], None, true, &terms).first_failure;
         }
         assert_eq!(last, expected, "{before} then {next}");
     }
@@ -321,7 +333,7 @@ fn a_predecessor_speaks_until_its_successor_was_due() {
     // Interval 10 s, timeout 3 s: due within 10 s, then 8 s more.
     let terms = terms(2, 2);
     let mut seat = play(2, 2, "=a a1P a2P");
-    seat.assign(Some(voter('b')), &terms, at(200));
+    seat.assign(Some(voter('b')), true, &terms, at(200));
     let stale = |seat: &Seat, now| {
         // The predecessor's session goes on: it runs other checks.
         let hearing = Hearing { watermark: Some(at(now)), ..Hearing::default() };
@@ -329,7 +341,7 @@ fn a_predecessor_speaks_until_its_successor_was_due() {
     };
     assert!(!stale(&seat, 218));
     assert!(stale(&seat, 219));
-    seat.assign(Some(voter('a')), &terms, at(219));
+    seat.assign(Some(voter('a')), true, &terms, at(219));
     assert!(!stale(&seat, 219), "it is assigned again");
 }
 
@@ -338,11 +350,11 @@ fn slots_that_are_only_missed_make_a_ballot_stale() {
     // Interval 10 s, timeout 3 s: stale 28 s after the last sign of a run.
     let terms = terms(2, 2);
     let mut seat = Seat::new(RunDigest(1));
-    seat.assign(Some(voter('a')), &terms, at(0));
+    seat.assign(Some(voter('a')), true, &terms, at(0));
     let mut number = 0;
     let mut run = |seat: &mut Seat, letter, seconds| {
         number += 1;
-        seat.hear(voter('a'), [heard(number, 1, outcome(letter), at(seconds))], None, &terms);
+        seat.hear(voter('a'), [heard(number, 1, outcome(letter), at(seconds))], None, true, &terms);
     };
     let vote = |seat: &Seat, now| {
         let hearing = Hearing { watermark: Some(at(now)), ..Hearing::default() };
@@ -373,11 +385,11 @@ fn only_the_newest_outcomes_are_kept_one_by_one_and_the_state_outlives_them() {
     for number in 3..100 {
         // Never two passes in a row.
         let kind = if number % 2 == 0 { Outcome::Fail } else { Outcome::Pass };
-        seat.hear(voter('a'), [heard(number, 1, kind, at(5))], None, &terms);
+        seat.hear(voter('a'), [heard(number, 1, kind, at(5))], None, true, &terms);
     }
     assert_eq!(seat.summary().state, BallotState::Fail);
     let before = seat.clone();
-    seat.hear(voter('a'), [heard(4, 1, Outcome::Pass, at(5))], None, &terms);
+    seat.hear(voter('a'), [heard(4, 1, Outcome::Pass, at(5))], None, true, &terms);
     assert_eq!(seat, before, "what is older than what is kept changes nothing");
 }
 
@@ -410,14 +422,14 @@ proptest! {
     ) {
         let terms = terms(failures, successes);
         let mut ordered = Seat::new(RunDigest(1));
-        ordered.assign(Some(voter('a')), &terms, at(0));
+        ordered.assign(Some(voter('a')), true, &terms, at(0));
         let mut jumbled = ordered.clone();
         for record in history {
-            ordered.hear(voter('a'), [record], None, &terms);
+            ordered.hear(voter('a'), [record], None, true, &terms);
             ordered.settle(incident, &terms);
         }
         for records in shuffled.chunks(batch) {
-            jumbled.hear(voter('a'), records.to_vec(), None, &terms);
+            jumbled.hear(voter('a'), records.to_vec(), None, true, &terms);
             jumbled.settle(incident, &terms);
         }
         // While no incident is open a state may have been granted by what came first; whether it
@@ -435,10 +447,10 @@ proptest! {
     ) {
         let terms = terms(failures, successes);
         let mut seat = Seat::new(RunDigest(1));
-        seat.assign(Some(voter('a')), &terms, at(0));
+        seat.assign(Some(voter('a')), true, &terms, at(0));
         let mut before = seat.summary();
         for record in history {
-            seat.hear(voter('a'), [record], None, &terms);
+            seat.hear(voter('a'), [record], None, true, &terms);
             let after = seat.summary();
             if before.state != after.state {
                 match after.state {

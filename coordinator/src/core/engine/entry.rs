@@ -106,10 +106,20 @@ impl Entry {
     }
 
     /// Gives every seat its assignee, by rank.
-    pub fn assign(&mut self, assignees: &[Option<VoterId>], now: MeshTime) {
-        for (rank, seat) in self.seats.iter_mut().enumerate() {
-            seat.assign(assignees.get(rank).copied().flatten(), &self.terms, now);
+    pub fn assign(&mut self, assignees: &[Option<VoterId>], links: &Links, now: MeshTime) {
+        for rank in 0..self.seats.len() {
+            let counts = self.counts(rank, links, now);
+            let assignee = assignees.get(rank).copied().flatten();
+            self.seats[rank].assign(assignee, counts, &self.terms, now);
         }
+    }
+
+    /// Whether the vote of a region is neither stale nor excluded.
+    fn counts(&self, rank: usize, links: &Links, now: MeshTime) -> bool {
+        let seat = &self.seats[rank];
+        let hearing = hearing(links, seat.voter(), &self.subject.check.uid);
+        let vote = seat.vote(&hearing, &self.terms, now);
+        !vote.stale && !vote.excluded
     }
 
     /// Everybody whose session this check depends on.
@@ -125,16 +135,18 @@ impl Entry {
         region: &str,
         records: impl IntoIterator<Item = Heard>,
         said: Option<Said>,
+        (links, now): (&Links, MeshTime),
     ) -> (bool, Option<VoterId>) {
         let rank = self.subject.check.regions.iter().position(|known| known == region);
         let Some(rank) = rank else { return (false, None) };
+        let counts = self.counts(rank, links, now);
         let confirmation = &mut self.confirmation;
         let records = records.into_iter().inspect(|heard| {
             if let Some(confirmation) = confirmation.as_mut().filter(|_| heard.order != 0) {
                 confirmation.heard(voter, heard.order);
             }
         });
-        let folded = self.seats[rank].hear(voter, records, said, &self.terms);
+        let folded = self.seats[rank].hear(voter, records, said, counts, &self.terms);
         if folded.first_failure {
             self.first_failure = Some(rank);
         }

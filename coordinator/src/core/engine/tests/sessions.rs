@@ -38,7 +38,7 @@ fn what_a_voter_says_of_itself_counts_only_where_nothing_is_known() {
 }
 
 #[test]
-fn a_moved_check_goes_on_with_the_state_of_the_probe_before() {
+fn a_moved_check_goes_on_with_the_state_of_the_probe_before_while_that_counts() {
     let mut rig = Rig::up(1, 2);
     play(&mut rig, "0F 0F");
     assert_eq!(rig.take_applied().split(' ').next_back(), Some("down!"));
@@ -51,10 +51,46 @@ fn a_moved_check_goes_on_with_the_state_of_the_probe_before() {
     rig.connect(0);
     assert_eq!(rig.take_applied(), "", "connected, but its first run is awaited");
     rig.run(0, Outcome::Pass);
-    assert_eq!(rig.take_applied(), "down", "it inherits the state: one pass is no streak");
+    assert_eq!(
+        rig.take_applied(),
+        "",
+        "what was stale is not inherited, and one pass is no streak"
+    );
     rig.run(0, Outcome::Pass);
     assert_eq!(rig.take_applied(), "up.");
     assert_eq!(rig.engine.watermark_of(&voter(0, 1)), None, "the old one is forgotten");
+
+    // Soon enough it is.
+    play(&mut rig, "0F 0F");
+    assert_eq!(rig.take_applied(), "down!");
+    rig.kill(0);
+    rig.advance(3_000);
+    rig.commit(|subject| subject.assignees = vec![Some(voter(0, 3))]);
+    rig.probes[0] = rig::Probe::new(voter(0, 3), 2);
+    rig.connect(0);
+    play(&mut rig, "0P +7000");
+    assert_eq!(rig.take_applied(), "", "it stays down, by the state before");
+    rig.run(0, Outcome::Pass);
+    assert_eq!(rig.take_applied(), "up.");
+}
+
+#[test]
+fn a_stale_pass_does_not_end_an_incident_by_a_successors_failing_run() {
+    let mut rig = Rig::up(2, 2);
+    play(&mut rig, "0F 0F 1F 1F");
+    rig.take_applied();
+    // Region 1 passes again, is not heard any more, and its next probe fails.
+    play(&mut rig, "1P 1P -1 +10000");
+    rig.take_applied();
+    play(&mut rig, "0P 0P");
+    assert_eq!(rig.take_applied(), "", "one region of two is not enough");
+    rig.commit(|subject| subject.assignees[1] = Some(voter(1, 2)));
+    rig.probes[1] = rig::Probe::new(voter(1, 2), 2);
+    rig.connect(1);
+    rig.run(1, Outcome::Fail);
+    let said = rig.take_applied();
+    assert!(!said.contains("up."), "{said}");
+    assert!(rig.subject.open_incident.is_some());
 }
 
 #[test]
