@@ -14,6 +14,7 @@ use parallax_common::limits::{
 };
 use parallax_common::name::{Generation, Incarnation, Uid};
 use parallax_common::outcome::Outcome;
+use parallax_common::record::Order;
 use parallax_common::time::MeshTime;
 use parallax_common::window::Window;
 use parallax_proto::convert::window::window_to;
@@ -27,7 +28,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::clock::MeshClock;
 use crate::core::assign::{Applied, Assignments, Plan};
-use crate::core::confirm::{Confirmations, Order};
+use crate::core::confirm::Confirmations;
 use crate::core::record::{Ended, Record, Recorder};
 use crate::core::schedule::{Cause, Schedule, Start};
 use crate::core::spool::{Gap, Spool};
@@ -457,10 +458,10 @@ impl Owner {
         let plan = self.assignments.generation();
         let rate = self.schedule.steady_rate();
         match self.confirmations.accept(order, held, plan, rate, now) {
-            Ok(runs) => debug!(order = order.id, check = %order.check, runs, "order taken"),
+            Ok(runs) => debug!(order = order.order, check = %order.check, runs, "order taken"),
             Err(refused) => {
                 self.metrics.orders_refused.fetch_add(1, Relaxed);
-                debug!(order = order.id, check = %order.check, %refused, "order refused");
+                debug!(order = order.order, check = %order.check, %refused, "order refused");
             }
         }
     }

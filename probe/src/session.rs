@@ -30,7 +30,6 @@ use tonic::Streaming;
 use tracing::{debug, info, warn};
 
 use crate::core::assign::{Assembler, Chunk, ChunkError};
-use crate::core::confirm::Order;
 use crate::owner::{Connected, Event, Held, SessionId};
 use crate::state::State;
 use crate::wire;
@@ -410,18 +409,7 @@ impl Sessions {
                 }
             }
             Some(Frame::Order(order)) => {
-                let order = convert::assignment::order(&order)?;
-                self.tell(Event::Order(Order {
-                    id: order.order,
-                    check: order.check,
-                    digest: order.run_digest,
-                    generation: order.generation,
-                    count: order.count,
-                    spacing: order.spacing,
-                    expires: order.expires,
-                    ordered: order.ordered,
-                }))
-                .await?;
+                self.tell(Event::Order(convert::assignment::order(&order)?)).await?;
             }
             Some(Frame::Members(members)) => {
                 let nodes = members.members.iter().take(MEMBERS_MAX).map(|m| m.node_id);

@@ -36,8 +36,6 @@ use crate::store::rows::{RowError, RowStore};
 
 /// Rows of one step of a scan.
 const SCAN_ROWS: usize = 500;
-/// How long a read waits for the row store to catch up with the state.
-const STORED_WITHIN: Duration = Duration::from_secs(5);
 
 #[tonic::async_trait]
 impl HistoryService for Api {
@@ -93,7 +91,7 @@ impl HistoryService for Api {
             // The rows are written behind the state, and what has ended is nowhere else.
             // When the store has stopped, so will this process.
             let _ = node.wait_stored(applied);
-            intervals(node.rows().as_ref(), &uid, asked, applied)
+            intervals(node.rows().as_ref(), &uid, asked)
         };
         let (closed, complete_from) = blocking(read).await?;
         let from = complete_from.unwrap_or(asked).max(asked);
@@ -279,9 +277,7 @@ fn intervals(
     rows: &dyn RowStore,
     uid: &Uid,
     since: UtcTime,
-    applied: u64,
 ) -> Result<(Vec<Interval>, Option<UtcTime>), RowError> {
-    wait_for(rows, applied)?;
     let prefix = State::intervals_of(uid);
     let (mut found, mut after): (Vec<Interval>, Option<Vec<u8>>) = (Vec::new(), None);
     loop {
@@ -302,21 +298,6 @@ fn intervals(
         }
         after = step.last().map(|row| row.key.to_vec());
     }
-}
-
-/// Waits until the rows of everything up to `applied` are stored: they are written behind.
-fn wait_for(rows: &dyn RowStore, applied: u64) -> Result<(), RowError> {
-    let until = clock::instant() + STORED_WITHIN;
-    while rows.applied_index()? < applied {
-        if clock::instant() >= until {
-            return Err(RowError::Io {
-                action: "catch up with the state in time",
-                source: std::io::ErrorKind::TimedOut.into(),
-            });
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    Ok(())
 }
 
 async fn blocking<T: Send + 'static>(

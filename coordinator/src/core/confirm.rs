@@ -6,35 +6,11 @@
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
-
 use parallax_common::check::Check;
 use parallax_common::limits;
-use parallax_common::name::{Generation, RunDigest, Uid};
 use parallax_common::time::MeshTime;
 
 use super::ballots::VoterId;
-
-/// Run now, `count` times, start to start `spacing` apart.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Order {
-    /// Copied into every outcome; never used again, by this leader or another.
-    pub order: u64,
-    /// What to run.
-    pub check: Uid,
-    /// Which version of it; a probe with another refuses.
-    pub digest: RunDigest,
-    /// The plan it was ordered under.
-    pub generation: Generation,
-    /// How often.
-    pub count: u32,
-    /// Start to start.
-    pub spacing: Duration,
-    /// After this long it is void.
-    pub expires: Duration,
-    /// When it was given.
-    pub ordered: MeshTime,
-}
 
 /// A region as a confirmation sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

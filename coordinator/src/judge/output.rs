@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use parallax_proto::v1;
+use parallax_common::record::Order;
+use parallax_proto::convert::assignment::order_to;
 use parallax_proto::v1::live_response::Frame;
 use parallax_runtime::supervisor::TaskKind;
 use tracing::{debug, warn};
 
 use super::{Judge, Told};
-use crate::core::confirm::Order;
 use crate::core::engine::Voter;
 use crate::core::judge::{Act, Outputs, Proposal};
 use crate::propose::Origin;
@@ -43,19 +43,7 @@ impl Judge {
 
     fn order(&self, to: &Voter, order: &Order) {
         debug!(region = to.region, count = order.count, "confirmation ordered");
-        let wire = v1::ConfirmOrder {
-            order: order.order,
-            check_uid: order.check.as_bytes().to_vec().into(),
-            run_digest: order.digest.0,
-            generation: Some(v1::Generation {
-                epoch: order.generation.epoch,
-                index: order.generation.index,
-            }),
-            count: order.count,
-            spacing_ns: parallax_common::time::ns(order.spacing),
-            expires_ms: u32::try_from(order.expires.as_millis()).unwrap_or(u32::MAX),
-            ordered_mesh_ns: order.ordered.as_ns(),
-        };
+        let wire = order_to(order);
         // By both ways when there are two: the probe obeys an order once.
         self.relays.order(to, wire.clone());
         self.sessions.send(&to.region, &to.probe, to.incarnation, Frame::Order(wire));

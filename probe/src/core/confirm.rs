@@ -8,28 +8,8 @@ use std::time::Duration;
 
 use parallax_common::limits::{CONFIRM_BURST, CONFIRM_ORDERS_REMEMBERED, STREAK_MAX};
 use parallax_common::name::{Generation, RunDigest, Uid};
+use parallax_common::record::Order;
 use parallax_common::time::MeshTime;
-
-/// A coordinator's order: run this check now, so many times.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Order {
-    /// The leader's number for it.
-    pub id: u64,
-    /// What to run.
-    pub check: Uid,
-    /// The version that is wanted.
-    pub digest: RunDigest,
-    /// The plan the leader ordered under.
-    pub generation: Generation,
-    /// Runs wanted.
-    pub count: u32,
-    /// Start to start.
-    pub spacing: Duration,
-    /// Void so long after it was ordered.
-    pub expires: Duration,
-    /// When it was ordered; absent: when it came.
-    pub ordered: Option<MeshTime>,
-}
 
 /// Why an order is not obeyed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -112,7 +92,7 @@ impl Confirmations {
         now: MeshTime,
     ) -> Result<u32, Refused> {
         self.fill(now, steady_rate);
-        if self.seen.contains(&order.id) {
+        if self.seen.contains(&order.order) {
             return Err(Refused::Repeated);
         }
         if order.count == 0 || order.count > STREAK_MAX {
@@ -127,7 +107,7 @@ impl Confirmations {
         if order.generation.epoch != plan.epoch {
             return Err(Refused::OtherPlan);
         }
-        if held != order.digest {
+        if held != order.run_digest {
             return Err(Refused::OtherDigest);
         }
         if self.active.contains_key(&order.check) {
@@ -144,9 +124,9 @@ impl Confirmations {
         if self.seen.len() >= CONFIRM_ORDERS_REMEMBERED {
             self.seen.pop_front();
         }
-        self.seen.push_back(order.id);
+        self.seen.push_back(order.order);
         let active = Active {
-            order: order.id,
+            order: order.order,
             left: granted,
             next_at: now,
             spacing: order.spacing,
@@ -195,9 +175,9 @@ mod tests {
 
     fn order(id: u64, check: u8, count: u32) -> Order {
         Order {
-            id,
+            order: id,
             check: uid(check),
-            digest: RunDigest(7),
+            run_digest: RunDigest(7),
             generation: PLAN,
             count,
             spacing: Duration::from_millis(100),

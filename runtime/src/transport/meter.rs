@@ -23,13 +23,59 @@ const REFUSED_STREAM: u32 = 0x7;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Flood;
 
-/// Follows the frames of one connection, byte by byte.
-#[derive(Debug)]
-pub(super) struct Meter {
+/// Cuts what one side says into frames, however the bytes come.
+#[derive(Debug, Default)]
+struct Frames {
     /// Bytes of the preface, or of a payload, that are passed over.
     skip: usize,
-    header: [u8; FRAME_HEADER_BYTES],
+    /// The header of a frame, and the error code of one that has one.
+    frame: [u8; FRAME_HEADER_BYTES + ERROR_CODE_BYTES],
     have: usize,
+}
+
+/// The header of a frame.
+struct Header {
+    kind: u8,
+    /// Why a stream is reset; of RST_STREAM only.
+    error_code: Option<u32>,
+}
+
+impl Frames {
+    /// The next frame of `bytes`, which are shortened by what was looked at. None: all were.
+    fn next(&mut self, bytes: &mut &[u8]) -> Option<Header> {
+        while !bytes.is_empty() {
+            if self.skip > 0 {
+                let passed = self.skip.min(bytes.len());
+                self.skip -= passed;
+                *bytes = &bytes[passed..];
+                continue;
+            }
+            let whole =
+                if self.have < FRAME_HEADER_BYTES { FRAME_HEADER_BYTES } else { self.frame.len() };
+            let taken = (whole - self.have).min(bytes.len());
+            self.frame[self.have..self.have + taken].copy_from_slice(&bytes[..taken]);
+            self.have += taken;
+            *bytes = &bytes[taken..];
+            let [high, middle, low, kind, _, _, _, _, _, code @ ..] = self.frame;
+            let length = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
+            let has_code = kind == RST_STREAM && length == ERROR_CODE_BYTES;
+            if self.have == FRAME_HEADER_BYTES && !has_code {
+                (self.skip, self.have) = (length, 0);
+                return Some(Header { kind, error_code: None });
+            }
+            if self.have == self.frame.len() {
+                self.have = 0;
+                return Some(Header { kind, error_code: Some(u32::from_be_bytes(code)) });
+            }
+        }
+        None
+    }
+}
+
+/// Follows the frames of one connection.
+#[derive(Debug)]
+pub(super) struct Meter {
+    frames: Frames,
     /// The preface and the header of the first frame are here.
     opened: bool,
     second: i64,
@@ -38,14 +84,8 @@ pub(super) struct Meter {
 
 impl Meter {
     pub(super) fn new() -> Self {
-        Self {
-            skip: PREFACE_BYTES,
-            header: [0; FRAME_HEADER_BYTES],
-            have: 0,
-            opened: false,
-            second: 0,
-            control_frames: 0,
-        }
+        let frames = Frames { skip: PREFACE_BYTES, ..Frames::default() };
+        Self { frames, opened: false, second: 0, control_frames: 0 }
     }
 
     /// Whether the client speaks HTTP/2 by now.
@@ -55,24 +95,9 @@ impl Meter {
 
     /// Looks at the next bytes.
     pub(super) fn read(&mut self, mut bytes: &[u8], now_s: i64) -> Result<(), Flood> {
-        while !bytes.is_empty() {
-            if self.skip > 0 {
-                let passed = self.skip.min(bytes.len());
-                self.skip -= passed;
-                bytes = &bytes[passed..];
-                continue;
-            }
-            let taken = (FRAME_HEADER_BYTES - self.have).min(bytes.len());
-            self.header[self.have..self.have + taken].copy_from_slice(&bytes[..taken]);
-            self.have += taken;
-            bytes = &bytes[taken..];
-            if self.have == FRAME_HEADER_BYTES {
-                self.have = 0;
-                self.opened = true;
-                let [high, middle, low, kind, ..] = self.header;
-                self.skip = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
-                self.count(kind, now_s)?;
-            }
+        while let Some(header) = self.frames.next(&mut bytes) {
+            self.opened = true;
+            self.count(header.kind, now_s)?;
         }
         Ok(())
     }
@@ -93,41 +118,15 @@ impl Meter {
 /// refuses because too many are open.
 #[derive(Debug, Default)]
 pub(super) struct Refusing {
-    /// Bytes of a payload that are passed over.
-    skip: usize,
-    /// The header of a frame, and the error code of one that has one.
-    frame: [u8; FRAME_HEADER_BYTES + ERROR_CODE_BYTES],
-    have: usize,
+    frames: Frames,
 }
 
 impl Refusing {
     /// Looks at the next bytes; how many streams they refuse.
     pub(super) fn wrote(&mut self, mut bytes: &[u8]) -> usize {
         let mut refused = 0;
-        while !bytes.is_empty() {
-            if self.skip > 0 {
-                let passed = self.skip.min(bytes.len());
-                self.skip -= passed;
-                bytes = &bytes[passed..];
-                continue;
-            }
-            let whole =
-                if self.have < FRAME_HEADER_BYTES { FRAME_HEADER_BYTES } else { self.frame.len() };
-            let taken = (whole - self.have).min(bytes.len());
-            self.frame[self.have..self.have + taken].copy_from_slice(&bytes[..taken]);
-            self.have += taken;
-            bytes = &bytes[taken..];
-            if self.have == FRAME_HEADER_BYTES {
-                let [high, middle, low, kind, ..] = self.frame;
-                let length = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
-                if kind != RST_STREAM || length != ERROR_CODE_BYTES {
-                    (self.skip, self.have) = (length, 0);
-                }
-            } else if self.have == self.frame.len() {
-                let code = &self.frame[FRAME_HEADER_BYTES..];
-                refused += usize::from(code == REFUSED_STREAM.to_be_bytes());
-                self.have = 0;
-            }
+        while let Some(header) = self.frames.next(&mut bytes) {
+            refused += usize::from(header.error_code == Some(REFUSED_STREAM));
         }
         refused
     }

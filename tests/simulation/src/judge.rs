@@ -10,15 +10,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parallax_common::name::Uid;
-use parallax_common::time::{BootTime, MeshTime, UtcTime, ns};
-use parallax_coordinator::core::confirm::Order;
+use parallax_common::record::Order;
+use parallax_common::time::{BootTime, MeshTime, UtcTime};
 use parallax_coordinator::core::engine::Voter;
 use parallax_coordinator::core::judge::{About, Act, Input, Judge as Core, Outputs, Proposal};
 use parallax_coordinator::core::mesh_clock::Clock;
 use parallax_coordinator::core::state::State;
 use parallax_coordinator::machine::Batch;
 use parallax_coordinator::view::View;
-use parallax_proto::v1;
+use parallax_proto::convert::assignment::order_to;
 use parallax_proto::v1::live_response::Frame as Down;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot::error::TryRecvError;
@@ -59,6 +59,29 @@ pub struct Desk<'a> {
     pub hang_up: Vec<LineId>,
     /// A member to be dialled for a stream that relays.
     pub follow: Option<u64>,
+}
+
+/// What of the world a judge works with.
+pub struct Means<'a> {
+    /// For new uids.
+    pub chance: &'a mut Chance,
+    /// What happened.
+    pub counters: &'a mut Counters,
+    /// Where it is seen.
+    pub sink: &'a Sink,
+}
+
+impl<'a> Desk<'a> {
+    /// The desk of `node`, which leads or not, at this time by the simulation and by its own clock.
+    pub fn new(
+        (node, leads): (u64, bool),
+        (now_us, utc_ns): (u64, i64),
+        state: Arc<State>,
+        Means { chance, counters, sink }: Means<'a>,
+    ) -> Self {
+        let (say, hang_up, follow) = (Vec::new(), Vec::new(), None);
+        Self { now_us, utc_ns, node, state, leads, chance, counters, sink, say, hang_up, follow }
+    }
 }
 
 /// The judge of one life.
@@ -193,19 +216,7 @@ impl Judge {
     fn order(&mut self, to: &Voter, order: &Order, desk: &mut Desk<'_>) {
         desk.counters.add("confirmation ordered");
         desk.sink.tell(Seen::Ordered { node: desk.node, leads: desk.leads });
-        let wire = v1::ConfirmOrder {
-            order: order.order,
-            check_uid: order.check.as_bytes().to_vec().into(),
-            run_digest: order.digest.0,
-            generation: Some(v1::Generation {
-                epoch: order.generation.epoch,
-                index: order.generation.index,
-            }),
-            count: order.count,
-            spacing_ns: ns(order.spacing),
-            expires_ms: u32::try_from(order.expires.as_millis()).unwrap_or(u32::MAX),
-            ordered_mesh_ns: order.ordered.as_ns(),
-        };
+        let wire = order_to(order);
         self.relays.order(to, &wire, desk);
         for (line, lane) in &self.lanes {
             if lane.voter == *to {

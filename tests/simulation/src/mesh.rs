@@ -346,19 +346,10 @@ impl World {
         let Some(node) = self.nodes.get_mut(&id) else { return };
         let (utc_ns, life) = (node.utc_ns(now_us), node.life);
         let Some(process) = &mut node.process else { return };
-        let mut desk = judge::Desk {
-            now_us,
-            utc_ns,
-            node: id,
-            state: process.view.load(),
-            leads: process.member.leadership().leader,
-            chance: &mut self.mesh.uids,
-            counters: &mut self.mesh.counters,
-            sink: &self.sink,
-            say: Vec::new(),
-            hang_up: Vec::new(),
-            follow: None,
-        };
+        let leads = process.member.leadership().leader;
+        let Mesh { uids, counters, .. } = &mut self.mesh;
+        let means = judge::Means { chance: uids, counters, sink: &self.sink };
+        let mut desk = judge::Desk::new((id, leads), (now_us, utc_ns), process.view.load(), means);
         act(&mut process.judge, &mut desk);
         let judge::Desk { say, hang_up, follow, .. } = desk;
         let proposes = process.judge.has_proposals();

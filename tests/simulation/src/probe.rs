@@ -12,7 +12,7 @@ use parallax_common::outcome::{BallotState, Outcome};
 use parallax_common::time::{BootTime, MeshTime};
 use parallax_probe::clock::MeshClock;
 use parallax_probe::core::assign::{Applied, Assembler, Assignments, Change, Plan};
-use parallax_probe::core::confirm::{Confirmations, Order, Refused};
+use parallax_probe::core::confirm::{Confirmations, Refused};
 use parallax_probe::core::record::{Ended, Record, Recorder};
 use parallax_probe::core::schedule::{Cause, RunId, Schedule, Start};
 use parallax_probe::core::watermark::{InFlight, Told};
@@ -325,16 +325,6 @@ impl Probe {
     fn order(&mut self, order: &v1::ConfirmOrder, desk: &mut Desk<'_>) {
         let Some(now) = self.mesh(desk.now_us) else { return };
         let Ok(order) = convert::assignment::order(order) else { return };
-        let order = Order {
-            id: order.order,
-            check: order.check,
-            digest: order.run_digest,
-            generation: order.generation,
-            count: order.count,
-            spacing: order.spacing,
-            expires: order.expires,
-            ordered: order.ordered,
-        };
         let held = self.assignments.get(&order.check).map(|assignment| assignment.run_digest);
         let (plan, rate) = (self.assignments.generation(), self.schedule.steady_rate());
         match self.confirmations.accept(&order, held, plan, rate, now) {

@@ -426,19 +426,10 @@ impl World {
             self.crash(id, &halt.to_string());
             return;
         }
-        let mut desk = judge::Desk {
-            now_us,
-            utc_ns,
-            node: id,
-            state: process.view.load(),
-            leads: context.member.leadership().leader,
-            chance: &mut self.mesh.uids,
-            counters: &mut self.mesh.counters,
-            sink: &self.sink,
-            say: Vec::new(),
-            hang_up: Vec::new(),
-            follow: None,
-        };
+        let leads = context.member.leadership().leader;
+        let Mesh { uids, counters, .. } = &mut self.mesh;
+        let means = judge::Means { chance: uids, counters, sink: &self.sink };
+        let mut desk = judge::Desk::new((id, leads), (now_us, utc_ns), process.view.load(), means);
         let decided = process.judge.turn(&mut context, &mut desk);
         let judge::Desk { say, hang_up, follow, .. } = desk;
         let again = process.api.turn(&mut context, &mut out) | decided;

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use parallax_common::name::Uid;
 use parallax_common::outcome::Verdict;
+use parallax_common::record::Order;
 use parallax_common::time::MeshTime;
 use parallax_proto::v1;
 
 use super::input::{Action, Output, Subject, VerdictDraft};
 use super::link::Link;
 use crate::core::ballots::{Heard, Hearing, Said, Seat, Terms, Vote, VoterId};
-use crate::core::confirm::{self, Confirmation, Order, Witness};
+use crate::core::confirm::{self, Confirmation, Witness};
 use crate::core::decide::{self, Decision, Open, Tally, record};
 
 /// Every voter by its number.
@@ -305,12 +306,12 @@ impl Entry {
                 order: Order {
                     order: number,
                     check: check.uid,
-                    digest: check.run_digest,
+                    run_digest: check.run_digest,
                     generation: self.subject.generation,
                     count: *count,
                     spacing: check.confirm_spacing,
                     expires: parallax_common::limits::ORDER_EXPIRES,
-                    ordered: now,
+                    ordered: Some(now),
                 },
             });
         }

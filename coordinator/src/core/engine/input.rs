@@ -5,11 +5,11 @@ use std::sync::Arc;
 use parallax_common::check::Check;
 use parallax_common::name::{Generation, Incarnation, RunDigest, Uid};
 use parallax_common::outcome::{DegradedKind, Verdict};
+use parallax_common::record::Order;
 use parallax_common::time::MeshTime;
 use parallax_proto::v1;
 
 use crate::core::ballots::{Heard, Said};
-use crate::core::confirm::Order;
 
 /// Who votes: one life of one probe's spool.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

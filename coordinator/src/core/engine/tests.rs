@@ -152,7 +152,7 @@ fn ordered_runs_open_the_incident_without_waiting_for_the_schedule() {
     let orders = std::mem::take(&mut rig.orders);
     assert_eq!(orders.len(), 5);
     let (_, order) = &orders[0];
-    assert_eq!((order.check, order.digest), (CHECK, RunDigest(1)));
+    assert_eq!((order.check, order.run_digest), (CHECK, RunDigest(1)));
     assert_eq!(order.generation, rig.subject.generation);
     assert_eq!(order.expires, Duration::from_secs(2));
     assert_eq!(order.spacing, Duration::from_millis(50));

@@ -2,10 +2,10 @@
 
 use parallax_common::limits::ENTRY_BYTES_MAX;
 use parallax_common::name::{Incarnation, Uid};
+use parallax_common::record::Order;
 use parallax_proto::store::entry::Command;
 use parallax_proto::{store, v1};
 
-use crate::core::confirm::Order;
 use crate::core::engine::{self, Voter};
 use crate::core::fleet::{self, ProbeKey, RegionKey};
 

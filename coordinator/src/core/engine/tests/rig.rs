@@ -8,11 +8,11 @@ use parallax_common::check::{Check, IpFamily, Policy, Quorum, Run, Step, StepKin
 use parallax_common::fold::{self, Mark};
 use parallax_common::name::{Generation, Incarnation, RunDigest, Uid};
 use parallax_common::outcome::{DegradedKind, Outcome, Reason, Verdict};
+use parallax_common::record::Order;
 use parallax_common::time::MeshTime;
 use parallax_proto::v1;
 
 use crate::core::ballots::{Fold, Heard, Said, Terms};
-use crate::core::confirm::Order;
 use crate::core::engine::{
     Action, CheckSnapshot, Engine, Heartbeat, Input, Output, Subject, VerdictDraft, Voter,
 };
