@@ -4,11 +4,21 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use parallax_common::check::{Check, Run};
 use parallax_common::outcome::Reason;
 use parallax_common::rule::{self, Stage};
+use parallax_probe::core::guard::defaults::DENIED;
+use parallax_probe::core::record::Finding;
+use parallax_probe::execute::Executor;
 use parallax_probe::metrics::Metrics;
+use parallax_proto::convert::{check, resource};
+use parallax_proto::v1;
 
 use crate::config::{Sources, load};
+
+mod handshakes;
+mod http;
+mod questions;
 
 /// A file of the repository.
 fn file(path: &str) -> String {
@@ -20,10 +30,12 @@ fn file(path: &str) -> String {
 fn documents() -> Vec<(String, String)> {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
     let mut names = vec!["README.md".to_owned()];
-    for entry in std::fs::read_dir(docs).unwrap() {
-        let name = entry.unwrap().file_name().into_string().unwrap();
-        if name.ends_with(".md") {
-            names.push(format!("docs/{name}"));
+    for (folder, at) in [(docs.join("checks"), "docs/checks"), (docs, "docs")] {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            if name.ends_with(".md") {
+                names.push(format!("{at}/{name}"));
+            }
         }
     }
     names.sort();
@@ -47,6 +59,37 @@ fn blocks(text: &str) -> Vec<(&str, usize, String)> {
     }
     assert!(open.is_none(), "a block has no end");
     blocks
+}
+
+/// Every check in the valid YAML blocks of a document, with the line of its block.
+fn examples(document: &str) -> Vec<(usize, Check)> {
+    let mut examples = Vec::new();
+    for (word, line, block) in blocks(&file(document)) {
+        if word != "yaml" {
+            continue;
+        }
+        let loaded = load(Sources::from_texts([(document, block.as_str())]));
+        let loaded = loaded.unwrap_or_else(|wrong| panic!("line {line}: {:#?}", wrong.diagnostics));
+        for located in loaded.resources {
+            let normal = resource::normalise(located.resource);
+            let Some(v1::resource::Kind::Check(mut wire)) = normal.kind else { continue };
+            wire.meta.get_or_insert_default().uid = "0190b2a4-7c1e-7d5a-9a51-5d3f6a2b8c01".into();
+            examples.push((line, check::check(&wire).unwrap()));
+        }
+    }
+    examples
+}
+
+/// What a run finds. A machine that is too busy for an expression's 50 ms is asked again.
+async fn judged(executor: &Executor, run: &Run) -> Finding {
+    let mut finding = executor.run(run).await.finding;
+    for _ in 0..100 {
+        if finding.reason != Some(Reason::ExpressionBudget) {
+            break;
+        }
+        finding = executor.run(run).await.finding;
+    }
+    finding
 }
 
 /// The names in the first column of the tables below a heading, up to the next one: `| `name` |`.
@@ -200,6 +243,17 @@ fn every_flag_of_both_programs_is_documented() {
     let known = flags(include_str!("../../probe/src/config.rs"));
     assert!(known.contains("--coordinator") && known.contains("--log-json"), "{known:?}");
     assert_eq!(as_set(first_column(&text, "## Flags of a probe")), known);
+}
+
+#[test]
+fn every_network_that_is_denied_by_default_is_documented_with_its_reason() {
+    let text = file("docs/safety.md");
+    let known: BTreeSet<String> = DENIED.iter().map(|(network, _)| network.to_string()).collect();
+    assert_eq!(as_set(first_column(&text, "## Denied by default")), known);
+    for (network, why) in DENIED {
+        let row = format!("| `{network}` | {why} |");
+        assert!(text.lines().any(|line| line.starts_with(&row)), "{row}");
+    }
 }
 
 /// Calls `look` with every Rust file below `folder` that is not only tests, up to its tests.

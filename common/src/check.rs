@@ -7,6 +7,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::name::{RunDigest, Uid};
+use crate::outcome::words;
+use crate::target::shown_address;
+
+mod dns;
+
+pub use dns::{DnsClass, DnsStep, DnsTransport, DnsType};
 
 /// What to test, how often, from where, and what counts as down.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,14 +112,60 @@ pub struct Step {
 /// The kinds of step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StepKind {
-    /// One HTTP exchange on a new connection.
+    /// One HTTP exchange on a new connection, and one more for each redirect that is followed.
     Http(HttpStep),
     /// A TCP connect, with a TLS handshake when asked.
     Tcp(TcpStep),
+    /// A TLS handshake, and what it tells.
+    Tls(TlsStep),
+    /// One question to a name server.
+    Dns(DnsStep),
 }
 
-/// One HTTP exchange.
-#[derive(Debug, Clone, PartialEq, Eq)]
+impl StepKind {
+    /// The word of every kind: in YAML, and in what a probe says it can run.
+    pub const WORDS: [&'static str; 4] = ["http", "tcp", "tls", "dns"];
+
+    /// The word of this kind.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Http(_) => Self::WORDS[0],
+            Self::Tcp(_) => Self::WORDS[1],
+            Self::Tls(_) => Self::WORDS[2],
+            Self::Dns(_) => Self::WORDS[3],
+        }
+    }
+
+    /// What it looks at, in a few words.
+    pub fn target(&self) -> String {
+        match self {
+            Self::Http(http) => http.url.clone(),
+            Self::Tcp(tcp) => shown_address(&tcp.host, tcp.port),
+            Self::Tls(tls) => shown_address(&tls.host, tls.port),
+            Self::Dns(DnsStep { name, record_type, server, .. }) => match server {
+                Some((host, port)) => {
+                    format!("{name} {record_type} @{}", shown_address(host, *port))
+                }
+                None => format!("{name} {record_type}"),
+            },
+        }
+    }
+
+    /// Whether a certificate is shown to it that it does not verify.
+    pub fn insecure(&self) -> bool {
+        match self {
+            Self::Http(http) => http.tls.insecure,
+            Self::Tcp(tcp) => tcp.tls.as_ref().is_some_and(|tls| tls.insecure),
+            Self::Tls(tls) => tls.tls.insecure,
+            Self::Dns(_) => false,
+        }
+    }
+}
+
+/// One HTTP exchange, and those that its redirects lead to.
+///
+/// The default has no URL and no method and is no valid step: it is for what is filled in.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct HttpStep {
     /// `http` or `https`, with a host.
     pub url: String,
@@ -127,6 +179,82 @@ pub struct HttpStep {
     pub body_max_bytes: u64,
     /// TLS options; used for `https`.
     pub tls: TlsOptions,
+    /// Redirects that are followed; with 0 a redirect is an answer like any other.
+    pub redirects_max: u32,
+    /// Who the request says it is from. Stays at the URL's origin.
+    pub auth: Option<HttpAuth>,
+    /// Added to the URL's query, encoded, in order. Values may hold references.
+    pub query: Vec<(String, String)>,
+    /// What is spoken over TLS; without it HTTP/1.1.
+    pub version: HttpVersion,
+    /// Content codings that are asked for, and decoded. None: what comes is left as it is.
+    pub accept_encoding: Vec<ContentEncoding>,
+}
+
+impl HttpStep {
+    /// Every text of the step that may hold references.
+    pub fn templates(&self) -> impl Iterator<Item = &str> {
+        let (first, second) = match &self.auth {
+            None => (None, None),
+            Some(HttpAuth::Basic { username, password }) => (Some(username), Some(password)),
+            Some(HttpAuth::Bearer(token)) => (Some(token), None),
+        };
+        let client = self.tls.client.iter().flat_map(|client| [&client.cert, &client.key]);
+        let pairs = self.headers.iter().chain(&self.query).map(|(_, value)| value);
+        pairs.chain(first).chain(second).chain(client).map(String::as_str)
+    }
+}
+
+/// Who a request says it is from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HttpAuth {
+    /// RFC 7617. Both may hold references.
+    Basic {
+        /// Without a colon.
+        username: String,
+        /// Holds a reference.
+        password: String,
+    },
+    /// RFC 6750: a token, which holds a reference.
+    Bearer(String),
+}
+
+words! {
+    /// Which HTTP is spoken.
+    #[derive(Default)]
+    HttpVersion {
+        /// HTTP/2 when the target chooses it, else HTTP/1.1.
+        Auto = "auto",
+        /// HTTP/1.1.
+        #[default]
+        V1 = "1.1",
+        /// HTTP/2.
+        V2 = "2",
+    }
+}
+
+words! {
+    /// A content coding of HTTP (RFC 9110, 8.4.1).
+    ContentEncoding {
+        /// RFC 1952.
+        Gzip = "gzip",
+        /// The zlib format (RFC 1950), and plain deflate (RFC 1951), which some servers send.
+        Deflate = "deflate",
+        /// Brotli, RFC 7932.
+        Br = "br",
+        /// Zstandard, RFC 8878.
+        Zstd = "zstd",
+    }
+}
+
+words! {
+    /// A version of TLS.
+    TlsVersion {
+        /// RFC 5246.
+        V12 = "1.2",
+        /// RFC 8446.
+        V13 = "1.3",
+    }
 }
 
 /// A TCP connect.
@@ -140,6 +268,17 @@ pub struct TcpStep {
     pub tls: Option<TlsOptions>,
 }
 
+/// A TCP connect and a TLS handshake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsStep {
+    /// Host name or address.
+    pub host: String,
+    /// 1 to 65535.
+    pub port: u16,
+    /// How the handshake is done, and the certificate judged.
+    pub tls: TlsOptions,
+}
+
 /// How a target's certificate is judged.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TlsOptions {
@@ -149,6 +288,19 @@ pub struct TlsOptions {
     pub server_name: Option<String>,
     /// PEM of the authorities to trust instead of the system's.
     pub ca_pem: Option<String>,
+    /// The oldest version that is spoken; 1.2 when absent.
+    pub min_version: Option<TlsVersion>,
+    /// What is shown to a target that asks who we are.
+    pub client: Option<ClientCertificate>,
+}
+
+/// A client certificate and its key: references to PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// The chain, leaf first.
+    pub cert: String,
+    /// The leaf's private key.
+    pub key: String,
 }
 
 /// A check as one probe is told to run it.
@@ -176,4 +328,37 @@ pub struct Assignment {
     pub of: u32,
     /// Start to start of ordered runs.
     pub confirm_spacing: Duration,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_has_a_word_and_a_target() {
+        let dns = |server: Option<&str>| {
+            StepKind::Dns(DnsStep {
+                name: "shop.example".to_owned(),
+                record_type: DnsType::Mx,
+                class: DnsClass::In,
+                server: server.map(|host| (host.to_owned(), 53)),
+                transport: DnsTransport::Udp,
+                recursion: true,
+            })
+        };
+        let insecure = TlsOptions { insecure: true, ..TlsOptions::default() };
+        let tls = TlsStep { host: "::1".to_owned(), port: 443, tls: insecure.clone() };
+        let tcp = |tls| StepKind::Tcp(TcpStep { host: "db.example".to_owned(), port: 1, tls });
+        for (kind, word, target, insecure) in [
+            (tcp(None), "tcp", "db.example:1", false),
+            (tcp(Some(TlsOptions::default())), "tcp", "db.example:1", false),
+            (tcp(Some(insecure)), "tcp", "db.example:1", true),
+            (StepKind::Tls(tls), "tls", "[::1]:443", true),
+            (dns(None), "dns", "shop.example MX", false),
+            (dns(Some("::1")), "dns", "shop.example MX @[::1]:53", false),
+        ] {
+            assert_eq!((kind.word(), kind.target().as_str()), (word, target));
+            assert_eq!(kind.insecure(), insecure, "{target}");
+        }
+    }
 }

@@ -5,13 +5,18 @@
 //! labels; of a secret it covers the reference as written, never the value behind it.
 //!
 //! The encoding is part of the wire: length-prefixed and versioned, so that no two different runs
-//! share bytes. A new field goes behind a new version byte, or only where it is not its default.
+//! share bytes. A new field goes behind a new version byte, or only where it is not its default: then
+//! behind a mark that nothing else can be (`Encoder::extra`), so that a check which does not use it
+//! keeps its digest.
 
 use std::net::{IpAddr, SocketAddr};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::check::{HttpStep, IpFamily, Run, Step, StepKind, TcpStep, TlsOptions};
+use crate::check::{
+    ClientCertificate, DnsStep, HttpAuth, HttpStep, HttpVersion, IpFamily, Run, Step, StepKind,
+    TcpStep, TlsOptions, TlsStep,
+};
 use crate::name::RunDigest;
 use crate::time::ns;
 
@@ -51,7 +56,19 @@ fn encode_step(out: &mut Encoder, step: &Step) {
     out.text(name);
     match kind {
         StepKind::Http(http) => {
-            let HttpStep { url, method, headers, body, body_max_bytes, tls } = http;
+            let HttpStep {
+                url,
+                method,
+                headers,
+                body,
+                body_max_bytes,
+                tls,
+                redirects_max,
+                auth,
+                query,
+                version,
+                accept_encoding,
+            } = http;
             out.text("http");
             out.text(url);
             out.text(method);
@@ -63,6 +80,27 @@ fn encode_step(out: &mut Encoder, step: &Step) {
             out.text(body);
             out.number(*body_max_bytes);
             encode_tls(out, tls);
+            out.extra("redirects", *redirects_max > 0, |out| out.number((*redirects_max).into()));
+            out.extra("auth", auth.is_some(), |out| match auth {
+                Some(HttpAuth::Basic { username, password }) => {
+                    out.texts(&[username.clone(), password.clone()]);
+                }
+                Some(HttpAuth::Bearer(token)) => out.text(token),
+                None => {}
+            });
+            out.extra("query", !query.is_empty(), |out| {
+                out.number(query.len() as u64);
+                for (name, value) in query {
+                    out.text(name);
+                    out.text(value);
+                }
+            });
+            out.extra("http_version", *version != HttpVersion::V1, |out| out.text(version.word()));
+            out.extra("accept_encoding", !accept_encoding.is_empty(), |out| {
+                out.texts(
+                    &accept_encoding.iter().map(|of| of.word().to_owned()).collect::<Vec<_>>(),
+                );
+            });
         }
         StepKind::Tcp(tcp) => {
             let TcpStep { host, port, tls } = tcp;
@@ -71,14 +109,43 @@ fn encode_step(out: &mut Encoder, step: &Step) {
             out.number((*port).into());
             out.option(tls.as_ref(), encode_tls);
         }
+        StepKind::Tls(step) => {
+            let TlsStep { host, port, tls } = step;
+            out.text("tls");
+            out.text(host);
+            out.number((*port).into());
+            encode_tls(out, tls);
+        }
+        StepKind::Dns(dns) => {
+            let DnsStep { name, record_type, class, server, transport, recursion } = dns;
+            out.text("dns");
+            out.text(name);
+            out.text(record_type.word());
+            out.text(class.word());
+            out.option(server.as_ref(), |out, (host, port): &(String, u16)| {
+                out.text(host);
+                out.number((*port).into());
+            });
+            out.text(transport.word());
+            out.flag(*recursion);
+        }
     }
 }
 
 fn encode_tls(out: &mut Encoder, tls: &TlsOptions) {
-    let TlsOptions { insecure, server_name, ca_pem } = tls;
+    let TlsOptions { insecure, server_name, ca_pem, min_version, client } = tls;
     out.flag(*insecure);
     out.option(server_name.as_ref(), |out, name: &String| out.text(name));
     out.option(ca_pem.as_ref(), |out, pem: &String| out.text(pem));
+    out.extra("min_tls", min_version.is_some(), |out| {
+        out.text(min_version.map_or("", |version| version.word()));
+    });
+    out.extra("client", client.is_some(), |out| {
+        if let Some(ClientCertificate { cert, key }) = client {
+            out.text(cert);
+            out.text(key);
+        }
+    });
 }
 
 /// Numbers are 8 bytes little-endian, texts their length and their bytes, options a flag and the
@@ -110,6 +177,16 @@ impl Encoder {
         }
     }
 
+    /// A field that is there only where it is used. The mark is the length that no text has and the
+    /// time that no timeout is, so it cannot be taken for what would follow without the field.
+    fn extra(&mut self, name: &str, used: bool, encode: impl FnOnce(&mut Self)) {
+        if used {
+            self.number(u64::MAX);
+            self.text(name);
+            encode(self);
+        }
+    }
+
     fn address(&mut self, address: IpAddr) {
         match address {
             IpAddr::V4(v4) => {
@@ -136,6 +213,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::check::{ContentEncoding, DnsClass, DnsTransport, DnsType, TlsVersion};
 
     fn run() -> Run {
         Run {
@@ -147,7 +225,7 @@ mod tests {
                     headers: vec![("authorization".to_owned(), "Bearer ${env:TOKEN}".to_owned())],
                     body: String::new(),
                     body_max_bytes: 65_536,
-                    tls: TlsOptions::default(),
+                    ..HttpStep::default()
                 }),
             }],
             timeout: Duration::from_millis(900),
@@ -174,6 +252,33 @@ mod tests {
         }
     }
 
+    fn of(kind: StepKind) -> Run {
+        Run { steps: vec![Step { name: String::new(), kind }], ..run() }
+    }
+
+    fn tls(change: impl FnOnce(&mut TlsStep)) -> Run {
+        let mut step = TlsStep {
+            host: "db.example".to_owned(),
+            port: 5432,
+            tls: TlsOptions { server_name: Some("x".to_owned()), ..TlsOptions::default() },
+        };
+        change(&mut step);
+        of(StepKind::Tls(step))
+    }
+
+    fn dns(change: impl FnOnce(&mut DnsStep)) -> Run {
+        let mut step = DnsStep {
+            name: "shop.example".to_owned(),
+            record_type: DnsType::Mx,
+            class: DnsClass::In,
+            server: Some(("ns1.example".to_owned(), 53)),
+            transport: DnsTransport::Udp,
+            recursion: true,
+        };
+        change(&mut step);
+        of(StepKind::Dns(step))
+    }
+
     #[test]
     fn the_digest_is_pinned() {
         assert_eq!(run_digest(&run()), RunDigest(1_208_027_441_749_684_136));
@@ -185,6 +290,14 @@ mod tests {
         let StepKind::Http(step) = &mut run.steps[0].kind else { unreachable!("made above") };
         change(step);
         run
+    }
+
+    fn basic(username: &str, password: &str) -> HttpAuth {
+        HttpAuth::Basic { username: username.to_owned(), password: password.to_owned() }
+    }
+
+    fn client(cert: &str, key: &str) -> ClientCertificate {
+        ClientCertificate { cert: cert.to_owned(), key: key.to_owned() }
     }
 
     fn with(change: impl FnOnce(&mut Run)) -> Run {
@@ -231,9 +344,41 @@ mod tests {
             ("server name", http(|h| h.tls.server_name = Some(text()))),
             ("empty server name", http(|h| h.tls.server_name = Some(String::new()))),
             ("ca", http(|h| h.tls.ca_pem = Some(text()))),
+            ("min tls", http(|h| h.tls.min_version = Some(TlsVersion::V12))),
+            ("min tls 1.3", http(|h| h.tls.min_version = Some(TlsVersion::V13))),
+            ("client", http(|h| h.tls.client = Some(client("x", "")))),
+            ("client key", http(|h| h.tls.client = Some(client("", "x")))),
+            ("redirects", http(|h| h.redirects_max = 1)),
+            ("more redirects", http(|h| h.redirects_max = 2)),
+            ("bearer", http(|h| h.auth = Some(HttpAuth::Bearer(text())))),
+            ("basic user", http(|h| h.auth = Some(basic("x", "")))),
+            ("basic password", http(|h| h.auth = Some(basic("", "x")))),
+            ("query", http(|h| h.query = vec![(text(), String::new())])),
+            ("query value", http(|h| h.query = vec![(String::new(), text())])),
+            ("http 2", http(|h| h.version = HttpVersion::V2)),
+            ("http auto", http(|h| h.version = HttpVersion::Auto)),
+            ("gzip", http(|h| h.accept_encoding = vec![ContentEncoding::Gzip])),
+            ("br", http(|h| h.accept_encoding = vec![ContentEncoding::Br])),
             ("tcp host", tcp_with(|t| t.host = text())),
             ("tcp port", tcp_with(|t| t.port = 1)),
             ("tcp plain", tcp_with(|t| t.tls = None)),
+            ("tls", tls(|_| {})),
+            ("tls host", tls(|t| t.host = text())),
+            ("tls port", tls(|t| t.port = 1)),
+            ("tls insecure", tls(|t| t.tls.insecure = true)),
+            ("tls server name", tls(|t| t.tls.server_name = None)),
+            ("tls 1.2", tls(|t| t.tls.min_version = Some(TlsVersion::V12))),
+            ("tls 1.3", tls(|t| t.tls.min_version = Some(TlsVersion::V13))),
+            ("dns", dns(|_| {})),
+            ("dns name", dns(|d| d.name = text())),
+            ("dns type", dns(|d| d.record_type = DnsType::A)),
+            ("dns class", dns(|d| d.class = DnsClass::Ch)),
+            ("dns server", dns(|d| d.server = None)),
+            ("dns other server", dns(|d| d.server = Some((text(), 53)))),
+            ("dns port", dns(|d| d.server = Some(("ns1.example".to_owned(), 54)))),
+            ("dns udp only", dns(|d| d.transport = DnsTransport::UdpOnly)),
+            ("dns tcp", dns(|d| d.transport = DnsTransport::Tcp)),
+            ("dns recursion", dns(|d| d.recursion = false)),
             (
                 "tcp insecure",
                 tcp_with(|t| t.tls = Some(TlsOptions { insecure: true, ..TlsOptions::default() })),

@@ -8,7 +8,8 @@
 //! expressions see.
 //!
 //! When no `expect` of an `http` check mentions `status`, the probe applies the default rule: a
-//! status of 2xx or 3xx, else `http_status` (see [`Program::mentions_status`]).
+//! status of 2xx or 3xx, else `http_status` (see [`Program::mentions_status`]). The same holds for
+//! `rcode` and `dns`: an answer without an error that has records, else a reason of its own.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
@@ -24,9 +25,12 @@ use crate::rule::{self, Rule};
 
 mod admission;
 mod budget;
+mod built;
 mod facts;
+mod seen;
 
-pub use facts::{Certificate, Facts};
+pub use facts::{Facts, Redirects};
+pub use seen::{Certificate, DnsAnswer, DnsFlags, DnsRecord};
 
 words! {
     /// A name that expressions may use.
@@ -46,10 +50,30 @@ words! {
         Phases = "phases",
         /// The address that answered, a string.
         Ip = "ip",
-        /// `HTTP/1.0` or `HTTP/1.1`.
+        /// `HTTP/1.0`, `HTTP/1.1` or `HTTP/2`.
         HttpVersion = "http_version",
-        /// The certificate shown: `days_left` (int), `names` (list of strings), `issuer` (string).
+        /// The redirects that were followed: `count` (int), `url` (string), where they led.
+        Redirects = "redirects",
+        /// The certificate shown: `days_left` (int), `names` (list of strings), `issuer`, `subject`,
+        /// `serial`, `signature`, `key_type` (strings), `key_bits` (int); `chain`, a list of all
+        /// that were shown with the same fields, and `chain_days_left` (int), the least of theirs.
         Cert = "cert",
+        /// `1.2` or `1.3`.
+        TlsVersion = "tls_version",
+        /// The cipher suite as IANA names it, a string.
+        Cipher = "cipher",
+        /// `NOERROR`, `NXDOMAIN` and so on.
+        Rcode = "rcode",
+        /// Map of the answer's flags to bools: `aa`, `tc`, `rd`, `ra`, `ad`, `cd`.
+        Flags = "flags",
+        /// Records that answer: a list of maps with `name`, `type`, `ttl` (int) and `data`.
+        Answers = "answers",
+        /// Records of the authority section.
+        Authority = "authority",
+        /// Records of the additional section.
+        Additional = "additional",
+        /// `udp` or `tcp`: what brought the answer.
+        Transport = "transport",
     }
 }
 
@@ -70,13 +94,29 @@ pub fn variables_of(kind: &StepKind) -> &'static [Variable] {
                     V::Phases,
                     V::Ip,
                     V::HttpVersion,
+                    V::Redirects,
                     V::Cert,
+                    V::TlsVersion,
+                    V::Cipher,
                 ]
             };
-            if https { all } else { &all[..8] }
+            if https { all } else { &all[..9] }
         }
-        StepKind::Tcp(tcp) if tcp.tls.is_some() => &[V::Latency, V::Phases, V::Ip, V::Cert],
-        StepKind::Tcp(_) => &[V::Latency, V::Phases, V::Ip],
+        StepKind::Tcp(tcp) if tcp.tls.is_none() => &[V::Latency, V::Phases, V::Ip],
+        StepKind::Tcp(_) | StepKind::Tls(_) => {
+            &[V::Latency, V::Phases, V::Ip, V::Cert, V::TlsVersion, V::Cipher]
+        }
+        StepKind::Dns(_) => &[
+            V::Rcode,
+            V::Flags,
+            V::Answers,
+            V::Authority,
+            V::Additional,
+            V::Transport,
+            V::Latency,
+            V::Phases,
+            V::Ip,
+        ],
     }
 }
 
@@ -102,7 +142,7 @@ pub enum EvaluationError {
     #[error("the body is not JSON: {0}")]
     BodyNotJson(String),
     /// Its loops would run over too many items, or build too much: `missed: expression_budget`.
-    #[error("the body is too large for the loops and sums of the expression")]
+    #[error("the answer is too large for the loops and sums of the expression")]
     Budget,
     /// Anything else: a missing key, types that cannot be compared.
     #[error("{0}")]
@@ -217,6 +257,12 @@ impl Program {
         self.variables.contains(&Variable::Status)
     }
 
+    /// Whether it says something about the code of a DNS answer, so that the default rule does not
+    /// apply.
+    pub fn mentions_rcode(&self) -> bool {
+        self.variables.contains(&Variable::Rcode)
+    }
+
     /// Whether it needs the body: for checks without such an expression nobody has to keep it.
     pub fn mentions_body(&self) -> bool {
         self.variables.contains(&Variable::Body) || self.variables.contains(&Variable::Json)
@@ -235,10 +281,12 @@ impl Program {
     /// It gave no answer: a missing key, a body that is not JSON, types that do not fit.
     pub fn evaluate(&self, facts: &Facts) -> Result<bool, EvaluationError> {
         if self.variables.contains(&Variable::Json) {
-            let json = facts.json().map_err(|why| EvaluationError::BodyNotJson(why.to_owned()))?;
-            if json.largest.saturating_pow(self.depth) > EXPRESSION_ITEMS_MAX {
-                return Err(EvaluationError::Budget);
-            }
+            facts.json().map_err(|why| EvaluationError::BodyNotJson(why.to_owned()))?;
+        }
+        let lists = self.variables.iter().filter_map(|variable| facts.built(*variable));
+        let largest = lists.map(|built| built.largest).max().unwrap_or(1);
+        if largest.saturating_pow(self.depth) > EXPRESSION_ITEMS_MAX {
+            return Err(EvaluationError::Budget);
         }
         if self.builds
             && budget::built(self.compiled.expression(), facts) > EXPRESSION_BUILT_BYTES_MAX

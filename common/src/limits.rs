@@ -43,8 +43,34 @@ pub const EXPRESSION_WALL_MAX: Duration = Duration::from_millis(50);
 pub const BODY_BYTES_DEFAULT: u64 = 64 * 1024;
 /// Most a check may ask for. Refused.
 pub const BODY_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// A DNS answer over UDP that a question offers to take: what fits into one packet on any path
+/// (DNS flag day 2020).
+pub const DNS_UDP_OFFER_BYTES: u16 = 1_232;
+/// A datagram that is read in search of an answer: more than was offered, for servers that do not
+/// listen. A longer one is `dns_malformed`.
+pub const DNS_UDP_BYTES_MAX: usize = 4_096;
+/// Datagrams that are not the answer and are passed over while it is awaited. One more, and somebody
+/// is guessing: `dns_malformed`, before a guess is right.
+pub const DNS_IGNORED_MAX: u32 = 32;
+/// Records of a DNS answer that expressions see, as text: compressed names are long when they are
+/// written out. More is `dns_malformed`.
+pub const DNS_RECORD_BYTES_MAX: usize = 512 * 1024;
 /// Header lines of one request. Refused.
 pub const HEADERS_MAX: usize = 64;
+/// Redirects that are followed when a check does not say: what browsers and other monitors take
+/// without a word. One more is `http_redirects_too_many`.
+pub const REDIRECTS_DEFAULT: u32 = 10;
+/// Most a check may ask for: each is a connection of its own. Refused.
+pub const REDIRECTS_MAX: u32 = 20;
+/// Where a redirect leads to. Longer is `http_redirect_malformed`: up to [`REDIRECTS_MAX`] of them are
+/// kept to notice a loop.
+pub const LOCATION_BYTES_MAX: usize = 8 * 1024;
+/// Query parameters of one request, as many as header lines. Refused.
+pub const QUERY_MAX: usize = 64;
+/// Largest window of a zstd body: RFC 9659 allows no more for HTTP. More is `http_encoding`.
+pub const ZSTD_WINDOW_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// Frames of a zstd body: each costs its own tables, however little is in it. More is `http_encoding`.
+pub const ZSTD_FRAMES_MAX: usize = 1_024;
 /// Evidence kept of one failure. Cut.
 pub const EVIDENCE_BYTES_MAX: usize = 512;
 /// Labels of one resource. Refused.
@@ -62,6 +88,9 @@ pub const APPLY_RESOURCES_MAX: usize = 200_000;
 /// Resources of an apply that a leader plans before it has asked a quorum whether it still leads: they
 /// are kept for a second plan. A larger one waits for the quorum first.
 pub const APPLY_AT_ONCE_RESOURCES_MAX: usize = 256;
+/// Resources of an apply in one message: what it changes is told in one answer, old values and new
+/// ones, which has to stay below what a client takes. Refused; a stream takes more.
+pub const APPLY_WHOLE_RESOURCES_MAX: usize = 8;
 /// How long the resources of one apply may take to arrive: what is read is held in memory. Refused.
 pub const APPLY_READ_WITHIN: Duration = Duration::from_secs(120);
 /// Staged applies that are open at once. Refused.
@@ -361,6 +390,12 @@ pub const EXPRESSION_BODY_HERE_BYTES: usize = 8 * 1024;
 /// Runs whose expressions have loops or patterns that are evaluated at once. The rest waits its
 /// turn, within [`EXPRESSION_WALL_MAX`]: one owner's expressions must not make other checks stale.
 pub const EXPRESSIONS_AT_ONCE_MAX: usize = 4;
+/// Bodies that are decoded at once. The rest waits its turn, within [`DECODE_WALL_MAX`]: each may take
+/// a window and a whole body of memory, and one target's must not take all threads.
+pub const DECODES_AT_ONCE_MAX: usize = 4;
+/// From the end of an answer to the end of its decoding, the wait for a turn included. Over it the run
+/// is `missed` for overload: the target did its part.
+pub const DECODE_WALL_MAX: Duration = Duration::from_secs(1);
 /// Coordinators a probe dials. More members are refused.
 pub const MEMBERS_MAX: usize = 16;
 /// Losses of one region's probes within this count as one: over half of them moves nothing.
@@ -646,3 +681,6 @@ pub const BACKUP_SEGMENT_BYTES_MAX: u64 = SEGMENT_BYTES_MAX;
 /// A reader of a backup that takes nothing for this long is sent away: what it was to get cannot be
 /// deleted meanwhile.
 pub const BACKUP_STALLED_MAX: Duration = Duration::from_secs(60);
+/// Networks that a probe's configuration may allow and deny together: each address of each run is
+/// compared with them. The start is refused.
+pub const GUARD_NETWORKS_MAX: usize = 1_024;

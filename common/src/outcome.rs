@@ -60,6 +60,12 @@ words! {
         DnsRefused = "dns_refused",
         /// The answer could not be read.
         DnsMalformed = "dns_malformed",
+        /// The name exists but has no record of the wanted type.
+        DnsNoRecords = "dns_no_records",
+        /// The answer did not fit, and was cut by the server.
+        DnsTruncated = "dns_truncated",
+        /// The server answered with another error code.
+        DnsRcode = "dns_rcode",
         /// Nobody listens on the port.
         ConnectRefused = "connect_refused",
         /// No connection in time.
@@ -96,6 +102,24 @@ words! {
         HttpTruncated = "http_truncated",
         /// The connection was reset while the answer was awaited or read.
         HttpReset = "http_reset",
+        /// The redirects lead back to where they have been.
+        HttpRedirectLoop = "http_redirect_loop",
+        /// There are more redirects than the check follows.
+        HttpRedirectsTooMany = "http_redirects_too_many",
+        /// A redirect leads from https to http, which is not followed.
+        HttpRedirectDowngrade = "http_redirect_downgrade",
+        /// A redirect leads to what is no http or https URL.
+        HttpRedirectMalformed = "http_redirect_malformed",
+        /// The target ended the HTTP/2 session before the answer was complete.
+        HttpGoaway = "http_goaway",
+        /// The target does not speak the version of HTTP that the check wants.
+        HttpVersion = "http_version",
+        /// A redirect leads where this probe may not, or cannot, connect to.
+        HttpRedirectDenied = "http_redirect_denied",
+        /// The body is not encoded as was asked for, or cannot be decoded.
+        HttpEncoding = "http_encoding",
+        /// The decoded body is larger than the check allows.
+        HttpDecodedTooLarge = "http_decoded_too_large",
         /// An `expect` expression did not hold, or could not be evaluated.
         ExpectationFailed = "expectation_failed",
         /// The run's own time was over while the answer was awaited or read.
@@ -116,6 +140,8 @@ words! {
         PluginUnknown = "plugin_unknown",
         /// An expression ran over its time limit.
         ExpressionBudget = "expression_budget",
+        /// The probe's configuration denies every address of the target, or the name server.
+        AddressDenied = "address_denied",
     }
 }
 
@@ -130,6 +156,7 @@ impl Reason {
                 | Self::ConfigError
                 | Self::PluginUnknown
                 | Self::ExpressionBudget
+                | Self::AddressDenied
         )
     }
 }

@@ -118,6 +118,20 @@ rules! {
     HEADERS_TOO_MANY = "headers_too_many", Resource, "There are at most 64 headers.";
     BODY_NOT_ALLOWED = "body_not_allowed", Resource, "GET and HEAD are sent without a body.";
     BODY_CAP_RANGE = "body_cap_range", Resource, "body_max_bytes is between 1 and 4 MiB.";
+    REDIRECTS_RANGE = "redirects_range", Resource, "redirects.max is between 1 and 20.";
+    AUTH_TWICE = "auth_twice", Resource,
+        "A request says who it is from once: basic, bearer or an authorization header.";
+    AUTH_REFERENCE = "auth_reference", Resource,
+        "A password and a token are references, never the value itself.";
+    AUTH_USERNAME = "auth_username", Resource,
+        "A user name is one line of text without a colon.";
+    QUERY_NAME = "query_name", Resource, "A query parameter has a name.";
+    QUERY_TOO_MANY = "query_too_many", Resource, "There are at most 64 query parameters.";
+    BODY_FILE = "body_file", Yaml, "A file that is sent as a body can be read, and is text.";
+    ACCEPT_ENCODING = "accept_encoding", Resource,
+        "A content coding is asked for once, and not in a header beside it.";
+    CLIENT_CERT = "client_cert", Resource,
+        "A client certificate comes with its key, and both are references.";
     TLS_WITHOUT_TLS = "tls_without_tls", Resource,
         "TLS options are given only where there is TLS.";
     SERVER_NAME = "server_name", Resource, "A server name is a host name.";
@@ -126,6 +140,12 @@ rules! {
         "A certificate that is not verified needs no authorities.";
     TCP_ADDRESS = "tcp_address", Resource, "A TCP address is host:port.";
     PORT_RANGE = "port_range", Resource, "A port is between 1 and 65535.";
+    DNS_NAME = "dns_name", Resource,
+        "A name that is asked about is labels of letters, digits, - _ / and *, at most 253 bytes.";
+    DNS_TYPE = "dns_type", Resource, "A type of record must be one that is known.";
+    DNS_CLASS = "dns_class", Resource, "A class of records is IN, CH or HS.";
+    DNS_SERVER = "dns_server", Resource,
+        "A name server is a host or an address, with a port or without.";
     SOURCE_ADDRESS = "source_address", Resource, "A source address is an IP address.";
     RESOLVER_ADDRESS = "resolver_address", Resource,
         "A resolver is an IP address, with a port or without.";
@@ -134,7 +154,7 @@ rules! {
     SECRET_REFERENCE = "secret_reference", Resource,
         "A reference is ${env:NAME} or ${file:/PATH}.";
     REFERENCE_NOT_HERE = "reference_not_here", Resource,
-        "References are resolved in header values and in contact URLs only.";
+        "References are resolved in header and query values, credentials and contact URLs only.";
 
     EXPRESSION_TOO_LONG = "expression_too_long", Resource, "An expression has at most 4 KiB.";
     EXPRESSION_SYNTAX = "expression_syntax", Resource, "An expression must be CEL.";
@@ -143,7 +163,7 @@ rules! {
     EXPRESSION_UNKNOWN_FUNCTION = "expression_unknown_function", Resource,
         "An expression calls only functions that are known.";
     EXPRESSION_UNKNOWN_FIELD = "expression_unknown_field", Resource,
-        "An expression asks phases and cert only for what they have.";
+        "An expression asks phases, cert, flags and records only for what they have.";
     EXPRESSION_TOO_DEEP = "expression_too_deep", Resource,
         "An expression nests at most two of all, exists, map and filter.";
     EXPRESSION_UNBOUNDED = "expression_unbounded", Resource,

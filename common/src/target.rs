@@ -2,6 +2,7 @@
 //!
 //! Admission uses these to refuse; the probe uses them to connect. Both must read the same thing.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use url::{Host, Url};
@@ -97,6 +98,59 @@ impl HttpUrl {
         }
         Ok(Self { https, host, port, authority, path_and_query })
     }
+
+    /// Where a redirect from here leads: `location` may be relative. Its fragment is no part of it.
+    ///
+    /// # Errors
+    /// The first rule that the URL it leads to breaks.
+    pub fn join(&self, location: &str) -> Result<Self, TargetError> {
+        let format = |error| refuse(rule::URL_FORMAT, format!("not a URL: {error}"));
+        let base = match Url::parse(&self.to_string()) {
+            Ok(base) => base,
+            Err(error) => return format(error),
+        };
+        match base.join(location) {
+            Ok(mut url) => {
+                url.set_fragment(None);
+                Self::parse(url.as_str())
+            }
+            Err(error) => format(error),
+        }
+    }
+
+    /// Adds parameters to the query, encoded as forms are.
+    pub fn add_query<'a>(&mut self, pairs: impl IntoIterator<Item = (&'a str, &'a str)>) {
+        for (name, value) in pairs {
+            self.path_and_query.push(if self.path_and_query.contains('?') { '&' } else { '?' });
+            for (sign, text) in [("", name), ("=", value)] {
+                self.path_and_query.push_str(sign);
+                self.path_and_query.push_str(&form_encoded(text));
+            }
+        }
+    }
+
+    /// Whether both are of one origin: scheme, host and port.
+    pub fn same_origin(&self, other: &Self) -> bool {
+        (self.https, &self.host, self.port) == (other.https, &other.host, other.port)
+    }
+
+    /// What may be shown of it: no query, which may hold what is nobody's business.
+    pub fn without_query(&self) -> String {
+        let shown = self.to_string();
+        shown.split('?').next().unwrap_or_default().to_owned()
+    }
+}
+
+impl fmt::Display for HttpUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.https { "https" } else { "http" };
+        write!(f, "{scheme}://{}{}", self.authority, self.path_and_query)
+    }
+}
+
+/// A text as it stands in a query or a form: what is no letter or digit is escaped, a space is `+`.
+pub fn form_encoded(text: &str) -> String {
+    url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }
 
 /// Reads `host:port`; an IPv6 address is in brackets.
@@ -139,6 +193,44 @@ pub fn parse_resolver(text: &str) -> Result<SocketAddr, TargetError> {
             "`{text}` is not an IP address with a port or without, such as 9.9.9.9:53"
         ),
     })
+}
+
+/// Reads the host or address of a DNS server, with a port or without; 53 when none is given. An IPv6
+/// address with a port is in brackets.
+///
+/// # Errors
+/// No host and no address, or a port that cannot be one.
+pub fn parse_server(text: &str) -> Result<(String, u16), TargetError> {
+    if text.parse::<IpAddr>().is_ok() || (is_host(text) && !text.contains(':')) {
+        return Ok((text.to_owned(), 53));
+    }
+    parse_address(text).or_else(|error| match error.rule {
+        rule::PORT_RANGE => Err(error),
+        _ => refuse(
+            rule::DNS_SERVER,
+            format!("`{text}` is not a name server such as ns1.example, 9.9.9.9:53 or [::1]:53"),
+        ),
+    })
+}
+
+/// Host and port as [`parse_address`] reads them: an IPv6 address in brackets.
+pub fn shown_address(host: &str, port: u16) -> String {
+    match host.contains(':') {
+        true => format!("[{host}]:{port}"),
+        false => format!("{host}:{port}"),
+    }
+}
+
+/// Whether `text` can be asked about: `.`, or labels of 1 to 63 letters, digits, `-`, `_`, `/` and
+/// `*`, at most 253 bytes, in ASCII. Wider than [`is_host`]: names of services begin with `_`,
+/// delegated parts of a reverse zone hold `/` (RFC 2317).
+pub fn is_dns_name(text: &str) -> bool {
+    let name = text.strip_suffix('.').unwrap_or(text);
+    let label = |label: &str| {
+        matches!(label.len(), 1..=63)
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_/*".contains(&b))
+    };
+    text == "." || (name.len() <= 253 && name.split('.').all(label))
 }
 
 /// Whether `text` can be a host: an IP address, or a name of labels of letters, digits, `-` and
@@ -196,6 +288,54 @@ mod tests {
     }
 
     #[test]
+    fn a_redirect_leads_where_its_location_says() {
+        let from = HttpUrl::parse("https://shop.example:8443/a/b?q=1").unwrap();
+        for (location, to) in [
+            ("c", "https://shop.example:8443/a/c"),
+            ("/c?x=1#top", "https://shop.example:8443/c?x=1"),
+            ("?x", "https://shop.example:8443/a/b?x"),
+            ("", "https://shop.example:8443/a/b?q=1"),
+            ("//pay.example/c", "https://pay.example/c"),
+            ("http://pay.example", "http://pay.example/"),
+            ("https://[::1]/c", "https://[::1]/c"),
+        ] {
+            assert_eq!(from.join(location).map(|url| url.to_string()), Ok(to.to_owned()));
+        }
+        for (location, rule) in [
+            ("ftp://shop.example/", rule::URL_SCHEME),
+            ("javascript:alert(1)", rule::URL_SCHEME),
+            ("https://me:secret@shop.example/", rule::URL_USERINFO),
+            ("https://[::1/", rule::URL_FORMAT),
+            ("https://shop.example:0/", rule::PORT_RANGE),
+        ] {
+            assert_eq!(from.join(location).map_err(|error| error.rule), Err(rule), "{location}");
+        }
+        assert!(from.same_origin(&from.join("/c").unwrap()));
+        for other in ["http://shop.example:8443/", "https://shop.example/", "//other.example:8443/"]
+        {
+            assert!(!from.same_origin(&from.join(other).unwrap()), "{other}");
+        }
+        assert_eq!(from.without_query(), "https://shop.example:8443/a/b");
+    }
+
+    #[test]
+    fn query_parameters_are_encoded_and_added() {
+        for (url, pairs, path) in [
+            ("http://a.example", &[("k", "v")][..], "/?k=v"),
+            (
+                "http://a.example/x?y=1",
+                &[("a b", "c&d=e"), ("ü", "+/")],
+                "/x?y=1&a+b=c%26d%3De&%C3%BC=%2B%2F",
+            ),
+            ("http://a.example/x", &[], "/x"),
+        ] {
+            let mut url = HttpUrl::parse(url).unwrap();
+            url.add_query(pairs.iter().copied());
+            assert_eq!(url.path_and_query, path);
+        }
+    }
+
+    #[test]
     fn urls_that_break_a_rule_are_refused() {
         for (text, rule) in [
             ("", rule::URL_SCHEME),
@@ -244,6 +384,56 @@ mod tests {
             ("db.example:65536", rule::PORT_RANGE),
         ] {
             assert_eq!(parse_address(text).map_err(|error| error.rule), Err(rule), "{text}");
+        }
+    }
+
+    #[test]
+    fn name_servers_are_hosts_or_addresses_and_their_port_is_53_unless_given() {
+        for (text, host, port, shown) in [
+            ("ns1.example", "ns1.example", 53, "ns1.example:53"),
+            ("ns1.example:5353", "ns1.example", 5353, "ns1.example:5353"),
+            ("9.9.9.9", "9.9.9.9", 53, "9.9.9.9:53"),
+            ("127.0.0.1:1053", "127.0.0.1", 1053, "127.0.0.1:1053"),
+            ("::1", "::1", 53, "[::1]:53"),
+            ("[::1]:1053", "::1", 1053, "[::1]:1053"),
+        ] {
+            assert_eq!(parse_server(text), Ok((host.to_owned(), port)), "{text}");
+            assert_eq!(shown_address(host, port), shown);
+            assert_eq!(parse_server(shown), Ok((host.to_owned(), port)), "{shown}");
+        }
+        for (text, rule) in [
+            ("", rule::DNS_SERVER),
+            ("a b", rule::DNS_SERVER),
+            ("udp://9.9.9.9", rule::DNS_SERVER),
+            ("9.9.9.9:", rule::DNS_SERVER),
+            ("[::1]", rule::DNS_SERVER),
+            ("ns1.example:0", rule::PORT_RANGE),
+            ("ns1.example:70000", rule::PORT_RANGE),
+        ] {
+            assert_eq!(parse_server(text).map_err(|error| error.rule), Err(rule), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_can_be_asked_about_is_more_than_hosts() {
+        let long = "a.".repeat(128);
+        for text in [
+            ".",
+            "example",
+            "shop.example.",
+            "_sip._tcp.shop.example",
+            "*.shop.example",
+            "0/25.2.0.192.in-addr.arpa",
+            "version.bind",
+            &long[..253],
+        ] {
+            assert!(is_dns_name(text), "{text}");
+        }
+        let label = "a".repeat(64);
+        for text in
+            ["", "..", ".shop", "a..b", "shop example", "b\u{fc}cher.example", &label, &long]
+        {
+            assert!(!is_dns_name(text), "{text}");
         }
     }
 

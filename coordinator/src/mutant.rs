@@ -69,6 +69,18 @@ pub enum Mutant {
     FollowerDecides,
     /// A decision about one version of a check is applied to another.
     VersionNotCompared,
+    /// A vote that went stale counts.
+    StaleVotesCount,
+    /// A new leader judges before everybody had the time to speak.
+    GraceForgotten,
+    /// Raft is told of two voters too few at a start, so that its quorum is one too small.
+    QuorumOneShort,
+    /// Who was removed is let in.
+    RemovedLetIn,
+    /// A watch goes on over what a snapshot replaced.
+    WatchOverSnapshot,
+    /// The ring forgets changes, and that it did.
+    WatchForgetsGap,
 }
 
 #[cfg(feature = "mutants")]
@@ -115,6 +127,12 @@ mod switch {
             Self::ResolveWithoutQuorum,
             Self::FollowerDecides,
             Self::VersionNotCompared,
+            Self::StaleVotesCount,
+            Self::GraceForgotten,
+            Self::QuorumOneShort,
+            Self::RemovedLetIn,
+            Self::WatchOverSnapshot,
+            Self::WatchForgetsGap,
         ];
     }
 

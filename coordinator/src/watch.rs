@@ -2,10 +2,12 @@
 //!
 //! What a watcher is told is put into words by the machine, right after the entry was applied
 //! ([`Telling`]): whoever looks later sees a later state. A watcher gets what is in its namespace
-//! and nothing else; probes alone belong to everybody. Its stream is in `watch/feed.rs`.
+//! and nothing else; probes alone belong to everybody. Its place in the ring is in
+//! `watch/cursor.rs`, its stream in `watch/feed.rs`.
 //!
 //! Revisions are indexes of the log, so that any member goes on where another one stopped.
 
+pub mod cursor;
 pub mod feed;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -21,6 +23,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::core::state::{Applied, Changed, Name, State};
 use crate::machine::Batch;
+use crate::mutant::{self, Mutant};
 
 /// Handle to the ring.
 #[derive(Debug, Clone)]
@@ -29,8 +32,10 @@ pub struct Changes {
     revision: watch::Sender<u64>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Ring {
+    /// So many changes are kept at most.
+    most: usize,
     /// Everything up to this revision is gone.
     compacted: u64,
     changes: VecDeque<Arc<Told>>,
@@ -116,7 +121,7 @@ impl Telling {
         let mut said = BTreeSet::new();
         for changed in &applied.changes {
             // What an entry touched more than once is told once, as the entry left it.
-            if !key(changed).is_none_or(|key| said.insert(key)) {
+            if applied.changes.len() > 1 && !key(changed).is_none_or(|key| said.insert(key)) {
                 continue;
             }
             // A proposal that changed nothing is for the judge, not for watchers.
@@ -146,25 +151,40 @@ impl Telling {
 
 impl Default for Changes {
     fn default() -> Self {
-        Self { ring: Arc::default(), revision: watch::Sender::new(0) }
+        Self::holding(WATCH_CHANGES_MAX)
     }
 }
 
 impl Changes {
+    /// An empty ring for so many changes.
+    pub fn holding(most: usize) -> Self {
+        let ring = Ring { most, compacted: 0, changes: VecDeque::new(), bytes: 0 };
+        Self { ring: Arc::new(Mutex::new(ring)), revision: watch::Sender::new(0) }
+    }
+
     /// Follows applied batches until the machine is gone. What came before `start` is not known.
     pub async fn follow(self, start: u64, mut batches: mpsc::UnboundedReceiver<Batch>) {
         self.begin(start);
         while let Some(batch) = batches.recv().await {
-            if batch.reset {
-                // What lies between the last change and this state was never seen here.
-                self.begin(batch.revision);
-            }
-            self.push(batch.revision, &batch.told);
+            self.take(&batch);
         }
     }
 
-    fn begin(&self, start: u64) {
-        *self.ring.lock() = Ring { compacted: start, ..Ring::default() };
+    /// Takes what one applied batch changed.
+    pub fn take(&self, batch: &Batch) {
+        if batch.reset && !mutant::on(Mutant::WatchOverSnapshot) {
+            // What lies between the last change and this state was never seen here.
+            self.begin(batch.revision);
+        }
+        self.push(batch.revision, &batch.told);
+    }
+
+    /// Knows nothing of what came up to `start`.
+    pub fn begin(&self, start: u64) {
+        let mut ring = self.ring.lock();
+        ring.changes.clear();
+        (ring.bytes, ring.compacted) = (0, start);
+        drop(ring);
         self.revision.send_replace(start);
     }
 
@@ -177,10 +197,12 @@ impl Changes {
         }
         ring.bytes += told.changes.iter().map(|told| told.bytes).sum::<usize>();
         ring.changes.extend(told.changes.iter().cloned());
-        while ring.changes.len() > WATCH_CHANGES_MAX || ring.bytes > WATCH_BYTES_MAX {
+        while ring.changes.len() > ring.most || ring.bytes > WATCH_BYTES_MAX {
             let Some(told) = ring.changes.pop_front() else { break };
             ring.bytes -= told.bytes;
-            ring.compacted = told.response.revision;
+            if !mutant::on(Mutant::WatchForgetsGap) {
+                ring.compacted = told.response.revision;
+            }
         }
         drop(ring);
         self.revision.send_replace(revision);

@@ -4,6 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::Parser;
+use serde::Serialize;
+
+use crate::core::guard::{Effect, Guard, Network, Origin, Rule};
 
 /// Everything that configures a probe.
 #[derive(Debug, Clone, Default)]
@@ -20,6 +23,10 @@ pub struct Config {
     pub allow_env: Vec<String>,
     /// Files, or directories of files, that checks may refer to.
     pub allow_files: Vec<PathBuf>,
+    /// Networks that checks may connect to although a shorter prefix or a default denies them.
+    pub allow_networks: Vec<Network>,
+    /// Networks that checks may not connect to.
+    pub deny_networks: Vec<Network>,
     /// Where `/healthz`, `/readyz` and `/metrics` listen.
     pub health: Option<SocketAddr>,
     /// A header sent with every HTTP request. Used by `parallax dev` only.
@@ -53,6 +60,23 @@ pub(crate) struct Args {
     /// A file, or a directory of files, that checks may refer to as ${file:PATH}.
     #[arg(long = "allow-file", value_name = "PATH")]
     allow_files: Vec<PathBuf>,
+    /// A network, such as 10.1.0.0/16, or an address that checks may connect to although a shorter
+    /// prefix or a default denies it. May be given several times.
+    #[arg(
+        long = "allow-network",
+        env = "PARALLAX_ALLOW_NETWORK",
+        value_name = "NETWORK",
+        value_delimiter = ','
+    )]
+    allow_networks: Vec<Network>,
+    /// A network or an address that checks may not connect to. May be given several times.
+    #[arg(
+        long = "deny-network",
+        env = "PARALLAX_DENY_NETWORK",
+        value_name = "NETWORK",
+        value_delimiter = ','
+    )]
+    deny_networks: Vec<Network>,
     /// Serve /healthz, /readyz and /metrics here; off by default.
     #[arg(long, env = "PARALLAX_HEALTH", value_name = "ADDR")]
     health: Option<SocketAddr>,
@@ -62,6 +86,71 @@ pub(crate) struct Args {
     /// One JSON object a line instead of text.
     #[arg(long)]
     pub(crate) log_json: bool,
+    /// Print what is in force as JSON, the networks in the order in which they are asked, and end.
+    #[arg(long)]
+    pub(crate) print_config: bool,
+}
+
+/// What `--print-config` prints.
+#[derive(Debug, Serialize)]
+pub(crate) struct InForce {
+    tls_dir: PathBuf,
+    coordinators: Vec<String>,
+    data_dir: Option<PathBuf>,
+    source_address: Option<IpAddr>,
+    allow_env: Vec<String>,
+    allow_files: Vec<PathBuf>,
+    health: Option<SocketAddr>,
+    log: String,
+    log_json: bool,
+    networks: Vec<NetworkInForce>,
+}
+
+#[derive(Debug, Serialize)]
+struct NetworkInForce {
+    network: String,
+    rule: &'static str,
+    by: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<&'static str>,
+}
+
+impl InForce {
+    pub(crate) fn new(args: Args, guard: &Guard) -> Self {
+        Self {
+            tls_dir: args.tls_dir,
+            coordinators: args.coordinators,
+            data_dir: args.data_dir,
+            source_address: args.source_address,
+            allow_env: args.allow_env,
+            allow_files: args.allow_files,
+            health: args.health,
+            log: args.log,
+            log_json: args.log_json,
+            networks: guard.rules().iter().map(NetworkInForce::new).collect(),
+        }
+    }
+}
+
+impl NetworkInForce {
+    fn new(rule: &Rule) -> Self {
+        let (by, why) = match rule.origin {
+            Origin::Flag => ("flag", None),
+            Origin::Default(why) => ("default", Some(why)),
+        };
+        let effect = match rule.effect {
+            Effect::Allow => "allow",
+            Effect::Deny => "deny",
+        };
+        Self { network: rule.network.to_string(), rule: effect, by, why }
+    }
+}
+
+impl Args {
+    /// The guard that these networks make.
+    pub(crate) fn guard(&self) -> Result<Guard, crate::core::guard::TooManyNetworks> {
+        Guard::new(&self.allow_networks, &self.deny_networks)
+    }
 }
 
 impl From<Args> for Config {
@@ -73,6 +162,8 @@ impl From<Args> for Config {
             source_address: args.source_address,
             allow_env: args.allow_env,
             allow_files: args.allow_files,
+            allow_networks: args.allow_networks,
+            deny_networks: args.deny_networks,
             health: args.health,
             extra_header: None,
         }
@@ -105,5 +196,64 @@ mod tests {
         assert_eq!(config.source_address, Some(IpAddr::from([127, 0, 3, 1])));
         assert_eq!(config.allow_env, ["TOKEN"]);
         assert!(Args::try_parse_from(["parallax-probe", "--tls-dir", "/t"]).is_err());
+    }
+
+    fn parse(more: &[&str]) -> Result<Args, clap::Error> {
+        let needed = ["parallax-probe", "--tls-dir", "/t", "--coordinator", "a:1"];
+        Args::try_parse_from(needed.into_iter().chain(more.iter().copied()))
+    }
+
+    #[test]
+    fn networks_are_read_from_flags_and_a_wrong_one_names_its_flag_and_its_rule() {
+        let args =
+            parse(&["--allow-network", "10.0.0.0/8,fd00::/8", "--deny-network", "0.0.0.0/0"]);
+        let config = Config::from(args.unwrap());
+        assert_eq!(config.allow_networks, ["10.0.0.0/8", "fd00::/8"].map(|n| n.parse().unwrap()));
+        assert_eq!(config.deny_networks, ["0.0.0.0/0".parse().unwrap()]);
+        for (network, rule) in [
+            ("10.0.0.1/8", "has bits set behind its prefix, write 10.0.0.0/8"),
+            ("10.0.0.0/33", "must be a number from 0 to 32"),
+            ("intranet", "is not a network such as"),
+        ] {
+            for flag in ["--allow-network", "--deny-network"] {
+                let error = parse(&[flag, network]).unwrap_err().to_string();
+                assert!(error.contains(flag) && error.contains(rule), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_printed_is_what_is_in_force() {
+        let args = parse(&[
+            "--allow-network",
+            "169.254.169.254",
+            "--deny-network",
+            "10.0.0.0/8",
+            "--print-config",
+            "--allow-env",
+            "TOKEN",
+        ]);
+        let args = args.unwrap();
+        assert!(args.print_config);
+        let guard = args.guard().unwrap();
+        let shown = serde_json::to_value(InForce::new(args, &guard)).unwrap();
+        assert_eq!(shown["coordinators"][0], "a:1");
+        assert_eq!(shown["allow_env"][0], "TOKEN");
+        assert_eq!(shown["log"], "info");
+        let networks = shown["networks"].as_array().unwrap();
+        let find = |network: &str, by: &str| {
+            let place = networks.iter().position(|of| of["network"] == network && of["by"] == by);
+            place.unwrap_or_else(|| panic!("{network} by {by} is not in {shown}"))
+        };
+        // The flag stands before the default that it lifts, and both before the wider network.
+        let (flag, default) =
+            (find("169.254.169.254/32", "flag"), find("169.254.169.254/32", "default"));
+        assert!(flag < default && default < find("169.254.0.0/16", "default"));
+        assert_eq!(
+            (&networks[flag]["rule"], &networks[default]["rule"]),
+            (&"allow".into(), &"deny".into())
+        );
+        assert_eq!(networks[default]["why"], "cloud metadata");
+        assert_eq!(networks[find("10.0.0.0/8", "flag")]["rule"], "deny");
     }
 }

@@ -4,9 +4,11 @@
 //! task in [`crate::owner`] reads the clocks, passes `now` down and performs what comes back.
 //! A check goes [`assign`] -> [`schedule`] -> (a run) -> [`record`] -> [`spool`], with
 //! [`watermark`] saying how far all of it has come and [`confirm`] ordering runs between slots.
+//! Where a run may connect to is [`guard`]'s.
 
 pub mod assign;
 pub mod confirm;
+pub mod guard;
 pub mod record;
 pub mod schedule;
 pub mod spool;

@@ -1,29 +1,40 @@
 //! One run of one check: its steps in order, timed by phase, then its expectations.
 //!
 //! [`Executor::run`] never fails: whatever happens becomes a finding. [`resolve`], [`connect`],
-//! [`tls`], [`http`] and [`tcp`] are the parts of a step, [`secrets`] fills in references before the
+//! [`tls`], [`redirects`], [`http_exchange`], [`tcp`] and `dns` are the parts of a step, [`secrets`] fills in references before the
 //! clock starts, [`expect`] judges after it has stopped. When runs start is the schedule's.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
-use parallax_common::check::{Run, StepKind};
-use parallax_common::expect::{Certificate, Facts};
+use parallax_common::check::{HttpStep, HttpVersion, Run, StepKind};
+use parallax_common::expect::{Certificate, DnsAnswer, Facts, Redirects};
 use parallax_common::limits::{EVIDENCE_BYTES_MAX, RUN_STALL_AFTER};
 use parallax_common::outcome::{Outcome, Phase, Reason};
 use parallax_common::time::BootTime;
 use parallax_runtime::clock;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 
+use crate::core::guard::{Allowed, Guard};
 use crate::core::record::{Finding, cut};
 
+pub mod answer;
+mod certificate;
 pub mod connect;
+pub mod decode;
+mod dns;
 pub mod expect;
+pub mod http2_exchange;
 pub mod http_exchange;
+pub mod redirects;
+pub mod request;
 pub mod resolve;
 pub mod secrets;
+mod socket;
 pub mod tcp;
 pub mod tls;
 
@@ -38,12 +49,14 @@ pub(crate) enum Stage {
     Connect,
     Tls,
     Exchange,
+    /// The answer of a name server that a check asks.
+    Answer,
 }
 
 impl Stage {
     const fn timed_out(self) -> Reason {
         match self {
-            Self::Dns => Reason::DnsTimeout,
+            Self::Dns | Self::Answer => Reason::DnsTimeout,
             Self::Connect => Reason::ConnectTimeout,
             Self::Tls => Reason::TlsTimeout,
             Self::Exchange => Reason::Timeout,
@@ -72,15 +85,28 @@ pub(crate) struct Trace {
     pub remote: Option<SocketAddr>,
     pub phases: Vec<(u32, Phase, Duration)>,
     pub cert: Option<Certificate>,
+    /// All certificates that were shown, when somebody asks for them.
+    pub chain: Vec<Certificate>,
+    pub wants_chain: bool,
+    pub tls_version: &'static str,
+    pub cipher: Option<rustls::CipherSuite>,
     /// What an address answered while others of the name are still being connected to.
     pub refusal: Option<Failure>,
+    /// Addresses of the name that the guard denied while it allowed others.
+    pub left_out: Option<String>,
 }
 
 impl Trace {
-    /// Ends a phase that began at `since`.
+    /// Ends a phase that began at `since`. What a step does several times is summed: it has one series
+    /// for each phase.
     pub fn phase(&mut self, phase: Phase, since: Instant) {
         let length = clock::instant().saturating_duration_since(since);
-        self.phases.push((self.step, phase, length));
+        let before =
+            self.phases.iter_mut().find(|(step, of, _)| (*step, *of) == (self.step, phase));
+        match before {
+            Some((.., sum)) => *sum += length,
+            None => self.phases.push((self.step, phase, length)),
+        }
     }
 }
 
@@ -91,7 +117,13 @@ pub(crate) struct Seen {
     pub headers: http::HeaderMap,
     pub body: Bytes,
     pub body_bytes: u64,
+    /// Its body may be encoded.
+    pub coded: Option<decode::Coded>,
     pub http_version: &'static str,
+    /// Redirects that were followed, and where they led.
+    pub redirects: u32,
+    pub url: String,
+    pub dns: Option<DnsAnswer>,
 }
 
 /// A run that was carried out.
@@ -108,30 +140,47 @@ pub struct Execution {
 /// Carries out runs.
 #[derive(Debug)]
 pub struct Executor {
+    pub(crate) guard: Arc<Guard>,
     pub(crate) resolvers: resolve::Resolvers,
     pub(crate) tls: tls::Configs,
     pub(crate) secrets: secrets::Secrets,
+    pub(crate) decoder: decode::Decoder,
     pub(crate) evaluator: expect::Evaluator,
     pub(crate) source_address: Option<IpAddr>,
     pub(crate) extra_header: Option<(HeaderName, HeaderValue)>,
+    /// Where the ids of questions come from: who cannot see them must not guess them.
+    ids: Mutex<StdRng>,
 }
 
 impl Executor {
     /// An executor that connects from `source_address` unless a check says otherwise, and sends
-    /// `extra_header` with every HTTP request.
+    /// `extra_header` with every HTTP request. It connects wherever the default guard allows it.
     pub fn new(
         secrets: secrets::Secrets,
         source_address: Option<IpAddr>,
         extra_header: Option<(HeaderName, HeaderValue)>,
     ) -> Self {
         Self {
+            guard: Arc::default(),
             resolvers: resolve::Resolvers::default(),
             tls: tls::Configs::new(),
             secrets,
+            decoder: decode::Decoder::default(),
             evaluator: expect::Evaluator::default(),
             source_address,
             extra_header,
+            ids: Mutex::new(StdRng::seed_from_u64(uuid::Uuid::now_v7().as_u64_pair().1)),
         }
+    }
+
+    /// The same executor with another guard.
+    pub fn guarded(self, guard: Guard) -> Self {
+        let guard = Arc::new(guard);
+        Self { resolvers: resolve::Resolvers::new(Arc::clone(&guard)), guard, ..self }
+    }
+
+    fn id(&self) -> u16 {
+        self.ids.lock().unwrap_or_else(PoisonError::into_inner).random()
     }
 
     /// Carries out one run.
@@ -149,7 +198,7 @@ impl Executor {
             }
         };
         let begun = clock::instant();
-        let mut trace = Trace::default();
+        let mut trace = Trace { wants_chain: expect::mentions_cert(run), ..Trace::default() };
         let deadline = tokio::time::Instant::from_std(begun + run.timeout);
         let steps = self.steps(run, &prepared, &mut trace);
         let outcome = tokio::time::timeout_at(deadline, steps).await;
@@ -157,6 +206,7 @@ impl Executor {
         let stalled = latency > run.timeout + RUN_STALL_AFTER;
         // A time the run cannot have taken is not told: it is the probe's, and no wire takes it.
         let ended = started + latency.min(run.timeout + RUN_STALL_AFTER);
+        let left_out = trace.left_out.take();
         let mut finding = match outcome {
             // Also when an answer was there in the end: nobody knows when it came.
             _ if stalled => {
@@ -177,9 +227,21 @@ impl Executor {
             },
             Ok(Err(failure)) if failure.reason.is_missed() => missed(trace, failure),
             Ok(Err(failure)) => failed(trace, failure),
-            Ok(Ok(seen)) => self.judge(run, &prepared, trace, seen, latency).await,
+            Ok(Ok(seen)) => match self.decoder.undo(seen).await {
+                Ok(seen) => self.judge(run, &prepared, trace, seen, latency).await,
+                Err(failure) if failure.reason.is_missed() => missed(trace, failure),
+                Err(failure) => failed(trace, failure),
+            },
         };
-        for secret in prepared.iter().flat_map(|step| step.secrets()) {
+        if let Some(left_out) = left_out.filter(|_| finding.outcome == Outcome::Fail) {
+            let room = EVIDENCE_BYTES_MAX.saturating_sub(left_out.len() + 2);
+            cut(&mut finding.evidence, room);
+            finding.evidence = format!("{}; {left_out}", finding.evidence);
+        }
+        let mut secrets: Vec<&String> = prepared.iter().flat_map(|step| step.secrets()).collect();
+        // The longest first: one may be a part of another.
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        for secret in secrets {
             if finding.evidence.contains(secret) {
                 finding.evidence = finding.evidence.replace(secret, "***");
             }
@@ -200,18 +262,54 @@ impl Executor {
                 StepKind::Http(http) => {
                     let extra = self.extra_header.clone();
                     let judged = place == last && expect::mentions_status(run);
-                    http_exchange::Request::prepare(http, &self.secrets, extra, !judged)
-                        .and_then(|request| Ok((request, self.tls.get(&http.tls, true)?)))
-                        .map(|(request, tls)| Prepared::Http(Box::new(request), tls, source))
+                    self.visit(http, extra, !judged, source)
+                        .map(|visit| Prepared::Http(Box::new(visit)))
                 }
                 StepKind::Tcp(tcp) => {
-                    let config = tcp.tls.as_ref().map(|tls| self.tls.get(tls, false)).transpose();
+                    let config = tcp.tls.as_ref().map(|tls| self.tls.get(tls)).transpose();
                     config.map(|config| Prepared::Tcp(config, source))
+                }
+                StepKind::Tls(step) => {
+                    let config = self.tls.get(&step.tls);
+                    config.map(|config| Prepared::Tls(config, source))
+                }
+                StepKind::Dns(dns) => {
+                    // Expressions see the last step; the default rule judges the others.
+                    let judge = place != last || !expect::mentions_rcode(run);
+                    let facts = place == last && expect::mentions_answer(run);
+                    dns::message::Question::prepare(dns, self.id(), judge, facts)
+                        .map(|question| Prepared::Dns(Box::new(question), source))
                 }
             };
             prepared.map_err(|failure| (u32::try_from(place).unwrap_or(u32::MAX), failure))
         };
         run.steps.iter().enumerate().map(prepare).collect()
+    }
+
+    /// An HTTP step with its references filled in.
+    fn visit(
+        &self,
+        step: &HttpStep,
+        extra: Option<(HeaderName, HeaderValue)>,
+        judge_status: bool,
+        source: Option<IpAddr>,
+    ) -> Result<redirects::Visit, Failure> {
+        let mut request = request::Request::prepare(step, &self.secrets, extra, judge_status)?;
+        let alpn = match step.version {
+            HttpVersion::V1 => tls::Alpn::Http1,
+            HttpVersion::V2 => tls::Alpn::Http2,
+            HttpVersion::Auto => tls::Alpn::Both,
+        };
+        let tls_abroad = self.tls.get_with(&step.tls, None, alpn)?;
+        let tls = match &step.tls.client {
+            None => Arc::clone(&tls_abroad),
+            Some(client) => {
+                let mut pem = |text| self.secrets.resolve(text, &mut request.secrets);
+                let client = tls::Client { cert: pem(&client.cert)?, key: pem(&client.key)? };
+                self.tls.get_with(&step.tls, Some(client), alpn)?
+            }
+        };
+        Ok(redirects::Visit { request, tls, tls_abroad, source })
     }
 
     async fn steps(
@@ -223,22 +321,26 @@ impl Executor {
         let mut seen = Seen::default();
         for (place, (step, prepared)) in run.steps.iter().zip(prepared).enumerate() {
             trace.step = u32::try_from(place).unwrap_or(u32::MAX);
+            trace.remote = None;
+            trace.left_out = None;
             trace.stage = Stage::Dns;
             seen = match (&step.kind, prepared) {
-                (StepKind::Http(http), Prepared::Http(request, config, source)) => {
+                (StepKind::Http(http), Prepared::Http(visit)) => {
                     let keep_body = place + 1 == run.steps.len() && expect::mentions_body(run);
-                    let target = (request.url.host.as_str(), request.url.port);
-                    let stream = self.connect(run, target, *source, trace).await?;
-                    if request.url.https {
-                        let name = http.tls.server_name.as_deref().unwrap_or(target.0);
-                        let stream = tls::handshake(config, name, stream, trace).await?;
-                        http_exchange::exchange(request, stream, keep_body, trace).await?
-                    } else {
-                        http_exchange::exchange(request, stream, keep_body, trace).await?
-                    }
+                    redirects::run(self, run, http, visit, keep_body, trace).await?
                 }
                 (StepKind::Tcp(step), Prepared::Tcp(config, source)) => {
-                    tcp::run(self, run, step, config.as_ref(), *source, trace).await?
+                    let target = (step.host.as_str(), step.port);
+                    let tls = config.as_deref().zip(step.tls.as_ref());
+                    tcp::run(self, run, target, tls, *source, trace).await?
+                }
+                (StepKind::Tls(step), Prepared::Tls(config, source)) => {
+                    let target = (step.host.as_str(), step.port);
+                    let tls = Some((&**config, &step.tls));
+                    tcp::run(self, run, target, tls, *source, trace).await?
+                }
+                (StepKind::Dns(step), Prepared::Dns(question, source)) => {
+                    dns::run(self, run, step, question, *source, trace).await?
                 }
                 // Prepared from the same steps a moment ago.
                 _ => return Err(Failure::new(Reason::ConfigError, "the step changed")),
@@ -247,7 +349,9 @@ impl Executor {
         Ok(seen)
     }
 
-    /// Name to open connection.
+    /// Name to open connection: resolved once, each address checked by the guard, and connected to
+    /// as it was checked. Whatever a run connects to goes through here, each hop of a redirect
+    /// included.
     pub(crate) async fn connect(
         &self,
         run: &Run,
@@ -255,11 +359,75 @@ impl Executor {
         source: Option<IpAddr>,
         trace: &mut Trace,
     ) -> Result<tokio::net::TcpStream, Failure> {
+        let allowed = self.allowed(run, (host, port), source, trace).await?;
+        self.open(run, &allowed, source, trace).await
+    }
+
+    /// Name to the addresses that the guard allows.
+    pub(crate) async fn allowed(
+        &self,
+        run: &Run,
+        (host, port): (&str, u16),
+        source: Option<IpAddr>,
+        trace: &mut Trace,
+    ) -> Result<Vec<Allowed>, Failure> {
+        trace.left_out = None;
         let addresses = self.resolvers.resolve(host, run.ip, run.resolver, source, trace).await?;
         trace.stage = Stage::Connect;
         trace.remote = None;
-        let wanted = connect::Wanted { port, source, timeout: run.timeout };
-        connect::connect(&addresses, wanted, trace).await
+        let reachable = connect::reachable(&addresses, source)?;
+        self.admit(host, &reachable, port, trace)
+    }
+
+    /// Addresses to open connection.
+    pub(crate) async fn open(
+        &self,
+        run: &Run,
+        to: &[Allowed],
+        source: Option<IpAddr>,
+        trace: &mut Trace,
+    ) -> Result<tokio::net::TcpStream, Failure> {
+        trace.stage = Stage::Connect;
+        trace.remote = None;
+        let wanted = connect::Wanted { source, timeout: run.timeout };
+        let stream = connect::connect(to, wanted, trace).await?;
+        trace.left_out = None;
+        Ok(stream)
+    }
+
+    /// Those addresses of `host` that the guard allows. Denied ones are left out when there are
+    /// others: a stray address in a name's records must not hide an outage behind the good one.
+    /// What is left out is told should none of the others take the connection.
+    pub(crate) fn admit(
+        &self,
+        host: &str,
+        addresses: &[IpAddr],
+        port: u16,
+        trace: &mut Trace,
+    ) -> Result<Vec<Allowed>, Failure> {
+        let (mut allowed, mut first_denied) = (Vec::with_capacity(addresses.len()), None);
+        for address in addresses {
+            match self.guard.admit(SocketAddr::new(*address, port)) {
+                Ok(address) => allowed.push(address),
+                Err(denied) => first_denied = first_denied.or(Some(denied)),
+            }
+        }
+        let denied_count = addresses.len() - allowed.len();
+        match first_denied {
+            None => Ok(allowed),
+            Some(denied) if allowed.is_empty() => {
+                let evidence = match denied_count {
+                    _ if host.parse::<IpAddr>().is_ok() => denied.to_string(),
+                    1 => format!("{host}: {denied}"),
+                    count => format!("{host}: {denied}; all its {count} addresses are denied"),
+                };
+                Err(Failure::new(Reason::AddressDenied, evidence))
+            }
+            Some(denied) => {
+                trace.left_out = Some(format!("{denied_count} more not tried: {denied}"));
+                Ok(allowed)
+            }
+        }
     }
 
     async fn judge(
@@ -270,8 +438,8 @@ impl Executor {
         seen: Seen,
         latency: Duration,
     ) -> Finding {
-        if let (Some(status), Some(Prepared::Http(request, ..))) = (seen.status, prepared.last())
-            && request.judge_status
+        if let (Some(status), Some(Prepared::Http(visit))) = (seen.status, prepared.last())
+            && visit.request.judge_status
             && !(200..400).contains(&status)
         {
             let evidence = format!("status {status}, {} bytes", seen.body_bytes);
@@ -302,15 +470,17 @@ impl Executor {
 /// A step with its references resolved and its TLS configuration found.
 #[derive(Debug)]
 enum Prepared {
-    Http(Box<http_exchange::Request>, Arc<tls::Config>, Option<IpAddr>),
+    Http(Box<redirects::Visit>),
     Tcp(Option<Arc<tls::Config>>, Option<IpAddr>),
+    Tls(Arc<tls::Config>, Option<IpAddr>),
+    Dns(Box<dns::message::Question>, Option<IpAddr>),
 }
 
 impl Prepared {
     fn secrets(&self) -> &[String] {
         match self {
-            Self::Http(request, ..) => &request.secrets,
-            Self::Tcp(..) => &[],
+            Self::Http(visit) => &visit.request.secrets,
+            Self::Tcp(..) | Self::Tls(..) | Self::Dns(..) => &[],
         }
     }
 }
@@ -335,6 +505,13 @@ fn facts(run: &Run, trace: &mut Trace, seen: Seen, latency: Duration) -> Facts {
     facts.ip = trace.remote.map(|remote| remote.ip().to_string()).unwrap_or_default();
     facts.http_version = seen.http_version.to_owned();
     facts.cert = trace.cert.take();
+    facts.redirects = Redirects { count: seen.redirects, url: seen.url };
+    facts.chain = std::mem::take(&mut trace.chain);
+    facts.tls_version = trace.tls_version.to_owned();
+    // IANA's name does not say the version of 1.3.
+    let cipher = trace.cipher.and_then(|it| it.as_str()).unwrap_or_default();
+    facts.cipher = cipher.replacen("TLS13_", "TLS_", 1);
+    facts.dns = seen.dns;
     facts
 }
 

@@ -4,7 +4,7 @@
 //! brings its assignment, the owner task ([`owner`]) starts its runs, [`execute`] carries one out,
 //! and the owner hands what it found to every session. [`run`] puts them together.
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -65,6 +65,9 @@ pub enum RunError {
         /// From the certificate.
         own: String,
     },
+    /// The guard has too many networks.
+    #[error(transparent)]
+    Networks(#[from] core::guard::TooManyNetworks),
     /// The extra header cannot be sent.
     #[error("{0:?} cannot be sent as a header")]
     ExtraHeader(String),
@@ -109,6 +112,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
                 .ok_or_else(|| RunError::ExtraHeader(header.clone()))?,
         ),
     };
+    let guard = core::guard::Guard::new(&config.allow_networks, &config.deny_networks)?;
     let remembered = match &config.data_dir {
         Some(dir) => state::load(dir)?,
         None => state::State::default(),
@@ -128,7 +132,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
             .map_err(|source| RunError::Health { address, source })?;
     }
     let secrets = execute::secrets::Secrets::new(config.allow_env, config.allow_files);
-    let executor = execute::Executor::new(secrets, config.source_address, extra_header);
+    let executor =
+        execute::Executor::new(secrets, config.source_address, extra_header).guarded(guard);
     // One random number for each life of the spool, which lives in memory.
     let (high, low) = uuid::Uuid::now_v7().as_u64_pair();
     let incarnation = Incarnation(high.rotate_left(32) ^ low);
@@ -209,6 +214,9 @@ fn remember(
 /// The program: reads its arguments, logs to stderr, runs until a signal.
 pub fn main() -> ExitCode {
     let args = config::Args::parse();
+    if args.print_config {
+        return print_config(args);
+    }
     let filter = match tracing_subscriber::EnvFilter::try_new(&args.log) {
         Ok(filter) => filter,
         Err(error) => {
@@ -247,6 +255,28 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error!("{:#}", anyhow::Error::from(error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints what is in force; more networks than a start would take are refused here as well.
+fn print_config(args: config::Args) -> ExitCode {
+    let guard = match args.guard() {
+        Ok(guard) => guard,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::from(2);
+        }
+    };
+    let mut out = std::io::stdout().lock();
+    let printed = serde_json::to_writer_pretty(&mut out, &config::InForce::new(args, &guard))
+        .map_err(std::io::Error::from)
+        .and_then(|()| writeln!(out));
+    match printed {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("the configuration cannot be printed: {error}");
             ExitCode::FAILURE
         }
     }

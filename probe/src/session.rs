@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use parallax_common::check::StepKind;
 use parallax_common::limits::{
     BACK_OFF_MAX, BACK_OFF_MIN, DIAL_TIMEOUT, FRAME_BYTES_MAX, LIVE_FRAMES_MAX, MEMBERS_MAX,
 };
@@ -275,7 +276,7 @@ impl Sessions {
             generation: Some(convert::time::generation_to(held.generation)),
             build: env!("CARGO_PKG_VERSION").to_owned(),
             level: LEVEL,
-            kinds: vec!["http".to_owned(), "tcp".to_owned()],
+            kinds: StepKind::WORDS.map(str::to_owned).to_vec(),
             boottime_ns: clock::boot_time().as_ns(),
             offset_ns: held.offset_ns,
         }

@@ -89,6 +89,27 @@ const LINES_MAX: usize = 700;
 /// Who may read clocks and start tasks: the files that own them.
 const OWNERS: &[&str] = &["runtime/src/clock.rs", "runtime/src/supervisor.rs"];
 
+/// The one file of a probe that opens sockets on behalf of checks, each to an address that the guard
+/// let through; and by what a socket is opened.
+const SOCKETS: (&str, &[&str]) = (
+    "probe/src/execute/socket.rs",
+    &[
+        "TcpSocket",
+        "TcpStream::connect",
+        "TcpStream::connect_timeout",
+        "UdpSocket",
+        "UnixStream",
+        "UnixDatagram",
+        "TokioRuntimeProvider",
+        "TokioResolver",
+        "HttpConnector",
+        "lookup_host",
+        "ToSocketAddrs",
+        "socket2",
+        "rustix::net",
+    ],
+);
+
 /// Fails with every breach at once.
 fn none(breaches: &[String]) {
     assert!(breaches.is_empty(), "\n  {}\n", breaches.join("\n  "));
@@ -244,6 +265,28 @@ fn clocks_and_tasks_have_owners() -> Result<()> {
 }
 
 #[test]
+fn only_one_file_of_a_probe_opens_sockets_to_targets() -> Result<()> {
+    let tree = Tree::read()?;
+    let (owner, words) = SOCKETS;
+    let mut breaches = Vec::new();
+    for (path, text) in tree.with_extension("rs") {
+        if !path.starts_with("probe/src/") || is_test_file(path) || path == owner {
+            continue;
+        }
+        let code = code(before_tests(text));
+        for word in words.iter().filter(|word| has_word(&code, word)) {
+            let line = line_of(&code, word);
+            breaches
+                .push(format!("{path}:{line}: `{word}`: open it in {owner}, from an `Allowed`"));
+        }
+    }
+    let own = code(before_tests(tree.text(owner)?));
+    assert!(has_word(&own, "TcpSocket") && has_word(&own, "Allowed"), "{owner} opens none");
+    none(&breaches);
+    Ok(())
+}
+
+#[test]
 fn every_limit_is_in_force_somewhere() -> Result<()> {
     let tree = Tree::read()?;
     let limits = tree.text("common/src/limits.rs")?;
@@ -337,6 +380,8 @@ fn the_rules_themselves_see_what_they_forbid() -> Result<()> {
     let code = code(impure);
     let seen: Vec<&&str> = IMPURE.iter().filter(|word| has_word(&code, word)).collect();
     assert_eq!(seen, [&"tokio", &"Instant"]);
+    let opens = parallax_tests::tree::code("let s = tokio::net::TcpStream::connect(to).await;");
+    assert!(SOCKETS.1.iter().any(|word| has_word(&opens, word)));
     assert!(is_pure("common/src/time.rs") && is_pure("probe/src/core/schedule.rs"));
     assert!(!is_pure("probe/src/session.rs"));
 

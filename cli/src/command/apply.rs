@@ -1,9 +1,9 @@
 //! `apply` and `diff`: files become a plan, and the plan is committed or only shown.
 
-use parallax_common::limits::APPLY_SOURCE_CHARS_MAX;
+use parallax_common::limits::{APPLY_SOURCE_CHARS_MAX, APPLY_WHOLE_RESOURCES_MAX};
 use parallax_proto::v1;
 use parallax_proto::v1::config_service_client::ConfigServiceClient;
-use tonic::{Response, Status};
+use tonic::{Code, Response, Status};
 
 use crate::args::{Apply, Diff, What};
 use crate::client::Client;
@@ -167,22 +167,47 @@ async fn send(
     client: &mut Client,
 ) -> Result<Answer, Failure> {
     let request_id = header.request_id.clone();
-    let mut parts = vec![v1::ApplyRequest { part: Some(v1::apply_request::Part::Header(header)) }];
-    parts.extend(loaded.resources.iter().map(|located| v1::ApplyRequest {
-        part: Some(v1::apply_request::Part::Resource(located.resource.clone())),
-    }));
-    let parts = std::sync::Arc::new(parts);
+    let resources = loaded.resources.iter().map(|located| located.resource.clone()).collect();
+    let whole = v1::ApplyWholeRequest { header: Some(header), resources };
+    let whole = std::sync::Arc::new(whole);
     client
         .call(request_id.as_ref(), |channel| {
-            let parts = std::sync::Arc::clone(&parts);
+            let whole = std::sync::Arc::clone(&whole);
             async move {
-                let count = parts.len();
-                let stream = tokio_stream::iter((0..count).map(move |at| parts[at].clone()));
-                let answer = ConfigServiceClient::new(channel).apply(stream).await?;
+                let mut client = ConfigServiceClient::new(channel);
+                if fits_one_message(&whole) {
+                    match client.apply_whole(v1::ApplyWholeRequest::clone(&whole)).await {
+                        // A member of an older build; nothing was written.
+                        Err(status) if status.code() == Code::Unimplemented => {}
+                        answer => return answer.map(|answer| answer.map(Answer::from)),
+                    }
+                }
+                let count = whole.resources.len();
+                let header =
+                    v1::apply_request::Part::Header(whole.header.clone().unwrap_or_default());
+                let resources = (0..count)
+                    .map(move |at| v1::apply_request::Part::Resource(whole.resources[at].clone()));
+                let parts = std::iter::once(header)
+                    .chain(resources)
+                    .map(|part| v1::ApplyRequest { part: Some(part) });
+                let answer = client.apply(tokio_stream::iter(parts)).await?;
                 collect(answer.into_inner()).await.map(Response::new)
             }
         })
         .await
+}
+
+/// Whether this apply goes the shorter way.
+fn fits_one_message(whole: &v1::ApplyWholeRequest) -> bool {
+    let prunes = whole.header.as_ref().is_some_and(|header| header.prune);
+    !prunes && whole.resources.len() <= APPLY_WHOLE_RESOURCES_MAX
+}
+
+impl From<v1::ApplyWholeResponse> for Answer {
+    fn from(whole: v1::ApplyWholeResponse) -> Self {
+        let v1::ApplyWholeResponse { changes, violations, advice, result } = whole;
+        Self { changes, violations, advice, result }
+    }
 }
 
 /// A stream that breaks off says nothing that counts: the whole apply is asked again.

@@ -42,6 +42,10 @@ struct State {
     refuse: Option<Status>,
     apply: Vec<v1::ApplyResponse>,
     applied: Vec<Vec<v1::ApplyRequest>>,
+    /// How many of them came in one message.
+    applied_whole: usize,
+    /// An older build: it does not know of an apply in one message.
+    streams_only: bool,
     checks: Vec<v1::Check>,
     explain: v1::ExplainCheckResponse,
     status: v1::GetStatusResponse,
@@ -114,6 +118,38 @@ impl v1::config_service_server::ConfigService for Fake {
         self.write()?;
         let answers: Vec<_> = self.0.lock().apply.iter().cloned().map(Ok).collect();
         Ok(Response::new(Box::pin(tokio_stream::iter(answers))))
+    }
+
+    async fn apply_whole(
+        &self,
+        request: Request<v1::ApplyWholeRequest>,
+    ) -> Result<Response<v1::ApplyWholeResponse>, Status> {
+        use v1::{apply_request, apply_response};
+        if self.0.lock().streams_only {
+            return Err(Status::unimplemented("what is that"));
+        }
+        let v1::ApplyWholeRequest { header, resources } = request.into_inner();
+        let header = apply_request::Part::Header(header.unwrap());
+        let parts = std::iter::once(header)
+            .chain(resources.into_iter().map(apply_request::Part::Resource))
+            .map(|part| v1::ApplyRequest { part: Some(part) })
+            .collect();
+        {
+            let mut state = self.0.lock();
+            state.applied.push(parts);
+            state.applied_whole += 1;
+        }
+        self.write()?;
+        let mut answer = v1::ApplyWholeResponse::default();
+        for said in self.0.lock().apply.iter().cloned() {
+            match said.part.unwrap() {
+                apply_response::Part::Change(change) => answer.changes.push(change),
+                apply_response::Part::Violation(violation) => answer.violations.push(violation),
+                apply_response::Part::Advice(advice) => answer.advice.push(advice),
+                apply_response::Part::Result(result) => answer.result = Some(result),
+            }
+        }
+        Ok(Response::new(answer))
     }
 }
 

@@ -7,7 +7,7 @@ use parallax_proto::v1;
 
 use super::diagnostic::Diagnostic;
 use super::reader::{Field, Reader, field, required};
-use super::step::{HTTP, TCP, kind_twice, steps};
+use super::step::{Kinds, kind_twice, steps};
 use super::tree::{Entry, Node, Value};
 use super::value::{self, at_least_one};
 use super::{Kind, Located, place};
@@ -16,8 +16,7 @@ use super::{Kind, Located, place};
 #[derive(Default)]
 struct Draft {
     check: v1::Check,
-    http: Option<v1::HttpStep>,
-    tcp: Option<v1::TcpStep>,
+    kinds: Kinds,
     steps: Option<Vec<v1::Step>>,
 }
 
@@ -57,14 +56,16 @@ const OWN: &[Field<Draft>] = &[
         draft.meta().name = value::text(node, reader).unwrap_or_default();
     }),
     field("http", "a mapping with `url`", |draft, node, reader| {
-        let mut step = v1::HttpStep::default();
-        reader.mapping(node, HTTP, &mut step);
-        draft.http = Some(step);
+        draft.kinds.read_http(node, reader);
     }),
     field("tcp", "a mapping with `address`", |draft, node, reader| {
-        let mut step = v1::TcpStep::default();
-        reader.mapping(node, TCP, &mut step);
-        draft.tcp = Some(step);
+        draft.kinds.read_tcp(node, reader);
+    }),
+    field("tls", "a mapping with `address`", |draft, node, reader| {
+        draft.kinds.read_tls(node, reader);
+    }),
+    field("dns", "a mapping with `name`", |draft, node, reader| {
+        draft.kinds.read_dns(node, reader);
     }),
     field("steps", "a list of steps", |draft, node, reader| {
         draft.steps = Some(steps(node, reader));
@@ -221,18 +222,18 @@ pub(super) fn check(
     reader.map(&merged, whole, &[OWN, COMMON], &mut draft);
     let body = Node { place: node.place, depth: node.depth, value: Value::Map(merged) };
     let run = draft.check.run.get_or_insert_default();
-    match (draft.http, draft.tcp, draft.steps) {
-        (None, None, None) => {
+    let mut given = draft.kinds.given();
+    match (given.len(), draft.steps) {
+        (0, None) => {
             // A passive check tests nothing itself; that it is not built yet is another rule.
             if matches!(draft.check.source(), v1::Source::Unspecified | v1::Source::Active) {
-                let message = "a check needs `http`, `tcp` or `steps`";
+                let message = "a check needs `http`, `tcp`, `tls`, `dns` or `steps`";
                 reader.error("kind_missing", whole, message);
             }
             reader.settle("http");
         }
-        (Some(http), None, None) => run.steps = vec![step(v1::step::Kind::Http(http))],
-        (None, Some(tcp), None) => run.steps = vec![step(v1::step::Kind::Tcp(tcp))],
-        (None, None, Some(steps)) => {
+        (1, None) => run.steps = vec![step(given.swap_remove(0))],
+        (0, Some(steps)) => {
             if steps.is_empty() && !reader.is_broken("steps") {
                 let place = place::find(&body, "steps").unwrap_or(whole);
                 reader.within("steps", |reader| {

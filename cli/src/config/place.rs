@@ -2,12 +2,14 @@
 
 use std::borrow::Cow;
 
+use parallax_common::check::StepKind;
+
 use super::tree::{Node, Place, Value};
 
-/// A path as the file has it. Rules call the only, unnamed step of a check `http` or `tcp`, however
-/// it is written.
+/// A path as the file has it. Rules call the only, unnamed step of a check by its kind, however it is
+/// written.
 pub fn as_written<'p>(body: &Node, path: &'p str) -> Cow<'p, str> {
-    let step = ["http", "tcp"].into_iter().any(|kind| {
+    let step = StepKind::WORDS.into_iter().any(|kind| {
         path.strip_prefix(kind).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     });
     if step && body.get("steps").is_some() {
@@ -93,12 +95,15 @@ fn step<'n, 'p>(node: &'n Node, path: &'p str) -> Option<(&'n Node, Place, &'p s
     Some((&entry.value, place, after.strip_prefix('.').unwrap_or(after)))
 }
 
-/// `ca_file` is read into `ca_pem`: what is said of the one is meant for the other.
+/// `ca_file` is read into `ca_pem`, and `body_file` into `body`: what is said of the one is meant for
+/// the other.
 fn stand_in<'n>(node: &'n Node, path: &str) -> Option<&'n std::sync::Arc<super::tree::Entry>> {
-    if path != "ca_pem" {
-        return None;
-    }
-    node.entries()?.iter().find(|entry| entry.key == "ca_file")
+    let file = match path {
+        "ca_pem" => "ca_file",
+        "body" => "body_file",
+        _ => return None,
+    };
+    node.entries()?.iter().find(|entry| entry.key == file)
 }
 
 #[cfg(test)]

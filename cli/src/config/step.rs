@@ -1,7 +1,8 @@
-//! What a step may say, field by field: `http`, `tcp`, and a list of them.
+//! What a step may say, field by field: `http`, `tcp`, `tls`, `dns`, and a list of them.
 
 use std::io::Read as _;
 
+use parallax_common::check::StepKind;
 use parallax_common::limits;
 use parallax_proto::v1;
 
@@ -12,7 +13,7 @@ use super::value::{self, at_least_one};
 const TEXT: &str = "a text";
 const BOOLEAN: &str = "true or false";
 
-pub(super) const HTTP: &[Field<v1::HttpStep>] = &[
+const HTTP: &[Field<v1::HttpStep>] = &[
     required("url", "an http or https URL", |step, node, reader| {
         step.url = value::text(node, reader).unwrap_or_default();
     }),
@@ -22,8 +23,48 @@ pub(super) const HTTP: &[Field<v1::HttpStep>] = &[
     field("headers", "a mapping of names to texts", |step, node, reader| {
         step.headers = headers(node, reader);
     }),
+    field("query", "a mapping of names to texts", |step, node, reader| {
+        let pairs = value::pairs(node, reader).unwrap_or_default();
+        let parameter = |(name, text)| v1::QueryParameter { name, value: template(text) };
+        step.query = pairs.into_iter().map(parameter).collect();
+    }),
+    field("basic", "a mapping with `username` and `password`", |step, node, reader| {
+        let mut basic = v1::BasicAuth::default();
+        reader.mapping(node, BASIC, &mut basic);
+        step.basic = Some(basic);
+    }),
+    field("bearer", "a reference to a token", |step, node, reader| {
+        step.bearer = value::text(node, reader).and_then(template);
+    }),
     field("body", TEXT, |step, node, reader| {
-        step.body = value::text(node, reader).unwrap_or_default();
+        only_one(&mut step.body, value::text(node, reader), ["body", "body_file"], node, reader);
+    }),
+    field("body_file", "the path of a file", |step, node, reader| {
+        let text = text_file(node, "body_file", reader);
+        only_one(&mut step.body, text, ["body", "body_file"], node, reader);
+    }),
+    field("redirects", "`none`, or a mapping with `max`", |step, node, reader| {
+        let mut redirects = v1::Redirects::default();
+        match node.text() {
+            Some("none") => {}
+            _ => reader.mapping(node, REDIRECTS, &mut redirects),
+        }
+        step.redirects = Some(redirects);
+    }),
+    field("accept_encoding", "a list of gzip, deflate, br, zstd", |step, node, reader| {
+        step.accept_encoding = value::words(node, ENCODINGS, reader).unwrap_or_default();
+    }),
+    field("http_version", "auto, 1.1 or 2", |step, node, reader| {
+        step.http_version = value::word(node, HTTP_VERSIONS, reader).unwrap_or_default().into();
+    }),
+    field("min_tls", "1.2 or 1.3", |step, node, reader| {
+        step.min_tls = value::word(node, TLS_VERSIONS, reader).unwrap_or_default().into();
+    }),
+    field("client_cert", "a reference to a certificate", |step, node, reader| {
+        step.client_cert = value::text(node, reader).and_then(template);
+    }),
+    field("client_key", "a reference to a key", |step, node, reader| {
+        step.client_key = value::text(node, reader).and_then(template);
     }),
     field("body_max_bytes", "a whole number of bytes", |step, node, reader| {
         step.body_max_bytes = at_least_one(node, reader);
@@ -42,7 +83,34 @@ pub(super) const HTTP: &[Field<v1::HttpStep>] = &[
     }),
 ];
 
-pub(super) const TCP: &[Field<v1::TcpStep>] = &[
+const BASIC: &[Field<v1::BasicAuth>] = &[
+    required("username", TEXT, |basic, node, reader| {
+        basic.username = value::text(node, reader).and_then(template);
+    }),
+    required("password", "a reference to a password", |basic, node, reader| {
+        basic.password = value::text(node, reader).and_then(template);
+    }),
+];
+
+const REDIRECTS: &[Field<v1::Redirects>] =
+    &[required("max", "a whole number", |redirects, node, reader| {
+        redirects.max = at_least_one(node, reader);
+    })];
+
+const ENCODINGS: &[(&str, v1::ContentEncoding)] = &[
+    ("gzip", v1::ContentEncoding::Gzip),
+    ("deflate", v1::ContentEncoding::Deflate),
+    ("br", v1::ContentEncoding::Br),
+    ("zstd", v1::ContentEncoding::Zstd),
+];
+
+const HTTP_VERSIONS: &[(&str, v1::HttpVersion)] =
+    &[("auto", v1::HttpVersion::Auto), ("1.1", v1::HttpVersion::V1), ("2", v1::HttpVersion::V2)];
+
+const TLS_VERSIONS: &[(&str, v1::TlsVersion)] =
+    &[("1.2", v1::TlsVersion::V12), ("1.3", v1::TlsVersion::V13)];
+
+const TCP: &[Field<v1::TcpStep>] = &[
     required("address", "a host and a port such as db.example:5432", |step, node, reader| {
         step.address = value::text(node, reader).unwrap_or_default();
     }),
@@ -63,12 +131,106 @@ pub(super) const TCP: &[Field<v1::TcpStep>] = &[
     }),
 ];
 
+const TLS: &[Field<v1::TlsStep>] = &[
+    required("address", "a host and a port such as shop.example:443", |step, node, reader| {
+        step.address = value::text(node, reader).unwrap_or_default();
+    }),
+    field("insecure", BOOLEAN, |step, node, reader| {
+        step.insecure = value::boolean(node, reader).unwrap_or_default();
+    }),
+    field("server_name", TEXT, |step, node, reader| {
+        step.server_name = value::text(node, reader).unwrap_or_default();
+    }),
+    field("ca_pem", "certificates as PEM", |step, node, reader| {
+        authorities(&mut step.ca_pem, value::text(node, reader), node, reader);
+    }),
+    field("ca_file", "the path of a PEM file", |step, node, reader| {
+        authorities(&mut step.ca_pem, pem_file(node, reader), node, reader);
+    }),
+    field("min_tls", "1.2 or 1.3", |step, node, reader| {
+        step.min_tls = value::word(node, TLS_VERSIONS, reader).unwrap_or_default().into();
+    }),
+];
+
+const TRANSPORTS: &[(&str, v1::DnsTransport)] = &[
+    ("udp", v1::DnsTransport::Udp),
+    ("udp_only", v1::DnsTransport::UdpOnly),
+    ("tcp", v1::DnsTransport::Tcp),
+];
+
+const DNS: &[Field<v1::DnsStep>] = &[
+    required("name", "a name to ask about", |step, node, reader| {
+        step.name = value::text(node, reader).unwrap_or_default();
+    }),
+    field("type", "a type of record such as A or MX", |step, node, reader| {
+        step.r#type = value::text(node, reader).unwrap_or_default();
+    }),
+    field("class", "one of IN, CH, HS", |step, node, reader| {
+        step.class = value::text(node, reader).unwrap_or_default();
+    }),
+    field("server", "a name server such as ns1.example:53", |step, node, reader| {
+        step.server = value::text(node, reader).unwrap_or_default();
+    }),
+    field("transport", "one of udp, udp_only, tcp", |step, node, reader| {
+        let transport = value::word(node, TRANSPORTS, reader);
+        step.transport = transport.unwrap_or_default().into();
+    }),
+    field("recursion", BOOLEAN, |step, node, reader| {
+        step.recursion = value::boolean(node, reader);
+    }),
+];
+
+/// What a check or a step does, while it is read: the fields named like its kinds.
+#[derive(Default)]
+pub(super) struct Kinds {
+    http: Option<v1::HttpStep>,
+    tcp: Option<v1::TcpStep>,
+    tls: Option<v1::TlsStep>,
+    dns: Option<v1::DnsStep>,
+}
+
+impl Kinds {
+    pub(super) fn read_http(&mut self, node: &Node, reader: &mut Reader<'_>) {
+        let mut step = v1::HttpStep::default();
+        reader.mapping(node, HTTP, &mut step);
+        self.http = Some(step);
+    }
+
+    pub(super) fn read_tcp(&mut self, node: &Node, reader: &mut Reader<'_>) {
+        let mut step = v1::TcpStep::default();
+        reader.mapping(node, TCP, &mut step);
+        self.tcp = Some(step);
+    }
+
+    pub(super) fn read_tls(&mut self, node: &Node, reader: &mut Reader<'_>) {
+        let mut step = v1::TlsStep::default();
+        reader.mapping(node, TLS, &mut step);
+        self.tls = Some(step);
+    }
+
+    pub(super) fn read_dns(&mut self, node: &Node, reader: &mut Reader<'_>) {
+        let mut step = v1::DnsStep::default();
+        reader.mapping(node, DNS, &mut step);
+        self.dns = Some(step);
+    }
+
+    /// All that were given.
+    pub(super) fn given(self) -> Vec<v1::step::Kind> {
+        let Self { http, tcp, tls, dns } = self;
+        let mut given = Vec::new();
+        given.extend(http.map(v1::step::Kind::Http));
+        given.extend(tcp.map(v1::step::Kind::Tcp));
+        given.extend(tls.map(v1::step::Kind::Tls));
+        given.extend(dns.map(v1::step::Kind::Dns));
+        given
+    }
+}
+
 /// A step while it is read.
 #[derive(Default)]
 struct StepDraft {
     name: String,
-    http: Option<v1::HttpStep>,
-    tcp: Option<v1::TcpStep>,
+    kinds: Kinds,
 }
 
 const STEP: &[Field<StepDraft>] = &[
@@ -76,53 +238,71 @@ const STEP: &[Field<StepDraft>] = &[
         step.name = value::text(node, reader).unwrap_or_default();
     }),
     field("http", "a mapping with `url`", |step, node, reader| {
-        let mut http = v1::HttpStep::default();
-        reader.mapping(node, HTTP, &mut http);
-        step.http = Some(http);
+        step.kinds.read_http(node, reader);
     }),
     field("tcp", "a mapping with `address`", |step, node, reader| {
-        let mut tcp = v1::TcpStep::default();
-        reader.mapping(node, TCP, &mut tcp);
-        step.tcp = Some(tcp);
+        step.kinds.read_tcp(node, reader);
+    }),
+    field("tls", "a mapping with `address`", |step, node, reader| {
+        step.kinds.read_tls(node, reader);
+    }),
+    field("dns", "a mapping with `name`", |step, node, reader| {
+        step.kinds.read_dns(node, reader);
     }),
 ];
 
 /// Headers with values that may hold references, in the order in which they are written.
 pub(super) fn headers(node: &Node, reader: &mut Reader<'_>) -> Vec<v1::Header> {
     let pairs = value::pairs(node, reader).unwrap_or_default();
-    pairs
-        .into_iter()
-        .map(|(name, template)| v1::Header {
-            name,
-            value: Some(v1::Secret { value: Some(v1::secret::Value::Template(template)) }),
-        })
-        .collect()
+    pairs.into_iter().map(|(name, text)| v1::Header { name, value: template(text) }).collect()
+}
+
+/// A text that may hold references.
+fn template(text: String) -> Option<v1::Secret> {
+    Some(v1::Secret { value: Some(v1::secret::Value::Template(text)) })
 }
 
 fn authorities(into: &mut String, pem: Option<String>, node: &Node, reader: &mut Reader<'_>) {
+    only_one(into, pem, ["ca_pem", "ca_file"], node, reader);
+}
+
+/// Takes a text that is written here or in a file, not both.
+fn only_one(
+    into: &mut String,
+    text: Option<String>,
+    [here, file]: [&str; 2],
+    node: &Node,
+    reader: &mut Reader<'_>,
+) {
     if !into.is_empty() {
-        let message = "`ca_pem` and `ca_file` cannot both be given";
+        let message = format!("`{here}` and `{file}` cannot both be given");
         reader.error("duplicate_field", node.place, message);
         return;
     }
-    *into = pem.unwrap_or_default();
+    *into = text.unwrap_or_default();
 }
 
-/// Reads a PEM file now: what is applied does not depend on files of one machine.
 fn pem_file(node: &Node, reader: &mut Reader<'_>) -> Option<String> {
+    text_file(node, "ca_pem", reader)
+}
+
+/// Reads a file now: what is applied does not depend on files of one machine.
+fn text_file(node: &Node, rule: &str, reader: &mut Reader<'_>) -> Option<String> {
     let path = value::text(node, reader)?;
     let full = reader.sources.directory(node.place.source).join(&path);
-    let mut pem = String::new();
-    let read = std::fs::File::open(full)
-        .and_then(|file| file.take(limits::RESOURCE_BYTES_MAX as u64 + 1).read_to_string(&mut pem));
+    let mut text = String::new();
+    // One byte more than a resource may have: what is larger is refused for that, not cut.
+    let read = std::fs::File::open(full).and_then(|file| {
+        file.take(limits::RESOURCE_BYTES_MAX as u64 + 1).read_to_string(&mut text)
+    });
     match read {
-        Ok(_) if pem.trim().is_empty() => {
-            reader.error("ca_pem", node.place, format!("`{path}` is empty"));
+        Ok(_) if text.trim().is_empty() => {
+            reader.error(rule, node.place, format!("`{path}` is empty"));
             None
         }
-        Ok(_) => Some(pem),
+        Ok(_) => Some(text),
         Err(error) => {
-            reader.error("ca_pem", node.place, format!("cannot read `{path}`: {error}"));
+            reader.error(rule, node.place, format!("cannot read `{path}`: {error}"));
             None
         }
     }
@@ -139,20 +319,15 @@ pub(super) fn steps(node: &Node, reader: &mut Reader<'_>) -> Vec<v1::Step> {
         steps.push(reader.at(index, |reader| {
             let mut draft = StepDraft::default();
             reader.mapping(item, STEP, &mut draft);
-            let kind = match (draft.http, draft.tcp) {
-                (Some(http), None) => Some(v1::step::Kind::Http(http)),
-                (None, Some(tcp)) => Some(v1::step::Kind::Tcp(tcp)),
-                (Some(http), Some(_)) => {
-                    kind_twice(item, reader);
-                    Some(v1::step::Kind::Http(http))
-                }
-                (None, None) => {
-                    if item.entries().is_some() {
-                        reader.error("kind_missing", item.place, "a step needs `http` or `tcp`");
-                    }
-                    None
-                }
-            };
+            let mut given = draft.kinds.given();
+            if given.len() > 1 {
+                kind_twice(item, reader);
+            }
+            if given.is_empty() && item.entries().is_some() {
+                let message = "a step needs `http`, `tcp`, `tls` or `dns`";
+                reader.error("kind_missing", item.place, message);
+            }
+            let kind = (!given.is_empty()).then(|| given.swap_remove(0));
             v1::Step { name: draft.name, kind }
         }));
     }
@@ -162,8 +337,12 @@ pub(super) fn steps(node: &Node, reader: &mut Reader<'_>) -> Vec<v1::Step> {
 /// Says that a check or a step is two things at once, at the second of them.
 pub(super) fn kind_twice(node: &Node, reader: &mut Reader<'_>) {
     let kinds = node.entries().unwrap_or_default().iter();
-    let second =
-        kinds.filter(|entry| matches!(entry.key.as_str(), "http" | "tcp" | "steps")).nth(1);
+    let is_kind = |key: &str| key == "steps" || StepKind::WORDS.contains(&key);
+    let second = kinds.filter(|entry| is_kind(entry.key.as_str())).nth(1);
     let place = second.map_or(node.place, |entry| entry.place);
-    reader.error("kind_twice", place, "only one of `http`, `tcp` and `steps` can be given");
+    reader.error(
+        "kind_twice",
+        place,
+        "only one of `http`, `tcp`, `tls`, `dns` and `steps` can be given",
+    );
 }

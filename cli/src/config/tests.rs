@@ -58,6 +58,7 @@ fn long_rows() -> Vec<Row> {
     };
     let http = "http: {url: \"http://shop.example\"}";
     let names = many(33, &|at| format!("r{at}"));
+    let query = many(65, &|at| format!("k{at}: v"));
     let labels = many(65, &|at| format!("k{at}: v"));
     let headers = many(65, &|at| format!("x-{at}: v"));
     let expressions = many(33, &|_| "'status == 200'".to_owned());
@@ -72,6 +73,11 @@ fn long_rows() -> Vec<Row> {
             "headers_too_many",
             false,
             &format!("http: {{url: \"http://shop.example\", ▶headers: {{{headers}}}}}"),
+        ),
+        row(
+            "query_too_many",
+            false,
+            &format!("http: {{url: \"http://shop.example\", ▶query: {{{query}}}}}"),
         ),
         row("expressions_too_many", false, &format!("{http}\n▶expect: [{expressions}]")),
         row("expression_too_long", false, &format!("{http}\nexpect: [▶\"'{long}' == body\"]")),
@@ -301,6 +307,38 @@ fn authorities_are_read_from_beside_the_file_that_names_them() {
     let run = check_of(&loaded, "shop").run.as_ref().unwrap();
     let Some(v1::step::Kind::Http(http)) = &run.steps[0].kind else { panic!("an http step") };
     assert_eq!(http.ca_pem, pem);
+}
+
+#[test]
+fn a_body_is_read_from_beside_the_file_that_names_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = "checks: [{name: shop, interval: 5s, timeout: 1s, regions: [a], http: {url: \
+                \"https://x.example\", method: POST, body_file: order.json}}]\n";
+    let file = dir.path().join("mesh.yaml");
+    std::fs::write(&file, text).unwrap();
+    let read = |body: &[u8]| {
+        std::fs::write(dir.path().join("order.json"), body).unwrap();
+        let sources = Sources::read(&[Input::Path(file.clone())], &mut std::io::empty()).unwrap();
+        load(sources).map_err(|wrong| wrong.diagnostics)
+    };
+    let loaded = read(b"{\"order\": 7}\n").unwrap();
+    let run = check_of(&loaded, "shop").run.as_ref().unwrap();
+    let Some(v1::step::Kind::Http(http)) = &run.steps[0].kind else { panic!("an http step") };
+    assert_eq!(http.body, "{\"order\": 7}\n");
+    // What is no text, holds nothing, or would be resolved by nobody, at the line that names it; what
+    // is too large, at the check.
+    let large = vec![b'x'; 200_000];
+    for (body, rule, column) in [
+        (&b"\xff\xfe"[..], "body_file", 122),
+        (b"\n", "body_file", 122),
+        (b"${env:TOKEN}", "reference_not_here", 122),
+        (&large, "resource_too_large", 17),
+    ] {
+        let wrong = read(body).map(|_| ()).unwrap_err();
+        let said: Vec<_> =
+            wrong.iter().map(|it| (it.rule.as_str(), it.place.map(|at| at.column))).collect();
+        assert_eq!(said, [(rule, Some(column))]);
+    }
 }
 
 #[test]

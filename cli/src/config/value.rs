@@ -109,6 +109,23 @@ pub fn word<V: Copy>(
     None
 }
 
+/// A list of such words, as messages carry them; nothing when one of them is none.
+pub fn words<V: Copy + Into<i32>>(
+    node: &Node,
+    words: &[(&'static str, V)],
+    reader: &mut Reader<'_>,
+) -> Option<Vec<i32>> {
+    let Value::List(items) = &node.value else {
+        reader.wrong_type(node);
+        return None;
+    };
+    let mut found = Vec::with_capacity(items.len());
+    for (index, item) in items.iter().enumerate() {
+        found.extend(reader.at(index, |reader| word(item, words, reader)).map(Into::into));
+    }
+    (found.len() == items.len()).then_some(found)
+}
+
 /// A list of texts; nothing when one of them is none, as rules about the others would name the
 /// wrong item.
 pub fn texts(node: &Node, reader: &mut Reader<'_>) -> Option<Vec<String>> {

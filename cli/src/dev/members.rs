@@ -48,6 +48,8 @@ impl Members {
                 source_address: sources.address(region),
                 allow_env: Vec::new(),
                 allow_files: Vec::new(),
+                allow_networks: Vec::new(),
+                deny_networks: Vec::new(),
                 health: None,
                 extra_header: sources.header(region),
             };

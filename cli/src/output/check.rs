@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use parallax_proto::convert::enums;
 use parallax_proto::v1;
 use serde::Serialize;
 
@@ -60,8 +61,8 @@ pub struct CheckView {
     run_digest: String,
 }
 
-/// One step: `http` or `tcp` is there.
-#[derive(Debug, Serialize)]
+/// One step: one of its kinds is there.
+#[derive(Debug, Default, Serialize)]
 pub struct StepView {
     #[serde(skip_serializing_if = "String::is_empty")]
     name: String,
@@ -69,6 +70,10 @@ pub struct StepView {
     http: Option<HttpView>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tcp: Option<TcpView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls: Option<TlsView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dns: Option<DnsView>,
 }
 
 /// An HTTP exchange. Header values are shown as written: references stay references.
@@ -86,6 +91,43 @@ pub struct HttpView {
     server_name: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     ca_pem: String,
+    redirects: RedirectsView,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    basic: Option<BasicView>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    bearer: String,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    query: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    accept_encoding: Vec<String>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    http_version: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    min_tls: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    client_cert: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    client_key: String,
+}
+
+/// Redirects as YAML has them: `none`, or how many.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum RedirectsView {
+    /// The word `none`.
+    None(&'static str),
+    /// Followed.
+    Followed {
+        /// So many.
+        max: u32,
+    },
+}
+
+/// A user and a password, as written.
+#[derive(Debug, Serialize)]
+pub struct BasicView {
+    username: String,
+    password: String,
 }
 
 /// A TCP connect.
@@ -98,6 +140,33 @@ pub struct TcpView {
     server_name: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     ca_pem: String,
+}
+
+/// A TLS handshake.
+#[derive(Debug, Serialize)]
+pub struct TlsView {
+    address: String,
+    insecure: bool,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    server_name: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    ca_pem: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    min_tls: String,
+}
+
+/// A question to a name server.
+#[derive(Debug, Serialize)]
+pub struct DnsView {
+    name: String,
+    #[serde(rename = "type")]
+    record_type: String,
+    class: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    server: String,
+    /// `udp`, `udp_only` or `tcp`.
+    transport: String,
+    recursion: bool,
 }
 
 /// When it is down.
@@ -182,10 +251,12 @@ impl CheckView {
     /// What it looks at, in a few words.
     fn target(&self) -> String {
         let Some(first) = self.steps.first() else { return "-".to_owned() };
-        let target = match (&first.http, &first.tcp) {
-            (Some(http), _) => http.url.clone(),
-            (None, Some(tcp)) => tcp.address.clone(),
-            (None, None) => "-".to_owned(),
+        let target = match first {
+            StepView { http: Some(http), .. } => http.url.clone(),
+            StepView { tcp: Some(tcp), .. } => tcp.address.clone(),
+            StepView { tls: Some(tls), .. } => tls.address.clone(),
+            StepView { dns: Some(dns), .. } => dns.question(),
+            _ => "-".to_owned(),
         };
         match self.steps.len() {
             1 => target,
@@ -196,18 +267,27 @@ impl CheckView {
 
 impl StepView {
     fn new(step: &v1::Step) -> Self {
-        let (http, tcp) = match &step.kind {
-            Some(v1::step::Kind::Http(http)) => (Some(HttpView::new(http)), None),
-            Some(v1::step::Kind::Tcp(tcp)) => (None, Some(TcpView::new(tcp))),
-            None => (None, None),
-        };
-        Self { name: step.name.clone(), http, tcp }
+        let mut view = Self { name: step.name.clone(), ..Self::default() };
+        match &step.kind {
+            Some(v1::step::Kind::Http(http)) => view.http = Some(HttpView::new(http)),
+            Some(v1::step::Kind::Tcp(tcp)) => view.tcp = Some(TcpView::new(tcp)),
+            Some(v1::step::Kind::Tls(tls)) => view.tls = Some(TlsView::new(tls)),
+            Some(v1::step::Kind::Dns(dns)) => view.dns = Some(DnsView::new(dns)),
+            None => {}
+        }
+        view
     }
 }
 
 impl HttpView {
     fn new(step: &v1::HttpStep) -> Self {
         let header = |header: &v1::Header| (header.name.clone(), secret(header.value.as_ref()));
+        let parameter = |of: &v1::QueryParameter| (of.name.clone(), secret(of.value.as_ref()));
+        let basic = |basic: &v1::BasicAuth| BasicView {
+            username: secret(basic.username.as_ref()),
+            password: secret(basic.password.as_ref()),
+        };
+        let encodings = step.accept_encoding.iter().filter_map(|it| enums::content_encoding(*it));
         Self {
             url: step.url.clone(),
             method: step.method.clone(),
@@ -217,6 +297,20 @@ impl HttpView {
             insecure: step.insecure,
             server_name: step.server_name.clone(),
             ca_pem: step.ca_pem.clone(),
+            redirects: match step.redirects.map_or(0, |redirects| redirects.max) {
+                0 => RedirectsView::None("none"),
+                max => RedirectsView::Followed { max },
+            },
+            basic: step.basic.as_ref().map(basic),
+            bearer: secret(step.bearer.as_ref()),
+            query: step.query.iter().map(parameter).collect(),
+            accept_encoding: encodings.map(|encoding| encoding.word().to_owned()).collect(),
+            http_version: enums::http_version(step.http_version)
+                .map_or_else(String::new, |version| version.word().to_owned()),
+            min_tls: enums::tls_version(step.min_tls)
+                .map_or_else(String::new, |version| version.word().to_owned()),
+            client_cert: secret(step.client_cert.as_ref()),
+            client_key: secret(step.client_key.as_ref()),
         }
     }
 }
@@ -229,6 +323,40 @@ impl TcpView {
             insecure: step.insecure,
             server_name: step.server_name.clone(),
             ca_pem: step.ca_pem.clone(),
+        }
+    }
+}
+
+impl TlsView {
+    fn new(step: &v1::TlsStep) -> Self {
+        Self {
+            address: step.address.clone(),
+            insecure: step.insecure,
+            server_name: step.server_name.clone(),
+            ca_pem: step.ca_pem.clone(),
+            min_tls: enums::tls_version(step.min_tls)
+                .map_or(String::new(), |version| version.word().to_owned()),
+        }
+    }
+}
+
+impl DnsView {
+    fn new(step: &v1::DnsStep) -> Self {
+        Self {
+            name: step.name.clone(),
+            record_type: step.r#type.clone(),
+            class: step.class.clone(),
+            server: step.server.clone(),
+            transport: word::transport(step.transport),
+            recursion: step.recursion.unwrap_or(true),
+        }
+    }
+
+    fn question(&self) -> String {
+        let Self { name, record_type, server, .. } = self;
+        match server.as_str() {
+            "" => format!("{name} {record_type}"),
+            server => format!("{name} {record_type} @{server}"),
         }
     }
 }
@@ -329,5 +457,104 @@ impl ExplainView {
             text.push_str(&format!("\nincident {}: parallax incident get {0}\n", incident.uid));
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(kind: v1::step::Kind) -> CheckView {
+        let step = v1::Step { name: String::new(), kind: Some(kind) };
+        let run = v1::Run { steps: vec![step], ..v1::Run::default() };
+        CheckView::new(&v1::Check { run: Some(run), ..v1::Check::default() })
+    }
+
+    #[test]
+    fn each_kind_shows_its_target_and_its_fields() {
+        let http = v1::HttpStep { url: "https://shop.example/".to_owned(), ..Default::default() };
+        let tcp = v1::TcpStep { address: "shop.example:80".to_owned(), ..Default::default() };
+        let tls = v1::TlsStep {
+            address: "shop.example:443".to_owned(),
+            min_tls: v1::TlsVersion::V13.into(),
+            ..Default::default()
+        };
+        let dns = v1::DnsStep {
+            name: "shop.example".to_owned(),
+            r#type: "MX".to_owned(),
+            class: "IN".to_owned(),
+            transport: v1::DnsTransport::UdpOnly.into(),
+            ..Default::default()
+        };
+        let named = v1::DnsStep { server: "ns1.shop.example".to_owned(), ..dns.clone() };
+        use v1::step::Kind;
+        for (kind, target, field, json) in [
+            (Kind::Http(http), "https://shop.example/", "http", None),
+            (Kind::Tcp(tcp), "shop.example:80", "tcp", None),
+            (
+                Kind::Tls(tls),
+                "shop.example:443",
+                "tls",
+                Some(r#"{"address":"shop.example:443","insecure":false,"min_tls":"1.3"}"#),
+            ),
+            (
+                Kind::Dns(dns),
+                "shop.example MX",
+                "dns",
+                Some(
+                    r#"{"name":"shop.example","type":"MX","class":"IN","transport":"udp_only","recursion":true}"#,
+                ),
+            ),
+            (Kind::Dns(named), "shop.example MX @ns1.shop.example", "dns", None),
+        ] {
+            let view = view(kind);
+            assert_eq!(view.target(), target);
+            let shown = serde_json::to_value(&view.steps[0]).unwrap();
+            let fields: Vec<&String> = shown.as_object().unwrap().keys().collect();
+            assert_eq!(fields, [field]);
+            if let Some(json) = json {
+                let wanted: serde_json::Value = serde_json::from_str(json).unwrap();
+                assert_eq!(shown[field], wanted);
+            }
+        }
+    }
+
+    fn written(text: &str) -> Option<v1::Secret> {
+        Some(v1::Secret { value: Some(v1::secret::Value::Template(text.to_owned())) })
+    }
+
+    #[test]
+    fn the_options_of_http_are_shown_as_they_are_written() {
+        let shown = |step: &v1::HttpStep| serde_json::to_value(HttpView::new(step)).unwrap();
+        let none = v1::HttpStep { url: "https://shop.example/".to_owned(), ..Default::default() };
+        assert_eq!(
+            shown(&none),
+            serde_json::json!({
+                "url": "https://shop.example/", "method": "", "body_max_bytes": 0,
+                "insecure": false, "redirects": "none",
+            })
+        );
+        let all = v1::HttpStep {
+            redirects: Some(v1::Redirects { max: 3 }),
+            basic: Some(v1::BasicAuth { username: written("me"), password: written("${env:PW}") }),
+            bearer: written("${env:TOKEN}"),
+            query: vec![v1::QueryParameter { name: "k".to_owned(), value: written("v") }],
+            accept_encoding: vec![v1::ContentEncoding::Br.into()],
+            http_version: v1::HttpVersion::V2.into(),
+            min_tls: v1::TlsVersion::V13.into(),
+            client_cert: written("${file:/c}"),
+            client_key: written("${file:/k}"),
+            ..none
+        };
+        assert_eq!(
+            shown(&all),
+            serde_json::json!({
+                "url": "https://shop.example/", "method": "", "body_max_bytes": 0,
+                "insecure": false, "redirects": {"max": 3},
+                "basic": {"username": "me", "password": "${env:PW}"}, "bearer": "${env:TOKEN}",
+                "query": {"k": "v"}, "accept_encoding": ["br"], "http_version": "2",
+                "min_tls": "1.3", "client_cert": "${file:/c}", "client_key": "${file:/k}",
+            })
+        );
     }
 }

@@ -53,6 +53,8 @@ words! {
     source: v1::Source, "SOURCE_";
     /// `auto`, `v4`, `v6`; YAML leaves the `v` out.
     family: v1::IpFamily, "IP_FAMILY_";
+    /// `udp`, `udp_only`, `tcp`.
+    transport: v1::DnsTransport, "DNS_TRANSPORT_";
     /// `majority`, `all`, `any`, `count`.
     quorum: v1::Quorum, "QUORUM_";
     /// `voter`, `learner`, `outside`, `removed`.

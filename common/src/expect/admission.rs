@@ -12,8 +12,27 @@ use crate::text::nearest;
 
 /// What `phases` may have.
 const PHASES: [&str; 6] = ["dns", "connect", "tls", "first_byte", "transfer", "total"];
+/// What `redirects` has.
+const REDIRECTS: [&str; 2] = ["count", "url"];
 /// What `cert` has.
-const CERT: [&str; 3] = ["days_left", "names", "issuer"];
+const CERT: [&str; 10] = [
+    "days_left",
+    "names",
+    "issuer",
+    "subject",
+    "serial",
+    "signature",
+    "key_type",
+    "key_bits",
+    "chain",
+    "chain_days_left",
+];
+/// What each of `cert.chain` has.
+const CHAIN: &[&str] = CERT.split_at(8).0;
+/// What `flags` has.
+const FLAGS: [&str; 6] = ["aa", "tc", "rd", "ra", "ad", "cd"];
+/// What each of `answers`, `authority` and `additional` has.
+const RECORD: &[&str] = &["name", "type", "ttl", "data"];
 /// Names of types, for `type(x) == string`.
 const TYPES: [&str; 10] =
     ["bool", "int", "uint", "double", "string", "bytes", "list", "map", "null_type", "type"];
@@ -65,6 +84,9 @@ const LOOKS: [&str; 12] = [
 /// Macros, offered as the nearest name although the parser has expanded them.
 const MACROS: [&str; 6] = ["has", "all", "exists", "exists_one", "map", "filter"];
 
+/// What the items of a list are called, and their fields.
+type Items = (&'static str, &'static [&'static str]);
+
 /// What admission finds out.
 pub(super) struct Admitted {
     /// Used by it.
@@ -103,8 +125,9 @@ fn refuse(rule: Rule, message: String, nearest: Option<&str>) -> Refusal {
 }
 
 struct Walk<'e> {
-    /// Names bound by the loops around.
-    scope: Vec<&'e str>,
+    /// Names bound by the loops around, and what the items have that they stand for, when it is
+    /// known.
+    scope: Vec<(&'e str, Option<Items>)>,
     variables: BTreeSet<Variable>,
     depth: u32,
     deepest: u32,
@@ -159,7 +182,7 @@ impl<'e> Walk<'e> {
 
     fn name(&mut self, name: &'e str) -> Result<(), Refusal> {
         // Names with an @ are the macros' own.
-        if name.starts_with('@') || self.scope.contains(&name) || TYPES.contains(&name) {
+        if name.starts_with('@') || self.bound(name).is_some() || TYPES.contains(&name) {
             return Ok(());
         }
         if let Some(variable) = Variable::from_word(name) {
@@ -177,7 +200,7 @@ impl<'e> Walk<'e> {
             return Ok(());
         }
         let known = Variable::ALL.iter().map(|variable| variable.word());
-        let near = nearest(name, known.chain(self.scope.iter().copied()));
+        let near = nearest(name, known.chain(self.scope.iter().map(|(name, _)| *name)));
         let message = format!(
             "`{name}` is not known; there are {}",
             Variable::ALL.iter().map(|v| v.word()).collect::<Vec<_>>().join(", ")
@@ -185,15 +208,55 @@ impl<'e> Walk<'e> {
         Err(refuse(rule::EXPRESSION_UNKNOWN_NAME, message, near))
     }
 
+    /// What the innermost loop variable of this name stands for.
+    fn bound(&self, name: &str) -> Option<Option<Items>> {
+        self.scope.iter().rev().find(|(bound, _)| *bound == name).map(|(_, items)| *items)
+    }
+
+    /// What an expression is a list of, when its items have known fields.
+    fn items(&self, list: &IdedExpr) -> Option<Items> {
+        match &list.expr {
+            Expr::Ident(name) if self.bound(name).is_none() => match Variable::from_word(name)? {
+                Variable::Answers | Variable::Authority | Variable::Additional => {
+                    Some(("a record", RECORD))
+                }
+                _ => None,
+            },
+            Expr::Select(select) if select.field == "chain" => match &select.operand.expr {
+                Expr::Ident(name) if name == "cert" && self.bound(name).is_none() => {
+                    Some(("a certificate of the chain", CHAIN))
+                }
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     /// `operand.field` or `operand["field"]`: what cannot be there is a typing error, not a fact.
     fn field(&self, operand: &IdedExpr, field: &str) -> Result<(), Refusal> {
-        let Expr::Ident(name) = &operand.expr else { return Ok(()) };
-        if self.scope.contains(&name.as_str()) {
-            return Ok(());
+        let item = match &operand.expr {
+            Expr::Ident(name) => self.bound(name),
+            // One of a list, by its place.
+            Expr::Call(call) => match (call.func_name.as_str(), call.args.as_slice()) {
+                ("_[_]" | "_[?_]", [list, _]) => Some(self.items(list)),
+                _ => Some(None),
+            },
+            _ => Some(None),
+        };
+        if let Some(item) = item {
+            let Some((what, known)) = item.filter(|(_, known)| !known.contains(&field)) else {
+                return Ok(());
+            };
+            let message = format!("{what} has no `{field}`; it has {}", known.join(", "));
+            let near = nearest(field, known.iter().copied());
+            return Err(refuse(rule::EXPRESSION_UNKNOWN_FIELD, message, near));
         }
+        let Expr::Ident(name) = &operand.expr else { return Ok(()) };
         let known: &[&str] = match Variable::from_word(name) {
             Some(Variable::Phases) => &PHASES,
             Some(Variable::Cert) => &CERT,
+            Some(Variable::Redirects) => &REDIRECTS,
+            Some(Variable::Flags) => &FLAGS,
             Some(Variable::Headers) if field.bytes().any(|b| b.is_ascii_uppercase()) => {
                 let lower = field.to_ascii_lowercase();
                 let message = format!("header names are lower case here, so `{field}` never is");
@@ -257,9 +320,11 @@ impl<'e> Walk<'e> {
             return Err(refuse(rule::EXPRESSION_TOO_DEEP, message, None));
         }
         let outer = self.scope.len();
-        self.scope.push(&of.iter_var);
-        self.scope.extend(of.iter_var2.as_deref());
-        self.scope.push(&of.accu_var);
+        // With two variables the first is the place.
+        let items = self.items(&of.iter_range);
+        self.scope.push((&of.iter_var, items.filter(|_| of.iter_var2.is_none())));
+        self.scope.extend(of.iter_var2.as_deref().map(|name| (name, items)));
+        self.scope.push((&of.accu_var, None));
         self.expression(&of.loop_cond)?;
         self.expression(&of.loop_step)?;
         self.expression(&of.result)?;
@@ -287,16 +352,30 @@ fn kind(expression: &Expr) -> Kind {
         Expr::Map(_) | Expr::Struct(_) => Kind::Other("a map"),
         Expr::Ident(name) => match Variable::from_word(name) {
             Some(Variable::Status) => Kind::Other("a number"),
-            Some(Variable::Body | Variable::Ip | Variable::HttpVersion) => Kind::Other("a string"),
+            Some(
+                Variable::Body
+                | Variable::Ip
+                | Variable::HttpVersion
+                | Variable::TlsVersion
+                | Variable::Cipher
+                | Variable::Rcode
+                | Variable::Transport,
+            ) => Kind::Other("a string"),
+            Some(Variable::Answers | Variable::Authority | Variable::Additional) => {
+                Kind::Other("a list")
+            }
+            Some(Variable::Flags) => Kind::Other("a map"),
             Some(Variable::Latency) => Kind::Other("a duration"),
-            Some(Variable::Headers | Variable::Phases | Variable::Cert) => Kind::Other("a map"),
+            Some(Variable::Headers | Variable::Phases | Variable::Cert | Variable::Redirects) => {
+                Kind::Other("a map")
+            }
             Some(Variable::Json) | None => Kind::Unknown,
         },
         Expr::Select(select) if select.test => Kind::Boolean,
         Expr::Select(select) => match &select.operand.expr {
             Expr::Ident(name) if name == "phases" => Kind::Other("a duration"),
             Expr::Ident(name) if name == "headers" => Kind::Other("a string"),
-            Expr::Ident(name) if name == "cert" => Kind::Other("no bool"),
+            Expr::Ident(name) if name == "cert" || name == "redirects" => Kind::Other("no bool"),
             _ => Kind::Unknown,
         },
         Expr::Comprehension(of) => match &of.result.expr {

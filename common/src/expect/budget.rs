@@ -9,11 +9,10 @@
 use cel::IdedExpr;
 use cel::common::ast::{ComprehensionExpr, EntryExpr, Expr, LiteralValue};
 
+use super::built::VALUE_BYTES;
 use super::{Facts, Variable};
 use crate::limits::COMPREHENSION_DEPTH_MAX;
 
-/// Bytes of a value that is in a list, without its text.
-pub(super) const VALUE_BYTES: u64 = 64;
 /// Bytes of the variables that are small: numbers, durations, an address.
 const SMALL_BYTES: u64 = 1_024;
 /// Loops around an expression.
@@ -160,19 +159,24 @@ impl<'e> Walk<'e> {
             Some(Variable::Body) => {
                 Bound::of(VALUE_BYTES + 3 * self.facts.seen_body().len() as u64, 0)
             }
-            Some(Variable::Json) => self
-                .facts
-                .json()
-                .map_or(Bound::default(), |json| Bound::of(json.bytes, json.largest)),
             Some(Variable::Headers) => {
                 let headers = &self.facts.headers;
                 let bytes = headers.iter().map(|(name, value)| text(name) + text(value)).sum();
                 Bound::of(bytes, headers.len() as u64)
             }
-            Some(Variable::Cert) => self.facts.cert.as_ref().map_or(Bound::default(), |cert| {
-                let names: u64 = cert.names.iter().map(|name| text(name)).sum();
-                Bound::of(SMALL_BYTES + names + text(&cert.issuer), cert.names.len() as u64 + 3)
-            }),
+            Some(Variable::Redirects) => {
+                Bound::of(SMALL_BYTES + text(&self.facts.redirects.url), 2)
+            }
+            Some(
+                variable @ (Variable::Json
+                | Variable::Cert
+                | Variable::Answers
+                | Variable::Authority
+                | Variable::Additional),
+            ) => {
+                let built = self.facts.built(variable);
+                built.map_or(Bound::default(), |built| Bound::of(built.bytes, built.largest))
+            }
             _ => Bound::of(SMALL_BYTES, 6),
         }
     }

@@ -4,14 +4,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use cel::common::types::{
-    CelBool, CelDouble, CelDuration, CelInt, CelList, CelMap, CelMapKey, CelNull, CelString,
-};
+use cel::common::types::{CelDuration, CelInt, CelMap, CelMapKey, CelString};
 use cel::common::value::{CowVal, Val};
 use cel::context::VariableResolver;
 
-use super::Variable;
-use super::budget::VALUE_BYTES;
+use super::built::{self, Built};
+use super::{Certificate, DnsAnswer, Variable};
 use crate::limits::EXPRESSION_BODY_BYTES_MAX;
 use crate::outcome::Phase;
 
@@ -35,32 +33,35 @@ pub struct Facts {
     pub phases: Vec<(Phase, Duration)>,
     /// The address that answered.
     pub ip: String,
-    /// `HTTP/1.0` or `HTTP/1.1`.
+    /// `HTTP/1.0`, `HTTP/1.1` or `HTTP/2`.
     pub http_version: String,
     /// The certificate that was shown.
     pub cert: Option<Certificate>,
-    json: OnceLock<Result<Json, String>>,
+    /// The redirects that were followed.
+    pub redirects: Redirects,
+    /// All certificates that were shown, that one first.
+    pub chain: Vec<Certificate>,
+    /// The version of TLS that was spoken: `1.2` or `1.3`.
+    pub tls_version: String,
+    /// The cipher suite, as IANA names it.
+    pub cipher: String,
+    /// What a name server answered.
+    pub dns: Option<DnsAnswer>,
+    json: OnceLock<Result<Built, String>>,
+    shown_cert: OnceLock<Built>,
+    answers: OnceLock<Built>,
+    authority: OnceLock<Built>,
+    additional: OnceLock<Built>,
+    flags: OnceLock<Built>,
 }
 
-/// What expressions see of a certificate.
+/// What expressions see of the redirects that were followed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Certificate {
-    /// Whole days until it expires; negative when it has.
-    pub days_left: i64,
-    /// DNS names and addresses it is for.
-    pub names: Vec<String>,
-    /// Its issuer's distinguished name.
-    pub issuer: String,
-}
-
-/// A parsed body.
-#[derive(Debug)]
-pub(super) struct Json {
-    value: Box<dyn Val>,
-    /// Items of the largest list or map in it: what one loop can run over.
-    pub(super) largest: u64,
-    /// About what it takes in memory.
-    pub(super) bytes: u64,
+pub struct Redirects {
+    /// How many.
+    pub count: u32,
+    /// Where they led: the URL that answered in the end.
+    pub url: String,
 }
 
 impl Facts {
@@ -69,18 +70,45 @@ impl Facts {
     }
 
     /// The body parsed as JSON, once.
-    pub(super) fn json(&self) -> Result<&Json, &str> {
+    pub(super) fn json(&self) -> Result<&Built, &str> {
         let parse = || {
             let parsed: serde_json::Value =
                 serde_json::from_slice(self.seen_body()).map_err(|error| match error.line() {
                     0 => "it cannot be read".to_owned(),
                     line => format!("line {line}, column {}", error.column()),
                 })?;
-            let (mut largest, mut bytes) = (1, 0);
-            let value = json_value(parsed, &mut largest, &mut bytes);
-            Ok(Json { value, largest, bytes })
+            Ok(built::json(parsed))
         };
         self.json.get_or_init(parse).as_ref().map_err(String::as_str)
+    }
+
+    /// The value of a variable that is built once; `None` when it is none of those, or not there.
+    pub(super) fn built(&self, variable: Variable) -> Option<&Built> {
+        let dns = || self.dns.as_ref();
+        Some(match variable {
+            Variable::Json => self.json().ok()?,
+            Variable::Cert => {
+                let leaf = self.cert.as_ref()?;
+                self.shown_cert.get_or_init(|| built::cert(leaf, &self.chain))
+            }
+            Variable::Flags => {
+                let flags = dns()?.flags;
+                self.flags.get_or_init(|| built::flags(flags))
+            }
+            Variable::Answers => {
+                let records = &dns()?.answers;
+                self.answers.get_or_init(|| built::records(records))
+            }
+            Variable::Authority => {
+                let records = &dns()?.authority;
+                self.authority.get_or_init(|| built::records(records))
+            }
+            Variable::Additional => {
+                let records = &dns()?.additional;
+                self.additional.get_or_init(|| built::records(records))
+            }
+            _ => return None,
+        })
     }
 }
 
@@ -98,7 +126,6 @@ impl VariableResolver for Facts {
                 std::borrow::Cow::Borrowed(body) => CowVal::owned(CelString::from(body)),
                 std::borrow::Cow::Owned(body) => CowVal::owned(CelString::from(body)),
             },
-            Variable::Json => CowVal::Borrowed(self.json().ok()?.value.as_ref()),
             Variable::Latency => CowVal::owned(duration(self.latency)),
             Variable::Phases => CowVal::owned(CelMap::from(
                 self.phases
@@ -111,18 +138,25 @@ impl VariableResolver for Facts {
             )),
             Variable::Ip => CowVal::owned(CelString::from(self.ip.as_str())),
             Variable::HttpVersion => CowVal::owned(CelString::from(self.http_version.as_str())),
-            Variable::Cert => {
-                let Certificate { days_left, names, issuer } = self.cert.as_ref()?;
-                let names: Vec<_> = names.iter().map(|name| text(name)).collect();
-                CowVal::owned(CelMap::from(HashMap::from([
-                    (
-                        CelMapKey::from("days_left"),
-                        Box::new(CelInt::from(*days_left)) as Box<dyn Val + 'b>,
-                    ),
-                    (CelMapKey::from("names"), Box::new(CelList::from(names))),
-                    (CelMapKey::from("issuer"), text(issuer)),
-                ])))
+            Variable::Redirects => CowVal::owned(CelMap::from(HashMap::from([
+                (
+                    CelMapKey::from("count"),
+                    Box::new(CelInt::from(i64::from(self.redirects.count))) as Box<dyn Val + 'b>,
+                ),
+                (CelMapKey::from("url"), text(&self.redirects.url)),
+            ]))),
+            Variable::TlsVersion => CowVal::owned(CelString::from(self.tls_version.as_str())),
+            Variable::Cipher => CowVal::owned(CelString::from(self.cipher.as_str())),
+            Variable::Rcode => CowVal::owned(CelString::from(self.dns.as_ref()?.rcode.as_str())),
+            Variable::Transport => {
+                CowVal::owned(CelString::from(self.dns.as_ref()?.transport.as_str()))
             }
+            built @ (Variable::Json
+            | Variable::Cert
+            | Variable::Flags
+            | Variable::Answers
+            | Variable::Authority
+            | Variable::Additional) => CowVal::Borrowed(self.built(built)?.value.as_ref()),
         })
     }
 }
@@ -134,38 +168,4 @@ fn text<'b>(text: &'b str) -> Box<dyn Val + 'b> {
 fn duration(length: Duration) -> CelDuration {
     let ns = i64::try_from(length.as_nanos()).unwrap_or(i64::MAX);
     CelDuration::from(chrono::Duration::nanoseconds(ns))
-}
-
-/// Whole numbers that fit are ints, others doubles. Nesting is bounded by the parser (128).
-fn json_value(json: serde_json::Value, largest: &mut u64, bytes: &mut u64) -> Box<dyn Val> {
-    *bytes += VALUE_BYTES;
-    match json {
-        serde_json::Value::Null => Box::new(CelNull),
-        serde_json::Value::Bool(value) => Box::new(CelBool::from(value)),
-        serde_json::Value::Number(number) => match number.as_i64() {
-            Some(whole) => Box::new(CelInt::from(whole)),
-            None => Box::new(CelDouble::from(number.as_f64().unwrap_or(f64::NAN))),
-        },
-        serde_json::Value::String(value) => {
-            *bytes += value.len() as u64;
-            Box::new(CelString::from(value))
-        }
-        serde_json::Value::Array(items) => {
-            *largest = (*largest).max(items.len() as u64);
-            let items: Vec<_> =
-                items.into_iter().map(|item| json_value(item, largest, bytes)).collect();
-            Box::new(CelList::from(items))
-        }
-        serde_json::Value::Object(members) => {
-            *largest = (*largest).max(members.len() as u64);
-            let members: HashMap<_, _> = members
-                .into_iter()
-                .map(|(key, value)| {
-                    *bytes += VALUE_BYTES + key.len() as u64;
-                    (CelMapKey::from(key), json_value(value, largest, bytes))
-                })
-                .collect();
-            Box::new(CelMap::from(members))
-        }
-    }
 }

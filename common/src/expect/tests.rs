@@ -1,7 +1,9 @@
 use std::time::Duration;
 
 use super::*;
-use crate::check::{HttpStep, TcpStep, TlsOptions};
+use crate::check::{
+    DnsClass, DnsStep, DnsTransport, DnsType, HttpStep, TcpStep, TlsOptions, TlsStep,
+};
 use crate::outcome::Phase;
 
 fn facts(body: &str) -> Facts {
@@ -17,7 +19,41 @@ fn facts(body: &str) -> Facts {
         days_left: 40,
         names: vec!["shop.example".to_owned()],
         issuer: "CN=Example CA".to_owned(),
+        subject: "CN=shop.example".to_owned(),
+        serial: "0a:1b".to_owned(),
+        signature: "ecdsa-with-SHA256".to_owned(),
+        key_type: "EC".to_owned(),
+        key_bits: 256,
     });
+    let authority = Certificate {
+        days_left: 12,
+        subject: "CN=Example CA".to_owned(),
+        issuer: "CN=Example Root".to_owned(),
+        key_type: "RSA".to_owned(),
+        key_bits: 4_096,
+        ..Certificate::default()
+    };
+    facts.chain = facts.cert.iter().cloned().chain([authority]).collect();
+    facts.tls_version = "1.3".to_owned();
+    facts.cipher = "TLS_AES_256_GCM_SHA384".to_owned();
+    let record = |name: &str, record_type: &str, data: &str| DnsRecord {
+        name: name.to_owned(),
+        record_type: record_type.to_owned(),
+        ttl: 300,
+        data: data.to_owned(),
+    };
+    facts.dns = Some(DnsAnswer {
+        rcode: "NOERROR".to_owned(),
+        flags: DnsFlags { aa: true, ra: true, ..DnsFlags::default() },
+        answers: vec![
+            record("www.shop.example.", "CNAME", "shop.example."),
+            record("shop.example.", "A", "192.0.2.1"),
+        ],
+        authority: vec![record("shop.example.", "NS", "ns1.shop.example.")],
+        additional: vec![],
+        transport: "udp".to_owned(),
+    });
+    facts.redirects = Redirects { count: 2, url: "https://shop.example/in?x=1".to_owned() };
     facts
 }
 
@@ -57,6 +93,20 @@ fn expressions_hold_or_do_not() {
         ("cert['issuer'].contains('Example')", true),
         ("ip.startsWith('203.')", true),
         ("http_version == 'HTTP/1.1'", true),
+        ("redirects.count == 2 && redirects.url.startsWith('https://shop.example/in')", true),
+        ("redirects.count == 0", false),
+        ("cert.chain_days_left == 12 && cert.key_bits >= 256 && cert.key_type == 'EC'", true),
+        ("cert.chain.all(c, c.key_bits >= 2048)", false),
+        ("cert.chain[1].subject == cert.issuer && size(cert.chain) == 2", true),
+        ("cert.serial == '0a:1b' && cert.signature.endsWith('SHA256')", true),
+        ("tls_version == '1.3' && cipher.contains('AES_256')", true),
+        ("rcode == 'NOERROR' && flags.aa && !flags.tc && transport == 'udp'", true),
+        ("flags['ra'] && flags.ad", false),
+        ("answers.exists(a, a.type == 'A' && a.data == '192.0.2.1')", true),
+        ("answers.filter(a, a.type == 'A').all(a, a.ttl <= 60)", false),
+        ("answers[0].data == answers[1].name && size(authority) == 1", true),
+        ("authority.map(a, a.data) == ['ns1.shop.example.']", true),
+        ("size(additional) == 0", true),
         ("type(json.count) == int", true),
         ("int('3') == json.count", true),
         ("json.ok ? status == 200 : false", true),
@@ -82,7 +132,9 @@ fn what_breaks_a_rule_is_refused_with_the_nearest_name() {
         ("statsu == 200", rule::EXPRESSION_UNKNOWN_NAME, Some("status")),
         ("latencyy < duration('1s')", rule::EXPRESSION_UNKNOWN_NAME, Some("latency")),
         ("rtt < duration('1s')", rule::EXPRESSION_UNKNOWN_NAME, None),
-        ("redirects == 0", rule::EXPRESSION_UNKNOWN_NAME, None),
+        ("redirect.count == 0", rule::EXPRESSION_UNKNOWN_NAME, Some("redirects")),
+        ("redirects.counts == 0", rule::EXPRESSION_UNKNOWN_FIELD, Some("count")),
+        ("redirects", rule::EXPRESSION_NOT_BOOLEAN, None),
         ("json.items.all(i, j.id > 0)", rule::EXPRESSION_UNKNOWN_NAME, Some("i")),
         ("json.all(i, i > 0) && i > 0", rule::EXPRESSION_UNKNOWN_NAME, Some("ip")),
         ("body.startWith('a')", rule::EXPRESSION_UNKNOWN_FUNCTION, Some("startsWith")),
@@ -91,6 +143,16 @@ fn what_breaks_a_rule_is_refused_with_the_nearest_name() {
         ("phases['tsl'] < duration('1s')", rule::EXPRESSION_UNKNOWN_FIELD, Some("tls")),
         ("cert.daysleft > 3", rule::EXPRESSION_UNKNOWN_FIELD, Some("days_left")),
         ("has(cert.day)", rule::EXPRESSION_UNKNOWN_FIELD, None),
+        ("cert.chain.all(c, c.keybits > 1)", rule::EXPRESSION_UNKNOWN_FIELD, Some("key_bits")),
+        ("cert.chain.all(c, c.chain == [])", rule::EXPRESSION_UNKNOWN_FIELD, None),
+        ("cert.chain[0].days == 1", rule::EXPRESSION_UNKNOWN_FIELD, None),
+        ("answers.exists(a, a.dat == 'x')", rule::EXPRESSION_UNKNOWN_FIELD, Some("data")),
+        ("authority[0]['tll'] > 1", rule::EXPRESSION_UNKNOWN_FIELD, Some("ttl")),
+        ("flags.aaa", rule::EXPRESSION_UNKNOWN_FIELD, Some("aa")),
+        ("answer.exists(a, a.ttl > 1)", rule::EXPRESSION_UNKNOWN_NAME, Some("answers")),
+        ("rcode", rule::EXPRESSION_NOT_BOOLEAN, None),
+        ("answers", rule::EXPRESSION_NOT_BOOLEAN, None),
+        ("flags", rule::EXPRESSION_NOT_BOOLEAN, None),
         ("headers['Server'] == 'x'", rule::EXPRESSION_UNKNOWN_FIELD, Some("server")),
         (three, rule::EXPRESSION_TOO_DEEP, None),
         ("size(json.map(x, body + 'a')) > 0", rule::EXPRESSION_UNBOUNDED, None),
@@ -189,6 +251,24 @@ fn what_would_build_too_much_is_over_budget() {
 }
 
 #[test]
+fn long_answers_are_bounded_like_long_bodies() {
+    let mut facts = facts("");
+    let record = DnsRecord { data: "x".repeat(10_000), ..DnsRecord::default() };
+    let dns = facts.dns.as_mut().unwrap();
+    dns.answers = vec![record; 2_000];
+    for source in [
+        "answers.all(a, answers.exists(b, b.data == a.data))",
+        "size(answers.map(a, answers)) > 0",
+        "answers.map(a, [a, a]).map(a, [a, a]).size() > 0",
+    ] {
+        let program = Program::admit(source).unwrap();
+        assert_eq!(program.evaluate(&facts), Err(EvaluationError::Budget), "{source}");
+    }
+    let flat = Program::admit("answers.all(a, a.ttl == 0)").unwrap();
+    assert_eq!(flat.evaluate(&facts), Ok(true));
+}
+
+#[test]
 fn the_same_source_is_compiled_once() {
     let one = Program::admit("status == 418").unwrap();
     let other = Program::admit("status == 418").unwrap();
@@ -204,14 +284,30 @@ fn kinds_give_their_variables() {
         StepKind::Http(HttpStep {
             url: url.to_owned(),
             method: "GET".to_owned(),
-            headers: vec![],
-            body: String::new(),
             body_max_bytes: 1,
-            tls: TlsOptions::default(),
+            ..HttpStep::default()
         })
     };
     let tcp = |tls| StepKind::Tcp(TcpStep { host: "h".to_owned(), port: 1, tls });
-    assert_eq!(variables_of(&http("HTTPS://x")), Variable::ALL);
+    let dns = StepKind::Dns(DnsStep {
+        name: "x".to_owned(),
+        record_type: DnsType::A,
+        class: DnsClass::In,
+        server: None,
+        transport: DnsTransport::Udp,
+        recursion: true,
+    });
+    let tls = TlsStep { host: "h".to_owned(), port: 1, tls: TlsOptions::default() };
+    let tls = StepKind::Tls(tls);
+    assert_eq!(variables_of(&tls), variables_of(&tcp(Some(TlsOptions::default()))));
+    // Each name is given by some kind, and http and dns share what a run itself has.
+    let (https, dns) = (variables_of(&http("HTTPS://x")), variables_of(&dns));
+    assert!(Variable::ALL.iter().all(|name| https.contains(name) || dns.contains(name)));
+    let both: Vec<_> = https.iter().filter(|name| dns.contains(name)).collect();
+    assert_eq!(both, [&Variable::Latency, &Variable::Phases, &Variable::Ip]);
+    assert_eq!(StepKind::WORDS.map(|word| word == tls.word()), [false, false, true, false]);
+    assert!(Program::admit("rcode == 'NXDOMAIN'").unwrap().mentions_rcode());
+    assert!(!Program::admit("size(answers) == 0").unwrap().mentions_rcode());
     assert!(!variables_of(&http("http://x")).contains(&Variable::Cert));
     assert!(variables_of(&http("http://x")).contains(&Variable::HttpVersion));
     assert!(!variables_of(&tcp(None)).contains(&Variable::Cert));

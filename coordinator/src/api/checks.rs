@@ -74,7 +74,7 @@ impl CheckService for Api {
             state.check_named(namespace, &get.name).ok_or_else(|| not_found("check", &get.name))?;
         let verdict = state.verdicts.get(&entry.check.uid).map(|v| v.as_ref().clone());
         let incident = state.open_incident_of(entry.check.uid).map(|i| i.as_ref().clone());
-        let sentences = if entry.check.enabled {
+        let mut sentences = if entry.check.enabled {
             match &verdict {
                 Some(verdict) => explain::verdict(verdict),
                 None => vec![format!("{} has no verdict yet: too little was heard.", get.name)],
@@ -82,6 +82,10 @@ impl CheckService for Api {
         } else {
             vec![format!("{} is paused: it is not run and has no verdict.", entry.check.name)]
         };
+        if entry.check.enabled {
+            let live = self.inner.judge.ballots(vec![entry.check.uid]).await;
+            sentences.extend(live.first().and_then(|ballots| explain::cannot_run(ballots)));
+        }
         Ok(Response::new(v1::ExplainCheckResponse {
             verdict,
             sentences,

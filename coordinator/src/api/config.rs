@@ -1,19 +1,22 @@
 //! Apply: resources come in, the plan goes out, and unless it is a dry run it is committed.
 
-use parallax_common::limits::{APPLY_AT_ONCE_RESOURCES_MAX, APPLY_READ_WITHIN};
+use parallax_common::limits::{
+    APPLY_AT_ONCE_RESOURCES_MAX, APPLY_READ_WITHIN, APPLY_WHOLE_RESOURCES_MAX,
+};
 use parallax_common::name::Uid;
+use parallax_common::rule;
 use parallax_proto::store::entry::Command;
 use parallax_proto::v1::apply_request::Part as RequestPart;
 use parallax_proto::v1::apply_response::Part;
 use parallax_proto::v1::config_service_server::ConfigService;
 use parallax_proto::{convert, store, v1};
-use parallax_runtime::transport::peer_of;
+use parallax_runtime::transport::{Identity, peer_of};
 use prost::Message as _;
 use tokio_stream::Iter;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::budget::Share;
-use super::{Api, Need, asked, bounded, namespace_of, origin, write_status};
+use super::{Api, Need, asked, bounded, namespace_of, origin, with_rule, write_status};
 use crate::core::configure::{self, Draft};
 use crate::core::state::Asked;
 use crate::propose::fits_one_entry;
@@ -39,10 +42,7 @@ impl ConfigService for Api {
             Some(RequestPart::Header(header)) => header,
             _ => return Err(Status::invalid_argument("the first message must be the header")),
         };
-        let namespace = namespace_of(&header.namespace).to_owned();
-        let need = if header.dry_run { Need::View } else { Need::Edit };
-        let actor = Self::actor(&identity, &namespace, need)?;
-        bounded("header.source", &header.source)?;
+        let actor = admitted(&identity, &header)?;
         // The share is held until the apply is over, and given back when its caller goes away.
         let mut share = self.inner.reading.share();
         let reading = read(&mut stream, &mut share);
@@ -52,11 +52,62 @@ impl ConfigService for Api {
                     "the apply was not read within {APPLY_READ_WITHIN:?}"
                 ))
             })??;
-        let parts = self.carry_out(actor, header, namespace, resources).await?;
+        let parts = self.carry_out(actor, header, resources).await?;
         let parts: Vec<_> =
             parts.into_iter().map(|part| Ok(v1::ApplyResponse { part: Some(part) })).collect();
         Ok(Response::new(tokio_stream::iter(parts)))
     }
+
+    async fn apply_whole(
+        &self,
+        request: Request<v1::ApplyWholeRequest>,
+    ) -> Result<Response<v1::ApplyWholeResponse>, Status> {
+        let identity = &peer_of(&request)?.identity.clone();
+        let v1::ApplyWholeRequest { header, resources } = request.into_inner();
+        let Some(header) = header else {
+            return Err(Status::invalid_argument("header: an apply needs one"));
+        };
+        let actor = admitted(identity, &header)?;
+        if header.prune {
+            let message = "header.prune: a prune is streamed, its answer may be long";
+            return Err(Status::invalid_argument(message));
+        }
+        if resources.len() > APPLY_WHOLE_RESOURCES_MAX {
+            let message = format!(
+                "resources: {} in one message, the most is {APPLY_WHOLE_RESOURCES_MAX}; a stream \
+                 takes more",
+                resources.len()
+            );
+            let status = Status::invalid_argument(message);
+            return Err(with_rule(status, rule::TOO_MANY_RESOURCES.id));
+        }
+        let mut share = self.inner.reading.share();
+        resources.iter().try_for_each(|resource| share.take(resource))?;
+        let parts = self.carry_out(actor, header, resources).await?;
+        Ok(Response::new(gathered(parts)))
+    }
+}
+
+/// Who applies, when their certificate allows it and the header is in order.
+fn admitted(identity: &Identity, header: &v1::ApplyHeader) -> Result<v1::Actor, Status> {
+    let need = if header.dry_run { Need::View } else { Need::Edit };
+    let actor = Api::actor(identity, namespace_of(&header.namespace), need)?;
+    bounded("header.source", &header.source)?;
+    Ok(actor)
+}
+
+/// The parts of an answer in one message.
+fn gathered(parts: Vec<Part>) -> v1::ApplyWholeResponse {
+    let mut answer = v1::ApplyWholeResponse::default();
+    for part in parts {
+        match part {
+            Part::Change(change) => answer.changes.push(change),
+            Part::Violation(violation) => answer.violations.push(violation),
+            Part::Advice(advice) => answer.advice.push(advice),
+            Part::Result(result) => answer.result = Some(result),
+        }
+    }
+    answer
 }
 
 async fn read(
@@ -79,9 +130,9 @@ impl Api {
         &self,
         actor: v1::Actor,
         mut header: v1::ApplyHeader,
-        namespace: String,
         resources: Vec<v1::Resource>,
     ) -> Result<Vec<Part>, Status> {
+        let namespace = namespace_of(&header.namespace).to_owned();
         let set = if header.set.is_empty() { DEFAULT_SET.to_owned() } else { header.set.clone() };
         let request = configure::Request {
             namespace: namespace.clone(),

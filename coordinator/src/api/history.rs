@@ -89,8 +89,10 @@ impl HistoryService for Api {
         let (uid, applied) = (check.uid, state.applied);
         let read = move || {
             // The rows are written behind the state, and what has ended is nowhere else.
-            // When the store has stopped, so will this process.
-            let _ = node.wait_stored(applied);
+            node.wait_stored(applied).map_err(|_stopped| RowError::Io {
+                action: "catch up with the state",
+                source: std::io::ErrorKind::BrokenPipe.into(),
+            })?;
             intervals(node.rows().as_ref(), &uid, asked)
         };
         let (closed, complete_from) = blocking(read).await?;

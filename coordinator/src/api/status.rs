@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use parallax_common::check::{Check, StepKind};
+use parallax_common::check::Check;
 use parallax_proto::v1::status_service_server::StatusService;
 use parallax_proto::{convert, v1};
 use tokio::sync::mpsc;
@@ -12,7 +12,8 @@ use tonic::{Request, Response, Status};
 use super::page::{matches, page};
 use super::{Api, Need, namespace_of};
 use crate::core::state::State;
-use crate::watch::feed::{self, Asked};
+use crate::watch::cursor::Asked;
+use crate::watch::feed;
 
 /// Changes that may wait for a slow watcher before it has to catch up from the ring.
 const WATCH_QUEUE: usize = 256;
@@ -141,17 +142,7 @@ fn row(state: &State, check: &Check, ballots: Vec<v1::Ballot>) -> v1::StatusRow 
         incident_uid: verdict.incident_uid,
         ballots,
         interval: Some(convert::time::duration_to(check.interval)),
-        insecure: check.run.steps.iter().any(|step| match &step.kind {
-            StepKind::Http(http) => http.tls.insecure,
-            StepKind::Tcp(tcp) => tcp.tls.as_ref().is_some_and(|tls| tls.insecure),
-        }),
-        target: check.run.steps.first().map(|step| target(&step.kind)).unwrap_or_default(),
-    }
-}
-
-fn target(kind: &StepKind) -> String {
-    match kind {
-        StepKind::Http(http) => http.url.clone(),
-        StepKind::Tcp(tcp) => format!("{}:{}", tcp.host, tcp.port),
+        insecure: check.run.steps.iter().any(|step| step.kind.insecure()),
+        target: check.run.steps.first().map(|step| step.kind.target()).unwrap_or_default(),
     }
 }

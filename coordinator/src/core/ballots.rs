@@ -296,11 +296,13 @@ impl Seat {
         let before = self.voter;
         let handed_over = Some(voter) == self.assignee && self.try_hand_over(counts, terms);
         let is = self.summary();
+        // A state that did not pass on says nothing of this voter.
+        let was_failing = was.state == BallotState::Fail && (counts || !handed_over);
         Folded {
             changed: was != is || handed_over,
             first_failure: is.fails > 0
                 && (was.fails == 0 || handed_over)
-                && was.state != BallotState::Fail
+                && !was_failing
                 && !is.fails_ordered,
             replaced: before.filter(|_| handed_over),
         }

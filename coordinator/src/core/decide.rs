@@ -55,7 +55,9 @@ impl Tally {
         for vote in votes {
             if vote.excluded {
                 tally.excluded += 1;
-            } else if vote.is_fresh() {
+            } else if vote.is_fresh()
+                || (mutant::on(Mutant::StaleVotesCount) && vote.state != BallotState::None)
+            {
                 tally.fresh += 1;
                 match vote.state {
                     BallotState::Fail => tally.failing += 1,
@@ -131,7 +133,7 @@ pub fn decide(policy: &Policy, open: &Open, votes: &[Vote], now: MeshTime) -> De
         // Fewer fail than were needed, but too few pass to call it over.
         (decision.verdict, decision.degraded) = (Verdict::Down, None);
     }
-    if !open.settled && is_early(&decision, open) {
+    if !open.settled && is_early(&decision, open) && !mutant::on(Mutant::GraceForgotten) {
         (decision.verdict, decision.degraded) = (open.said, open.degraded);
         (decision.resolves, decision.unlatches, decision.held) = (false, false, true);
     }

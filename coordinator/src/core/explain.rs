@@ -1,7 +1,8 @@
 //! Sentences for a person who was just woken up.
 //!
 //! Everything here is rendered from a committed record: the same record gives the same sentences
-//! on every member and at every later time, and no number comes from anywhere else. Clauses about
+//! on every member and at every later time, and no number comes from anywhere else; but for
+//! [`cannot_run`], which says what keeps a check from being run now. Clauses about
 //! single regions are in `ballots`, those about deliveries in `pages`, times and lengths in
 //! `words`.
 
@@ -41,6 +42,11 @@ pub fn verdict(verdict: &v1::CheckVerdict) -> Vec<String> {
         ));
     }
     sentences
+}
+
+/// What keeps regions from running a check at this moment, for its owner to mend.
+pub fn cannot_run(ballots: &[v1::Ballot]) -> Option<String> {
+    ballots::cannot_run(ballots)
 }
 
 /// What an incident is, why it opened and ended, and who was told.

@@ -11,6 +11,8 @@ use imbl::OrdMap;
 use parallax_proto::peer::PeerHello;
 use parallax_proto::store::MemberRow;
 
+use crate::mutant::{self, Mutant};
+
 /// The group as one member knows it.
 #[derive(Debug, Clone, Default)]
 pub struct Group {
@@ -155,7 +157,7 @@ fn place(group: &Group, name: Option<&str>, hello: &PeerHello) -> Result<Standin
     }
     let is_named = |known: &str| name.is_none_or(|name| name == known);
     if let Some(row) = group.members.get(&hello.node_id) {
-        return if row.removed {
+        return if row.removed && !mutant::on(Mutant::RemovedLetIn) {
             Err(Refusal::Removed)
         } else if !is_named(&row.name) {
             Err(Refusal::OtherName)

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use imbl::OrdMap;
-use parallax_common::check::{Assignment, Check, StepKind};
+use parallax_common::check::{Assignment, Check};
 use parallax_common::name::{Generation, Incarnation, Uid};
 use parallax_common::schedule;
 
@@ -48,7 +48,7 @@ pub struct ProbeRef {
 pub struct LiveProbe {
     /// Who it is.
     pub probe: ProbeRef,
-    /// Step kinds it can run: `http`, `tcp`.
+    /// Step kinds it can run: `http`, `tcp`, `tls`, `dns`.
     pub kinds: Vec<String>,
 }
 
@@ -106,15 +106,8 @@ fn assigned(check: &Check, kinds: &[&str], region: &str, fleet: &Fleet) -> Optio
 
 /// The step kinds a probe must know to run `check`, each once.
 fn kinds(check: &Check) -> Vec<&'static str> {
-    let words: BTreeSet<&'static str> = check
-        .run
-        .steps
-        .iter()
-        .map(|step| match step.kind {
-            StepKind::Http(_) => "http",
-            StepKind::Tcp(_) => "tcp",
-        })
-        .collect();
+    let words: BTreeSet<&'static str> =
+        check.run.steps.iter().map(|step| step.kind.word()).collect();
     words.into_iter().collect()
 }
 

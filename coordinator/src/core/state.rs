@@ -5,9 +5,10 @@
 //! ordered and persistent, so that a published view or a snapshot is a cheap clone. Every change
 //! leaves through [`Rows`], the one list that the store and the snapshot files are made of.
 //!
-//! Configuration is in `state/config.rs`, verdicts and incidents in `state/verdicts.rs`, the fleet
-//! in `state/fleet.rs`, deliveries in `state/pages.rs`, repeated requests in `state/requests.rs`,
-//! coordinators in `state/members.rs`, keys and encoding in `state/rows.rs`.
+//! Configuration is in `state/config.rs`, what it names in `state/references.rs`, verdicts and
+//! incidents in `state/verdicts.rs`, the fleet in `state/fleet.rs`, deliveries in `state/pages.rs`,
+//! repeated requests in `state/requests.rs`, coordinators in `state/members.rs`, keys and encoding in
+//! `state/rows.rs`.
 
 mod config;
 mod fleet;
@@ -15,6 +16,7 @@ pub mod hash;
 mod intervals;
 mod members;
 mod pages;
+mod references;
 mod requests;
 mod restore;
 mod rows;
@@ -359,7 +361,7 @@ impl State {
                 &store::AuditRow {
                     index,
                     utc_ns: utc.as_ns(),
-                    actor: Some(stamp.actor.clone()),
+                    actor: Some(stamp.actor),
                     source: entry.source,
                     command: word.to_owned(),
                     subjects: match &answer {

@@ -127,11 +127,19 @@ impl<M: Machine, L: LogStore> Member<M, L> {
             skip_bcast_commit: true,
             ..raft::Config::default()
         };
+        let mut conf_state = recovered.conf_state.clone();
+        if mutant::on(Mutant::QuorumOneShort) {
+            let mut others = 0;
+            conf_state.voters.retain(|id| {
+                others += u32::from(*id != config.node_id);
+                *id == config.node_id || others > 2
+            });
+        }
         let ceiling = Ceiling::scan(&machine, &stores.log, applied).map_err(RecoverError::Log)?;
         let storage = RaftStorage {
             log: stores.log,
             applied,
-            conf_state: recovered.conf_state.clone(),
+            conf_state,
             snapshots: Arc::clone(&stores.snapshots),
             snapshot_wanted: Cell::default(),
             newest: RefCell::default(),
@@ -139,6 +147,9 @@ impl<M: Machine, L: LogStore> Member<M, L> {
         // raft-rs draws a timeout of its own here and at each change of term or role; what counts
         // is ours, see [`Self::pin_election_timeout`].
         let mut raw = RawNode::new(&raft_config, storage, &drain::logger())?;
+        if mutant::on(Mutant::QuorumOneShort) {
+            raw.mut_store().conf_state.clone_from(&recovered.conf_state);
+        }
         if recovered.conf_state.voters == [config.node_id]
             && recovered.conf_state.voters_outgoing.is_empty()
             && !ceiling.is_low()

@@ -62,11 +62,25 @@ pub(super) struct Reads {
     waiting: Vec<Read>,
     flight: Option<Round>,
     confirmed: BTreeMap<u64, Vec<Read>>,
+    /// Rounds that got no answer in time.
+    asked_again: u64,
 }
 
 impl Reads {
     pub(super) fn new(origin: Origin) -> Self {
-        Self { origin, last: 0, waiting: Vec::new(), flight: None, confirmed: BTreeMap::new() }
+        Self {
+            origin,
+            last: 0,
+            waiting: Vec::new(),
+            flight: None,
+            confirmed: BTreeMap::new(),
+            asked_again: 0,
+        }
+    }
+
+    /// How many rounds got no answer in time and were asked again.
+    pub(super) fn asked_again(&self) -> u64 {
+        self.asked_again
     }
 
     pub(super) fn len(&self) -> usize {
@@ -126,6 +140,7 @@ impl Reads {
             self.flight = Some(round);
             return None;
         }
+        self.asked_again += 1;
         // A later round may answer earlier reads, and newer ones come along.
         round.reads.append(&mut self.waiting);
         Some(self.ask(round.reads, round.office))
@@ -193,6 +208,7 @@ mod tests {
         reads.applied(5);
         assert_eq!(first.try_recv().unwrap(), Ok(5));
         assert!(second.try_recv().is_err());
+        assert_eq!(reads.asked_again(), 0, "none was lost");
         let context = reads.begin(FIRST).unwrap();
         reads.confirm(&context, 7);
         reads.applied(6);
@@ -209,6 +225,7 @@ mod tests {
         let old = reads.begin(FIRST).unwrap();
         let new = (0..TICKS_MAX).find_map(|_| reads.tick(now)).unwrap();
         assert_ne!(old, new);
+        assert_eq!(reads.asked_again(), 1);
         reads.confirm(&old, 5);
         reads.applied(9);
         assert!(first.try_recv().is_err());

@@ -178,7 +178,8 @@ impl WriteBehind {
         let (changes, applied, batches, bytes) = {
             let mut state = self.shared.state.lock();
             let (mut bytes, mut batches) = (0, 0);
-            let mut changes = Vec::new();
+            let waiting = state.waiting.iter().map(|batch| batch.changes.len()).sum();
+            let mut changes = Vec::with_capacity(waiting);
             let mut applied = None;
             for batch in &mut state.waiting {
                 if batches > 0 && bytes + batch.bytes > limits::STORE_BATCH_BYTES_MAX {

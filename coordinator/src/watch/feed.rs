@@ -2,27 +2,16 @@
 
 use std::time::Duration;
 
-use parallax_common::limits::{WATCH_LEADERLESS_MAX, WATCH_PROGRESS_EVERY};
+use parallax_common::limits::WATCH_LEADERLESS_MAX;
 use parallax_proto::v1;
-use parallax_proto::v1::watch_response::Change;
 use tokio::sync::{mpsc, watch};
 use tonic::Status;
 
 use super::Changes;
+use super::cursor::{Asked, Cursor};
 
 /// Where a watcher's changes go.
 pub type Send = mpsc::Sender<Result<v1::WatchResponse, Status>>;
-
-/// What a watcher asked for.
-#[derive(Debug, Clone)]
-pub struct Asked {
-    /// It hears of this namespace only.
-    pub namespace: String,
-    /// Everything after this revision.
-    pub from: u64,
-    /// It does not know the revision that it begins at, and is told.
-    pub tell_start: bool,
-}
 
 /// Sends everything after the revision asked for, then everything new, until the watcher is gone, or
 /// this member is the wrong one to ask.
@@ -48,15 +37,13 @@ pub async fn feed(
 
 /// Why the stream ends; none when nobody listens any more.
 async fn follow(changes: &Changes, asked: Asked, send: &Send) -> Option<Status> {
-    let Asked { namespace, mut from, tell_start } = asked;
+    let mut cursor = Cursor::new(asked);
     let mut revision = changes.subscribe();
-    // What the watcher would resume from.
-    let mut told = if tell_start { None } else { Some(from) };
     loop {
         let now = *revision.borrow_and_update();
         loop {
-            let part = match changes.after(from, &namespace) {
-                Ok(part) => part,
+            let next = match cursor.next(changes, now) {
+                Ok(next) => next,
                 Err(compacted) => {
                     return Some(Status::out_of_range(format!(
                         "compacted: changes before revision {} are gone; list again",
@@ -64,21 +51,12 @@ async fn follow(changes: &Changes, asked: Asked, send: &Send) -> Option<Status> 
                     )));
                 }
             };
-            for change in part.responses() {
-                told = Some(change.revision);
+            for change in next.responses {
                 send.send(Ok(change)).await.ok()?;
             }
-            let Some(more_after) = part.more_after else { break };
-            from = more_after;
-        }
-        from = told.map_or(from, |told| from.max(told));
-        from = from.max(now);
-        // Else whoever hears little would resume from what is long gone, though it missed nothing.
-        if told.is_none_or(|told| from >= told + WATCH_PROGRESS_EVERY) {
-            told = Some(from);
-            let change = Some(Change::Progress(v1::Progress {}));
-            let progress = v1::WatchResponse { revision: from, change, ..Default::default() };
-            send.send(Ok(progress)).await.ok()?;
+            if !next.more {
+                break;
+            }
         }
         revision.changed().await.ok()?;
     }
@@ -100,6 +78,9 @@ async fn leaderless(mut leader: watch::Receiver<Option<u64>>, within: Duration) 
 
 #[cfg(test)]
 mod tests {
+    use parallax_common::limits::WATCH_PROGRESS_EVERY;
+    use parallax_proto::v1::watch_response::Change;
+
     use super::*;
     use crate::watch::tests::{Member, region};
 

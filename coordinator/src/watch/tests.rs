@@ -307,6 +307,19 @@ fn an_entry_too_large_for_the_ring_compacts_it() {
 }
 
 #[test]
+fn a_ring_keeps_as_many_changes_as_it_is_made_for_and_never_a_half_of_a_revision() {
+    let mut member = Member { changes: Changes::holding(3), ..Member::default() };
+    for name in ["r1", "r2"] {
+        member.put("a", vec![region("a", name), region("a", &format!("{name}-b"))]);
+        member.publish();
+    }
+    // Revision 2 has lost one of its two changes, 4 has both.
+    assert_eq!(member.changes.after(1, "a").unwrap_err(), Compacted { oldest: 2 });
+    let told = member.told(2, "a");
+    assert_eq!(told.iter().map(|(at, ..)| *at).collect::<Vec<_>>(), [4, 4]);
+}
+
+#[test]
 fn the_ring_is_bounded_by_bytes_and_what_goes_for_them_is_compacted() {
     let mut member = Member::default();
     let title = "x".repeat(1024 * 1024);

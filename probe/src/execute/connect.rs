@@ -14,14 +14,14 @@ use std::time::Duration;
 use parallax_common::limits::{CONNECT_NEXT_AFTER, CONNECTS_AT_ONCE_MAX};
 use parallax_common::outcome::{Phase, Reason};
 use parallax_runtime::clock;
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 
-use super::{Failure, Trace};
+use super::{Failure, Trace, socket};
+use crate::core::guard::Allowed;
 
 /// What a run asks for.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Wanted {
-    pub port: u16,
     /// Where the connection starts from.
     pub source: Option<IpAddr>,
     /// The run's: shared out among the addresses when it is short.
@@ -30,29 +30,28 @@ pub(super) struct Wanted {
 
 type Attempt = Pin<Box<dyn Future<Output = Result<TcpStream, Failure>> + Send>>;
 
-/// Tries the addresses. Of several failures the one counts that got furthest; it is in
+/// Tries the addresses in this order. Of several failures the one counts that got furthest; it is in
 /// `trace.refusal` while others are still tried, for the case that the run's time is over first.
 pub(super) async fn connect(
-    addresses: &[IpAddr],
+    addresses: &[Allowed],
     wanted: Wanted,
     trace: &mut Trace,
 ) -> Result<TcpStream, Failure> {
     let since = clock::instant();
-    let Wanted { port, source, timeout } = wanted;
-    let reachable = reachable(addresses, source)?;
-    let share = timeout / u32::try_from(reachable.len() + 1).unwrap_or(u32::MAX);
+    let Wanted { source, timeout } = wanted;
+    let share = timeout / u32::try_from(addresses.len() + 1).unwrap_or(u32::MAX);
     let next_after = CONNECT_NEXT_AFTER.min(share);
-    let mut rest = reachable.into_iter().map(|address| SocketAddr::new(address, port));
+    let mut rest = addresses.iter().copied();
     let mut waiting = rest.len();
     let mut open: Vec<(SocketAddr, Attempt)> = Vec::new();
     let mut next_at = since;
     loop {
         let room = waiting > 0 && open.len() < CONNECTS_AT_ONCE_MAX;
         if room && (open.is_empty() || clock::instant() >= next_at) {
-            if let Some(remote) = rest.next() {
+            if let Some(to) = rest.next() {
                 // Until somebody answers: what a timeout is told of.
-                trace.remote.get_or_insert(remote);
-                open.push((remote, Box::pin(one(remote, source))));
+                trace.remote.get_or_insert(to.address());
+                open.push((to.address(), Box::pin(socket::connect(to, source))));
             }
             waiting = rest.len();
             next_at = clock::instant() + next_after;
@@ -101,7 +100,10 @@ fn distance(reason: Reason) -> u8 {
 }
 
 /// The addresses that the source can reach, families in turn, in the resolver's order.
-fn reachable(addresses: &[IpAddr], source: Option<IpAddr>) -> Result<Vec<IpAddr>, Failure> {
+pub(super) fn reachable(
+    addresses: &[IpAddr],
+    source: Option<IpAddr>,
+) -> Result<Vec<IpAddr>, Failure> {
     let fits = |address: &&IpAddr| source.is_none_or(|s| s.is_ipv4() == address.is_ipv4());
     let fitting: Vec<IpAddr> = addresses.iter().filter(fits).copied().collect();
     let Some(first) = fitting.first().map(IpAddr::is_ipv4) else {
@@ -145,29 +147,8 @@ async fn first(open: &mut Vec<(SocketAddr, Attempt)>) -> (SocketAddr, Result<Tcp
     .await
 }
 
-async fn one(remote: SocketAddr, source: Option<IpAddr>) -> Result<TcpStream, Failure> {
-    let socket = if remote.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
-    let family = if remote.is_ipv4() { "IPv4" } else { "IPv6" };
-    let socket =
-        socket.map_err(|error| own(&error, format!("this machine has no {family} sockets")))?;
-    if let Some(source) = source {
-        socket.bind(SocketAddr::new(source, 0)).map_err(|error| {
-            if error.kind() == ErrorKind::AddrNotAvailable {
-                let evidence = format!("the source address {source} is not one of this machine");
-                return Failure::new(Reason::ConfigError, evidence);
-            }
-            own(&error, format!("the source address {source} cannot be used"))
-        })?;
-    }
-    // A request is one small write; waiting for more would be measured as the target's latency.
-    socket
-        .set_nodelay(true)
-        .map_err(|error| own(&error, "a socket cannot be set up".to_owned()))?;
-    socket.connect(remote).await.map_err(|error| failure(&error, remote))
-}
-
 /// An error before anything was sent: never the target's.
-fn own(error: &Error, what: String) -> Failure {
+pub(super) fn own(error: &Error, what: String) -> Failure {
     match exhausted(error) {
         Some(out_of) => {
             Failure::new(Reason::MissedOverload, format!("the probe ran out of {out_of}"))
@@ -176,7 +157,7 @@ fn own(error: &Error, what: String) -> Failure {
     }
 }
 
-fn failure(error: &Error, remote: SocketAddr) -> Failure {
+pub(super) fn failure(error: &Error, remote: SocketAddr) -> Failure {
     if let Some(out_of) = exhausted(error) {
         // Ours, not the target's: it must not vote.
         return Failure::new(Reason::MissedOverload, format!("the probe ran out of {out_of}"));
@@ -211,6 +192,7 @@ pub(super) fn plain(error: &Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::guard::Guard;
 
     #[test]
     fn what_the_system_says_has_one_reason_each() {
@@ -288,8 +270,13 @@ mod tests {
         (address, queued, full)
     }
 
-    fn wanted(port: u16, timeout: Duration) -> Wanted {
-        Wanted { port, source: None, timeout }
+    fn wanted(timeout: Duration) -> Wanted {
+        Wanted { source: None, timeout }
+    }
+
+    fn allowed(addresses: &[IpAddr], port: u16) -> Vec<Allowed> {
+        let admit = |ip: &IpAddr| Guard::default().admit(SocketAddr::new(*ip, port)).unwrap();
+        addresses.iter().map(admit).collect()
     }
 
     #[tokio::test]
@@ -301,7 +288,8 @@ mod tests {
         // A quarter of a second later, or sooner when the run is short.
         for timeout in [Duration::from_secs(20), Duration::from_millis(600)] {
             let mut trace = Trace::default();
-            let wanted = wanted(silent.port(), timeout);
+            let wanted = wanted(timeout);
+            let addresses = allowed(&addresses, silent.port());
             let stream = tokio::time::timeout(
                 Duration::from_secs(20),
                 connect(&addresses, wanted, &mut trace),
@@ -320,8 +308,9 @@ mod tests {
         // Nobody listens on this port of the other address.
         let addresses = ["127.0.0.3".parse().unwrap(), silent.ip()];
         let mut trace = Trace::default();
-        let wanted = wanted(silent.port(), Duration::from_millis(600));
-        let trying = connect(&addresses, wanted, &mut trace);
+        let wanted = wanted(Duration::from_millis(600));
+        let allowed = allowed(&addresses, silent.port());
+        let trying = connect(&allowed, wanted, &mut trace);
         assert!(tokio::time::timeout(wanted.timeout, trying).await.is_err());
         assert_eq!(trace.refusal.unwrap().reason, Reason::ConnectRefused);
         assert_eq!(trace.remote.unwrap().ip(), addresses[0]);

@@ -35,6 +35,23 @@ pub(super) fn mentions_status(run: &Run) -> bool {
     run.expect.iter().filter_map(|s| Program::admit(s).ok()).any(|p| p.mentions_status())
 }
 
+/// Whether an `expect` speaks of the code of a DNS answer: then the default rule does not apply.
+pub(super) fn mentions_rcode(run: &Run) -> bool {
+    run.expect.iter().filter_map(|s| Program::admit(s).ok()).any(|p| p.mentions_rcode())
+}
+
+/// Whether an expression speaks of the certificate, so that the whole chain has to be read.
+pub(super) fn mentions_cert(run: &Run) -> bool {
+    programs(run).any(|program| program.variables().contains(&Variable::Cert))
+}
+
+/// Whether an expression speaks of a DNS answer, so that its records have to be written out.
+pub(super) fn mentions_answer(run: &Run) -> bool {
+    use Variable as V;
+    let answer = [V::Rcode, V::Flags, V::Answers, V::Authority, V::Additional, V::Transport];
+    programs(run).any(|program| program.variables().iter().any(|name| answer.contains(name)))
+}
+
 /// Whether the body has to be kept.
 pub(super) fn mentions_body(run: &Run) -> bool {
     programs(run).any(|program| program.mentions_body())

@@ -65,7 +65,7 @@ impl Secrets {
         let mut due = Vec::new();
         for step in &run.steps {
             let StepKind::Http(step) = &step.kind else { continue };
-            for template in step.headers.iter().map(|(_, value)| value) {
+            for template in step.templates() {
                 self.due(template, &mut due);
             }
         }
@@ -180,7 +180,7 @@ fn read(real: &Path) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use parallax_common::check::{HttpStep, IpFamily, Step, TlsOptions};
+    use parallax_common::check::{HttpStep, IpFamily, Step};
 
     use super::*;
 
@@ -190,9 +190,8 @@ mod tests {
             url: "http://127.0.0.1/".into(),
             method: "GET".into(),
             headers: headers.collect(),
-            body: String::new(),
             body_max_bytes: 1,
-            tls: TlsOptions::default(),
+            ..HttpStep::default()
         };
         Run {
             steps: vec![Step { name: String::new(), kind: StepKind::Http(step) }],

@@ -1,4 +1,5 @@
-//! Every reason an HTTP or TCP run can have, produced by a small real server.
+//! Every reason a run can have, produced by a small real server. `questions` and `handshakes` have the
+//! kinds `dns` and `tls`.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -12,6 +13,11 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::secrets::Secrets;
 use super::*;
+
+mod guard;
+mod handshakes;
+mod http;
+mod questions;
 
 /// Serves each connection with `serve`, on a thread of its own, until the test ends.
 fn server(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> SocketAddr {
@@ -75,10 +81,8 @@ fn http(url: String) -> Run {
     run_of(StepKind::Http(HttpStep {
         url,
         method: "GET".into(),
-        headers: vec![],
-        body: String::new(),
         body_max_bytes: 1_000,
-        tls: TlsOptions::default(),
+        ..HttpStep::default()
     }))
 }
 
@@ -93,7 +97,7 @@ fn tcp(host: &str, port: u16) -> Run {
 fn step(run: &mut Run) -> &mut HttpStep {
     match &mut run.steps[0].kind {
         StepKind::Http(step) => step,
-        StepKind::Tcp(_) => panic!("an http step"),
+        _ => panic!("an http step"),
     }
 }
 
@@ -454,13 +458,13 @@ async fn a_refusal_after_the_handshake_is_the_handshakes() {
 fn a_configuration_is_built_once_for_the_same_options() {
     let configs = tls::Configs::new();
     let ca = Some(authority().pem);
-    let options = TlsOptions { insecure: false, server_name: None, ca_pem: ca };
-    let one = configs.get(&options, true).unwrap();
+    let options = TlsOptions { ca_pem: ca, ..TlsOptions::default() };
+    let one = configs.get(&options).unwrap();
     let named = TlsOptions { server_name: Some("x.example".into()), ..options.clone() };
-    assert!(Arc::ptr_eq(&one, &configs.get(&named, true).unwrap()));
-    assert!(!Arc::ptr_eq(&one, &configs.get(&options, false).unwrap()));
+    assert!(Arc::ptr_eq(&one, &configs.get(&named).unwrap()));
+    assert!(!Arc::ptr_eq(&one, &configs.get_with(&options, None, tls::Alpn::Http1).unwrap()));
     let broken = TlsOptions { ca_pem: Some("no PEM".into()), ..options };
-    assert_eq!(configs.get(&broken, true).unwrap_err().reason, Reason::ConfigError);
+    assert_eq!(configs.get(&broken).unwrap_err().reason, Reason::ConfigError);
 }
 
 /// (expect, warn, outcome, reason, in the evidence)

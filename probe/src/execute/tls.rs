@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use parallax_common::check::TlsOptions;
+use parallax_common::check::{TlsOptions, TlsVersion};
 use parallax_common::expect::Certificate;
 use parallax_common::outcome::{Phase, Reason};
 use parallax_runtime::clock;
@@ -15,16 +15,16 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, Error,
+    ProtocolVersion, RootCertStore, SignatureScheme,
 };
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use x509_parser::extensions::GeneralName;
-use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::certificate::describe;
 use super::connect::plain;
 use super::{Failure, Stage, Trace};
 
@@ -43,7 +43,64 @@ pub struct Config {
 struct Key {
     insecure: bool,
     ca_pem: Option<String>,
-    http: bool,
+    min_version: Option<TlsVersion>,
+    client: Option<Client>,
+    alpn: Alpn,
+}
+
+/// What is offered by ALPN (RFC 7301).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Alpn {
+    /// Nothing: what is spoken is not HTTP.
+    Nothing,
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2 and nothing else.
+    Http2,
+    /// HTTP/2 first.
+    Both,
+}
+
+impl Alpn {
+    fn protocols(self) -> Vec<Vec<u8>> {
+        let names: &[&[u8]] = match self {
+            Self::Nothing => &[],
+            Self::Http1 => &[b"http/1.1"],
+            Self::Http2 => &[b"h2"],
+            Self::Both => &[b"h2", b"http/1.1"],
+        };
+        names.iter().map(|name| name.to_vec()).collect()
+    }
+}
+
+/// A client certificate and its key, as PEM.
+#[derive(PartialEq, Eq, Hash)]
+pub struct Client {
+    /// The chain, leaf first.
+    pub cert: String,
+    /// The leaf's private key.
+    pub key: String,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Client")
+    }
+}
+
+impl Client {
+    /// Chain and key. Errors say nothing of what was read.
+    fn read(&self) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), String> {
+        let chain: Result<Vec<_>, _> =
+            CertificateDer::pem_slice_iter(self.cert.as_bytes()).collect();
+        let chain = chain.map_err(|_| "client_cert cannot be read as PEM".to_owned())?;
+        if chain.is_empty() {
+            return Err("client_cert refers to no PEM certificate".to_owned());
+        }
+        let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes())
+            .map_err(|_| "client_key refers to no PEM private key".to_owned())?;
+        Ok((chain, key))
+    }
 }
 
 /// Client configurations, interned by content.
@@ -75,16 +132,31 @@ impl Configs {
         }
     }
 
-    /// The configuration with these options; `http` asks for HTTP/1.1 by ALPN.
-    pub(super) fn get(&self, options: &TlsOptions, http: bool) -> Result<Arc<Config>, Failure> {
-        let key = Key { insecure: options.insecure, ca_pem: options.ca_pem.clone(), http };
+    /// The configuration with these options, for what is not HTTP.
+    pub(super) fn get(&self, options: &TlsOptions) -> Result<Arc<Config>, Failure> {
+        self.get_with(options, None, Alpn::Nothing)
+    }
+
+    /// The same, with a client certificate to show, and any version of HTTP.
+    pub(super) fn get_with(
+        &self,
+        options: &TlsOptions,
+        client: Option<Client>,
+        alpn: Alpn,
+    ) -> Result<Arc<Config>, Failure> {
+        let key = Key {
+            insecure: options.insecure,
+            ca_pem: options.ca_pem.clone(),
+            min_version: options.min_version,
+            client,
+            alpn,
+        };
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(config) = kept.get(&key) {
             return Ok(Arc::clone(config));
         }
-        let config = Arc::new(self.build(&key).map_err(|why| {
-            Failure::new(Reason::ConfigError, format!("the authorities of the check: {why}"))
-        })?);
+        let config = self.build(&key).map_err(|why| Failure::new(Reason::ConfigError, why))?;
+        let config = Arc::new(config);
         if kept.len() >= KEPT_MAX {
             kept.clear();
         }
@@ -93,13 +165,14 @@ impl Configs {
     }
 
     fn build(&self, key: &Key) -> Result<Config, String> {
+        let authorities = |why: String| format!("the authorities of the check: {why}");
         let roots = match &key.ca_pem {
             None => Arc::clone(&self.system),
             Some(pem) => {
                 let mut roots = RootCertStore::empty();
                 for cert in CertificateDer::pem_slice_iter(pem.as_bytes()) {
-                    let cert = cert.map_err(|error| error.to_string())?;
-                    roots.add(cert).map_err(|error| error.to_string())?;
+                    let cert = cert.map_err(|error| authorities(error.to_string()))?;
+                    roots.add(cert).map_err(|error| authorities(error.to_string()))?;
                 }
                 Arc::new(roots)
             }
@@ -109,20 +182,29 @@ impl Configs {
             false => Some(
                 WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&self.provider))
                     .build()
-                    .map_err(|error| error.to_string())?,
+                    .map_err(|error| authorities(error.to_string()))?,
             ),
         };
-        let mut client = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
-            .with_safe_default_protocol_versions()
+        let versions = match key.min_version {
+            None | Some(TlsVersion::V12) => rustls::DEFAULT_VERSIONS,
+            Some(TlsVersion::V13) => &[&rustls::version::TLS13],
+        };
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_protocol_versions(versions)
             .map_err(|error| error.to_string())?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(AnyChain(Arc::clone(&self.provider))))
-            .with_no_client_auth();
+            .with_custom_certificate_verifier(Arc::new(AnyChain(Arc::clone(&self.provider))));
+        let mut client = match &key.client {
+            None => builder.with_no_client_auth(),
+            Some(client) => {
+                let (chain, key) = client.read()?;
+                let refused = |error| format!("the client certificate: {error}");
+                builder.with_client_auth_cert(chain, key).map_err(refused)?
+            }
+        };
         // Each run pays for a whole handshake: a resumed one would hide what a visitor meets.
         client.resumption = Resumption::disabled();
-        if key.http {
-            client.alpn_protocols = vec![b"http/1.1".to_vec()];
-        }
+        client.alpn_protocols = key.alpn.protocols();
         Ok(Config { client: Arc::new(client), judge })
     }
 }
@@ -142,14 +224,26 @@ pub(super) async fn handshake(
     let connector = TlsConnector::from(Arc::clone(&config.client));
     let stream = connector.connect(name.clone(), stream).await.map_err(|error| {
         let why = match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+            Some(Error::AlertReceived(AlertDescription::NoApplicationProtocol)) => {
+                let evidence = "handshake: the target speaks no version of HTTP that is wanted";
+                return Failure::new(Reason::HttpVersion, evidence);
+            }
             Some(tls) => tls.to_string(),
             None => plain(&error),
         };
         Failure::new(Reason::TlsHandshake, format!("handshake: {why}"))
     })?;
-    let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    let session = stream.get_ref().1;
+    let chain = session.peer_certificates().unwrap_or_default();
     let now = clock::utc().as_ns();
     trace.cert = chain.first().and_then(|leaf| describe(leaf, now));
+    trace.tls_version = session.protocol_version().map_or("", version);
+    trace.cipher = session.negotiated_cipher_suite().map(|suite| suite.suite());
+    trace.chain.clear();
+    if trace.wants_chain {
+        let rest = chain.iter().skip(1).filter_map(|cert| describe(cert, now));
+        trace.chain = trace.cert.iter().cloned().chain(rest).collect();
+    }
     if let (Some(judge), [leaf, rest @ ..]) = (&config.judge, chain) {
         let seconds = u64::try_from(now / 1_000_000_000).unwrap_or(0);
         let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
@@ -159,6 +253,15 @@ pub(super) async fn handshake(
     }
     trace.phase(Phase::Tls, since);
     Ok(stream)
+}
+
+const fn version(version: ProtocolVersion) -> &'static str {
+    match version {
+        ProtocolVersion::TLSv1_2 => TlsVersion::V12.word(),
+        ProtocolVersion::TLSv1_3 => TlsVersion::V13.word(),
+        // No other one is spoken.
+        _ => "",
+    }
 }
 
 fn refused(error: &Error, cert: Option<&Certificate>) -> Failure {
@@ -189,31 +292,6 @@ fn refused(error: &Error, cert: Option<&Certificate>) -> Failure {
         }
         other => Failure::new(Reason::TlsUntrusted, format!("certificate: {other}, {about}")),
     }
-}
-
-fn describe(leaf: &CertificateDer<'_>, now_ns: i64) -> Option<Certificate> {
-    let (_, cert) = X509Certificate::from_der(leaf).ok()?;
-    let left_s = cert.validity().not_after.timestamp() - now_ns.div_euclid(1_000_000_000);
-    let names = cert.subject_alternative_name().ok().flatten();
-    let names = names.map(|names| {
-        let name = |name: &GeneralName<'_>| match name {
-            GeneralName::DNSName(name) => Some((*name).to_owned()),
-            GeneralName::IPAddress(bytes) => address(bytes),
-            _ => None,
-        };
-        names.value.general_names.iter().filter_map(name).collect()
-    });
-    Some(Certificate {
-        days_left: left_s.div_euclid(86_400),
-        names: names.unwrap_or_default(),
-        issuer: cert.issuer().to_string(),
-    })
-}
-
-fn address(bytes: &[u8]) -> Option<String> {
-    let v4 = <[u8; 4]>::try_from(bytes).map(|bytes| std::net::Ipv4Addr::from(bytes).to_string());
-    let v6 = || <[u8; 16]>::try_from(bytes).map(|b| std::net::Ipv6Addr::from(b).to_string());
-    v4.or_else(|_| v6()).ok()
 }
 
 /// Lets every chain through the handshake. Signatures of the handshake itself are verified: the

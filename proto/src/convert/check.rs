@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use parallax_common::check::{Check, Policy, Quorum, Run, StepKind};
+use parallax_common::check::{Check, Policy, Quorum, Run};
 use parallax_common::digest::run_digest;
 use parallax_common::limits::{
     BODY_BYTES_DEFAULT, CONFIRM_SPACING_MAX, CONFIRM_SPACING_MIN, INTERVAL_MAX, INTERVAL_MIN,
-    OVERLAP_MAX, REGIONS_PER_CHECK_MAX, STREAK_MAX, TIMEOUT_MAX, TIMEOUT_MIN,
+    OVERLAP_MAX, REDIRECTS_DEFAULT, REGIONS_PER_CHECK_MAX, STREAK_MAX, TIMEOUT_MAX, TIMEOUT_MIN,
 };
 use parallax_common::name::{RunDigest, Uid, is_name};
 use parallax_common::rule::{self, Advice, Rule, Violation};
@@ -15,7 +15,7 @@ use parallax_common::target::is_link;
 use parallax_common::text::{format_duration, nearest};
 
 use super::resource::{meta, text_fits};
-use super::run::{length, run};
+use super::run::{length, normalise_dns, run};
 use super::{Findings, time};
 use crate::v1;
 
@@ -56,9 +56,13 @@ pub fn normalise_check(mut check: v1::Check) -> v1::Check {
     for step in &mut run_of.steps {
         if let Some(v1::step::Kind::Http(http)) = &mut step.kind {
             fill(&mut http.method, "GET");
+            http.redirects.get_or_insert(v1::Redirects { max: REDIRECTS_DEFAULT });
             if http.body_max_bytes == 0 {
                 http.body_max_bytes = BODY_BYTES_DEFAULT;
             }
+        }
+        if let Some(v1::step::Kind::Dns(dns)) = &mut step.kind {
+            normalise_dns(dns);
         }
     }
     let built = run(run_of, &mut Findings::new("check", ""));
@@ -405,11 +409,8 @@ pub fn check_advice(check: &Check) -> Vec<Advice> {
         say(rule::ADVICE_NO_ALERT, "alert", message);
     }
     for (place, step) in check.run.steps.iter().enumerate() {
-        let (kind, insecure) = match &step.kind {
-            StepKind::Http(http) => ("http", http.tls.insecure),
-            StepKind::Tcp(tcp) => ("tcp", tcp.tls.as_ref().is_some_and(|tls| tls.insecure)),
-        };
-        if insecure {
+        let kind = step.kind.word();
+        if step.kind.insecure() {
             let short = check.run.steps.len() == 1 && step.name.is_empty();
             let at = if short { String::new() } else { format!("steps[{place}].") };
             let message =

@@ -1,6 +1,7 @@
 //! The words of the glossary, as they are on the wire. A value that this build does not know is
 //! `None`; so is "unspecified".
 
+use parallax_common::check::{ContentEncoding, HttpVersion, TlsVersion};
 use parallax_common::outcome::{BallotState, DegradedKind, Outcome, Phase, Reason, Verdict};
 
 use crate::v1;
@@ -26,18 +27,26 @@ both_ways! {
     outcome, outcome_to: Outcome { Pass, Warn, Fail, Missed }
     reason, reason_to: Reason {
         DnsNxdomain, DnsNoAddress, DnsServfail, DnsTimeout, DnsRefused, DnsMalformed,
+        DnsNoRecords, DnsTruncated, DnsRcode,
         ConnectRefused, ConnectTimeout, ConnectUnreachable, ConnectReset, ConnectDenied,
         ProbeResources,
         TlsExpired, TlsNotYetValid, TlsNameMismatch, TlsUntrusted, TlsRevoked, TlsHandshake,
         TlsTimeout,
         HttpStatus, HttpMalformed, HttpBodyTooLarge, HttpTruncated, HttpReset,
+        HttpRedirectLoop, HttpRedirectsTooMany, HttpRedirectDowngrade, HttpRedirectMalformed,
+        HttpEncoding, HttpDecodedTooLarge, HttpGoaway, HttpVersion,
+        HttpRedirectDenied,
         ExpectationFailed, Timeout, InvertedPass, Warning,
         MissedLate, MissedOverlap, MissedOverload, ConfigError, PluginUnknown, ExpressionBudget,
+        AddressDenied,
     }
     phase, phase_to: Phase { Dns, Connect, Tls, FirstByte, Transfer, Total, Lateness, FromSlot }
     verdict, verdict_to: Verdict { Up, Degraded, Down, Unknown }
     degraded_kind, degraded_kind_to: DegradedKind { Regional, Warning }
     ballot_state, ballot_state_to: BallotState { None, Pass, Warn, Fail }
+    content_encoding, content_encoding_to: ContentEncoding { Gzip, Deflate, Br, Zstd }
+    http_version, http_version_to: HttpVersion { Auto, V1, V2 }
+    tls_version, tls_version_to: TlsVersion { V12, V13 }
 }
 
 /// An optional reason as messages carry it: 0 for none.
@@ -72,6 +81,7 @@ mod tests {
             Verdict: verdict, verdict_to;
             DegradedKind: degraded_kind, degraded_kind_to;
             BallotState: ballot_state, ballot_state_to;
+            ContentEncoding: content_encoding, content_encoding_to;
         }
         assert_eq!(reason_or_none_to(None), 0);
         assert_eq!(reason_or_none_to(Some(Reason::Timeout)), reason_to(Reason::Timeout));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use parallax_common::text::format_duration;
 
 use super::run::prefix;
-use super::time;
+use super::{enums, time};
 use crate::v1;
 
 /// A field's path and its value as YAML would print it. Unset fields are left out.
@@ -177,6 +177,7 @@ fn run_fields(run: &v1::Run, out: &mut Gathered) {
                 out.text(&format!("{at}body"), &http.body);
                 out.number(&format!("{at}body_max_bytes"), http.body_max_bytes);
                 out.tls(&at, http.insecure, &http.server_name, &http.ca_pem);
+                http_options(&at, http, out);
             }
             Some(v1::step::Kind::Tcp(tcp)) => {
                 let at = format!("{at}tcp.");
@@ -184,9 +185,56 @@ fn run_fields(run: &v1::Run, out: &mut Gathered) {
                 out.flag(&format!("{at}tls"), tcp.tls);
                 out.tls(&at, tcp.insecure, &tcp.server_name, &tcp.ca_pem);
             }
+            Some(v1::step::Kind::Tls(tls)) => {
+                let at = format!("{at}tls.");
+                out.text(&format!("{at}address"), &tls.address);
+                out.tls(&at, tls.insecure, &tls.server_name, &tls.ca_pem);
+                if let Some(version) = enums::tls_version(tls.min_tls) {
+                    out.text(&format!("{at}min_tls"), version.word());
+                }
+            }
+            Some(v1::step::Kind::Dns(dns)) => {
+                let at = format!("{at}dns.");
+                out.text(&format!("{at}name"), &dns.name);
+                out.text(&format!("{at}type"), &dns.r#type);
+                out.text(&format!("{at}class"), &dns.class);
+                out.text(&format!("{at}server"), &dns.server);
+                if let Ok(transport) = v1::DnsTransport::try_from(dns.transport)
+                    && transport != v1::DnsTransport::Unspecified
+                {
+                    let transport = word(transport.as_str_name(), "DNS_TRANSPORT_");
+                    out.always(&format!("{at}transport"), transport);
+                }
+                out.always(&format!("{at}recursion"), dns.recursion.unwrap_or(true).to_string());
+            }
             None => {}
         }
     }
+}
+
+fn http_options(at: &str, http: &v1::HttpStep, out: &mut Gathered) {
+    match http.redirects {
+        None => {}
+        Some(v1::Redirects { max: 0 }) => out.text(&format!("{at}redirects"), "none"),
+        Some(v1::Redirects { max }) => out.number(&format!("{at}redirects.max"), max.into()),
+    }
+    if let Some(basic) = &http.basic {
+        out.text(&format!("{at}basic.username"), &written(basic.username.as_ref()));
+        out.text(&format!("{at}basic.password"), &written(basic.password.as_ref()));
+    }
+    out.text(&format!("{at}bearer"), &written(http.bearer.as_ref()));
+    out.pairs(&format!("{at}query"), http.query.iter().map(|q| (&q.name, q.value.as_ref())));
+    let encodings = http.accept_encoding.iter().filter_map(|it| enums::content_encoding(*it));
+    let encodings: Vec<String> = encodings.map(|encoding| encoding.word().to_owned()).collect();
+    out.list(&format!("{at}accept_encoding"), &encodings);
+    if let Some(version) = enums::http_version(http.http_version) {
+        out.text(&format!("{at}http_version"), version.word());
+    }
+    if let Some(version) = enums::tls_version(http.min_tls) {
+        out.text(&format!("{at}min_tls"), version.word());
+    }
+    out.text(&format!("{at}client_cert"), &written(http.client_cert.as_ref()));
+    out.text(&format!("{at}client_key"), &written(http.client_key.as_ref()));
 }
 
 fn region_fields(region: &v1::Region) -> Fields {
@@ -264,10 +312,18 @@ impl Gathered {
     }
 
     fn headers(&mut self, field: &str, headers: &[v1::Header]) {
-        // Several values of one header are one field, in order.
+        self.pairs(field, headers.iter().map(|header| (&header.name, header.value.as_ref())));
+    }
+
+    fn pairs<'a>(
+        &mut self,
+        field: &str,
+        pairs: impl Iterator<Item = (&'a String, Option<&'a v1::Secret>)>,
+    ) {
+        // Several values of one name are one field, in order.
         let mut values: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-        for header in headers {
-            values.entry(&header.name).or_default().push(written(header.value.as_ref()));
+        for (name, value) in pairs {
+            values.entry(name).or_default().push(written(value));
         }
         for (name, values) in values {
             let text = match values.as_slice() {
@@ -313,15 +369,15 @@ fn scalar(text: &str) -> String {
         && !text.contains(" #")
         && !text.contains([',', '[', ']', '{', '}'])
         && !text.chars().any(char::is_control)
-        && text.parse::<f64>().is_err()
-        && !matches!(
-            text.to_ascii_lowercase().as_str(),
-            "true" | "false" | "null" | "yes" | "no" | "~"
-        );
+        && !["true", "false", "null", "yes", "no", "~"].iter().any(|w| text.eq_ignore_ascii_case(w))
+        // Long ones are costly to read as a number, and these need not be.
+        && !text.bytes().all(|b| b.is_ascii_digit())
+        && text.parse::<f64>().is_err();
     if plain {
         return text.to_owned();
     }
-    let mut out = String::from("\"");
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
     for c in text.chars() {
         match c {
             '"' | '\\' => out.extend(['\\', c]),

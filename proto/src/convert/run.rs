@@ -3,21 +3,25 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use parallax_common::check::{HttpStep, IpFamily, Run, Step, StepKind, TcpStep};
+use parallax_common::check::{HttpStep, IpFamily, Run, Step, StepKind, TcpStep, TlsStep};
 use parallax_common::expect::{Program, Variable, variables_of};
 use parallax_common::limits::{
     BODY_BYTES_MAX, EXPRESSIONS_MAX, STEPS_MAX, TIMEOUT_MAX, TIMEOUT_MIN,
 };
 use parallax_common::rule::{self, Rule};
-use parallax_common::target::{HttpUrl, parse_address, parse_resolver};
+use parallax_common::target::{HttpUrl, parse_address, parse_resolver, shown_address};
 use parallax_common::text::{format_duration, nearest};
 
-use super::{Findings, time};
+use super::{Findings, enums, time};
 use crate::v1;
 
+mod dns;
 mod header;
+mod http;
 mod tls;
 
+pub(super) use dns::normalise_dns;
+use dns::{dns, dns_to};
 pub(super) use header::{headers, template};
 use tls::tls_options;
 
@@ -59,6 +63,12 @@ pub(super) fn run(run: &v1::Run, findings: &mut Findings<'_>) -> Option<Run> {
     };
     for (place, step) in steps.iter().enumerate() {
         family_fits(&prefix(&run.steps, place), step, ip, findings);
+        let asks_resolver = matches!(&step.kind, StepKind::Dns(dns) if dns.server.is_none());
+        if let Some(server) = resolver.filter(|server| asks_resolver && conflicts(server.ip(), ip))
+        {
+            let message = format!("{server} is asked, and is not of the family that ip asks for");
+            findings.add(rule::IP_CONFLICT, "resolver", message);
+        }
     }
     let whole = !run.steps.is_empty()
         && steps.len() == run.steps.len()
@@ -109,28 +119,38 @@ fn step_to(step: &Step) -> v1::Step {
             insecure: http.tls.insecure,
             server_name: text(&http.tls.server_name),
             ca_pem: text(&http.tls.ca_pem),
+            ..http::options_to(http)
         }),
         StepKind::Tcp(tcp) => {
             let tls = tcp.tls.clone().unwrap_or_default();
-            let host = match tcp.host.contains(':') {
-                true => format!("[{}]", tcp.host),
-                false => tcp.host.clone(),
-            };
             v1::step::Kind::Tcp(v1::TcpStep {
-                address: format!("{host}:{}", tcp.port),
+                address: shown_address(&tcp.host, tcp.port),
                 tls: tcp.tls.is_some(),
                 insecure: tls.insecure,
                 server_name: text(&tls.server_name),
                 ca_pem: text(&tls.ca_pem),
             })
         }
+        StepKind::Tls(TlsStep { host, port, tls }) => v1::step::Kind::Tls(v1::TlsStep {
+            address: shown_address(host, *port),
+            insecure: tls.insecure,
+            server_name: text(&tls.server_name),
+            ca_pem: text(&tls.ca_pem),
+            min_tls: tls
+                .min_version
+                .map_or(v1::TlsVersion::Unspecified as i32, enums::tls_version_to),
+        }),
+        StepKind::Dns(dns) => v1::step::Kind::Dns(dns_to(dns)),
     };
     v1::Step { name: step.name.clone(), kind: Some(kind) }
 }
 
 fn header_to(name: &str, template: &str) -> v1::Header {
-    let value = v1::secret::Value::Template(template.to_owned());
-    v1::Header { name: name.to_owned(), value: Some(v1::Secret { value: Some(value) }) }
+    v1::Header { name: name.to_owned(), value: Some(secret_to(template)) }
+}
+
+fn secret_to(template: &str) -> v1::Secret {
+    v1::Secret { value: Some(v1::secret::Value::Template(template.to_owned())) }
 }
 
 /// The path of a step as YAML has it: nothing for the one unnamed step, else `steps[i].`.
@@ -143,7 +163,7 @@ pub(super) fn prefix(steps: &[v1::Step], place: usize) -> String {
 
 fn steps(steps: &[v1::Step], findings: &mut Findings<'_>) -> Vec<Step> {
     if steps.is_empty() {
-        findings.add(rule::STEP_MISSING, "http", "say what to test: http, tcp or steps");
+        findings.add(rule::STEP_MISSING, "http", "say what to test: http, tcp, tls, dns or steps");
     }
     if steps.len() > STEPS_MAX {
         let message = format!("{} steps are given; at most {STEPS_MAX} are allowed", steps.len());
@@ -172,9 +192,12 @@ fn steps(steps: &[v1::Step], findings: &mut Findings<'_>) -> Vec<Step> {
         let kind = match &step.kind {
             Some(v1::step::Kind::Http(step)) => http(step, &format!("{at}http."), findings),
             Some(v1::step::Kind::Tcp(step)) => tcp(step, &format!("{at}tcp."), findings),
+            Some(v1::step::Kind::Tls(step)) => tls(step, &format!("{at}tls."), findings),
+            Some(v1::step::Kind::Dns(step)) => dns(step, &format!("{at}dns."), findings),
             None => {
                 let field = if at.is_empty() { "http" } else { at.trim_end_matches('.') };
-                findings.add(rule::KIND_MISSING, field, "say what the step does: http or tcp");
+                let message = "say what the step does: http, tcp, tls or dns";
+                findings.add(rule::KIND_MISSING, field, message);
                 None
             }
         };
@@ -196,6 +219,7 @@ fn http(step: &v1::HttpStep, at: &str, findings: &mut Findings<'_>) -> Option<St
         findings.add(rule::BODY_NOT_ALLOWED, field("body"), message);
     }
     no_reference(&step.body, &field("body"), findings);
+    let options = http::options(step, at, findings);
     let body_max_bytes = match step.body_max_bytes {
         1..=BODY_BYTES_MAX => step.body_max_bytes,
         0 => {
@@ -212,7 +236,8 @@ fn http(step: &v1::HttpStep, at: &str, findings: &mut Findings<'_>) -> Option<St
     let headers = headers(&step.headers, &field("headers"), findings);
     let given = (step.insecure, step.server_name.as_str(), step.ca_pem.as_str());
     let https = url.as_ref().is_none_or(|url| url.https);
-    let tls = tls_options(given, https, "the URL is not https", at, findings);
+    let mut tls = tls_options(given, https, "the URL is not https", at, findings);
+    (tls.min_version, tls.client) = http::tls_options(step, https, at, findings);
     (url.is_some() || findings.is_stored()).then(|| {
         StepKind::Http(HttpStep {
             url: step.url.clone(),
@@ -221,6 +246,7 @@ fn http(step: &v1::HttpStep, at: &str, findings: &mut Findings<'_>) -> Option<St
             body: step.body.clone(),
             body_max_bytes,
             tls,
+            ..options
         })
     })
 }
@@ -236,6 +262,26 @@ fn tcp(step: &v1::TcpStep, at: &str, findings: &mut Findings<'_>) -> Option<Step
         Ok((host, port)) => {
             Some(StepKind::Tcp(TcpStep { host, port, tls: step.tls.then_some(tls) }))
         }
+        Err(error) => {
+            findings.add(error.rule, field, error.message);
+            None
+        }
+    }
+}
+
+fn tls(step: &v1::TlsStep, at: &str, findings: &mut Findings<'_>) -> Option<StepKind> {
+    let given = (step.insecure, step.server_name.as_str(), step.ca_pem.as_str());
+    let mut tls = tls_options(given, true, "", at, findings);
+    tls.min_version = enums::tls_version(step.min_tls);
+    if tls.min_version.is_none() && step.min_tls != v1::TlsVersion::Unspecified as i32 {
+        findings.add(rule::ENUM_UNKNOWN, format!("{at}min_tls"), "min_tls is 1.2 or 1.3");
+    }
+    let field = format!("{at}address");
+    if no_reference(&step.address, &field, findings) && !findings.is_stored() {
+        return None;
+    }
+    match parse_address(&step.address) {
+        Ok((host, port)) => Some(StepKind::Tls(TlsStep { host, port, tls })),
         Err(error) => {
             findings.add(error.rule, field, error.message);
             None
@@ -295,12 +341,20 @@ fn expressions(
         // Without a readable step nobody knows what it gives; that is another rule's finding.
         let Some(given) = kind.map(variables_of) else { continue };
         for variable in program.variables().iter().filter(|v| !given.contains(v)) {
-            let what = match variable {
-                Variable::Cert => "without TLS there is no certificate",
-                _ => "only http gives it",
+            let kind = kind.map_or("", StepKind::word);
+            let known: Vec<&str> = given.iter().map(|variable| variable.word()).collect();
+            let why = match (variable, kind) {
+                (Variable::Cert | Variable::TlsVersion | Variable::Cipher, "http" | "tcp") => {
+                    "without TLS there is no certificate; "
+                }
+                _ => "",
             };
-            let message = format!("`{variable}` is not there: {what}");
-            findings.add(rule::EXPRESSION_NOT_FOR_KIND, field.as_str(), message);
+            let message = format!(
+                "`{variable}` is not there: {why}this {kind} step gives {}",
+                known.join(", ")
+            );
+            let near = nearest(variable.word(), known);
+            findings.add_near(rule::EXPRESSION_NOT_FOR_KIND, field.as_str(), message, near);
         }
     }
 }
@@ -330,6 +384,11 @@ fn family_fits(at: &str, step: &Step, ip: IpFamily, findings: &mut Findings<'_>)
             Err(_) => return,
         },
         StepKind::Tcp(tcp) => (tcp.host.clone(), "tcp.address"),
+        StepKind::Tls(tls) => (tls.host.clone(), "tls.address"),
+        StepKind::Dns(dns) => match &dns.server {
+            Some((host, _)) => (host.clone(), "dns.server"),
+            None => return,
+        },
     };
     if host.parse().is_ok_and(|address| conflicts(address, ip)) {
         let message = format!("{host} is not of the family that ip asks for");

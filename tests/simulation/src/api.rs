@@ -29,8 +29,9 @@ use crate::target::REGIONS;
 use crate::wire::{Action, Failed, Input, Origin, Reply, Request, Stored};
 
 /// How long a member tries before it says that nobody knows.
-const DEADLINE: Duration = Duration::from_secs(5);
-const DEADLINE_US: u64 = DEADLINE.as_micros() as u64;
+pub const DEADLINE: Duration = Duration::from_secs(5);
+/// The same in microseconds.
+pub const DEADLINE_US: u64 = DEADLINE.as_micros() as u64;
 /// The namespace of what is always looked at.
 const SITE: &str = "site";
 /// Of so many writes one is staged in parts, as production does with what is too large for an entry.
@@ -305,6 +306,19 @@ impl Api {
                 return Next::Over(job.request, reply);
             }
         }
+        if let Action::Close { latch } = job.request.action {
+            let mut open = state.open.iter().filter_map(|uid| state.incidents.get(uid));
+            let Some(incident) = open.find(|incident| incident.namespace == SITE) else {
+                return Next::Over(job.request, Reply::Refused(rule::NOT_FOUND.id.to_owned()));
+            };
+            let by = origin.actor.name.clone();
+            let (uid, node_id) = (incident.uid.clone(), context.node);
+            let close = store::ResolveIncident { uid, by, note: String::new(), latch, node_id };
+            context.counters.add("incident closed by hand");
+            let wait = self.propose(Command::ResolveIncident(close), origin, context, out);
+            job.step = Step::Commit { wait, txn: None };
+            return Next::Again(job);
+        }
         let writes = match writes(&state, &job.request.action, context.chance) {
             Ok(writes) => writes,
             Err(rule) => return Next::Over(job.request, Reply::Refused(rule)),
@@ -459,7 +473,7 @@ fn space(action: &Action) -> String {
             namespace(*key)
         }
         Action::Check { name, .. } | Action::DropCheck { name } => namespace(*name),
-        Action::Site { .. } => SITE.to_owned(),
+        Action::Site { .. } | Action::Close { .. } => SITE.to_owned(),
     }
 }
 
@@ -596,7 +610,7 @@ fn writes(
         force: false,
     };
     match action {
-        Action::Read { .. } => Ok(Vec::new()),
+        Action::Read { .. } | Action::Close { .. } => Ok(Vec::new()),
         Action::Write { key, value } => draft(halves(*key, *value)),
         Action::Swap { key, etag, value: Some(value) } => {
             let mut writes = draft(halves(*key, *value))?;

@@ -75,6 +75,7 @@ impl Client {
         let edits = index == 0 && (self.number == 1 || chance.one_in(60));
         let (action, base) = match edits {
             true => (Action::Site { version: self.number }, None),
+            false if chance.one_in(120) => (Action::Close { latch: chance.one_in(2) }, None),
             false => (action, base),
         };
         self.open = Some(Open { number: self.number, action, attempt: 0, from: step, base });

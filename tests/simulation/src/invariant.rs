@@ -10,6 +10,7 @@ mod claim;
 mod committed;
 mod frame;
 mod generation;
+mod grace;
 mod incident;
 mod leader;
 mod linear;
@@ -23,7 +24,9 @@ mod plan;
 mod promise;
 mod prompt;
 mod quorum;
+mod record;
 mod references;
+mod removed;
 mod start;
 mod state_hash;
 mod stored;
@@ -32,6 +35,7 @@ mod unknown;
 mod version;
 mod vote;
 mod voters;
+mod watched;
 mod whole;
 
 pub use self::linear::Linear;
@@ -105,6 +109,10 @@ impl Default for Invariants {
             Box::<quorum::Quorum>::default(),
             Box::<prompt::Prompt>::default(),
             Box::<unknown::Unknown>::default(),
+            Box::<record::Records>::default(),
+            Box::<grace::Grace>::default(),
+            Box::<removed::Removed>::default(),
+            Box::<watched::Watchers>::default(),
         ])
     }
 }

@@ -15,6 +15,7 @@ use parallax_common::time::{BootTime, MeshTime, UtcTime};
 use parallax_coordinator::core::engine::Voter;
 use parallax_coordinator::core::judge::{About, Act, Input, Judge as Core, Outputs, Proposal};
 use parallax_coordinator::core::mesh_clock::Clock;
+use parallax_coordinator::core::peering::Refusal;
 use parallax_coordinator::core::state::State;
 use parallax_coordinator::machine::Batch;
 use parallax_coordinator::view::View;
@@ -27,6 +28,7 @@ use self::relays::Relays;
 use crate::api::{self, Context, ProposalReceiver};
 use crate::chance::Chance;
 use crate::counters::Counters;
+use crate::gate::Gate;
 use crate::lane::Lane;
 use crate::line::{LineId, Word};
 use crate::seen::{Seen, Sink, hash_plan};
@@ -59,6 +61,8 @@ pub struct Desk<'a> {
     pub hang_up: Vec<LineId>,
     /// A member to be dialled for a stream that relays.
     pub follow: Option<u64>,
+    /// Members that were not let in.
+    pub refused: Vec<(u64, Refusal)>,
 }
 
 /// What of the world a judge works with.
@@ -79,8 +83,21 @@ impl<'a> Desk<'a> {
         state: Arc<State>,
         Means { chance, counters, sink }: Means<'a>,
     ) -> Self {
-        let (say, hang_up, follow) = (Vec::new(), Vec::new(), None);
-        Self { now_us, utc_ns, node, state, leads, chance, counters, sink, say, hang_up, follow }
+        let (say, hang_up, follow, refused) = (Vec::new(), Vec::new(), None, Vec::new());
+        Self {
+            now_us,
+            utc_ns,
+            node,
+            state,
+            leads,
+            chance,
+            counters,
+            sink,
+            say,
+            hang_up,
+            follow,
+            refused,
+        }
     }
 }
 
@@ -111,6 +128,7 @@ impl Judge {
         batches: UnboundedReceiver<Batch>,
         (boot_us, offset_ns): (u64, i64),
         now_us: u64,
+        gate: Gate,
     ) -> Self {
         let boot = BootTime::from_ns(((now_us + boot_us) * 1_000) as i64);
         let clock = Clock::new(offset_ns, boot);
@@ -123,7 +141,7 @@ impl Judge {
             leads: false,
             lanes: BTreeMap::new(),
             sessions: 0,
-            relays: Relays::default(),
+            relays: Relays::new(gate),
             proposals: Vec::new(),
             settling: Vec::new(),
             failures: 0,
@@ -156,6 +174,12 @@ impl Judge {
         let mut lanes = self.lanes.iter();
         let found = lanes.find(|(_, lane)| lane.voter.incarnation.0 == incarnation);
         found.filter(|(_, lane)| lane.watermark.is_some()).map(|(line, _)| *line)
+    }
+
+    /// Whether a life of a probe has a lane here, or one that another member relays.
+    pub fn hears(&self, incarnation: u64) -> bool {
+        self.lanes.values().any(|lane| lane.voter.incarnation.0 == incarnation)
+            || self.relays.hears(incarnation)
     }
 
     /// Who looks at a check by the plan of this member, by rank.

@@ -351,9 +351,12 @@ impl World {
         let means = judge::Means { chance: uids, counters, sink: &self.sink };
         let mut desk = judge::Desk::new((id, leads), (now_us, utc_ns), process.view.load(), means);
         act(&mut process.judge, &mut desk);
-        let judge::Desk { say, hang_up, follow, .. } = desk;
+        let judge::Desk { say, hang_up, follow, refused, .. } = desk;
         let proposes = process.judge.has_proposals();
         self.obey(id, life, say, hang_up, follow);
+        for (from, refusal) in refused {
+            self.refused(id, from, refusal);
+        }
         if proposes {
             self.turn(id);
         }
@@ -415,6 +418,9 @@ impl World {
         node.stored_offset_ns = Some(process.judge.offset_ns(self.now_us));
         self.after(BEAT_US, Event::Beat(id, life));
         self.with_judge(id, Judge::beat);
+        if self.profile.membership {
+            self.say_hellos(id);
+        }
     }
 
     /// Sets the alarm of a member's judge.

@@ -21,6 +21,8 @@ use raft::eraftpb::HardState;
 use crate::api::Api;
 use crate::chance::Chance;
 use crate::counters::Counters;
+use crate::feed::Feeds;
+use crate::gate::Gate;
 use crate::judge::Judge;
 use crate::pager::Pager;
 use crate::profile::Profile;
@@ -56,6 +58,12 @@ pub struct Process {
     pub pager: Pager,
     /// Decides.
     pub judge: Judge,
+    /// Tells watchers.
+    pub feeds: Feeds,
+    /// Lets other members in.
+    pub gate: Gate,
+    /// Rounds of reads that it asked again, as far as they were counted.
+    pub asked_again: u64,
     /// A snapshot that is being written.
     pub snapshot: Option<SnapshotJob>,
     /// What was last told of its leadership.
@@ -98,7 +106,11 @@ pub struct Node {
     pub bootstrap: Option<Vec<u64>>,
     /// The index from which on it is a member; none before it is one.
     pub joined: Option<u64>,
-    /// It is a member no more, and does not come back.
+    /// It is a member no more, and knows.
+    pub is_leaving: bool,
+    /// Somebody will start it again all the same.
+    pub comes_again: bool,
+    /// It has ended, and does not come back.
     pub removed: bool,
 }
 
@@ -128,6 +140,8 @@ impl Node {
             tick_us: chance.between(50_000 - drift_us, 50_000 + drift_us),
             joined: bootstrap.is_some().then_some(0),
             bootstrap,
+            is_leaving: false,
+            comes_again: false,
             removed: false,
         }
     }
@@ -189,19 +203,25 @@ impl Node {
         let fatal = Arc::new(|_: &str| {});
         let (follower, batches) = tokio::sync::mpsc::unbounded_channel();
         let (judge, facts) = tokio::sync::mpsc::unbounded_channel();
-        let machine = StateMachine::new(view.clone(), vec![follower, judge], fatal);
+        let (watch, changes) = tokio::sync::mpsc::unbounded_channel();
+        let machine = StateMachine::new(view.clone(), vec![follower, judge, watch], fatal);
         let machine = SeenMachine::new(machine, view.clone(), self.id, sink.clone());
         let (member, recovered) = Member::start(config, machine, stores)?;
         if recovered.rebuilt.is_some() && recovered.applied > 1 {
             counters.add("rows rebuilt");
         }
+        let founders = self.bootstrap.as_deref().unwrap_or_default();
+        let gate = || Gate::new(self.id, founders);
         Ok(Process {
             member,
             view,
             post,
             api: Api::of_life(self.life),
             pager: Pager::new(self.id, last_index, batches),
-            judge: Judge::new(facts, (self.boot_us, clock.1), clock.0),
+            judge: Judge::new(facts, (self.boot_us, clock.1), clock.0, gate()),
+            feeds: Feeds::new(profile.watch_changes_max, recovered.applied, changes),
+            gate: gate(),
+            asked_again: 0,
             inbox: VecDeque::new(),
             tick: false,
             busy_until_us: 0,

@@ -67,6 +67,9 @@ struct Session {
     snapshots: VecDeque<(Generation, Vec<Uid>, bool)>,
     assembler: Assembler,
     heard_us: u64,
+    /// A plan that was overtaken by another member's, and when: that one leads to it, or else the
+    /// session begins anew.
+    overtaken: Option<(Generation, u64)>,
 }
 
 struct Running {
@@ -185,6 +188,7 @@ impl Probe {
             snapshots: VecDeque::new(),
             assembler: Assembler::default(),
             heard_us: desk.now_us,
+            overtaken: None,
         };
         self.sessions.insert(member, session);
         let boot = self.boot(desk.now_us);
@@ -279,10 +283,17 @@ impl Probe {
     }
 
     fn plan(&mut self, member: u64, plan: Plan, desk: &mut Desk<'_>) {
-        let generation = plan.generation;
+        let (generation, base) = (plan.generation, plan.base);
         let change = match self.assignments.apply(plan) {
             Applied::Changed(change) => change,
             Applied::Stale => return,
+            Applied::WrongBase if base < Some(self.assignments.generation()) => {
+                desk.counters.add("plan overtaken");
+                if let Some(session) = self.sessions.get_mut(&member) {
+                    session.overtaken = Some((generation, desk.now_us));
+                }
+                return;
+            }
             Applied::WrongBase => {
                 desk.counters.add("plan on another base");
                 return self.hang_up(member, desk);
@@ -490,8 +501,18 @@ impl Probe {
             None => boot,
         };
         let live_sequence = self.recorder.live_sequence();
+        let held = self.assignments.generation();
         let mut dead = Vec::new();
+        let mut stuck = Vec::new();
         for (member, session) in &mut self.sessions {
+            match session.overtaken {
+                Some((wanted, _)) if held >= wanted => session.overtaken = None,
+                Some((_, since_us)) if desk.now_us >= since_us + HEARTBEAT_US => {
+                    stuck.push(*member);
+                    continue;
+                }
+                _ => {}
+            }
             if desk.now_us - session.heard_us > SILENT_US {
                 dead.push(*member);
             }
@@ -506,6 +527,10 @@ impl Probe {
             if let Some(frame) = frame.frame {
                 desk.say.push((session.line, Word::Up(Box::new(frame))));
             }
+        }
+        for member in stuck {
+            desk.counters.add("plan on another base");
+            self.hang_up(member, desk);
         }
         for member in dead {
             desk.counters.add("line given up");

@@ -1,5 +1,7 @@
 //! What kind of world a seed has: how many members, how bad the network, how slow the disks.
 
+use parallax_common::limits::WATCH_CHANGES_MAX;
+
 use crate::chance::Chance;
 
 /// The numbers of one world. Times are in microseconds.
@@ -33,6 +35,8 @@ pub struct Profile {
     pub keys: u64,
     /// Time a client rests between two requests, at most, in the beginning.
     pub think_us: u64,
+    /// Changes that a watch can go on over.
+    pub watch_changes_max: usize,
 }
 
 impl Profile {
@@ -63,6 +67,10 @@ impl Profile {
             clients: chance.between(7, 11) as usize,
             keys: chance.between(2, 4),
             think_us: chance.between(20_000, 150_000),
+            watch_changes_max: match chance.one_in(2) {
+                true => chance.between(3, 40) as usize,
+                false => WATCH_CHANGES_MAX,
+            },
         }
     }
 }

@@ -120,6 +120,7 @@ pub const SOMETIMES: &[&str] = &[
     "no room for rows",
     "incident opened",
     "incident resolved",
+    "incident closed by hand",
     "confirmation ordered",
     "order obeyed",
     "order relayed",
@@ -129,6 +130,10 @@ pub const SOMETIMES: &[&str] = &[
     "probe superseded",
     "slot missed",
     "clock set",
+    "read asked again",
+    "watch resumed on another member",
+    "watch compacted",
+    "removed member refused",
 ];
 
 /// What must happen as well, where there are enough long seeds for it: a learner is steady for 10 s.

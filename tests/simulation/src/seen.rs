@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use parallax_common::name::{Generation, Uid};
 use parallax_common::outcome::BallotState;
-use parallax_common::time::UtcTime;
+use parallax_common::time::{MeshTime, UtcTime};
 use parallax_coordinator::core::plan::Plan;
 use parallax_coordinator::core::state::hash::RowSum;
 use parallax_coordinator::core::state::{Answer, State};
@@ -137,6 +137,8 @@ pub enum Seen {
         term: u64,
         /// What it has applied.
         applied: u64,
+        /// Mesh time as it has it.
+        mesh: MeshTime,
     },
     /// The rows on a member's disk, when it had written all that it applied.
     Stored {
@@ -247,12 +249,39 @@ pub enum Seen {
         node: u64,
         /// Its term.
         term: u64,
+        /// Its mesh time.
+        mesh: MeshTime,
         /// Whether it leads.
         leads: bool,
         /// Whether it reaches a quorum, both ways, and all of their disks are quick.
         commits: bool,
         /// The checks, as it knows them.
         checks: Vec<Watched>,
+    },
+    /// A watcher was shown all there is.
+    Listed {
+        /// Which watcher.
+        watcher: usize,
+        /// What it watches.
+        namespace: String,
+        /// The state that it was shown.
+        state: Arc<State>,
+    },
+    /// A watcher was told changes, whole revisions.
+    Told {
+        /// Which watcher.
+        watcher: usize,
+        /// In this order.
+        changes: Vec<v1::WatchResponse>,
+        /// The state up to which it was told everything, when it was.
+        state: Option<Arc<State>>,
+    },
+    /// A member lets another one in.
+    LetIn {
+        /// Which member.
+        node: u64,
+        /// Whom.
+        from: u64,
     },
     /// A client was told that its write is done.
     Acknowledged {
@@ -291,6 +320,10 @@ pub struct Decided {
     pub verdict: Verdict,
     /// A ballot that it was made from was stale.
     pub by_stale: bool,
+    /// When it was decided, by the clock of whoever did.
+    pub decided: Option<MeshTime>,
+    /// All that it was made from.
+    pub record: v1::DecisionRecord,
 }
 
 /// A check, and which of its regions tell a member of it.
@@ -311,6 +344,8 @@ pub struct Watched {
     pub telling: Vec<(usize, u64)>,
     /// Those of them that say that it fails.
     pub failing: Vec<(usize, u64)>,
+    /// Lives of probes that are to look at it, by the member's plan, and that it hears in no way.
+    pub unheard: Vec<u64>,
 }
 
 /// Where it is told.
@@ -413,6 +448,10 @@ fn decided(change: &store::VerdictChange, rows: &[RowChange]) -> Option<Decided>
         action: change.action(),
         verdict: record.verdict(),
         by_stale: record.ballots.iter().any(|ballot| ballot.stale),
+        decided: record.decided_at.map(|at| {
+            MeshTime::from_ns(at.seconds.saturating_mul(1_000_000_000) + i64::from(at.nanos))
+        }),
+        record: record.clone(),
     })
 }
 

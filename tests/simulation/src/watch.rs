@@ -27,6 +27,7 @@ impl World {
                 now_us: self.now_us,
                 node: node.id,
                 term: leadership.term,
+                mesh: process.judge.mesh(self.now_us),
                 leads,
                 commits: leads && self.commits(node, process),
                 checks: self.watched(node, process, &lives),
@@ -63,9 +64,13 @@ impl World {
                 is_latched: verdict.is_some_and(|verdict| verdict.latched),
                 telling: Vec::new(),
                 failing: Vec::new(),
+                unheard: Vec::new(),
             };
             for (rank, life) in process.judge.assignees(uid).into_iter().enumerate() {
                 let Some(life) = life else { continue };
+                if !process.judge.hears(life) {
+                    watched.unheard.push(life);
+                }
                 let Some(line) = self.way(node, process, life, lives) else { continue };
                 let probe = lives.get(&life).and_then(|pid| self.mesh.probes.get(pid));
                 let says = probe.and_then(|probe| probe.says(uid, entry.check.run_digest.0));

@@ -7,6 +7,8 @@ use parallax_proto::store::entry::Command;
 use parallax_proto::v1;
 use raft::eraftpb::Message;
 
+use crate::feed::Listen;
+
 /// A snapshot file on its way.
 #[derive(Debug, Clone)]
 pub struct File {
@@ -51,6 +53,11 @@ pub enum Action {
     Site {
         /// Which version of it.
         version: u64,
+    },
+    /// End an open incident by hand.
+    Close {
+        /// It still fails as far as its closer knows: none is to open before it has not.
+        latch: bool,
     },
     /// Delete a check.
     DropCheck {
@@ -144,4 +151,8 @@ pub enum Input {
         /// What came of it.
         result: Result<Answer, Failed>,
     },
+    /// From a watcher.
+    Listen(Listen),
+    /// Another member says that this one was removed.
+    ShutOut,
 }

@@ -6,6 +6,8 @@
 mod asking;
 mod end;
 mod event;
+mod lives;
+mod watching;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -27,19 +29,25 @@ use crate::chance::Chance;
 use crate::client::Client;
 use crate::contact::Health;
 use crate::counters::Counters;
+use crate::gate;
 use crate::invariant::{Invariants, Linear, Violation};
 use crate::judge;
 use crate::mesh::Mesh;
 use crate::network::Network;
 use crate::node::{self, Node};
+use crate::operator::Operator;
 use crate::profile::Profile;
 use crate::seen::{Seen, Sink, hash_rows};
 use crate::trace::Trace;
-use crate::trouble::{Cure, has_no_room};
-use crate::wire::{File, Input, Origin, Reply};
+use crate::trouble::has_no_room;
+use crate::watcher::Watcher;
+use crate::wire::{File, Input, Origin};
 
 /// The last seconds belong to recovery: nothing goes wrong any more.
 pub const CALM_US: u64 = 12_000_000;
+
+/// How many watch.
+const WATCHERS: usize = 2;
 
 /// What is applied anywhere so long before the end is applied everywhere at the end.
 const LATE_US: u64 = 2_500_000;
@@ -54,11 +62,12 @@ pub struct World {
     count: u64,
     pub(crate) base: Instant,
     pub(crate) nodes: BTreeMap<u64, Node>,
-    pub(crate) next_node: u64,
-    /// The operator took its vote, and it is to go.
-    pub(crate) leaving: Option<u64>,
+    /// The members that the cluster begins with.
+    pub(crate) founders: Vec<u64>,
+    pub(crate) operator: Operator,
     pub(crate) network: Network,
     clients: Vec<Client>,
+    watchers: Vec<Watcher>,
     chance: Chance,
     pub(crate) mischief: Chance,
     pub(crate) uids: Chance,
@@ -94,11 +103,12 @@ impl World {
             events: BTreeMap::new(),
             count: 0,
             base: clock::instant(),
-            next_node: profile.members + 1,
-            leaving: None,
+            founders: ids.clone(),
+            operator: Operator::default(),
             nodes,
             network: Network::default(),
             clients,
+            watchers: (0..WATCHERS).map(|index| Watcher::new(seed, index)).collect(),
             chance: Chance::new(seed, "network"),
             mischief: Chance::new(seed, "trouble"),
             uids: Chance::new(seed, "uids"),
@@ -122,6 +132,10 @@ impl World {
         for index in 0..world.clients.len() {
             let first = world.chance.below(2_000_000);
             world.after(first, Event::Ask(index));
+        }
+        for index in 0..world.watchers.len() {
+            world.after(2_000_000, Event::Listen(index, 0));
+            world.after(5_000_000, Event::Tire(index));
         }
         world.after(3_000_000, Event::Trouble);
         world.begin_mesh();
@@ -210,27 +224,11 @@ impl World {
                     format!("{region} says {state:?} of {check}")
                 });
             }
-            Seen::Voters { index, voters, .. } => self.retire(*index, voters),
+            Seen::Voters { index, voters, .. } => self.note_joined(*index, voters),
             Seen::Acknowledged { .. } => self.counters.add("acknowledged write"),
             _ => {}
         }
         self.invariants.see(self.now_us, seen)
-    }
-
-    /// A member that is in no list any more stops itself; one that is in the list has joined.
-    fn retire(&mut self, index: u64, (voters, learners): &(Vec<u64>, Vec<u64>)) {
-        for node in self.nodes.values_mut().filter(|node| !node.removed && !voters.is_empty()) {
-            let inside = voters.contains(&node.id) || learners.contains(&node.id);
-            match node.joined {
-                None if inside => node.joined = Some(index),
-                Some(joined) if !inside && joined <= index => {
-                    node.removed = true;
-                    node.process = None;
-                    self.counters.add("member removed");
-                }
-                _ => {}
-            }
-        }
     }
 
     fn happen(&mut self, event: Event) {
@@ -282,6 +280,11 @@ impl World {
             }
             Event::Ask(index) => self.ask(index),
             Event::Answer(request, reply) => self.answer(&request, &reply),
+            Event::Listen(index, stream) => self.listen(index, stream),
+            Event::Unheard(index, stream) => self.unheard(index, stream),
+            Event::Heard(letter) => self.heard_watch(*letter),
+            Event::Torn(index, stream) => self.torn(index, stream),
+            Event::Tire(index) => self.tire(index),
             Event::Impatient(index, number, attempt) => {
                 let open = self.clients[index].open.as_ref();
                 if open.is_some_and(|open| open.number == number && open.attempt == attempt) {
@@ -289,71 +292,6 @@ impl World {
                 }
             }
         }
-    }
-
-    fn arrive(&mut self, to: u64, input: Input) {
-        if let Input::Raft(message, _) = &input
-            && message.get_msg_type() == MessageType::MsgSnapshot
-        {
-            let (from, arrived) =
-                (message.from, self.nodes.get(&to).is_some_and(|n| n.process.is_some()));
-            self.after(1_000, Event::Arrive(from, Box::new(Input::SnapshotSent { to, arrived })));
-        }
-        let Some(node) = self.nodes.get_mut(&to) else { return };
-        match input {
-            // Nobody listens: half of the time the machine still says so.
-            Input::Request(request) if node.process.is_none() => {
-                if self.chance.one_in(2) {
-                    self.after(1_000, Event::Answer(request, Reply::Later));
-                }
-            }
-            input => {
-                if node.receive(input) {
-                    self.turn(to);
-                }
-            }
-        }
-    }
-
-    /// Starts a member's process.
-    pub(crate) fn start(&mut self, id: u64) {
-        let Some(node) = self.nodes.get(&id) else { return };
-        if node.process.is_some() || node.removed {
-            return;
-        }
-        let is_same_boot = node.life > 0 && !self.mesh.road.one_in(4);
-        let boot_us = match is_same_boot {
-            true => node.boot_us,
-            false => self.mesh.road.between(1_000_000, 1_000_000_000),
-        };
-        let offset_ns = self.first_offset(id, boot_us, is_same_boot);
-        let is_calm = self.is_calm();
-        let Some(node) = self.nodes.get_mut(&id) else { return };
-        node.boot_us = boot_us;
-        let clock = (self.now_us, offset_ns);
-        node.start(self.seed, &self.profile, &self.sink, &mut self.counters, clock);
-        if is_calm && let Some(process) = &mut node.process {
-            process.pager.calm();
-        }
-        self.begin_judge(id);
-        self.turn(id);
-        self.go_on();
-    }
-
-    /// Takes a member's power away.
-    pub(crate) fn crash(&mut self, id: u64, why: &str) {
-        let Some(node) = self.nodes.get_mut(&id).filter(|node| node.process.is_some()) else {
-            return;
-        };
-        node.crash(&mut self.mischief);
-        self.end_judge(id);
-        self.counters.add("crash");
-        let down_us = match self.is_calm() {
-            true => 200_000,
-            false => self.mischief.between(20_000, 1_500_000),
-        };
-        self.trace.note(self.now_us, &[id], || format!("{id} crashes ({why})"));
-        self.after(down_us, Event::Heal(Cure::Restart(id)));
     }
 
     /// Lets a process do what there is to do, unless it is stopped or waits for its disk.
@@ -381,7 +319,7 @@ impl World {
         let Some(process) = &mut node.process else { return };
         let instant = node::instant(self.base, now_us);
         let syncs_before = node.disk.syncs();
-        let mut out = Vec::new();
+        let (mut out, mut letters) = (Vec::new(), Vec::new());
         let mut context = Context {
             member: &mut process.member,
             view: &process.view,
@@ -412,6 +350,9 @@ impl World {
                     process.api.forward((id, from), *command, origin, &mut context, &mut out);
                 }
                 Input::Forwarded { id, result } => process.api.forwarded(id, result),
+                Input::Listen(listen) => process.feeds.listen(listen, &mut context, &mut letters),
+                // Taken when it arrives.
+                Input::ShutOut => {}
             }
         }
         if std::mem::take(&mut process.tick) {
@@ -442,13 +383,20 @@ impl World {
             },
         });
         let again = again | process.pager.turn(&mut process.api, members, &mut context, &mut out);
+        process.feeds.turn(&mut context, &mut letters);
+        let asked_again = process.member.reads_asked_again() - process.asked_again;
+        process.asked_again += asked_again;
+        if asked_again > 0 {
+            self.counters.add_many("read asked again", asked_again);
+        }
         let leadership = process.member.leadership();
         let (term, applied) = (leadership.term, process.member.applied());
         let mut again = again;
         if leadership != process.told {
             process.told = leadership;
             if leadership.leader {
-                self.sink.tell(Seen::Leads { node: id, term, applied });
+                let mesh = process.judge.mesh(now_us);
+                self.sink.tell(Seen::Leads { node: id, term, applied, mesh });
             }
         }
         if leadership.leader
@@ -462,7 +410,7 @@ impl World {
                 epoch: 1,
                 level: 1,
                 plan_version: 1,
-                ..store::InitCluster::default()
+                members: gate::founders(&self.founders),
             };
             let mut context = Context {
                 member: &mut process.member,
@@ -486,6 +434,8 @@ impl World {
             voters.1.sort_unstable();
             self.sink.tell(Seen::Voters { node: id, index: applied, voters });
         }
+        let is_removed = self.profile.membership
+            && process.view.load().members.get(&id).is_some_and(|row| row.removed);
         let writes = process.member.behind().backlog().batches > 0 && !process.writing;
         process.writing |= writes;
         let snapshot = match process.snapshot.is_none() {
@@ -515,6 +465,7 @@ impl World {
         }
         self.obey(id, life, say, hang_up, follow);
         self.arm_judge(id);
+        self.post_watch(busy_us, letters);
         for out in out {
             match out {
                 Out::Client(request, reply) => {
@@ -532,6 +483,9 @@ impl World {
                     }
                 }
             }
+        }
+        if is_removed {
+            self.stop_removed(id);
         }
     }
 

@@ -29,7 +29,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 /// The call that writes configuration.
-const APPLY: &str = "/parallax.v1.ConfigService/Apply";
+const APPLY: &str = "/parallax.v1.ConfigService/ApplyWhole";
 /// Bytes of each value.
 const VALUE_BYTES: usize = 256;
 /// Keys of each client.
@@ -107,13 +107,9 @@ impl Client {
         match self {
             Self::Ours { caller, id } => {
                 let region = v1::Region { meta: Some(client::named(key)), title: value.to_owned() };
-                let requests = client::region_requests(client::request_id(id, number), region);
-                for answer in caller.call(APPLY, &requests).await? {
-                    if let Some(revision) = client::acknowledged(answer)? {
-                        return Ok(revision);
-                    }
-                }
-                bail!("no result")
+                let request = client::region_request(client::request_id(id, number), region);
+                let answers = caller.call(APPLY, &[request]).await?;
+                client::acknowledged(answers.first().context("no result")?)
             }
             Self::Etcd(client) => client.put(key, value.as_bytes()).await,
         }

@@ -181,29 +181,59 @@ impl Api {
         id: v1::RequestId,
         region: v1::Region,
     ) -> Result<Applied, Status> {
-        let requests = region_requests(id, region);
-        let mut answers = ConfigServiceClient::new(self.channel.clone())
-            .apply(tokio_stream::iter(requests))
-            .await?
-            .into_inner();
-        let (mut violations, mut revision) = (Vec::new(), None);
+        // Every second one goes each way.
+        let whole = match id.number.is_multiple_of(2) {
+            true => self.apply_whole(region_request(id, region)).await?,
+            false => self.apply_streamed(region_request(id, region)).await?,
+        };
+        match whole.result.filter(|result| result.committed) {
+            Some(result) => Ok(Applied::Committed(result.revision)),
+            None if whole.violations.is_empty() => {
+                Err(Status::unknown("the answer ended without a result"))
+            }
+            None => Ok(Applied::Refused(whole.violations)),
+        }
+    }
+
+    /// An apply in one message.
+    ///
+    /// # Errors
+    /// What the call ended with.
+    pub async fn apply_whole(
+        &self,
+        request: v1::ApplyWholeRequest,
+    ) -> Result<v1::ApplyWholeResponse, Status> {
+        let mut client = ConfigServiceClient::new(self.channel.clone());
+        Ok(client.apply_whole(request).await?.into_inner())
+    }
+
+    /// The same apply as a stream, with its answer in one piece.
+    ///
+    /// # Errors
+    /// What the call ended with.
+    pub async fn apply_streamed(
+        &self,
+        request: v1::ApplyWholeRequest,
+    ) -> Result<v1::ApplyWholeResponse, Status> {
+        use v1::apply_response::Part as Said;
+        let v1::ApplyWholeRequest { header, resources } = request;
+        let header = header.map(Part::Header).into_iter();
+        let parts = header.chain(resources.into_iter().map(Part::Resource));
+        let requests: Vec<_> = parts.map(|part| v1::ApplyRequest { part: Some(part) }).collect();
+        let mut client = ConfigServiceClient::new(self.channel.clone());
+        let mut answers = client.apply(tokio_stream::iter(requests)).await?.into_inner();
+        let mut whole = v1::ApplyWholeResponse::default();
         // To its end: a stream that is dropped before is reset, and many resets look like a flood.
         while let Some(answer) = answers.message().await? {
             match answer.part {
-                Some(v1::apply_response::Part::Violation(violation)) => violations.push(violation),
-                Some(v1::apply_response::Part::Result(result)) if result.committed => {
-                    revision = Some(result.revision);
-                }
-                _ => {}
+                Some(Said::Change(change)) => whole.changes.push(change),
+                Some(Said::Violation(violation)) => whole.violations.push(violation),
+                Some(Said::Advice(advice)) => whole.advice.push(advice),
+                Some(Said::Result(result)) => whole.result = Some(result),
+                None => {}
             }
         }
-        match revision {
-            Some(revision) => Ok(Applied::Committed(revision)),
-            None if violations.is_empty() => {
-                Err(Status::unknown("the stream ended without a result"))
-            }
-            None => Ok(Applied::Refused(violations)),
-        }
+        Ok(whole)
     }
 
     /// One region; none when there is none of this name. `stale`: as the coordinator has it, without
@@ -238,8 +268,8 @@ impl Api {
     }
 }
 
-/// What an apply of one region says.
-pub fn region_requests(id: v1::RequestId, region: v1::Region) -> [v1::ApplyRequest; 2] {
+/// An apply of one region.
+pub fn region_request(id: v1::RequestId, region: v1::Region) -> v1::ApplyWholeRequest {
     let header = v1::ApplyHeader {
         request_id: Some(id),
         namespace: NAMESPACE.to_owned(),
@@ -247,22 +277,17 @@ pub fn region_requests(id: v1::RequestId, region: v1::Region) -> [v1::ApplyReque
         ..Default::default()
     };
     let resource = v1::Resource { kind: Some(v1::resource::Kind::Region(region)) };
-    [Part::Header(header), Part::Resource(resource)]
-        .map(|part| v1::ApplyRequest { part: Some(part) })
+    v1::ApplyWholeRequest { header: Some(header), resources: vec![resource] }
 }
 
-/// The revision that an answer to an apply acknowledges, when it is the one that does.
+/// The revision that an answer to an apply acknowledges.
 ///
 /// # Errors
 /// When it says that nothing was written.
-pub fn acknowledged(answer: v1::ApplyResponse) -> Result<Option<u64>> {
-    match answer.part {
-        Some(v1::apply_response::Part::Violation(violation)) => bail!("{violation:?}"),
-        Some(v1::apply_response::Part::Result(result)) if result.committed => {
-            Ok(Some(result.revision))
-        }
-        Some(v1::apply_response::Part::Result(result)) => bail!("refused: {result:?}"),
-        _ => Ok(None),
+pub fn acknowledged(answer: &v1::ApplyWholeResponse) -> Result<u64> {
+    match answer.result {
+        Some(result) if result.committed => Ok(result.revision),
+        _ => bail!("nothing was written: {answer:?}"),
     }
 }
 

@@ -68,6 +68,11 @@ impl Site {
         Ok(site)
     }
 
+    /// Puts a variable into the environment of every process that is started from now on.
+    pub fn set_env(&mut self, name: &str, value: &str) {
+        self.env.push((name.to_owned(), value.to_owned()));
+    }
+
     /// The mesh's own directory.
     pub fn dir(&self) -> &Path {
         self.dir.path()

@@ -52,6 +52,37 @@ async fn diff_is_a_dry_run_that_exits_with_ten_when_something_would_change() {
 }
 
 #[tokio::test]
+async fn a_few_resources_go_in_one_message_and_all_else_or_to_an_older_build_in_a_stream() {
+    let regions = |count: usize| {
+        let each = |number| format!("  - name: r{number}\n");
+        format!("regions:\n{}", (0..count).map(each).collect::<String>())
+    };
+    // What is applied with which flags to what, and whether it goes in one message.
+    let table = [
+        (8, "", false, true),
+        (9, "", false, false),
+        (8, "--prune", false, false),
+        (8, "", true, false),
+    ];
+    for (count, flags, streams_only, whole) in table {
+        let mut bench = Bench::start().await;
+        bench.input = regions(count);
+        {
+            let mut state = bench.fake.0.lock();
+            state.streams_only = streams_only;
+            state.apply =
+                vec![change(v1::ChangeKind::Created, "r0", &[]), result(count as u32, 0, 0, true)];
+        }
+        let ran = bench.run(&format!("apply -f - {flags}")).await;
+        assert_eq!((ran.exit, ran.err.as_str()), (Exit::Ok, ""));
+        assert!(ran.out.starts_with("+ check r0\n"), "{}", ran.out);
+        let state = bench.fake.0.lock();
+        let sent: Vec<_> = state.applied.iter().map(Vec::len).collect();
+        assert_eq!((sent, state.applied_whole), (vec![count + 1], usize::from(whole)));
+    }
+}
+
+#[tokio::test]
 async fn what_a_file_breaks_never_reaches_the_coordinator() {
     let mut bench = Bench::start().await;
     bench.input = "checks:\n  - nmae: shop\n".to_owned();

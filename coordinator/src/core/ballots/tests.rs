@@ -270,6 +270,23 @@ fn a_run_that_hung_over_an_edit_voids_nothing() {
 }
 
 #[test]
+fn a_successors_first_failure_is_one_unless_the_region_fails_already() {
+    // A failing predecessor: what counts passes on, what is stale does not.
+    for (counts, expected) in [(true, false), (false, true)] {
+        let terms = terms(2, 2);
+        let mut seat = Seat::new(RunDigest(1));
+        seat.assign(Some(voter('a')), true, &terms, at(0));
+        for number in 1..3 {
+            seat.hear(voter('a'), [heard(number, 1, Outcome::Fail, at(1))], None, true, &terms);
+        }
+        seat.assign(Some(voter('b')), counts, &terms, at(2));
+        let first = [heard(1, 1, Outcome::Fail, at(3))];
+        let folded = seat.hear(voter('b'), first, None, counts, &terms);
+        assert_eq!(folded.first_failure, expected, "counts: {counts}");
+    }
+}
+
+#[test]
 fn a_first_failure_is_reported_once_a_streak_and_not_for_ordered_runs() {
     #[rustfmt::skip]
     let rows = [

@@ -205,10 +205,17 @@ impl Entry {
     /// Every region's ballot, for people.
     pub fn live_ballots(&self, links: &Links, now: MeshTime) -> Vec<v1::Ballot> {
         let uid = &self.subject.check.uid;
+        let incident = self.subject.open_incident.is_some();
         let votes: Vec<_> = self
             .seats
             .iter()
-            .map(|seat| seat.vote(&hearing(links, seat.voter(), uid), &self.terms, now))
+            .map(|seat| {
+                // As whoever leads would see it: who does not lead decides nothing, so nothing was
+                // settled here.
+                let mut seat = seat.clone();
+                seat.settle(incident, &self.terms);
+                seat.vote(&hearing(links, seat.voter(), uid), &self.terms, now)
+            })
             .collect();
         self.ballots(&votes, links, now)
     }

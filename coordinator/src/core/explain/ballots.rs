@@ -38,6 +38,27 @@ pub(super) fn sentence(record: &v1::DecisionRecord, clock: &mut Clock) -> Option
     (!clauses.is_empty()).then(|| format!("{}.", clauses.join("; ")))
 }
 
+/// What keeps regions from running it as they are configured. Such runs never vote, so no record is
+/// made of them: this is said of the ballots as they stand now.
+pub(super) fn cannot_run(ballots: &[v1::Ballot]) -> Option<String> {
+    let for_its_owner = |ballot: &&v1::Ballot| {
+        let mendable = matches!(
+            ballot.reason(),
+            v1::Reason::ConfigError
+                | v1::Reason::AddressDenied
+                | v1::Reason::PluginUnknown
+                | v1::Reason::ExpressionBudget
+        );
+        ballot.last_outcome() == Outcome::Missed && mendable
+    };
+    let groups = alike(ballots.iter().filter(for_its_owner));
+    let clauses: Vec<String> = groups
+        .iter()
+        .map(|group| format!("{} cannot run it: {}", regions(group), why(group[0])))
+        .collect();
+    (!clauses.is_empty()).then(|| format!("Now {}.", clauses.join("; ")))
+}
+
 /// "probe a was last heard 12 s before".
 pub(super) fn heard(ballot: &v1::Ballot) -> String {
     let probe = line(&ballot.probe);

@@ -88,6 +88,39 @@ fn says(sentences: &[String], expected: &str) {
 }
 
 #[test]
+fn what_keeps_a_check_from_being_run_is_told_to_its_owner() {
+    let missed = |region, reason: Reason| Ballot {
+        last_outcome: Outcome::Missed.into(),
+        reason: reason.into(),
+        evidence: "10.0.0.1 is denied".into(),
+        ..ballot(region, BallotState::None)
+    };
+    let denied = |region| missed(region, Reason::AddressDenied);
+    for (ballots, expected) in [
+        (
+            vec![denied("eu-west"), passes("us-east", 90), denied("ap-south")],
+            "Now eu-west and ap-south cannot run it: address_denied (10.0.0.1 is denied).",
+        ),
+        (
+            vec![denied("eu-west"), Ballot { step: 1, ..missed("us-east", Reason::ConfigError) }],
+            "Now eu-west cannot run it: address_denied (10.0.0.1 is denied); us-east cannot run it: \
+             config_error (10.0.0.1 is denied) in step 2.",
+        ),
+        // Stale by now, as nothing else came: the more it has to be told.
+        (
+            vec![Ballot { stale: true, ..denied("eu-west") }],
+            "Now eu-west cannot run it: address_denied (10.0.0.1 is denied).",
+        ),
+    ] {
+        assert_eq!(cannot_run(&ballots).as_deref(), Some(expected));
+    }
+    // The probe's own trouble, what has passed since, and what failed are no owner's mistake.
+    let late = missed("eu-west", Reason::MissedLate);
+    let since = Ballot { last_outcome: Outcome::Pass.into(), ..denied("us-east") };
+    assert_eq!(cannot_run(&[late, since, refused("ap-south"), passes("x", 1)]), None);
+}
+
+#[test]
 fn verdicts() {
     let up = DecisionRecord {
         verdict: Verdict::Up.into(),

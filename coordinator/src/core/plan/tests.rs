@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use parallax_common::check::{HttpStep, IpFamily, Policy, Quorum, Run, Step, TcpStep, TlsOptions};
+use parallax_common::check::{HttpStep, IpFamily, Policy, Quorum, Run, Step, StepKind, TcpStep};
 use parallax_common::name::RunDigest;
 use parallax_proto::v1;
 use proptest::prelude::*;
@@ -23,10 +23,8 @@ fn http() -> StepKind {
     StepKind::Http(HttpStep {
         url: "https://shop.example/".into(),
         method: "GET".into(),
-        headers: vec![],
-        body: String::new(),
         body_max_bytes: 1,
-        tls: TlsOptions::default(),
+        ..HttpStep::default()
     })
 }
 

@@ -1,7 +1,7 @@
 //! Staged configuration: parts are kept, then compared and committed whole or not at all.
 //!
-//! The commit works on a cheap copy of the state, so that a refusal half way leaves nothing
-//! behind. References (region, contact) are checked here and nowhere else.
+//! A commit that may be refused half way works on a cheap copy of the state, so that it leaves nothing
+//! behind. What resources name is looked at in `state/references.rs`.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -13,8 +13,7 @@ use parallax_common::limits::{
     STAGE_AGE_MAX, STAGE_IDLE_MAX, STAGED_BYTES_MAX, STAGED_BYTES_PER_NAMESPACE_MAX, STAGES_MAX,
     STAGES_PER_NAMESPACE_MAX,
 };
-use parallax_common::name::Uid;
-use parallax_common::rule::{self, Rule};
+use parallax_common::rule;
 use parallax_common::time::UtcTime;
 use parallax_proto::store::config_change::Change as Put;
 use parallax_proto::v1::resource::Kind as ResourceKind;
@@ -23,7 +22,7 @@ use prost::Message as _;
 
 use super::requests::listed;
 use super::rows::{self, Rows};
-use super::{Answer, Changed, Refusal, Stamp, State, accepted, refusal};
+use super::{Answer, Changed, Name, Refusal, Stamp, State, accepted, refusal};
 use crate::mutant::{self, Mutant};
 
 /// The name of the one settings resource of a namespace.
@@ -118,15 +117,18 @@ impl State {
     }
 
     /// The meta of [`Self::resource`], which is not copied for it.
-    fn meta(&self, kind: Kind, namespace: &str, name: &str) -> Option<&v1::Meta> {
+    fn meta(&self, (kind, name): &Target) -> Option<&v1::Meta> {
         match kind {
-            Kind::Region => {
-                let key = (namespace.to_owned(), name.to_owned());
-                self.regions.get(&key)?.meta.as_ref()
+            Kind::Region => self.regions.get(name)?.meta.as_ref(),
+            Kind::Contact => {
+                let uid = self.contact_names.get(name)?;
+                self.contacts.get(uid)?.contact.as_ref()?.meta.as_ref()
             }
-            Kind::Contact => self.contact_named(namespace, name)?.meta.as_ref(),
-            Kind::Settings => self.settings.get(namespace)?.meta.as_ref(),
-            Kind::Check => self.check_named(namespace, name)?.wire.meta.as_ref(),
+            Kind::Settings => self.settings.get(&name.0)?.meta.as_ref(),
+            Kind::Check => {
+                let uid = self.check_names.get(name)?;
+                self.checks.get(uid)?.wire.meta.as_ref()
+            }
         }
     }
 
@@ -270,9 +272,21 @@ impl State {
             Ok(staged) => staged,
             Err(refusal) => return Answer::Refused(refusal),
         };
-        let mut next = self.clone();
         let mut written = Rows::default();
         let mut seen = Vec::new();
+        // What is written into a copy copies every node of the maps on its way, entry by entry.
+        if staged.iter().all(is_plain_put) {
+            let done = self.commit_changes(stamp, &command, staged, &mut written, &mut seen);
+            rows.append(written);
+            changes.append(&mut seen);
+            return match done {
+                Ok((subjects, counts)) => {
+                    Answer::Accepted { revision: stamp.index, subjects, counts }
+                }
+                Err(refusal) => Answer::Refused(refusal),
+            };
+        }
+        let mut next = self.clone();
         match next.commit_changes(stamp, &command, staged, &mut written, &mut seen) {
             Ok((subjects, counts)) => {
                 *self = next;
@@ -334,8 +348,10 @@ impl State {
         rows: &mut Rows,
         changes: &mut Vec<Changed>,
     ) -> Result<(Vec<String>, store::CommitCounts), Refusal> {
+        let targets: Vec<Option<Target>> = staged.iter().map(target_of).collect();
+        let known = || staged.iter().zip(&targets).filter_map(|(it, of)| Some((it, of.as_ref()?)));
         let conflicts: Vec<String> =
-            staged.iter().filter_map(|change| self.conflict(change)).collect();
+            known().filter_map(|(change, target)| self.conflict(change, target)).collect();
         if !conflicts.is_empty() {
             let message = format!(
                 "changed by somebody else since this was planned: {}; look at the diff again",
@@ -343,10 +359,9 @@ impl State {
             );
             return Err(refusal(rule::CONFLICT, message, conflicts));
         }
-        let foreign: Vec<String> = staged
-            .iter()
+        let foreign: Vec<String> = known()
             .filter(|_| !command.take)
-            .filter_map(|change| self.foreign(change, &command.set))
+            .filter_map(|(_, target)| self.foreign(target, &command.set))
             .collect();
         if !foreign.is_empty() {
             let message = format!("belongs to another set: {}", listed(&foreign));
@@ -382,16 +397,16 @@ impl State {
     }
 
     /// `kind name` when the resource is not what the change was planned against.
-    fn conflict(&self, change: &store::ConfigChange) -> Option<String> {
-        let (kind, namespace, name) = key_of(change)?;
-        let etag = self.meta(kind, &namespace, &name).map_or(0, |meta| meta.etag);
+    fn conflict(&self, change: &store::ConfigChange, target: &Target) -> Option<String> {
+        let (kind, (_, name)) = target;
+        let etag = self.meta(target).map_or(0, |meta| meta.etag);
         (etag != change.base_etag && !mutant::on(Mutant::EtagNotCompared))
             .then(|| format!("{kind} {name}"))
     }
 
-    fn foreign(&self, change: &store::ConfigChange, set: &str) -> Option<String> {
-        let (kind, namespace, name) = key_of(change)?;
-        let owner = &self.meta(kind, &namespace, &name)?.set;
+    fn foreign(&self, target: &Target, set: &str) -> Option<String> {
+        let (kind, (_, name)) = target;
+        let owner = &self.meta(target)?.set;
         (owner != set).then(|| format!("{kind} {name} (set {owner})"))
     }
 
@@ -551,76 +566,23 @@ impl State {
         let settings = self.settings.get(namespace)?;
         settings.mesh_alert.iter().any(|alert| alert == name).then(|| "mesh.alert".to_owned())
     }
+}
 
-    /// Every reference that this commit could have broken still holds.
-    fn verify_references(&self, changes: &[Changed]) -> Result<(), Refusal> {
-        let region_deleted = changes.iter().any(|change| {
-            matches!(change, Changed::Resource(v1::ChangeKind::Deleted, resource)
-                if matches!(resource.kind, Some(ResourceKind::Region(_))))
-        });
-        if region_deleted {
-            for entry in self.checks.values() {
-                self.verify_check(entry.check.uid, rule::IN_USE)?;
-            }
-        }
-        for change in changes {
-            match change {
-                Changed::Check(uid) => self.verify_check(*uid, rule::UNKNOWN_REGION)?,
-                Changed::Resource(_, resource) => {
-                    if let Some(ResourceKind::Settings(settings)) = &resource.kind {
-                        self.verify_settings(settings)?;
-                    }
-                }
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    fn verify_check(&self, uid: Uid, rule: Rule) -> Result<(), Refusal> {
-        let Some(entry) = self.checks.get(&uid) else { return Ok(()) };
-        let check = &entry.check;
-        for region in &check.regions {
-            if !self.regions.contains_key(&(check.namespace.clone(), region.clone())) {
-                let message = format!(
-                    "check {} looks from region {region}, which does not exist",
-                    check.name
-                );
-                return Err(refusal(rule, message, [format!("check {}", check.name)]));
-            }
-        }
-        if rule == rule::IN_USE {
-            return Ok(());
-        }
-        for contact in &check.alert {
-            if self.contact_named(&check.namespace, contact).is_none() {
-                let message =
-                    format!("check {} alerts {contact}, which does not exist", check.name);
-                return Err(refusal(
-                    rule::UNKNOWN_CONTACT,
-                    message,
-                    [format!("check {}", check.name)],
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    fn verify_settings(&self, settings: &v1::Settings) -> Result<(), Refusal> {
-        let namespace = meta_namespace(settings.meta.as_ref());
-        for contact in &settings.mesh_alert {
-            if self.settings.contains_key(namespace)
-                && self.contact_named(namespace, contact).is_none()
-            {
-                let message = format!("mesh.alert names {contact}, which does not exist");
-                return Err(refusal(rule::UNKNOWN_CONTACT, message, ["settings".to_owned()]));
-            }
-        }
-        Ok(())
+/// Whether nothing can be wrong with this change but what is looked at before anything is written: it
+/// names nothing else, is not checked as a whole, and has a name.
+fn is_plain_put(change: &store::ConfigChange) -> bool {
+    let Some(Put::Put(resource)) = &change.change else { return false };
+    match &resource.kind {
+        Some(ResourceKind::Region(region)) => region.meta.is_some(),
+        Some(ResourceKind::Contact(contact)) => contact.meta.is_some(),
+        _ => false,
     }
 }
 
-fn key_of(change: &store::ConfigChange) -> Option<(Kind, String, String)> {
+/// What a change is about.
+type Target = (Kind, Name);
+
+fn target_of(change: &store::ConfigChange) -> Option<Target> {
     match change.change.as_ref()? {
         Put::Put(resource) => {
             let kind = match resource.kind.as_ref()? {
@@ -631,10 +593,10 @@ fn key_of(change: &store::ConfigChange) -> Option<(Kind, String, String)> {
                 ResourceKind::Event(_) => return None,
             };
             let meta = meta_of(resource)?;
-            Some((kind, meta.namespace.clone(), meta.name.clone()))
+            Some((kind, (meta.namespace.clone(), meta.name.clone())))
         }
         Put::Delete(key) => {
-            Some((Kind::from_word(&key.kind)?, key.namespace.clone(), key.name.clone()))
+            Some((Kind::from_word(&key.kind)?, (key.namespace.clone(), key.name.clone())))
         }
     }
 }
@@ -656,10 +618,6 @@ fn name_of(meta: Option<&v1::Meta>) -> Result<(String, String), Refusal> {
 
 fn meta_uid(meta: Option<&v1::Meta>) -> String {
     meta.map(|meta| meta.uid.clone()).unwrap_or_default()
-}
-
-fn meta_namespace(meta: Option<&v1::Meta>) -> &str {
-    meta.map_or("", |meta| meta.namespace.as_str())
 }
 
 fn stamp_meta(meta: &mut Option<v1::Meta>, stamp: &Stamp) {

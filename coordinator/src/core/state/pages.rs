@@ -74,12 +74,17 @@ impl State {
             // Not only what is pending: a page that was dropped while it was in flight may turn
             // out to have gone through, and then its end must be told.
             let uid = intents::incident_of(&update.idempotency_key);
-            let Some(incident) = self.incidents.get(uid).cloned() else { continue };
-            let mut incident = incident.as_ref().clone();
+            let Some(before) = self.incidents.get(uid).cloned() else { continue };
+            let mut incident = before.as_ref().clone();
             if intents::update(&mut incident, &update, stamp.utc) {
                 contacts.extend(incident.deliveries.iter().map(|page| page.contact_uid.clone()));
-                let key = update.idempotency_key.clone();
-                changes.push(Changed::Delivery(key, incident.uid.clone()));
+                // A page takes others with it: those that wait behind it, and those that it brings.
+                for (at, page) in incident.deliveries.iter().enumerate() {
+                    if before.deliveries.get(at) != Some(page) {
+                        let key = page.idempotency_key.clone();
+                        changes.push(Changed::Delivery(key, incident.uid.clone()));
+                    }
+                }
                 self.keep_incident(incident, rows);
             }
         }

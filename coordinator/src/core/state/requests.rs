@@ -142,14 +142,17 @@ impl State {
         rows: &mut Rows,
     ) {
         let id = &asked.id;
-        let mut client =
-            self.clients.get(id.client.as_str()).map(|c| c.as_ref().clone()).unwrap_or_default();
-        client.lowest_open = client.lowest_open.max(id.lowest_open);
-        client.last_seen = utc;
-        client.answers.insert(id.number, keep(asked, answer));
-        client.answers = client
-            .answers
-            .split_off(&(client.lowest_open + u64::from(mutant::on(Mutant::AnswerForgotten))));
+        let before = self.clients.get(id.client.as_str());
+        let lowest_open = before.map_or(0, |client| client.lowest_open).max(id.lowest_open);
+        let first = lowest_open + u64::from(mutant::on(Mutant::AnswerForgotten));
+        // What is not kept is not copied either.
+        let kept = before.into_iter().flat_map(|client| client.answers.range(first..));
+        let mut answers: BTreeMap<u64, store::AnswerRow> =
+            kept.map(|(number, answer)| (*number, answer.clone())).collect();
+        if id.number >= first {
+            answers.insert(id.number, keep(asked, answer));
+        }
+        let client = Client { lowest_open, answers, last_seen: utc };
         if !mutant::on(Mutant::AnswerNotStored) {
             rows.put(rows::client_key(&id.client), &client.to_row(&id.client));
         }

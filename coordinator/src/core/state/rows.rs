@@ -105,7 +105,9 @@ pub enum Table {
 }
 
 fn key(table: Table, parts: &[&[u8]]) -> Vec<u8> {
-    let mut key = vec![table as u8];
+    let bytes: usize = parts.iter().map(|part| part.len() + 1).sum();
+    let mut key = Vec::with_capacity(bytes.max(1));
+    key.push(table as u8);
     for (position, part) in parts.iter().enumerate() {
         if position > 0 {
             key.push(0);

@@ -45,6 +45,11 @@ impl<M: Machine, L: LogStore> Member<M, L> {
         }
     }
 
+    /// How many rounds of reads were lost, in this life, and asked again.
+    pub fn reads_asked_again(&self) -> u64 {
+        self.reads.asked_again()
+    }
+
     /// Of the others, those that a leader heard within so long: [`Self::status`] without the rest.
     pub fn heard_within(&self, within: Duration) -> impl Iterator<Item = u64> {
         let others = self.raw.raft.prs().iter().map(|(id, _)| *id);

@@ -18,7 +18,7 @@ use parking_lot::{Mutex, RwLock};
 use tracing::{info, warn};
 
 use super::{Row, RowChange, RowError, RowStore};
-use record::Record;
+use record::{Pieces, Record};
 
 mod record;
 
@@ -331,25 +331,28 @@ impl Generation {
         let mut batch = ::sled::Batch::default();
         let mut live = self.number_at(record::LIVE)?;
         for (key, value) in last {
-            if let Some(old) = self.record(key)? {
-                live = live.saturating_sub((key.len() + old.length()) as u64);
-                if let Record::Pieces(pieces) = old {
+            let row_key = record::row_key(key);
+            if let Some(old) = self.db.get(&row_key).map_err(RowError::sled("read"))? {
+                let (length, pieces) = record::shape(&old)?;
+                live = live.saturating_sub((key.len() + length) as u64);
+                if let Some(pieces) = pieces {
                     pieces.keys(key).for_each(|key| batch.remove(key));
                 }
             }
             match value {
                 Some(value) => {
                     live += (key.len() + value.len()) as u64;
-                    let record = Record::of(value, applied.unwrap_or(0));
-                    if let Record::Pieces(pieces) = &record {
+                    if let Some(pieces) = Pieces::of(value, applied.unwrap_or(0)) {
                         let parts = value.chunks(limits::STORE_PIECE_BYTES);
                         for (key, part) in pieces.keys(key).zip(parts) {
                             batch.insert(key, part);
                         }
+                        batch.insert(row_key, pieces.encode());
+                    } else {
+                        batch.insert(row_key, record::whole(value));
                     }
-                    batch.insert(record::row_key(key), record.encode());
                 }
-                None => batch.remove(record::row_key(key)),
+                None => batch.remove(row_key),
             }
         }
         batch.insert(record::LIVE, &live.to_be_bytes());

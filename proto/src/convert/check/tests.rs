@@ -1,5 +1,6 @@
 use std::collections::BTreeSet;
 
+use parallax_common::check::StepKind;
 use parallax_common::rule::Stage;
 
 use super::*;
@@ -64,9 +65,76 @@ fn to_tcp(check: &mut v1::Check, address: &str, tls: bool) {
     run_of(check).expect.clear();
 }
 
+fn to_tls(check: &mut v1::Check, change: impl FnOnce(&mut v1::TlsStep)) {
+    let mut tls = v1::TlsStep { address: "db.example:5432".to_owned(), ..Default::default() };
+    change(&mut tls);
+    run_of(check).steps[0].kind = Some(v1::step::Kind::Tls(tls));
+    run_of(check).expect.clear();
+}
+
+fn to_dns(check: &mut v1::Check, change: impl FnOnce(&mut v1::DnsStep)) {
+    let mut dns = v1::DnsStep { name: "shop.example".to_owned(), ..Default::default() };
+    change(&mut dns);
+    run_of(check).steps[0].kind = Some(v1::step::Kind::Dns(dns));
+    run_of(check).expect.clear();
+}
+
 fn header(name: &str, value: &str) -> v1::Header {
     let value = v1::Secret { value: Some(v1::secret::Value::Template(value.to_owned())) };
     v1::Header { name: name.to_owned(), value: Some(value) }
+}
+
+fn secret(template: &str) -> Option<v1::Secret> {
+    header("x", template).value
+}
+
+fn basic(username: &str, password: &str) -> Option<v1::BasicAuth> {
+    Some(v1::BasicAuth { username: secret(username), password: secret(password) })
+}
+
+fn parameter(name: &str, value: &str) -> v1::QueryParameter {
+    v1::QueryParameter { name: name.to_owned(), value: secret(value) }
+}
+
+/// A step with every option of `http` that has no default.
+fn with_options() -> v1::Check {
+    let mut check = raw();
+    let step = http(&mut check);
+    step.redirects = Some(v1::Redirects { max: 3 });
+    step.bearer = secret("${env:TOKEN}");
+    step.query = vec![parameter("a", "1"), parameter("key", "${env:KEY}")];
+    step.accept_encoding = vec![v1::ContentEncoding::Zstd as i32, v1::ContentEncoding::Gzip as i32];
+    step.http_version = v1::HttpVersion::Auto as i32;
+    step.min_tls = v1::TlsVersion::V13 as i32;
+    (step.client_cert, step.client_key) = (secret("${file:/c.pem}"), secret("${env:K}"));
+    normalise_check(check)
+}
+
+#[test]
+fn the_options_of_http_go_there_and_back() {
+    let mut wire = with_options();
+    let built = check(&wire).unwrap();
+    assert_eq!(Some(run_to(&built.run)), wire.run);
+    http(&mut wire).bearer = None;
+    http(&mut wire).basic = basic("me", "${env:PW}");
+    let wire = normalise_check(wire);
+    assert_eq!(Some(run_to(&check(&wire).unwrap().run)), wire.run);
+}
+
+/// Before there was a choice nothing was followed: what is stored without one goes on like that, under
+/// the digest it has; what is applied now says how many.
+#[test]
+fn a_check_that_was_stored_before_redirects_keeps_its_digest() {
+    let mut old = good();
+    assert_eq!(http(&mut old).redirects, Some(v1::Redirects { max: 10 }));
+    let now = old.run_digest;
+    http(&mut old).redirects = None;
+    let built = stored_check(&old).unwrap();
+    assert_ne!(run_digest(&built.run).0, now);
+    assert!(matches!(&built.run.steps[0].kind, StepKind::Http(http) if http.redirects_max == 0));
+    let told = run_to(&built.run);
+    let Some(v1::step::Kind::Http(told)) = &told.steps[0].kind else { panic!("an http step") };
+    assert_eq!(told.redirects, Some(v1::Redirects { max: 0 }));
 }
 
 #[test]
@@ -210,6 +278,49 @@ const BROKEN: &[(Rule, &str, Break)] = &[
         http(c).headers = vec![v1::Header { name: "x".to_owned(), value: None }];
     }),
     (rule::SECRET_REFERENCE, "http.headers.x", |c| http(c).headers = vec![header("x", "${TOKEN}")]),
+    (rule::REDIRECTS_RANGE, "http.redirects.max", |c| {
+        http(c).redirects = Some(v1::Redirects { max: 21 });
+    }),
+    (rule::AUTH_TWICE, "http.bearer", |c| {
+        (http(c).basic, http(c).bearer) = (basic("me", "${env:PW}"), secret("${env:TOKEN}"));
+    }),
+    (rule::AUTH_TWICE, "http.basic", |c| {
+        http(c).headers = vec![header("Authorization", "x")];
+        http(c).basic = basic("me", "${env:PW}");
+    }),
+    (rule::AUTH_REFERENCE, "http.bearer", |c| http(c).bearer = secret("hunter2")),
+    (rule::AUTH_REFERENCE, "http.basic.password", |c| http(c).basic = basic("me", "$${env:PW}")),
+    (rule::AUTH_USERNAME, "http.basic.username", |c| http(c).basic = basic("a:b", "${env:PW}")),
+    (rule::AUTH_USERNAME, "http.basic.username", |c| http(c).basic = basic("", "${env:PW}")),
+    (rule::MISSING_FIELD, "http.basic.password", |c| {
+        http(c).basic = Some(v1::BasicAuth { username: secret("me"), password: None });
+    }),
+    (rule::SECRET_REFERENCE, "http.bearer", |c| http(c).bearer = secret("${TOKEN}")),
+    (rule::QUERY_NAME, "http.query", |c| http(c).query = vec![parameter("", "x")]),
+    (rule::QUERY_TOO_MANY, "http.query", |c| http(c).query = vec![parameter("k", ""); 65]),
+    (rule::SECRET_REFERENCE, "http.query.k", |c| http(c).query = vec![parameter("k", "${x}")]),
+    (rule::ACCEPT_ENCODING, "http.accept_encoding[1]", |c| {
+        http(c).accept_encoding = vec![v1::ContentEncoding::Br as i32; 2];
+    }),
+    (rule::ACCEPT_ENCODING, "http.accept_encoding", |c| {
+        http(c).headers = vec![header("Accept-Encoding", "br")];
+        http(c).accept_encoding = vec![v1::ContentEncoding::Br as i32];
+    }),
+    (rule::ENUM_UNKNOWN, "http.accept_encoding[0]", |c| http(c).accept_encoding = vec![0]),
+    (rule::ENUM_UNKNOWN, "http.min_tls", |c| http(c).min_tls = 99),
+    (rule::CLIENT_CERT, "http.client_key", |c| http(c).client_key = secret("${env:KEY}")),
+    (rule::CLIENT_CERT, "http.client_cert", |c| {
+        (http(c).client_cert, http(c).client_key) = (secret(PEM), secret("${env:KEY}"));
+    }),
+    (rule::ENUM_UNKNOWN, "http.http_version", |c| http(c).http_version = 99),
+    (rule::TLS_WITHOUT_TLS, "http.http_version", |c| {
+        http(c).url = "http://shop.example".to_owned();
+        http(c).http_version = v1::HttpVersion::V2 as i32;
+    }),
+    (rule::TLS_WITHOUT_TLS, "http.min_tls", |c| {
+        http(c).url = "http://shop.example".to_owned();
+        http(c).min_tls = v1::TlsVersion::V13 as i32;
+    }),
     (rule::TLS_WITHOUT_TLS, "http.insecure", |c| {
         (http(c).url, http(c).insecure) = ("http://shop.example".to_owned(), true);
     }),
@@ -228,6 +339,44 @@ const BROKEN: &[(Rule, &str, Break)] = &[
         if let Some(v1::step::Kind::Tcp(tcp)) = &mut run_of(c).steps[0].kind {
             tcp.server_name = "db.example".to_owned();
         }
+    }),
+    (rule::TCP_ADDRESS, "tls.address", |c| to_tls(c, |t| t.address = "db.example".to_owned())),
+    (rule::SERVER_NAME, "tls.server_name", |c| to_tls(c, |t| t.server_name = "a b".to_owned())),
+    (rule::CA_WITH_INSECURE, "tls.ca_pem", |c| {
+        to_tls(c, |t| (t.ca_pem, t.insecure) = (PEM.to_owned(), true));
+    }),
+    (rule::ENUM_UNKNOWN, "tls.min_tls", |c| to_tls(c, |t| t.min_tls = 99)),
+    (rule::IP_CONFLICT, "tls.address", |c| {
+        to_tls(c, |t| t.address = "[::1]:443".to_owned());
+        run_of(c).ip = v1::IpFamily::V4 as i32;
+    }),
+    (rule::MISSING_FIELD, "dns.name", |c| to_dns(c, |d| d.name.clear())),
+    (rule::DNS_NAME, "dns.name", |c| to_dns(c, |d| d.name = "shop..example".to_owned())),
+    (rule::REFERENCE_NOT_HERE, "dns.name", |c| to_dns(c, |d| d.name = "${env:NAME}".to_owned())),
+    (rule::DNS_TYPE, "dns.type", |c| to_dns(c, |d| d.r#type = "ANY".to_owned())),
+    (rule::DNS_CLASS, "dns.class", |c| to_dns(c, |d| d.class = "INTERNET".to_owned())),
+    (rule::DNS_SERVER, "dns.server", |c| to_dns(c, |d| d.server = "ns1 example".to_owned())),
+    (rule::PORT_RANGE, "dns.server", |c| to_dns(c, |d| d.server = "ns1.example:0".to_owned())),
+    (rule::REFERENCE_NOT_HERE, "dns.server", |c| {
+        to_dns(c, |d| d.server = "${env:NS}".to_owned());
+    }),
+    (rule::ENUM_UNKNOWN, "dns.transport", |c| to_dns(c, |d| d.transport = 99)),
+    (rule::IP_CONFLICT, "dns.server", |c| {
+        to_dns(c, |d| d.server = "9.9.9.9".to_owned());
+        run_of(c).ip = v1::IpFamily::V6 as i32;
+    }),
+    (rule::IP_CONFLICT, "resolver", |c| {
+        to_dns(c, |d| d.server.clear());
+        run_of(c).resolver = "9.9.9.9:53".to_owned();
+        run_of(c).ip = v1::IpFamily::V6 as i32;
+    }),
+    (rule::EXPRESSION_NOT_FOR_KIND, "expect[0]", |c| {
+        to_dns(c, |_| {});
+        run_of(c).expect = vec!["status == 200".to_owned()];
+    }),
+    (rule::EXPRESSION_UNKNOWN_FIELD, "expect[0]", |c| {
+        to_dns(c, |_| {});
+        run_of(c).expect = vec!["answers.exists(a, a.daat == '192.0.2.1')".to_owned()];
     }),
     (rule::SOURCE_ADDRESS, "source_address", |c| run_of(c).source_address = "eth0".to_owned()),
     (rule::RESOLVER_ADDRESS, "resolver", |c| run_of(c).resolver = "dns.example".to_owned()),
@@ -285,6 +434,56 @@ fn each_row_breaks_its_rule_at_its_field_and_no_other() {
         assert_eq!(found, [(rule.id, (*field).to_owned())]);
         assert!(check(&wire).is_err());
     }
+}
+
+#[test]
+fn questions_and_handshakes_go_there_and_back() {
+    let mut question = raw();
+    to_dns(&mut question, |d| (d.r#type, d.server) = ("mx".to_owned(), "[::1]:53".to_owned()));
+    let wire = normalise_check(question);
+    let Some(v1::step::Kind::Dns(dns)) = &wire.run.as_ref().unwrap().steps[0].kind else {
+        panic!("{wire:?}")
+    };
+    assert_eq!((dns.r#type.as_str(), dns.class.as_str()), ("MX", "IN"));
+    assert_eq!((dns.transport(), dns.recursion), (v1::DnsTransport::Udp, Some(true)));
+    assert_eq!(Some(run_to(&check(&wire).unwrap().run)), wire.run);
+
+    for transport in [v1::DnsTransport::Udp, v1::DnsTransport::UdpOnly, v1::DnsTransport::Tcp] {
+        let mut asked = raw();
+        to_dns(&mut asked, |d| {
+            (d.transport, d.recursion) = (transport as i32, Some(false));
+            (d.r#type, d.class) = ("TXT".to_owned(), "CH".to_owned());
+        });
+        let wire = normalise_check(asked);
+        assert_eq!(Some(run_to(&check(&wire).unwrap().run)), wire.run);
+    }
+    for version in [0, v1::TlsVersion::V12 as i32, v1::TlsVersion::V13 as i32] {
+        let mut handshake = raw();
+        to_tls(&mut handshake, |t| {
+            (t.min_tls, t.ca_pem) = (version, PEM.to_owned());
+            t.server_name = "shop.example".to_owned();
+        });
+        let wire = normalise_check(handshake);
+        assert_eq!(Some(run_to(&check(&wire).unwrap().run)), wire.run, "{version}");
+    }
+    let mut unverified = raw();
+    to_tls(&mut unverified, |t| t.insecure = true);
+    let advice = check_advice(&check(&normalise_check(unverified)).unwrap());
+    let fields: Vec<(Rule, &str)> = advice.iter().map(|a| (a.rule, a.field.as_str())).collect();
+    assert_eq!(fields, [(rule::ADVICE_INSECURE, "tls.insecure")]);
+}
+
+#[test]
+fn what_a_kind_does_not_give_is_told_with_what_it_gives() {
+    let mut wire = raw();
+    to_dns(&mut wire, |_| {});
+    run_of(&mut wire).expect = vec!["body.contains('x')".to_owned()];
+    let found = validate_check(&normalise_check(wire));
+    assert_eq!(
+        found[0].message,
+        "`body` is not there: this dns step gives rcode, flags, answers, authority, additional, \
+         transport, latency, phases, ip"
+    );
 }
 
 #[test]

@@ -82,6 +82,41 @@ fn values_are_printed_as_yaml_would() {
 }
 
 #[test]
+fn the_options_of_http_are_shown_each_by_its_name() {
+    let mut other = check();
+    let secret =
+        |text: &str| Some(v1::Secret { value: Some(v1::secret::Value::Template(text.to_owned())) });
+    if let Some(v1::step::Kind::Http(http)) = &mut other.run.as_mut().unwrap().steps[0].kind {
+        http.redirects = Some(v1::Redirects { max: 0 });
+        http.basic = Some(v1::BasicAuth { username: secret("me"), password: secret("${env:PW}") });
+        http.bearer = secret("${env:TOKEN}");
+        http.query = vec![v1::QueryParameter { name: "k".to_owned(), value: secret("v") }];
+        http.accept_encoding =
+            vec![v1::ContentEncoding::Gzip as i32, v1::ContentEncoding::Br as i32];
+        http.http_version = v1::HttpVersion::V2 as i32;
+        http.min_tls = v1::TlsVersion::V13 as i32;
+        http.client_cert = secret("${file:/c}");
+        http.client_key = secret("${file:/k}");
+    }
+    assert_eq!(
+        rows(diff_checks(&check(), &other)),
+        [
+            row("http.accept_encoding", "", "[gzip, br]"),
+            row("http.basic.password", "", "\"${env:PW}\""),
+            row("http.basic.username", "", "me"),
+            row("http.bearer", "", "\"${env:TOKEN}\""),
+            row("http.client_cert", "", "\"${file:/c}\""),
+            row("http.client_key", "", "\"${file:/k}\""),
+            row("http.http_version", "", "\"2\""),
+            row("http.min_tls", "", "\"1.3\""),
+            row("http.query.k", "", "v"),
+            row("http.redirects", "", "none"),
+            row("http.redirects.max", "10", ""),
+        ]
+    );
+}
+
+#[test]
 fn a_change_of_kind_shows_both() {
     let mut other = check();
     let tcp = v1::TcpStep { address: "db.example:5432".to_owned(), ..Default::default() };
@@ -89,6 +124,55 @@ fn a_change_of_kind_shows_both() {
     let changed = rows(diff_checks(&check(), &other));
     assert!(changed.contains(&row("http.url", "https://shop.example/", "")));
     assert!(changed.contains(&row("tcp.address", "", "db.example:5432")));
+}
+
+#[test]
+fn questions_and_handshakes_differ_field_by_field() {
+    let with = |kind: v1::step::Kind| {
+        let mut check = check();
+        check.run.as_mut().unwrap().steps[0].kind = Some(kind);
+        normalise_check(check)
+    };
+    let dns = v1::DnsStep { name: "shop.example".to_owned(), ..Default::default() };
+    let other = v1::DnsStep {
+        name: "mail.example".to_owned(),
+        r#type: "MX".to_owned(),
+        class: "CH".to_owned(),
+        server: "9.9.9.9".to_owned(),
+        transport: v1::DnsTransport::UdpOnly.into(),
+        recursion: Some(false),
+    };
+    let (dns, other) = (v1::step::Kind::Dns(dns), v1::step::Kind::Dns(other));
+    assert_eq!(
+        rows(diff_checks(&with(dns), &with(other))),
+        [
+            row("dns.class", "IN", "CH"),
+            row("dns.name", "shop.example", "mail.example"),
+            row("dns.recursion", "true", "false"),
+            row("dns.server", "", "9.9.9.9"),
+            row("dns.transport", "udp", "udp_only"),
+            row("dns.type", "A", "MX"),
+        ]
+    );
+    let tls = v1::TlsStep { address: "a.example:443".to_owned(), ..Default::default() };
+    let other = v1::TlsStep {
+        address: "b.example:443".to_owned(),
+        insecure: true,
+        server_name: "c.example".to_owned(),
+        ca_pem: "pem".to_owned(),
+        min_tls: v1::TlsVersion::V13.into(),
+    };
+    let (tls, other) = (v1::step::Kind::Tls(tls), v1::step::Kind::Tls(other));
+    assert_eq!(
+        rows(diff_checks(&with(tls), &with(other))),
+        [
+            row("tls.address", "a.example:443", "b.example:443"),
+            row("tls.ca_pem", "", "pem"),
+            row("tls.insecure", "", "true"),
+            row("tls.min_tls", "", "\"1.3\""),
+            row("tls.server_name", "", "c.example"),
+        ]
+    );
 }
 
 #[test]
@@ -133,7 +217,13 @@ fn scalars_read_back_as_the_same_text() {
         ("two\nlines", "\"two\\nlines\""),
         ("- x", "\"- x\""),
         ("9.9.9.9:53", "9.9.9.9:53"),
+        ("No", "\"No\""),
+        ("none", "none"),
+        ("1e9", "\"1e9\""),
+        ("12 apples", "12 apples"),
     ] {
         assert_eq!(scalar(text), printed);
     }
+    let long = "7".repeat(4_096);
+    assert_eq!(scalar(&long), format!("\"{long}\""));
 }

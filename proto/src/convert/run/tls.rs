@@ -41,7 +41,12 @@ pub(super) fn tls_options(
         }
     }
     let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-    TlsOptions { insecure, server_name: some(server_name), ca_pem: some(ca_pem) }
+    TlsOptions {
+        insecure,
+        server_name: some(server_name),
+        ca_pem: some(ca_pem),
+        ..TlsOptions::default()
+    }
 }
 
 /// Whether a text is PEM certificates and nothing else: somebody's private key must not be stored

@@ -33,7 +33,7 @@ impl Invariant for Acknowledged {
                 }
                 self.newest = self.newest.max(*revision);
             }
-            Seen::Leads { node, term, applied } if *applied < self.newest => {
+            Seen::Leads { node, term, applied, .. } if *applied < self.newest => {
                 return Err(format!(
                     "member {node} leads in term {term} with entry {applied}, and {} was \
                      acknowledged",

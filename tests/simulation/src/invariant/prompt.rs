@@ -62,7 +62,7 @@ impl Invariant for Prompt {
     }
 
     fn see(&mut self, seen: &Seen) -> Result<(), String> {
-        let Seen::Watched { now_us, node, term, leads, commits, checks } = seen else {
+        let Seen::Watched { now_us, node, term, leads, commits, checks, .. } = seen else {
             return Ok(());
         };
         if !leads {

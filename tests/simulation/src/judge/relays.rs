@@ -10,7 +10,7 @@ use parallax_coordinator::core::engine::Voter;
 use parallax_coordinator::core::fleet::{ProbeKey, Session};
 use parallax_coordinator::core::judge::Input;
 use parallax_coordinator::core::mesh_clock::Followed;
-use parallax_coordinator::core::peering::{self, Group, Holder};
+use parallax_coordinator::core::peering::Standing;
 use parallax_coordinator::core::relay::{Heard, Listening, Passing, Sieve};
 use parallax_coordinator::core::session::{Intake, Mapping};
 use parallax_proto::peer::{self, relay_frame};
@@ -19,9 +19,10 @@ use parallax_proto::v1::live_request::Frame as Up;
 use parallax_proto::v1::live_response::Frame as Down;
 
 use super::{Desk, Judge};
+use crate::gate::{self, Gate};
 use crate::lane::Tap;
 use crate::line::{LineId, Say, Word};
-use crate::probe::MESH;
+use crate::seen::Seen;
 
 const SILENT_US: u64 = PEER_SILENT_AFTER.as_micros() as u64;
 
@@ -38,8 +39,8 @@ struct Talk {
 }
 
 /// All streams of one member.
-#[derive(Default)]
 pub struct Relays {
+    gate: Gate,
     /// Who is heard by whom.
     pub(super) listening: Listening,
     /// Who leads, as this member knows.
@@ -56,6 +57,11 @@ fn frame(frame: relay_frame::Frame) -> Word {
 }
 
 impl Relays {
+    /// No streams yet; whoever dials is asked at this gate.
+    pub(super) fn new(gate: Gate) -> Self {
+        Self { gate, listening: Listening::default(), leader: None, streams: BTreeMap::new() }
+    }
+
     /// Has the member that relays a probe pass this order on.
     pub(super) fn order(&self, to: &Voter, order: &v1::ConfirmOrder, desk: &mut Desk<'_>) {
         let Some(member) = self.listening.through(to) else { return };
@@ -85,6 +91,12 @@ impl Relays {
         }
     }
 
+    /// Whether another member relays this life of a probe.
+    pub(super) fn hears(&self, incarnation: u64) -> bool {
+        let mut lanes = self.streams.values().flat_map(|talk| talk.lanes.values());
+        lanes.any(|(voter, _)| voter.incarnation.0 == incarnation)
+    }
+
     fn line_to(&self, member: u64) -> Option<LineId> {
         self.streams.iter().find(|(_, talk)| talk.member == member).map(|(line, _)| *line)
     }
@@ -111,15 +123,7 @@ impl Judge {
 
     /// Has dialled the leader: its first word.
     pub fn dialled(&mut self, member: u64, line: LineId, desk: &mut Desk<'_>) {
-        let hello = peer::PeerHello {
-            mesh: MESH.to_owned(),
-            cluster_id: desk.state.cluster.cluster_id.clone(),
-            node_id: desk.node,
-            disk_id: disk_of(desk.node),
-            to_node_id: member,
-            level: 1,
-            ..peer::PeerHello::default()
-        };
+        let hello = gate::hello(desk.node, member, &desk.state);
         desk.say.push((line, word(Say::Hello(hello))));
         self.begin_stream(line, member, false, desk);
     }
@@ -231,19 +235,15 @@ impl Judge {
 
     /// Lets another member in, or not, by the rule of production.
     fn admit(&mut self, line: LineId, hello: &peer::PeerHello, desk: &mut Desk<'_>) {
-        let group = Group {
-            mesh: MESH.to_owned(),
-            cluster_id: desk.state.cluster.cluster_id.clone(),
-            node_id: desk.node,
-            members: desk.state.members.clone(),
-            told: (1..=5).map(|id| (id, name_of(id))).collect(),
-        };
-        let name = name_of(hello.node_id);
-        let holder = Holder { mesh: MESH, coordinator: Some(&name) };
-        match peering::admit(&group, holder, hello) {
-            Ok(_) => self.begin_stream(line, hello.node_id, true, desk),
-            Err(_) => {
-                desk.counters.add("hello refused");
+        match self.relays.gate.admit(&desk.state, hello) {
+            Ok(Standing::Member) => {
+                desk.sink.tell(Seen::LetIn { node: desk.node, from: hello.node_id });
+                self.begin_stream(line, hello.node_id, true, desk);
+            }
+            // Its row is not applied here yet.
+            Ok(Standing::Ahead) => desk.hang_up.push(line),
+            Err(refusal) => {
+                desk.refused.push((hello.node_id, refusal));
                 desk.hang_up.push(line);
             }
         }
@@ -374,14 +374,4 @@ fn life_of(voter: &Voter) -> peer::ProbeLife {
 fn voter(life: Option<peer::ProbeLife>) -> Voter {
     let peer::ProbeLife { region, probe, incarnation } = life.unwrap_or_default();
     Voter { region, probe, incarnation: Incarnation(incarnation) }
-}
-
-/// What a member is called.
-pub fn name_of(node: u64) -> String {
-    format!("c{node}")
-}
-
-/// The id of its disk.
-fn disk_of(node: u64) -> String {
-    format!("d{node}")
 }

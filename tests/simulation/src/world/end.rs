@@ -26,6 +26,9 @@ impl World {
         if let Some(client) = self.clients.iter().find(|client| client.open.is_some()) {
             return Err(missing(format!("{} waits for {:?}", client.name, client.open)));
         }
+        if let Some(index) = self.watchers.iter().position(|watcher| !watcher.begun) {
+            return Err(missing(format!("watcher {index} is told nothing")));
+        }
         let Some(process) = &leader.process else { return Ok(()) };
         let wanted = self.late_index;
         for voter in &process.member.conf_state().voters {

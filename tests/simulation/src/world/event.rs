@@ -1,5 +1,6 @@
 //! What happens in a world, and how it is told apart and printed.
 
+use crate::feed::{Letter, Said};
 use crate::line::LineId;
 use crate::trouble::Cure;
 use crate::wire::{Input, Reply, Request};
@@ -59,6 +60,16 @@ pub enum Event {
     Answer(Request, Reply),
     /// A client has waited long enough for this attempt.
     Impatient(usize, u64, u64),
+    /// A watcher begins its next stream.
+    Listen(usize, u64),
+    /// A watcher has waited long enough for this stream.
+    Unheard(usize, u64),
+    /// A watcher hears something.
+    Heard(Box<Letter>),
+    /// A watcher's stream breaks.
+    Torn(usize, u64),
+    /// A watcher goes away for a while.
+    Tire(usize),
 }
 
 impl Event {
@@ -73,6 +84,8 @@ impl Event {
                 Input::Request(_) => 4,
                 Input::Forward { .. } => 5,
                 Input::Forwarded { .. } => 6,
+                Input::Listen(_) => 29,
+                Input::ShutOut => 30,
             },
             Self::WriteRows(..) => 7,
             Self::WriteSnapshot(..) => 8,
@@ -96,6 +109,11 @@ impl Event {
             Self::Ask(_) => 12,
             Self::Answer(..) => 13,
             Self::Impatient(..) => 14,
+            Self::Listen(..) => 31,
+            Self::Unheard(..) => 32,
+            Self::Heard(_) => 33,
+            Self::Torn(..) => 34,
+            Self::Tire(_) => 35,
         }
     }
 
@@ -105,6 +123,9 @@ impl Event {
             Self::Tick(id) | Self::Wake(id, _) | Self::Arrive(id, _) => *id,
             Self::WriteRows(id, _) | Self::WriteSnapshot(id, _) => *id,
             Self::Ask(index) | Self::Impatient(index, ..) => *index as u64,
+            Self::Listen(index, _) | Self::Unheard(index, _) => *index as u64,
+            Self::Torn(index, _) | Self::Tire(index) => *index as u64,
+            Self::Heard(letter) => letter.0 as u64,
             Self::Answer(request, _) => request.client as u64,
             Self::Trouble | Self::Heal(_) | Self::HealAll | Self::Late | Self::Operate => 0,
             Self::Outage | Self::MeshTrouble | Self::Watch => 0,
@@ -132,6 +153,16 @@ impl Event {
                     m.reject
                 ),
                 other => format!("-> {to} {other:?}"),
+            },
+            Self::Heard(letter) => match &letter.2 {
+                Said::List(state) => format!("watcher {} lists {}", letter.0, state.applied),
+                said @ (Said::Begun | Said::Compacted | Said::End) => {
+                    format!("watcher {} hears {said:?}", letter.0)
+                }
+                Said::Changes(changes, _) => {
+                    let revisions: Vec<_> = changes.iter().map(|change| change.revision).collect();
+                    format!("watcher {} hears of {revisions:?}", letter.0)
+                }
             },
             other => format!("{other:?}"),
         }

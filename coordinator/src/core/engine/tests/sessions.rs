@@ -75,6 +75,21 @@ fn a_moved_check_goes_on_with_the_state_of_the_probe_before_while_that_counts() 
 }
 
 #[test]
+fn a_follower_shows_the_one_pass_that_whoever_leads_would_count() {
+    let mut rig = Rig::up(1, 2);
+    rig.take_applied();
+    rig.feed(Input::Leadership(false));
+    rig.kill(0);
+    rig.advance(20_000);
+    rig.commit(|subject| subject.assignees = vec![Some(voter(0, 2))]);
+    rig.probes[0] = rig::Probe::new(voter(0, 2), 2);
+    rig.connect(0);
+    rig.run(0, Outcome::Pass);
+    let ballot = rig.engine.live_ballots(CHECK, rig.now).remove(0);
+    assert_eq!(ballot.state(), v1::BallotState::Pass);
+}
+
+#[test]
 fn a_stale_pass_does_not_end_an_incident_by_a_successors_failing_run() {
     let mut rig = Rig::up(2, 2);
     play(&mut rig, "0F 0F 1F 1F");

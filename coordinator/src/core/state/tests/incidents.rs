@@ -154,6 +154,52 @@ fn a_page_that_moves_is_told_as_that_page_and_not_as_its_incident() {
 }
 
 #[test]
+fn every_page_that_another_one_takes_with_it_is_told_too() {
+    let mut member = configured();
+    for action in [store::VerdictAction::Open, store::VerdictAction::Resolve] {
+        let change = member.change(action);
+        member.verdict(change);
+    }
+    let pages = |member: &Member| -> Vec<String> {
+        let pages = &member.only_incident().deliveries;
+        pages.iter().map(|page| page.idempotency_key.clone()).collect()
+    };
+    let told = |member: &Member| -> Vec<String> {
+        let told = member.changed.iter().filter_map(|change| match change {
+            Changed::Delivery(key, _) => Some(key.clone()),
+            _ => None,
+        });
+        told.collect()
+    };
+    let [opening, end] = pages(&member)[..].to_vec().try_into().unwrap();
+    let update = |update: store::PageUpdate| {
+        Command::UpdatePages(store::UpdatePages { updates: vec![update] })
+    };
+    let moved = store::PageUpdate {
+        idempotency_key: opening.clone(),
+        claimed_from: 1,
+        claimed_by: 2,
+        ..store::PageUpdate::default()
+    };
+    member.apply(update(moved));
+    assert_eq!(told(&member), [opening.clone(), end.clone()], "one claim for both");
+    let sent = |key: &String| store::PageUpdate {
+        idempotency_key: key.clone(),
+        state: v1::DeliveryState::Sent.into(),
+        attempts: 1,
+        sent_by: 2,
+        ..store::PageUpdate::default()
+    };
+    member.apply(update(sent(&opening)));
+    assert_eq!(told(&member), [opening, end.clone()], "the next one is awaited now");
+    // The holder has changed, so that nobody knows for sure: the end is said again.
+    member.apply(update(sent(&end)));
+    let again = pages(&member).pop().unwrap();
+    assert_ne!(again, end);
+    assert_eq!(told(&member), [end, again]);
+}
+
+#[test]
 fn the_end_is_told_to_a_contact_that_was_deleted_while_its_opening_was_in_flight() {
     for resolved_first in [false, true] {
         let mut member = configured();

@@ -42,55 +42,72 @@ pub(super) fn row_key(key: &[u8]) -> Vec<u8> {
 }
 
 impl Record {
-    /// How `value` is to be stored.
-    pub(super) fn of(value: &Bytes, version: u64) -> Self {
-        if value.len() <= limits::STORE_PIECE_BYTES {
-            return Self::Whole(value.clone());
-        }
-        let checksum = crc32fast::hash(value);
-        Self::Pieces(Pieces { version, length: value.len() as u32, checksum })
-    }
-
-    /// Bytes of the value.
-    pub(super) fn length(&self) -> usize {
-        match self {
-            Self::Whole(value) => value.len(),
-            Self::Pieces(pieces) => pieces.length as usize,
-        }
-    }
-
-    pub(super) fn encode(&self) -> Vec<u8> {
-        match self {
-            Self::Whole(value) => [&[WHOLE], value.as_ref()].concat(),
-            Self::Pieces(pieces) => [
-                &[IN_PIECES][..],
-                &pieces.version.to_be_bytes(),
-                &pieces.length.to_be_bytes(),
-                &pieces.checksum.to_be_bytes(),
-            ]
-            .concat(),
-        }
-    }
-
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, RowError> {
         match bytes.split_first() {
             Some((&WHOLE, value)) => Ok(Self::Whole(Bytes::copy_from_slice(value))),
-            Some((&IN_PIECES, rest)) if rest.len() == 16 => {
-                let word =
-                    |at: usize| -> [u8; 4] { [rest[at], rest[at + 1], rest[at + 2], rest[at + 3]] };
-                let (high, low) = (u32::from_be_bytes(word(0)), u32::from_be_bytes(word(4)));
-                Ok(Self::Pieces(Pieces {
-                    version: u64::from(high) << 32 | u64::from(low),
-                    length: u32::from_be_bytes(word(8)),
-                    checksum: u32::from_be_bytes(word(12)),
-                }))
-            }
-            _ => Err(RowError::Damaged("a record of no known kind".to_owned())),
+            Some((&IN_PIECES, rest)) => Pieces::decode(rest).map(Self::Pieces),
+            _ => Err(unknown()),
         }
     }
 }
 
+/// The record of a value that is short enough.
+pub(super) fn whole(value: &[u8]) -> Vec<u8> {
+    [&[WHOLE], value].concat()
+}
+
+/// Bytes of the value that a record is about, and where its pieces are when it has some. Copies no
+/// value.
+pub(super) fn shape(bytes: &[u8]) -> Result<(usize, Option<Pieces>), RowError> {
+    match bytes.split_first() {
+        Some((&WHOLE, value)) => Ok((value.len(), None)),
+        Some((&IN_PIECES, rest)) => {
+            let pieces = Pieces::decode(rest)?;
+            Ok((pieces.length as usize, Some(pieces)))
+        }
+        _ => Err(unknown()),
+    }
+}
+
+fn unknown() -> RowError {
+    RowError::Damaged("a record of no known kind".to_owned())
+}
+
 impl Pieces {
+    /// How `value` is cut when it is too long to be stored whole.
+    pub(super) fn of(value: &Bytes, version: u64) -> Option<Self> {
+        let is_long = value.len() > limits::STORE_PIECE_BYTES;
+        is_long.then(|| Self {
+            version,
+            length: value.len() as u32,
+            checksum: crc32fast::hash(value),
+        })
+    }
+
+    /// The record of it.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        [
+            &[IN_PIECES][..],
+            &self.version.to_be_bytes(),
+            &self.length.to_be_bytes(),
+            &self.checksum.to_be_bytes(),
+        ]
+        .concat()
+    }
+
+    fn decode(rest: &[u8]) -> Result<Self, RowError> {
+        if rest.len() != 16 {
+            return Err(unknown());
+        }
+        let word = |at: usize| -> [u8; 4] { [rest[at], rest[at + 1], rest[at + 2], rest[at + 3]] };
+        let (high, low) = (u32::from_be_bytes(word(0)), u32::from_be_bytes(word(4)));
+        Ok(Self {
+            version: u64::from(high) << 32 | u64::from(low),
+            length: u32::from_be_bytes(word(8)),
+            checksum: u32::from_be_bytes(word(12)),
+        })
+    }
+
     /// The database keys of the pieces of the row at `key`, in order.
     pub(super) fn keys<'a>(&self, key: &'a [u8]) -> impl Iterator<Item = Vec<u8>> + 'a {
         let count = (self.length as usize).div_ceil(limits::STORE_PIECE_BYTES) as u32;

@@ -1,0 +1,102 @@
+//! The examples of `docs/checks/http.md`, run against a small server that says what it was sent.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+
+use parallax_common::check::StepKind;
+use parallax_common::outcome::Outcome;
+use parallax_probe::execute::Executor;
+use parallax_probe::execute::secrets::Secrets;
+use parallax_proto::convert::{check, resource};
+use parallax_proto::v1;
+
+use super::{blocks, file};
+use crate::config::{Sources, load};
+
+/// `{"packed":true}`, as `gzip -9` writes it.
+const PACKED: &[u8] = &[
+    0x1f, 0x8b, 0x08, 0, 0, 0, 0, 0, 0x02, 0x03, 0xab, 0x56, 0x2a, 0x48, 0x4c, 0xce, 0x4e, 0x4d,
+    0x51, 0xb2, 0x2a, 0x29, 0x2a, 0x4d, 0xad, 0x05, 0x00, 0x89, 0xe0, 0xb5, 0xdc, 0x0f, 0, 0, 0,
+];
+
+/// Answers each request by its path: a redirect, something packed, or what was sent, as JSON.
+fn serve() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            std::thread::spawn(move || answer(stream));
+        }
+    });
+    address
+}
+
+fn answer(mut stream: TcpStream) {
+    let mut sent = Vec::new();
+    let mut byte = [0];
+    while !sent.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap_or(0) == 1 {
+        sent.push(byte[0]);
+    }
+    let head = String::from_utf8(sent).unwrap();
+    let header = |name: &str| head.lines().find_map(|line| line.strip_prefix(name));
+    let length: usize = header("content-length: ").map_or(0, |length| length.parse().unwrap());
+    stream.read_exact(&mut vec![0; length]).unwrap();
+    let mut words = head.split(' ');
+    let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let (extra, body) = match path {
+        "/old" => ("HTTP/1.1 302 Found\r\nlocation: /new\r\n", b"moved".to_vec()),
+        "/packed" => ("HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\n", PACKED.to_vec()),
+        _ => {
+            let authorization = header("authorization: ").unwrap_or_default();
+            let told = serde_json::json!({
+                "method": method, "path": path, "body": length, "authorization": authorization,
+            });
+            ("HTTP/1.1 200 OK\r\n", told.to_string().into_bytes())
+        }
+    };
+    let head = format!("{extra}content-length: {}\r\n\r\n", body.len());
+    let _ = stream.write_all(&[head.as_bytes(), &body].concat());
+}
+
+#[tokio::test]
+async fn every_example_of_http_does_what_the_page_says() {
+    let address = serve();
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("key"), "s3cret\n").unwrap();
+    let secrets = || Secrets::new(vec![], vec![dir.path().to_owned()]);
+    let (mut run, mut left) = (0, 0);
+    for (word, line, block) in blocks(&file("docs/checks/http.md")) {
+        if word != "yaml" {
+            continue;
+        }
+        let text = block
+            .replace("http://shop.example/", &format!("http://{address}/"))
+            .replace("/etc/parallax/", &format!("{}/", dir.path().display()));
+        let loaded = load(Sources::from_texts([("page.yaml", text.as_str())]));
+        let loaded = loaded.unwrap_or_else(|wrong| panic!("line {line}: {:#?}", wrong.diagnostics));
+        for located in &loaded.resources {
+            let normal = resource::normalise(located.resource.clone());
+            let Some(v1::resource::Kind::Check(mut wire)) = normal.kind else { continue };
+            wire.meta.get_or_insert_default().uid = "0190b2a4-7c1e-7d5a-9a51-5d3f6a2b8c01".into();
+            let built = check::check(&wire).unwrap();
+            let StepKind::Http(step) = &built.run.steps[0].kind else { panic!("an http step") };
+            // What needs certificates of a server is run by the probe's own tests.
+            if step.url.starts_with("https:") {
+                left += 1;
+                continue;
+            }
+            let execution = Executor::new(secrets(), None, None).run(&built.run).await;
+            let finding = execution.finding;
+            assert_eq!(finding.outcome, Outcome::Pass, "{} (line {line}): {finding:?}", built.name);
+            // Each expectation can fail: the run of a check that expects the contrary does.
+            for expectation in &built.run.expect {
+                let mut contrary = built.run.clone();
+                contrary.expect = vec!["status > 0".into(), format!("!({expectation})")];
+                let finding = Executor::new(secrets(), None, None).run(&contrary).await.finding;
+                assert_eq!(finding.outcome, Outcome::Fail, "{expectation}: {finding:?}");
+            }
+            run += 1;
+        }
+    }
+    assert!(run >= 8 && left == 2, "{run} were run, {left} were not");
+}

@@ -1,0 +1,69 @@
+//! What expressions see of a certificate and of a DNS answer.
+
+/// A certificate.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Certificate {
+    /// Whole days until it expires; negative when it has.
+    pub days_left: i64,
+    /// DNS names and addresses it is for.
+    pub names: Vec<String>,
+    /// Its issuer's distinguished name.
+    pub issuer: String,
+    /// Its own distinguished name.
+    pub subject: String,
+    /// Its number, in pairs of hexadecimal digits with colons between them.
+    pub serial: String,
+    /// The algorithm that it is signed with, such as `sha256WithRSAEncryption`.
+    pub signature: String,
+    /// `RSA`, `EC`, `Ed25519`, or the algorithm's object identifier.
+    pub key_type: String,
+    /// Length of its key in bits; 0 when it is not known.
+    pub key_bits: u32,
+}
+
+/// A DNS answer.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DnsAnswer {
+    /// `NOERROR`, `NXDOMAIN` and so on.
+    pub rcode: String,
+    /// Of the header.
+    pub flags: DnsFlags,
+    /// Records that answer.
+    pub answers: Vec<DnsRecord>,
+    /// Records that say who knows.
+    pub authority: Vec<DnsRecord>,
+    /// Records that may help.
+    pub additional: Vec<DnsRecord>,
+    /// `udp` or `tcp`: what brought it.
+    pub transport: String,
+}
+
+/// Flags of an answer, by the names of RFC 1035 and RFC 4035.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DnsFlags {
+    /// The server is an authority for the name.
+    pub aa: bool,
+    /// The answer was cut.
+    pub tc: bool,
+    /// Recursion was asked for.
+    pub rd: bool,
+    /// The server offers recursion.
+    pub ra: bool,
+    /// The server has verified the records.
+    pub ad: bool,
+    /// Verification was not wanted.
+    pub cd: bool,
+}
+
+/// A record of a DNS answer.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DnsRecord {
+    /// Whose it is, in lower case, with the dot at its end.
+    pub name: String,
+    /// `A`, `MX` and so on; `TYPE65280` for one without a name.
+    pub record_type: String,
+    /// Seconds for which it may be kept.
+    pub ttl: u32,
+    /// As text, the way zone files have it; names in lower case, the strings of a TXT joined.
+    pub data: String,
+}

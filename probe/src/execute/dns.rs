@@ -1,0 +1,176 @@
+//! A DNS step: one question to one server, and what it answered. Never a cache, never a second try.
+//!
+//! [`message`] writes the question and reads answers, without a socket; here the two travel. Over UDP
+//! anybody can send a datagram that looks like an answer: what does not fit the question is passed
+//! over, so many times, and the wait goes on. Over TCP the connection is the server's, so there it
+//! is the server that is wrong.
+
+use std::net::IpAddr;
+
+use parallax_common::check::{DnsStep, DnsTransport, Run};
+use parallax_common::limits::{DNS_IGNORED_MAX, DNS_UDP_BYTES_MAX};
+use parallax_common::outcome::{Phase, Reason};
+use parallax_runtime::clock;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::connect::{self, plain};
+use super::{Executor, Failure, Seen, Stage, Trace, socket};
+use crate::core::guard::Allowed;
+
+pub(super) mod message;
+
+use message::{Answer, Question, Refused};
+
+/// Asks, and judges the answer unless the check does so itself.
+pub(super) async fn run(
+    executor: &Executor,
+    run: &Run,
+    step: &DnsStep,
+    question: &Question,
+    source: Option<IpAddr>,
+    trace: &mut Trace,
+) -> Result<Seen, Failure> {
+    let servers = match (&step.server, run.resolver) {
+        (Some((host, port)), _) => {
+            executor.allowed(run, (host.as_str(), *port), source, trace).await?
+        }
+        (None, Some(server)) => {
+            let reachable = connect::reachable(&[server.ip()], source)?;
+            executor.admit("the check's resolver", &reachable, server.port(), trace)?
+        }
+        (None, None) => vec![executor.resolvers.system_server(run.ip, source)?],
+    };
+    let (answer, brought) = match step.transport {
+        DnsTransport::Tcp => {
+            let answer = over_tcp(executor, run, &servers, question, source, trace).await?;
+            (answer, DnsTransport::Tcp)
+        }
+        wanted @ (DnsTransport::Udp | DnsTransport::UdpOnly) => {
+            let answer = over_udp(&servers, question, source, trace).await?;
+            match trace.remote.filter(|_| answer.is_cut() && wanted == DnsTransport::Udp) {
+                None => (answer, DnsTransport::Udp),
+                Some(remote) => {
+                    // The same machine: of several addresses the one that answered.
+                    let same = |server: &&Allowed| server.address() == remote;
+                    let servers: Vec<Allowed> = servers.iter().filter(same).copied().collect();
+                    let answer = over_tcp(executor, run, &servers, question, source, trace).await;
+                    (answer.map_err(after_udp)?, DnsTransport::Tcp)
+                }
+            }
+        }
+    };
+    if question.judge
+        && let Some(failure) = answer.judge(step, trace.remote)
+    {
+        return Err(failure);
+    }
+    let dns = match question.facts {
+        true => Some(answer.facts(brought)?),
+        false => None,
+    };
+    Ok(Seen { dns, ..Seen::default() })
+}
+
+/// What goes wrong when a check that asks over UDP has to ask over TCP.
+fn after_udp(failure: Failure) -> Failure {
+    let evidence = format!("cut over udp, asked again over tcp: {}", failure.evidence);
+    Failure { evidence, ..failure }
+}
+
+async fn over_udp(
+    servers: &[Allowed],
+    question: &Question,
+    source: Option<IpAddr>,
+    trace: &mut Trace,
+) -> Result<Answer, Failure> {
+    trace.stage = Stage::Connect;
+    let socket = socket::udp(servers, source, trace).await?;
+    trace.left_out = None;
+    trace.stage = Stage::Answer;
+    let since = clock::instant();
+    let failed = |error: std::io::Error, trace: &Trace| match trace.remote {
+        Some(remote) => {
+            let failure = connect::failure(&error, remote);
+            let evidence = format!("udp to {remote}: {}", plain(&error));
+            if failure.reason.is_missed() { failure } else { Failure { evidence, ..failure } }
+        }
+        None => Failure::new(Reason::ConnectUnreachable, plain(&error)),
+    };
+    socket.send(&question.packet).await.map_err(|error| failed(error, trace))?;
+    // One byte more than is read, so that a longer one shows.
+    let mut buffer = vec![0; DNS_UDP_BYTES_MAX + 1];
+    let mut ignored = 0;
+    loop {
+        let length = socket.recv(&mut buffer).await.map_err(|error| failed(error, trace))?;
+        match question.read(&buffer[..length]) {
+            Ok(answer) => {
+                trace.refusal = None;
+                trace.phase(Phase::FirstByte, since);
+                return Ok(answer);
+            }
+            Err(Refused::Malformed(why)) => {
+                trace.refusal = None;
+                trace.phase(Phase::FirstByte, since);
+                let why = match length > DNS_UDP_BYTES_MAX {
+                    true => format!("a datagram of over {DNS_UDP_BYTES_MAX} bytes"),
+                    false => why,
+                };
+                return Err(malformed(&why));
+            }
+            Err(Refused::Other(why)) => {
+                ignored += 1;
+                let evidence = match ignored {
+                    1 => format!("no answer; a datagram was passed over: {why}"),
+                    _ => {
+                        format!("no answer; {ignored} datagrams were passed over, the last: {why}")
+                    }
+                };
+                if ignored > DNS_IGNORED_MAX {
+                    return Err(Failure::new(Reason::DnsMalformed, evidence));
+                }
+                trace.refusal = Some(Failure::new(Reason::DnsTimeout, evidence));
+            }
+        }
+    }
+}
+
+async fn over_tcp(
+    executor: &Executor,
+    run: &Run,
+    servers: &[Allowed],
+    question: &Question,
+    source: Option<IpAddr>,
+    trace: &mut Trace,
+) -> Result<Answer, Failure> {
+    let mut stream = executor.open(run, servers, source, trace).await?;
+    trace.stage = Stage::Answer;
+    let since = clock::instant();
+    let lost = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::UnexpectedEof => malformed("the connection was closed before its end"),
+        _ => malformed(&format!("the connection was lost: {}", plain(&error))),
+    };
+    // Length and question in one segment: some servers read no further than the first.
+    let length = u16::try_from(question.packet.len()).unwrap_or(u16::MAX);
+    let framed = [&length.to_be_bytes()[..], &question.packet].concat();
+    stream.write_all(&framed).await.map_err(lost)?;
+    let mut length = [0; 2];
+    stream.read_exact(&mut length[..1]).await.map_err(lost)?;
+    trace.phase(Phase::FirstByte, since);
+    let first = clock::instant();
+    stream.read_exact(&mut length[1..]).await.map_err(lost)?;
+    let length = u64::from(u16::from_be_bytes(length));
+    // Grows with what comes, not with what is announced.
+    let mut answer = Vec::new();
+    (&mut stream).take(length).read_to_end(&mut answer).await.map_err(lost)?;
+    trace.phase(Phase::Transfer, first);
+    if (answer.len() as u64) < length {
+        return Err(lost(std::io::ErrorKind::UnexpectedEof.into()));
+    }
+    question.read(&answer).map_err(|refused| match refused {
+        Refused::Malformed(why) | Refused::Other(why) => malformed(&why),
+    })
+}
+
+fn malformed(why: &str) -> Failure {
+    Failure::new(Reason::DnsMalformed, format!("the answer cannot be read: {why}"))
+}
