@@ -79,7 +79,7 @@ pub(super) async fn run(
 fn of_hop(is_abroad: bool, failure: Failure) -> Failure {
     match failure.reason {
         Reason::AddressDenied | Reason::ConfigError if is_abroad => {
-            let evidence = format!("a redirect leads to {}", failure.evidence);
+            let evidence = format!("redirected: {}", failure.evidence);
             Failure::new(Reason::HttpRedirectDenied, evidence)
         }
         _ => failure,

@@ -105,6 +105,7 @@ enum Step {
 struct Job {
     request: Request,
     step: Step,
+    /// Of the step: each write has a time of its own, as production's.
     until_us: u64,
 }
 
@@ -221,6 +222,7 @@ impl Api {
                     let Step::Stage { mut rest, commit, .. } = job.step else {
                         return Next::Over(job.request, Reply::Later);
                     };
+                    job.until_us = context.now_us + DEADLINE_US;
                     if rest.is_empty() {
                         let txn = Some(commit.txn.clone());
                         let origin = origin(&job.request);
@@ -280,6 +282,7 @@ impl Api {
 
     /// The read is confirmed: answer it, or begin the write.
     fn plan(&mut self, mut job: Job, context: &mut Context<'_>, out: &mut Vec<Out>) -> Next {
+        job.until_us = context.now_us + DEADLINE_US;
         let state = context.view.load();
         if let Action::Read { key } = job.request.action {
             let (one, other) = read(&state, key);

@@ -54,7 +54,8 @@ impl Grace {
         if at < *since || at.since(*since).as_millis() >= length {
             return None;
         }
-        let before = looks.iter().rfind(|(look, _)| *look <= at)?;
+        // A look at that very instant may have come first or last: it says nothing.
+        let before = looks.iter().rfind(|(look, _)| *look < at)?;
         let after = looks.iter().find(|(look, _)| *look > at)?;
         let (before, after) = (before.1.get(&change.check)?, after.1.get(&change.check)?);
         before.iter().find(|life| after.contains(life)).copied()
@@ -193,6 +194,27 @@ mod tests {
                 watched(at_ms - 100, looks[0]),
                 decided(2, at_ms, after),
                 watched(at_ms + 100, looks[1]),
+            ];
+            let seen = all.iter().try_for_each(|seen| grace.see(seen));
+            assert_eq!(seen.is_ok(), good, "{name}: {seen:?}");
+        }
+    }
+
+    #[test]
+    fn a_look_at_the_instant_of_a_decision_is_neither_before_it_nor_after_it() {
+        let silent: &[u64] = &[LIFE];
+        // Heard until then, and closed within that instant: what waited came all at once.
+        for (name, earlier, good) in
+            [("heard before", &[][..], true), ("never heard", silent, false)]
+        {
+            let mut grace = Grace::default();
+            let all = [
+                decided(1, -5_000, Verdict::Down),
+                Seen::Leads { node: 1, term: 2, applied: 1, mesh: ms(0) },
+                watched(250, earlier),
+                watched(500, silent),
+                decided(2, 500, Verdict::Up),
+                watched(750, silent),
             ];
             let seen = all.iter().try_for_each(|seen| grace.see(seen));
             assert_eq!(seen.is_ok(), good, "{name}: {seen:?}");

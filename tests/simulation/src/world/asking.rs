@@ -1,6 +1,7 @@
 //! Clients ask, and are answered.
 
 use super::{Event, World};
+use crate::api::DEADLINE_US;
 use crate::node::Node;
 use crate::seen::Seen;
 use crate::wire::{Action, Input, Reply, Request};
@@ -35,7 +36,12 @@ impl World {
             let delay_us = self.chance.between(100, 5_000);
             self.after(delay_us, Event::Arrive(to, Box::new(Input::Request(request))));
         }
-        let patience_us = self.chance.between(800_000, 3_000_000);
+        // Whoever asks twice stages twice. In the calm no call is lost: as production's, a client waits
+        // for what a member still does.
+        let patience_us = match self.is_calm() {
+            true => self.chance.between(DEADLINE_US, DEADLINE_US + 1_000_000),
+            false => self.chance.between(800_000, 3_000_000),
+        };
         self.after(patience_us, Event::Impatient(index, number, attempt));
     }
 
