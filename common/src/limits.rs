@@ -384,8 +384,8 @@ pub const MEMBER_AWAY_MAX: Duration = Duration::from_secs(3_600);
 pub const LIVE_FRAMES_MAX: usize = 4_096;
 /// Shortest wait between two dials of a probe.
 pub const BACK_OFF_MIN: Duration = Duration::from_millis(100);
-/// Bodies that expressions read on the thread that runs everything else: some tens of microseconds.
-/// Longer ones are read on a thread of their own.
+/// Bodies and DNS records that expressions read on the thread that runs everything else: some tens
+/// of microseconds. Longer ones are read on a thread of their own.
 pub const EXPRESSION_BODY_HERE_BYTES: usize = 8 * 1024;
 /// Runs whose expressions have loops or patterns that are evaluated at once. The rest waits its
 /// turn, within [`EXPRESSION_WALL_MAX`]: one owner's expressions must not make other checks stale.

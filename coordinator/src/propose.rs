@@ -333,7 +333,10 @@ impl Proposer {
             Ok(()) => self.write(origin, Command::CommitConfig(commit.clone())).await,
             Err(error) => Err(error),
         };
-        if written.is_err() {
+        // A first part that was refused has staged nothing.
+        let is_first = commit.parts == 1 && commit.sha256.is_empty();
+        let is_staged = !(is_first && matches!(written, Err(WriteError::Refused(_))));
+        if written.is_err() && is_staged {
             let command = Command::DropStage(store::DropStage { txn: commit.txn });
             if let Err(error) = self.write(staging, command).await {
                 debug!(%error, "a stage was left behind, it expires by itself");

@@ -30,6 +30,7 @@ mod dns;
 pub mod expect;
 pub mod http2_exchange;
 pub mod http_exchange;
+mod redact;
 pub mod redirects;
 pub mod request;
 pub mod resolve;
@@ -238,13 +239,10 @@ impl Executor {
             cut(&mut finding.evidence, room);
             finding.evidence = format!("{}; {left_out}", finding.evidence);
         }
-        let mut secrets: Vec<&String> = prepared.iter().flat_map(|step| step.secrets()).collect();
-        // The longest first: one may be a part of another.
-        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-        for secret in secrets {
-            if finding.evidence.contains(secret) {
-                finding.evidence = finding.evidence.replace(secret, "***");
-            }
+        let secrets: Vec<&str> =
+            prepared.iter().flat_map(|step| step.secrets()).map(String::as_str).collect();
+        if !secrets.is_empty() {
+            finding.evidence = redact::redact(&finding.evidence, &secrets);
         }
         cap(&mut finding.evidence);
         if run.invert {

@@ -3,7 +3,8 @@
 //! Each of them prints one JSON object on stdout, talks on stderr, and ends with 1 when a figure
 //! misses a bound that was asked for. [`figures`] sums up and judges, [`cpu`] reads what a process
 //! has used, [`windows`] and [`fleet`] make the load, [`relay`] makes a long line, [`etcd`] is a peer, [`grpc`]
-//! a client of few steps, [`syncs`] counts what reaches the disk.
+//! a client of few steps, [`syncs`] counts what reaches the disk, [`stalls`] tells when the machine stood
+//! still.
 
 pub mod cpu;
 pub mod etcd;
@@ -11,6 +12,7 @@ pub mod figures;
 pub mod fleet;
 pub mod grpc;
 pub mod relay;
+pub mod stalls;
 pub mod syncs;
 pub mod windows;
 

@@ -38,6 +38,14 @@ pub struct DnsAnswer {
     pub transport: String,
 }
 
+impl DnsAnswer {
+    /// How much text expressions that look at the records have before them, in bytes.
+    pub fn bytes(&self) -> usize {
+        let all = [&self.answers, &self.authority, &self.additional];
+        all.into_iter().flatten().map(|record| record.name.len() + record.data.len()).sum()
+    }
+}
+
 /// Flags of an answer, by the names of RFC 1035 and RFC 4035.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DnsFlags {

@@ -73,6 +73,27 @@ async fn an_apply_that_fails_half_way_leaves_no_stage_behind() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_apply_that_found_no_place_to_stage_writes_nothing_more() {
+    let (proposer, view, _dir) = proposer().await;
+    let half = |letter: &str| region(&letter.repeat(ENTRY_BYTES_MAX / 2));
+    for at in 0..STAGES_PER_NAMESPACE_MAX {
+        let part = store::StageConfig {
+            txn: format!("t{at}"),
+            namespace: "default".to_owned(),
+            changes: vec![region("eu")],
+            ..store::StageConfig::default()
+        };
+        proposer.write(Origin::default(), Command::StageConfig(part)).await.unwrap();
+    }
+    let before = view.load().applied;
+    let error = proposer.apply(Origin::default(), vec![half("a"), half("b")]).await.unwrap_err();
+    assert!(!error.contains("too large"), "{error}");
+    // The part that was refused; no drop of what is not there.
+    assert_eq!(view.load().applied, before + 1, "{error}");
+    proposer.node().clone().stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_same_apply_twice_in_flight_is_carried_out_once_and_told_twice() {
     let (proposer, view, _dir) = proposer().await;
     for number in 1..=2 * STAGES_PER_NAMESPACE_MAX as u64 {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parallax_common::check::Run;
-use parallax_common::expect::{EvaluationError, Facts, Program, Variable};
+use parallax_common::expect::{DnsAnswer, EvaluationError, Facts, Program, Variable};
 use parallax_common::limits::{
     EXPRESSION_BODY_HERE_BYTES, EXPRESSION_WALL_MAX, EXPRESSIONS_AT_ONCE_MAX,
 };
@@ -52,6 +52,11 @@ pub(super) fn mentions_answer(run: &Run) -> bool {
     programs(run).any(|program| program.variables().iter().any(|name| answer.contains(name)))
 }
 
+fn mentions_records(program: &Program) -> bool {
+    let records = [Variable::Answers, Variable::Authority, Variable::Additional];
+    program.variables().iter().any(|name| records.contains(name))
+}
+
 /// Whether the body has to be kept.
 pub(super) fn mentions_body(run: &Run) -> bool {
     programs(run).any(|program| program.mentions_body())
@@ -74,13 +79,17 @@ enum Place {
 }
 
 impl Place {
-    fn of(run: &Run, body_bytes: usize) -> Self {
+    fn of(run: &Run, body_bytes: usize, records_bytes: usize) -> Self {
         let mut place = Self::Here;
         for program in programs(run) {
             if program.is_heavy() {
                 return Self::Permitted;
             }
-            if program.mentions_body() && body_bytes > EXPRESSION_BODY_HERE_BYTES {
+            let mut seen = if program.mentions_body() { body_bytes } else { 0 };
+            if mentions_records(&program) {
+                seen += records_bytes;
+            }
+            if seen > EXPRESSION_BODY_HERE_BYTES {
                 place = Self::Aside;
             }
         }
@@ -109,7 +118,8 @@ impl Evaluator {
     /// What the run's expressions say of the facts. Takes little more than
     /// [`EXPRESSION_WALL_MAX`], the wait for a permit included.
     pub async fn judge(&self, run: &Run, facts: Facts) -> Judgement {
-        let place = Place::of(run, facts.body.len());
+        let records_bytes = facts.dns.as_ref().map_or(0, DnsAnswer::bytes);
+        let place = Place::of(run, facts.body.len(), records_bytes);
         if place == Place::Here {
             return evaluate(&run.expect, &run.warn, &facts, self.wall_max);
         }
@@ -203,8 +213,11 @@ mod tests {
 
     #[test]
     fn only_what_is_costly_leaves_the_thread_and_only_loops_and_patterns_need_a_permit() {
-        for (expect, body_bytes, place) in [
+        for (expect, bytes, place) in [
             (&["status == 200"][..], 1_000_000, Place::Here),
+            (&["rcode == 'NOERROR'"], 1_000_000, Place::Here),
+            (&["answers.size() == 1"], EXPRESSION_BODY_HERE_BYTES, Place::Here),
+            (&["answers.size() == 1"], EXPRESSION_BODY_HERE_BYTES + 1, Place::Aside),
             (&["body != 'all exists map filter matches'"], 100, Place::Here),
             (&["json.a == 1"], EXPRESSION_BODY_HERE_BYTES, Place::Here),
             (&["json.a == 1"], EXPRESSION_BODY_HERE_BYTES + 1, Place::Aside),
@@ -212,7 +225,7 @@ mod tests {
             (&["[1].all(x, x > 0)"], 0, Place::Permitted),
             (&["json.a == 1", "body.matches('x')"], 1_000_000, Place::Permitted),
         ] {
-            assert_eq!(Place::of(&run(expect), body_bytes), place, "{expect:?}");
+            assert_eq!(Place::of(&run(expect), bytes, bytes), place, "{expect:?}");
         }
     }
 

@@ -236,8 +236,13 @@ fn http(step: &v1::HttpStep, at: &str, findings: &mut Findings<'_>) -> Option<St
     let headers = headers(&step.headers, &field("headers"), findings);
     let given = (step.insecure, step.server_name.as_str(), step.ca_pem.as_str());
     let https = url.as_ref().is_none_or(|url| url.https);
-    let mut tls = tls_options(given, https, "the URL is not https", at, findings);
-    (tls.min_version, tls.client) = http::tls_options(step, https, at, findings);
+    // A redirect may lead to https. A server name is for the URL's own host alone.
+    let reaches_tls = https || options.redirects_max > 0;
+    let mut tls = tls_options(given, reaches_tls, http::NO_TLS, at, findings);
+    if !https && reaches_tls && tls.server_name.take().is_some() {
+        http::for_first_origin("server_name", at, findings);
+    }
+    (tls.min_version, tls.client) = http::tls_options(step, (https, reaches_tls), at, findings);
     (url.is_some() || findings.is_stored()).then(|| {
         StepKind::Http(HttpStep {
             url: step.url.clone(),

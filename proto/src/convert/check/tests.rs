@@ -51,6 +51,12 @@ fn http(check: &mut v1::Check) -> &mut v1::HttpStep {
     }
 }
 
+/// Not https, but for where some redirects may lead.
+fn plain(check: &mut v1::Check, max: u32) {
+    http(check).url = "http://shop.example".to_owned();
+    http(check).redirects = Some(v1::Redirects { max });
+}
+
 fn run_of(check: &mut v1::Check) -> &mut v1::Run {
     check.run.as_mut().unwrap()
 }
@@ -314,15 +320,24 @@ const BROKEN: &[(Rule, &str, Break)] = &[
     }),
     (rule::ENUM_UNKNOWN, "http.http_version", |c| http(c).http_version = 99),
     (rule::TLS_WITHOUT_TLS, "http.http_version", |c| {
-        http(c).url = "http://shop.example".to_owned();
+        plain(c, 0);
         http(c).http_version = v1::HttpVersion::V2 as i32;
     }),
     (rule::TLS_WITHOUT_TLS, "http.min_tls", |c| {
-        http(c).url = "http://shop.example".to_owned();
+        plain(c, 0);
         http(c).min_tls = v1::TlsVersion::V13 as i32;
     }),
     (rule::TLS_WITHOUT_TLS, "http.insecure", |c| {
-        (http(c).url, http(c).insecure) = ("http://shop.example".to_owned(), true);
+        plain(c, 0);
+        http(c).insecure = true;
+    }),
+    (rule::TLS_WITHOUT_TLS, "http.server_name", |c| {
+        plain(c, 1);
+        http(c).server_name = "shop.example".to_owned();
+    }),
+    (rule::TLS_WITHOUT_TLS, "http.client_cert", |c| {
+        plain(c, 1);
+        http(c).client_cert = secret("${env:CERT}");
     }),
     (rule::SERVER_NAME, "http.server_name", |c| http(c).server_name = "a b".to_owned()),
     (rule::CA_PEM, "http.ca_pem", |c| http(c).ca_pem = "-----BEGIN PRIVATE KEY-----".to_owned()),
@@ -537,6 +552,17 @@ fn a_stored_check_is_read_whatever_rule_it_breaks_by_now() {
         let broken = stored_check(&wire).unwrap_err();
         assert!(!broken.is_empty(), "row {row} says nothing");
     }
+}
+
+#[test]
+fn a_redirect_may_lead_to_tls() {
+    let mut wire = good();
+    plain(&mut wire, 1);
+    http(&mut wire).insecure = true;
+    http(&mut wire).min_tls = v1::TlsVersion::V13 as i32;
+    http(&mut wire).http_version = v1::HttpVersion::Auto as i32;
+    let built = check(&wire).unwrap();
+    assert_eq!(Some(run_to(&built.run)), wire.run);
 }
 
 #[test]

@@ -13,6 +13,9 @@ use super::{Findings, secret_to, template};
 use crate::convert::enums;
 use crate::v1;
 
+/// Why an option of TLS has no effect.
+pub(super) const NO_TLS: &str = "the URL is not https, and no redirect is followed";
+
 /// Reads the options. What is not an option of these is left empty.
 pub(super) fn options(step: &v1::HttpStep, at: &str, findings: &mut Findings<'_>) -> HttpStep {
     HttpStep {
@@ -84,8 +87,10 @@ fn version(step: &v1::HttpStep, at: &str, findings: &mut Findings<'_>) -> HttpVe
         return HttpVersion::V1;
     };
     let plain = HttpUrl::parse(&step.url).is_ok_and(|url| !url.https);
-    if plain && version != HttpVersion::V1 {
-        let message = "http_version has no effect: without TLS only 1.1 is spoken";
+    let is_followed = step.redirects.is_some_and(|redirects| redirects.max > 0);
+    if plain && !is_followed && version != HttpVersion::V1 {
+        let message =
+            format!("http_version has no effect: without TLS only 1.1 is spoken; {NO_TLS}");
         findings.add(rule::TLS_WITHOUT_TLS, field, message);
     }
     version
@@ -192,30 +197,38 @@ fn accept_encoding(
     built
 }
 
-/// Reads what only HTTP asks of TLS; without TLS none may be given.
+/// Reads what only HTTP asks of TLS; where the URL is not https and no redirect `reaches_tls`, none of
+/// it may be given.
 pub(super) fn tls_options(
     step: &v1::HttpStep,
-    https: bool,
+    (https, reaches_tls): (bool, bool),
     at: &str,
     findings: &mut Findings<'_>,
 ) -> (Option<TlsVersion>, Option<ClientCertificate>) {
-    let given = [
-        ("min_tls", step.min_tls != v1::TlsVersion::Unspecified as i32),
-        ("client_cert", step.client_cert.is_some()),
-        ("client_key", step.client_key.is_some()),
-    ];
-    if !https {
-        for (name, _) in given.into_iter().filter(|(_, given)| *given) {
-            let message = format!("{name} has no effect: the URL is not https");
-            findings.add(rule::TLS_WITHOUT_TLS, format!("{at}{name}"), message);
-        }
-        return (None, None);
-    }
-    let version = enums::tls_version(step.min_tls);
-    if version.is_none() && given[0].1 {
+    let given = step.min_tls != v1::TlsVersion::Unspecified as i32;
+    let mut version = enums::tls_version(step.min_tls);
+    if given && !reaches_tls {
+        let message = format!("min_tls has no effect: {NO_TLS}");
+        findings.add(rule::TLS_WITHOUT_TLS, format!("{at}min_tls"), message);
+        version = None;
+    } else if given && version.is_none() {
         findings.add(rule::ENUM_UNKNOWN, format!("{at}min_tls"), "min_tls is 1.2 or 1.3");
     }
-    (version, client(step, at, findings))
+    if https {
+        return (version, client(step, at, findings));
+    }
+    let both = [("client_cert", &step.client_cert), ("client_key", &step.client_key)];
+    for (name, _) in both.into_iter().filter(|(_, secret)| secret.is_some()) {
+        for_first_origin(name, at, findings);
+    }
+    (version, None)
+}
+
+/// Refuses what is shown to the URL's own origin alone, where that has no TLS.
+pub(super) fn for_first_origin(name: &str, at: &str, findings: &mut Findings<'_>) {
+    let message =
+        format!("{name} has no effect: the URL is not https, and no other origin gets it");
+    findings.add(rule::TLS_WITHOUT_TLS, format!("{at}{name}"), message);
 }
 
 fn client(step: &v1::HttpStep, at: &str, findings: &mut Findings<'_>) -> Option<ClientCertificate> {

@@ -1,0 +1,115 @@
+//! Takes secrets out of evidence, also as a target may have repeated them: percent-encoded, in part
+//! or in whole (RFC 3986, 2.1), with `+` for a blank as forms have it, in other letters as hosts are.
+
+/// What stands in a secret's place.
+const HIDDEN: &str = "***";
+
+/// The text without any of the secrets.
+pub(super) fn redact(text: &str, secrets: &[&str]) -> String {
+    // The longest first: one may be a part of another.
+    let mut secrets: Vec<&[u8]> = secrets.iter().map(|secret| secret.as_bytes()).collect();
+    secrets.retain(|secret| !secret.is_empty());
+    secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let found = secrets.iter().find_map(|secret| length(rest.as_bytes(), secret));
+        // An encoded character may be a part of one that is not: never cut in its middle.
+        match found.and_then(|length| rest.get(length..)) {
+            Some(after) => {
+                shown.push_str(HIDDEN);
+                rest = after;
+            }
+            None => {
+                shown.push(first);
+                rest = &rest[first.len_utf8()..];
+            }
+        }
+    }
+    shown
+}
+
+/// How many bytes of the text are this secret, when it begins with it.
+fn length(text: &[u8], secret: &[u8]) -> Option<usize> {
+    let whole = text.get(..secret.len());
+    let whole = whole.filter(|whole| whole.eq_ignore_ascii_case(secret)).map(<[u8]>::len);
+    // A percent sign of the secret's own may begin an encoded byte or stand for itself.
+    whole.max(encoded(text, secret))
+}
+
+fn encoded(text: &[u8], secret: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    for wanted in secret {
+        at += match text.get(at..)? {
+            [b'%', high, low, ..] if is(wanted, *high, *low) => 3,
+            [found, ..] if found.eq_ignore_ascii_case(wanted) => 1,
+            [b'+', ..] if *wanted == b' ' => 1,
+            _ => return None,
+        };
+    }
+    Some(at)
+}
+
+/// Whether two digits of base 16 are this byte.
+fn is(wanted: &u8, high: u8, low: u8) -> bool {
+    let digit = |letter: u8| char::from(letter).to_digit(16);
+    let byte = digit(high).zip(digit(low)).map(|(high, low)| high * 16 + low);
+    byte.and_then(|byte| u8::try_from(byte).ok())
+        .is_some_and(|byte| byte.eq_ignore_ascii_case(wanted))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn every_form_in_which_a_secret_may_come_back_is_hidden() {
+        for (text, secrets, shown) in [
+            ("nothing here", &["hunter2"][..], "nothing here"),
+            ("hunter2 and hunter2", &["hunter2"], "*** and ***"),
+            ("at /a%2Fb/ and /a%2fb/", &["a/b"], "at /***/ and /***/"),
+            ("q=two+words, two%20words", &["two words"], "q=***, ***"),
+            ("https://hunter2.example/", &["HunTer2"], "https://***.example/"),
+            ("%68unter2", &["hunter2"], "***"),
+            ("abc, ab", &["ab", "abc"], "***, ***"),
+            ("100%", &["100%25"], "100%"),
+            ("100%25", &["100%"], "***"),
+            ("100%25", &["100%25"], "***"),
+            ("100%2525", &["100%25"], "***"),
+            ("é and %C3%A9", &["é"], "*** and ***"),
+            ("cut %6", &["hunter2", ""], "cut %6"),
+            ("hunter", &["hunter2"], "hunter"),
+        ] {
+            assert_eq!(redact(text, secrets), shown, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_encoding_of_a_secret_is_left(
+            before in "[xyz]{0,8}",
+            secret in "[a-w0-9/ é]{1,8}",
+            encoded in proptest::collection::vec(any::<bool>(), 24),
+            after in "\\PC{0,8}",
+        ) {
+            let mut text = before.clone();
+            for character in secret.chars() {
+                let mut bytes = [0; 4];
+                for byte in character.encode_utf8(&mut bytes).bytes() {
+                    text.push_str(&format!("%{byte:02x}"));
+                }
+                if !encoded[text.len() % encoded.len()] {
+                    let length = text.len() - 3 * character.len_utf8();
+                    text.truncate(length);
+                    text.push(character);
+                }
+            }
+            text.push_str(&after);
+            let shown = redact(&text, &[&secret]);
+            prop_assert!(shown.starts_with(&format!("{before}{HIDDEN}")), "{text}: {shown}");
+            prop_assert!(!shown.contains(&secret), "{text}: {shown}");
+        }
+    }
+}
