@@ -14,6 +14,7 @@ pub mod limits;
 pub mod name;
 pub mod outcome;
 pub mod record;
+pub mod redact;
 pub mod rule;
 pub mod schedule;
 pub mod secret;

@@ -14,6 +14,7 @@ use parallax_common::check::{HttpStep, HttpVersion, Run, StepKind};
 use parallax_common::expect::{Certificate, DnsAnswer, Facts, Redirects};
 use parallax_common::limits::{EVIDENCE_BYTES_MAX, RUN_STALL_AFTER};
 use parallax_common::outcome::{Outcome, Phase, Reason};
+use parallax_common::redact::redact;
 use parallax_common::time::BootTime;
 use parallax_runtime::clock;
 use rand::rngs::StdRng;
@@ -30,7 +31,6 @@ mod dns;
 pub mod expect;
 pub mod http2_exchange;
 pub mod http_exchange;
-mod redact;
 pub mod redirects;
 pub mod request;
 pub mod resolve;
@@ -242,7 +242,7 @@ impl Executor {
         let secrets: Vec<&str> =
             prepared.iter().flat_map(|step| step.secrets()).map(String::as_str).collect();
         if !secrets.is_empty() {
-            finding.evidence = redact::redact(&finding.evidence, &secrets);
+            finding.evidence = redact(&finding.evidence, &secrets);
         }
         cap(&mut finding.evidence);
         if run.invert {

@@ -56,11 +56,16 @@ impl Secrets {
         Self(Arc::new(Allowed { env, files }))
     }
 
-    /// The value of `secret` on this machine, now.
+    /// The value of `secret` on this machine, now. What its references stand for is added to `used`:
+    /// it must not be shown to anybody.
     ///
     /// # Errors
     /// A reference that is not allowed or cannot be resolved here; the message names it.
-    pub async fn resolve(&self, secret: Option<&Secret>) -> Result<String, SecretError> {
+    pub async fn resolve(
+        &self,
+        secret: Option<&Secret>,
+        used: &mut Vec<String>,
+    ) -> Result<String, SecretError> {
         let text = match secret.and_then(|secret| secret.value.as_ref()) {
             None => return Err(SecretError::Absent),
             Some(secret::Value::Sealed(_)) => return Err(SecretError::Sealed),
@@ -71,6 +76,7 @@ impl Secrets {
         for reference in template.references() {
             found.push(self.look_up(reference).await?);
         }
+        used.extend(found.iter().cloned());
         let mut found = found.into_iter();
         template.resolve(|_| Ok(found.next().unwrap_or_default()))
     }
@@ -149,9 +155,9 @@ mod tests {
         let path = directory.path().join("token");
         std::fs::write(&path, "abc\n\n").unwrap();
         let secrets = Secrets::new(vec![], vec![path.clone()]);
-        assert_eq!(secrets.resolve(Some(&file(&path))).await.unwrap(), "Bearer abc\n");
+        assert_eq!(secrets.resolve(Some(&file(&path)), &mut vec![]).await.unwrap(), "Bearer abc\n");
         std::fs::write(&path, "def\n").unwrap();
-        assert_eq!(secrets.resolve(Some(&file(&path))).await.unwrap(), "Bearer def");
+        assert_eq!(secrets.resolve(Some(&file(&path)), &mut vec![]).await.unwrap(), "Bearer def");
     }
 
     #[tokio::test]
@@ -164,8 +170,9 @@ mod tests {
         std::fs::write(&outside, "no\n").unwrap();
         std::os::unix::fs::symlink(&outside, inside.join("link")).unwrap();
         let secrets = Secrets::new(vec!["PATH".into()], vec![inside.clone()]);
-        assert!(secrets.resolve(Some(&template("${env:PATH}"))).await.is_ok());
-        assert!(secrets.resolve(Some(&file(&inside.join("token")))).await.is_ok());
+        assert!(secrets.resolve(Some(&template("${env:PATH}")), &mut vec![]).await.is_ok());
+        let token = file(&inside.join("token"));
+        assert!(secrets.resolve(Some(&token), &mut vec![]).await.is_ok());
         for refused in [
             template("${env:HOME}"),
             file(&outside),
@@ -174,7 +181,7 @@ mod tests {
             file(&directory.path().join("nothing-here")),
             file(Path::new("/dev/zero")),
         ] {
-            let error = secrets.resolve(Some(&refused)).await.unwrap_err();
+            let error = secrets.resolve(Some(&refused), &mut vec![]).await.unwrap_err();
             let refused = matches!(error, SecretError::EnvRefused(_) | SecretError::FileRefused(_));
             assert!(refused, "{error}");
         }
@@ -195,7 +202,7 @@ mod tests {
             (Path::new("/dev/zero"), "it is not a regular file"),
             (large.as_path(), "file too large"),
         ] {
-            let error = secrets.resolve(Some(&file(path))).await.unwrap_err();
+            let error = secrets.resolve(Some(&file(path)), &mut vec![]).await.unwrap_err();
             assert_eq!(error.source().unwrap().to_string(), why, "{}", path.display());
         }
     }
@@ -222,7 +229,7 @@ mod tests {
             ),
         ];
         for (secret, message) in cases {
-            let error = secrets.resolve(secret.as_ref()).await.unwrap_err();
+            let error = secrets.resolve(secret.as_ref(), &mut vec![]).await.unwrap_err();
             assert_eq!(error.to_string(), message);
         }
     }

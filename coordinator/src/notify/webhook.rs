@@ -23,6 +23,7 @@ use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
 use parallax_common::limits::{PAGE_ANSWER_BYTES_MAX, PAGE_TIMEOUT};
+use parallax_common::redact::redact;
 use parallax_common::time::UtcTime;
 use parallax_proto::v1::{Secret, WebhookContact, contact};
 use parallax_runtime::clock;
@@ -37,6 +38,9 @@ use crate::core::outbox::Report;
 
 /// The header that stays the same over every attempt at a page.
 pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// A part of a URL that is shorter is no secret of its own, and would be found everywhere.
+const SECRET_PART_LENGTH_MIN: usize = 8;
 
 /// Whom to trust when a webhook's certificate is verified.
 #[derive(Debug, Clone)]
@@ -104,13 +108,18 @@ impl Webhook {
         let Some(contact::Kind::Webhook(webhook)) = &attempt.contact.kind else {
             return Report::NotSent("the contact has no webhook".into());
         };
-        self.carry(limit(webhook), request(&self.secrets, webhook, &attempt)).await
+        let mut used = Vec::new();
+        let request = request(&self.secrets, webhook, &attempt, &mut used);
+        let report = self.carry(limit(webhook), request).await;
+        redacted(report, used)
     }
 
     /// Makes one call to a URL that says nothing but that somebody is there. Ends within
     /// [`PAGE_TIMEOUT`].
     pub async fn call(&self, url: &Secret) -> Report {
-        self.carry(PAGE_TIMEOUT, call(&self.secrets, url)).await
+        let mut used = Vec::new();
+        let report = self.carry(PAGE_TIMEOUT, call(&self.secrets, url, &mut used)).await;
+        redacted(report, used)
     }
 
     /// Sends the request that `request` becomes, all within `limit`.
@@ -194,9 +203,35 @@ fn limit(webhook: &WebhookContact) -> Duration {
     own.filter(|own| !own.is_zero()).unwrap_or(PAGE_TIMEOUT)
 }
 
+/// What may be remembered of an attempt: a contact may have repeated what it was sent, in whole or in
+/// part, and an error of connecting may name the host.
+fn redacted(report: Report, mut used: Vec<String>) -> Report {
+    let parts = |url: &String| url.trim().parse::<Uri>().ok().map(|uri| parts(&uri));
+    used.extend(used.iter().filter_map(parts).flatten().collect::<Vec<_>>());
+    let redact = |text: &str| redact(text, &used);
+    match report {
+        Report::Answered { status, retry_after, detail } => {
+            Report::Answered { status, retry_after, detail: redact(&detail) }
+        }
+        Report::NotSent(why) => Report::NotSent(redact(&why)),
+        Report::Ambiguous(why) => Report::Ambiguous(redact(&why)),
+    }
+}
+
+/// Parts of a URL that may come back without the rest. Short ones hide nothing.
+fn parts(uri: &Uri) -> Vec<String> {
+    let path = uri.path_and_query().map(|path| path.as_str().trim_start_matches('/'));
+    let parts = [path, uri.query(), uri.host()].into_iter().flatten();
+    parts.filter(|part| part.len() >= SECRET_PART_LENGTH_MIN).map(str::to_owned).collect()
+}
+
 /// Where a URL leads, references resolved: the whole of it, and what the host header says.
-async fn target(secrets: &Secrets, url: Option<&Secret>) -> Result<(Uri, String), String> {
-    let url = secrets.resolve(url).await;
+async fn target(
+    secrets: &Secrets,
+    url: Option<&Secret>,
+    used: &mut Vec<String>,
+) -> Result<(Uri, String), String> {
+    let url = secrets.resolve(url, used).await;
     let url = url.map_err(|error| format!("config_error: url: {}", chain(&error)))?;
     let uri: Uri = url.trim().parse().map_err(|_| "config_error: url: not a URL".to_owned())?;
     match (uri.scheme_str(), uri.authority()) {
@@ -211,8 +246,12 @@ async fn target(secrets: &Secrets, url: Option<&Secret>) -> Result<(Uri, String)
 }
 
 /// A request that carries nothing.
-async fn call(secrets: &Secrets, url: &Secret) -> Result<Request<Full<Bytes>>, String> {
-    let (uri, host) = target(secrets, Some(url)).await?;
+async fn call(
+    secrets: &Secrets,
+    url: &Secret,
+    used: &mut Vec<String>,
+) -> Result<Request<Full<Bytes>>, String> {
+    let (uri, host) = target(secrets, Some(url), used).await?;
     Request::builder()
         .method(Method::GET)
         .uri(uri)
@@ -228,8 +267,9 @@ async fn request(
     secrets: &Secrets,
     webhook: &WebhookContact,
     attempt: &Attempt,
+    used: &mut Vec<String>,
 ) -> Result<Request<Full<Bytes>>, String> {
-    let (uri, host) = target(secrets, webhook.url.as_ref()).await?;
+    let (uri, host) = target(secrets, webhook.url.as_ref(), used).await?;
     let body = serde_json::to_vec(&attempt.page)
         .map_err(|error| format!("the page cannot be written as JSON: {error}"))?;
     let mut request = Request::builder()
@@ -241,7 +281,7 @@ async fn request(
         .body(Full::new(Bytes::from(body)))
         .map_err(|error| format!("config_error: {error}"))?;
     for header in &webhook.headers {
-        let value = secrets.resolve(header.value.as_ref()).await;
+        let value = secrets.resolve(header.value.as_ref(), used).await;
         let value = value
             .map_err(|error| format!("config_error: header {}: {}", header.name, chain(&error)))?;
         let wrong = || format!("config_error: header {}: not a header", header.name);

@@ -77,8 +77,8 @@ mod tests {
         std::fs::write(&path, "https://h.example/\n").unwrap();
         let written = format!("${{file:{}}}", path.display());
         let secrets = secrets([written.as_str(), "http://plain.example/"]);
-        let value = secrets.resolve(Some(&template(&written))).await.unwrap();
+        let value = secrets.resolve(Some(&template(&written)), &mut vec![]).await.unwrap();
         assert_eq!(value, "https://h.example/");
-        assert!(secrets.resolve(Some(&template("${env:PATH}"))).await.is_err());
+        assert!(secrets.resolve(Some(&template("${env:PATH}")), &mut vec![]).await.is_err());
     }
 }

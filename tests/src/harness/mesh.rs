@@ -170,6 +170,7 @@ impl Mesh {
         if let Some(advertised) = &advertised {
             args.push(["--advertise-probes", advertised]);
         }
+        args.extend(self.allowed.iter().map(|name| ["--allow-env", name]));
         let log = self.dir().join("c1.log");
         let args = args.as_flattened();
         self.coordinator =
@@ -258,12 +259,14 @@ impl Mesh {
     /// When the process cannot be started.
     pub fn probe_process_at(&self, name: &str, coordinator: &str, source: &str) -> Result<Process> {
         let tls = self.tls(name).display().to_string();
-        let args = [
+        let data_dir = self.path(&format!("data-{name}"));
+        let mut args = vec![
             ["--tls-dir", &tls],
             ["--coordinator", coordinator],
-            ["--data-dir", &self.path(&format!("data-{name}"))],
+            ["--data-dir", &data_dir],
             ["--source-address", source],
         ];
+        args.extend(self.allowed.iter().map(|name| ["--allow-env", name]));
         let log = self.dir().join(format!("probe-{name}.log"));
         let name = format!("probe {name}");
         Process::start(&name, self.binaries.probe, args.as_flattened(), &self.env, &log)

@@ -33,6 +33,8 @@ pub struct Site {
     pub sink: Sink,
     pub(super) binaries: Binaries,
     pub(super) env: Vec<(String, String)>,
+    /// Variables, besides the hook's, that checks and contacts may refer to.
+    pub(super) allowed: Vec<String>,
     told: bool,
     dir: TempDir,
     _turn: SemaphorePermit<'static>,
@@ -57,6 +59,7 @@ impl Site {
         let site = Self {
             target: Target::start()?,
             env: vec![("PX_HOOK".to_owned(), sink.url())],
+            allowed: Vec::new(),
             sink,
             binaries,
             told: false,
@@ -71,6 +74,12 @@ impl Site {
     /// Puts a variable into the environment of every process that is started from now on.
     pub fn set_env(&mut self, name: &str, value: &str) {
         self.env.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// The same, and lets checks and contacts refer to it.
+    pub fn allow_env(&mut self, name: &str, value: &str) {
+        self.set_env(name, value);
+        self.allowed.push(name.to_owned());
     }
 
     /// The mesh's own directory.

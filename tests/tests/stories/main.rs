@@ -3,6 +3,7 @@
 
 mod any_member;
 mod bad_input;
+mod canaries;
 mod confirm;
 mod differing;
 mod disorder;

@@ -206,6 +206,35 @@ async fn a_status_is_an_answer() {
 }
 
 #[tokio::test]
+async fn what_a_contact_repeats_of_a_secret_is_not_remembered() {
+    let answer = "HTTP/1.1 403 No\r\ncontent-length: 71\r\n\r\n\
+                  no /T01/hunter2%2Dhook?room=ops for Bearer OPEN-Sesame and sesame%20seed";
+    let server = Server::start(vec![Does::Answers(answer)]).await;
+    let directory = tempfile::tempdir().unwrap();
+    let written = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        template(&format!("${{file:{}}}", path.display()))
+    };
+    let url = server.url.replace("/hook?room=ops", "/T01/hunter2-hook?room=ops");
+    let mut webhook = to(&url);
+    webhook.url = written("url", &url);
+    let header = |name: &str, value| Header { name: name.into(), value };
+    webhook.headers = vec![
+        header("x-a", written("a", "open-sesame")),
+        header("x-b", written("b", "sesame seed")),
+    ];
+    let supervisor = Supervisor::default();
+    let secrets = Secrets::new(vec![], vec![directory.path().to_owned()]);
+    let sender = Webhook::new(Roots::Webpki, secrets, supervisor.clone()).unwrap();
+    let report = sender.send(attempt(webhook)).await;
+    assert_eq!(report, answered(403, "no /*** for Bearer *** and ***"));
+    // They were sent.
+    assert!(server.requests()[0].contains("open-sesame"), "{:?}", server.requests());
+    supervisor.stop();
+}
+
+#[tokio::test]
 async fn what_was_written_and_not_answered_is_ambiguous() {
     for does in [Does::Hangs, Does::HangsAtOnce, Does::Resets, Does::Answers("")] {
         let server = Server::start(vec![does.clone()]).await;

@@ -1,13 +1,13 @@
-//! Takes secrets out of evidence, also as a target may have repeated them: percent-encoded, in part
-//! or in whole (RFC 3986, 2.1), with `+` for a blank as forms have it, in other letters as hosts are.
+//! Takes secrets out of what others have said, also as they may have repeated them: percent-encoded, in
+//! part or in whole (RFC 3986, 2.1), with `+` for a blank as forms have it, in other letters as hosts are.
 
 /// What stands in a secret's place.
 const HIDDEN: &str = "***";
 
 /// The text without any of the secrets.
-pub(super) fn redact(text: &str, secrets: &[&str]) -> String {
+pub fn redact<S: AsRef<str>>(text: &str, secrets: &[S]) -> String {
     // The longest first: one may be a part of another.
-    let mut secrets: Vec<&[u8]> = secrets.iter().map(|secret| secret.as_bytes()).collect();
+    let mut secrets: Vec<&[u8]> = secrets.iter().map(|secret| secret.as_ref().as_bytes()).collect();
     secrets.retain(|secret| !secret.is_empty());
     secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
     let mut shown = String::with_capacity(text.len());
