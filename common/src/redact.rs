@@ -4,6 +4,9 @@
 /// What stands in a secret's place.
 const HIDDEN: &str = "***";
 
+/// So many bytes of a secret at the end of a text are taken for one that was cut off there.
+const CUT_BYTES_MIN: usize = 4;
+
 /// The text without any of the secrets.
 pub fn redact<S: AsRef<str>>(text: &str, secrets: &[S]) -> String {
     // The longest first: one may be a part of another.
@@ -31,19 +34,21 @@ pub fn redact<S: AsRef<str>>(text: &str, secrets: &[S]) -> String {
 
 /// How many bytes of the text are this secret, when it begins with it.
 fn length(text: &[u8], secret: &[u8]) -> Option<usize> {
-    let whole = text.get(..secret.len());
-    let whole = whole.filter(|whole| whole.eq_ignore_ascii_case(secret)).map(<[u8]>::len);
+    let plain = text.len().min(secret.len());
+    let is_plain = plain == secret.len() || plain >= CUT_BYTES_MIN;
+    let whole = is_plain && text[..plain].eq_ignore_ascii_case(&secret[..plain]);
     // A percent sign of the secret's own may begin an encoded byte or stand for itself.
-    whole.max(encoded(text, secret))
+    whole.then_some(plain).max(encoded(text, secret))
 }
 
 fn encoded(text: &[u8], secret: &[u8]) -> Option<usize> {
     let mut at = 0;
-    for wanted in secret {
+    for (before, wanted) in secret.iter().enumerate() {
         at += match text.get(at..)? {
             [b'%', high, low, ..] if is(wanted, *high, *low) => 3,
             [found, ..] if found.eq_ignore_ascii_case(wanted) => 1,
             [b'+', ..] if *wanted == b' ' => 1,
+            [] | [b'%'] | [b'%', _] if before >= CUT_BYTES_MIN => return Some(text.len()),
             _ => return None,
         };
     }
@@ -80,7 +85,10 @@ mod tests {
             ("100%2525", &["100%25"], "***"),
             ("é and %C3%A9", &["é"], "*** and ***"),
             ("cut %6", &["hunter2", ""], "cut %6"),
-            ("hunter", &["hunter2"], "hunter"),
+            ("hun", &["hunter2"], "hun"),
+            ("hunter, no more", &["hunter2"], "hunter, no more"),
+            ("cut off: hunte", &["hunter2"], "cut off: ***"),
+            ("cut off: a%2Fb%2Fc%2", &["a/b/c/d"], "cut off: ***"),
         ] {
             assert_eq!(redact(text, secrets), shown, "{text}");
         }

@@ -207,7 +207,7 @@ async fn a_status_is_an_answer() {
 
 #[tokio::test]
 async fn what_a_contact_repeats_of_a_secret_is_not_remembered() {
-    let answer = "HTTP/1.1 403 No\r\ncontent-length: 71\r\n\r\n\
+    let answer = "HTTP/1.1 403 No\r\ncontent-length: 70\r\n\r\n\
                   no /T01/hunter2%2Dhook?room=ops for Bearer OPEN-Sesame and sesame%20seed";
     let server = Server::start(vec![Does::Answers(answer)]).await;
     let directory = tempfile::tempdir().unwrap();
