@@ -20,6 +20,7 @@ pub mod place;
 pub mod reader;
 pub mod source;
 pub mod step;
+pub mod talk;
 pub mod tree;
 pub mod value;
 

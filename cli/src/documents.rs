@@ -16,9 +16,12 @@ use parallax_proto::v1;
 
 use crate::config::{Sources, load};
 
+mod echoes;
 mod handshakes;
+mod health;
 mod http;
 mod questions;
+mod talk;
 
 /// A file of the repository.
 fn file(path: &str) -> String {
@@ -146,13 +149,15 @@ fn the_reference_has_every_field_and_no_other() {
         include_str!("config/document.rs"),
         include_str!("config/check.rs"),
         include_str!("config/step.rs"),
+        include_str!("config/talk.rs"),
         include_str!("config/contact.rs"),
     ];
     let mut fields = BTreeSet::new();
     for source in sources {
         for part in source.split(" field(\"").chain(source.split("required(\"")).skip(1) {
             let name = part.split('"').next().unwrap_or_default();
-            if !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') {
+            let letter = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+            if !name.is_empty() && name.bytes().all(letter) {
                 fields.insert(name.to_owned());
             }
         }

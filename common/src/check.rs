@@ -11,8 +11,14 @@ use crate::outcome::words;
 use crate::target::shown_address;
 
 mod dns;
+mod grpc;
+mod icmp;
+mod talk;
 
 pub use dns::{DnsClass, DnsStep, DnsTransport, DnsType};
+pub use grpc::GrpcStep;
+pub use icmp::IcmpStep;
+pub use talk::{Exchange, Expected, Payload, SshStep, StartTls, UdpStep};
 
 /// What to test, how often, from where, and what counts as down.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,17 +120,26 @@ pub struct Step {
 pub enum StepKind {
     /// One HTTP exchange on a new connection, and one more for each redirect that is followed.
     Http(HttpStep),
-    /// A TCP connect, with a TLS handshake when asked.
+    /// A TCP connect, with a TLS handshake and a dialogue when asked.
     Tcp(TcpStep),
     /// A TLS handshake, and what it tells.
     Tls(TlsStep),
     /// One question to a name server.
     Dns(DnsStep),
+    /// A datagram, and the answer to it.
+    Udp(UdpStep),
+    /// What an SSH server says of itself before anybody logs in.
+    Ssh(SshStep),
+    /// Echo requests to a host.
+    Icmp(IcmpStep),
+    /// One question to a gRPC health service.
+    Grpc(GrpcStep),
 }
 
 impl StepKind {
     /// The word of every kind: in YAML, and in what a probe says it can run.
-    pub const WORDS: [&'static str; 4] = ["http", "tcp", "tls", "dns"];
+    pub const WORDS: [&'static str; 8] =
+        ["http", "tcp", "tls", "dns", "icmp", "grpc", "udp", "ssh"];
 
     /// The word of this kind.
     pub const fn word(&self) -> &'static str {
@@ -133,6 +148,10 @@ impl StepKind {
             Self::Tcp(_) => Self::WORDS[1],
             Self::Tls(_) => Self::WORDS[2],
             Self::Dns(_) => Self::WORDS[3],
+            Self::Icmp(_) => Self::WORDS[4],
+            Self::Grpc(_) => Self::WORDS[5],
+            Self::Udp(_) => Self::WORDS[6],
+            Self::Ssh(_) => Self::WORDS[7],
         }
     }
 
@@ -148,6 +167,13 @@ impl StepKind {
                 }
                 None => format!("{name} {record_type}"),
             },
+            Self::Udp(udp) => shown_address(&udp.host, udp.port),
+            Self::Ssh(ssh) => shown_address(&ssh.host, ssh.port),
+            Self::Icmp(icmp) => icmp.host.clone(),
+            Self::Grpc(GrpcStep { host, port, service, .. }) => match service.as_str() {
+                "" => shown_address(host, *port),
+                service => format!("{} {service}", shown_address(host, *port)),
+            },
         }
     }
 
@@ -157,7 +183,30 @@ impl StepKind {
             Self::Http(http) => http.tls.insecure,
             Self::Tcp(tcp) => tcp.tls.as_ref().is_some_and(|tls| tls.insecure),
             Self::Tls(tls) => tls.tls.insecure,
-            Self::Dns(_) => false,
+            Self::Grpc(grpc) => grpc.tls.as_ref().is_some_and(|tls| tls.insecure),
+            Self::Dns(_) | Self::Icmp(_) | Self::Udp(_) | Self::Ssh(_) => false,
+        }
+    }
+
+    /// Steps of its dialogue: each has a series of its own.
+    pub fn exchanges(&self) -> usize {
+        match self {
+            Self::Tcp(tcp) => tcp.dialogue.len(),
+            _ => 0,
+        }
+    }
+
+    /// Every text of the step that may hold references.
+    pub fn templates(&self) -> Vec<&str> {
+        match self {
+            Self::Http(http) => http.templates().collect(),
+            Self::Grpc(grpc) => grpc.templates().collect(),
+            Self::Tcp(tcp) => {
+                let sent = tcp.dialogue.iter().filter_map(|exchange| exchange.send.as_ref());
+                sent.filter_map(Payload::text).collect()
+            }
+            Self::Udp(udp) => udp.send.text().into_iter().collect(),
+            Self::Tls(_) | Self::Dns(_) | Self::Icmp(_) | Self::Ssh(_) => Vec::new(),
         }
     }
 }
@@ -257,8 +306,10 @@ words! {
     }
 }
 
-/// A TCP connect.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A TCP connect, and what is said over it.
+///
+/// The default has no host and no port and is no valid step: it is for what is filled in.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TcpStep {
     /// Host name or address.
     pub host: String,
@@ -266,6 +317,10 @@ pub struct TcpStep {
     pub port: u16,
     /// Handshake after the connect.
     pub tls: Option<TlsOptions>,
+    /// What is said before that handshake; there is one then.
+    pub starttls: Option<StartTls>,
+    /// What is said once the connection stands, with TLS or without.
+    pub dialogue: Vec<Exchange>,
 }
 
 /// A TCP connect and a TLS handshake.
@@ -347,15 +402,53 @@ mod tests {
             })
         };
         let insecure = TlsOptions { insecure: true, ..TlsOptions::default() };
+        let icmp = IcmpStep {
+            host: "::1".to_owned(),
+            count: 3,
+            spacing: Duration::from_millis(100),
+            payload_bytes: 56,
+            dont_fragment: false,
+            ttl: None,
+        };
+        let grpc = |service: &str, tls| {
+            StepKind::Grpc(GrpcStep {
+                host: "shop.example".to_owned(),
+                port: 50_051,
+                service: service.to_owned(),
+                tls,
+                authority: None,
+                metadata: vec![],
+            })
+        };
         let tls = TlsStep { host: "::1".to_owned(), port: 443, tls: insecure.clone() };
-        let tcp = |tls| StepKind::Tcp(TcpStep { host: "db.example".to_owned(), port: 1, tls });
+        let tcp = |tls| {
+            let host = "db.example".to_owned();
+            StepKind::Tcp(TcpStep { host, port: 1, tls, ..TcpStep::default() })
+        };
         for (kind, word, target, insecure) in [
             (tcp(None), "tcp", "db.example:1", false),
             (tcp(Some(TlsOptions::default())), "tcp", "db.example:1", false),
-            (tcp(Some(insecure)), "tcp", "db.example:1", true),
+            (tcp(Some(insecure.clone())), "tcp", "db.example:1", true),
             (StepKind::Tls(tls), "tls", "[::1]:443", true),
             (dns(None), "dns", "shop.example MX", false),
+            (StepKind::Icmp(icmp), "icmp", "::1", false),
+            (grpc("", None), "grpc", "shop.example:50051", false),
+            (grpc("shop.Cart", None), "grpc", "shop.example:50051 shop.Cart", false),
+            (grpc("", Some(insecure)), "grpc", "shop.example:50051", true),
             (dns(Some("::1")), "dns", "shop.example MX @[::1]:53", false),
+            (
+                StepKind::Udp(UdpStep {
+                    host: "shop.example".to_owned(),
+                    port: 123,
+                    send: Payload::Bytes(vec![0]),
+                    expect: None,
+                    resend: None,
+                }),
+                "udp",
+                "shop.example:123",
+                false,
+            ),
+            (StepKind::Ssh(SshStep { host: "::1".to_owned(), port: 22 }), "ssh", "[::1]:22", false),
         ] {
             assert_eq!((kind.word(), kind.target().as_str()), (word, target));
             assert_eq!(kind.insecure(), insecure, "{target}");

@@ -14,8 +14,9 @@ use std::net::{IpAddr, SocketAddr};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::check::{
-    ClientCertificate, DnsStep, HttpAuth, HttpStep, HttpVersion, IpFamily, Run, Step, StepKind,
-    TcpStep, TlsOptions, TlsStep,
+    ClientCertificate, DnsStep, Exchange, Expected, GrpcStep, HttpAuth, HttpStep, HttpVersion,
+    IcmpStep, IpFamily, Payload, Run, SshStep, Step, StepKind, TcpStep, TlsOptions, TlsStep,
+    UdpStep,
 };
 use crate::name::RunDigest;
 use crate::time::ns;
@@ -103,11 +104,36 @@ fn encode_step(out: &mut Encoder, step: &Step) {
             });
         }
         StepKind::Tcp(tcp) => {
-            let TcpStep { host, port, tls } = tcp;
+            let TcpStep { host, port, tls, starttls, dialogue } = tcp;
             out.text("tcp");
             out.text(host);
             out.number((*port).into());
             out.option(tls.as_ref(), encode_tls);
+            out.extra("starttls", starttls.is_some(), |out| {
+                out.text(starttls.map_or("", |protocol| protocol.word()));
+            });
+            out.extra("dialogue", !dialogue.is_empty(), |out| {
+                out.number(dialogue.len() as u64);
+                for Exchange { name, send, expect } in dialogue {
+                    out.text(name);
+                    out.option(send.as_ref(), encode_payload);
+                    out.option(expect.as_ref(), encode_expected);
+                }
+            });
+        }
+        StepKind::Udp(udp) => {
+            let UdpStep { host, port, send, expect, resend } = udp;
+            out.text("udp");
+            out.text(host);
+            out.number((*port).into());
+            encode_payload(out, send);
+            out.option(expect.as_ref(), encode_expected);
+            out.number(ns(resend.unwrap_or_default()).unsigned_abs());
+        }
+        StepKind::Ssh(SshStep { host, port }) => {
+            out.text("ssh");
+            out.text(host);
+            out.number((*port).into());
         }
         StepKind::Tls(step) => {
             let TlsStep { host, port, tls } = step;
@@ -129,6 +155,46 @@ fn encode_step(out: &mut Encoder, step: &Step) {
             out.text(transport.word());
             out.flag(*recursion);
         }
+        StepKind::Icmp(icmp) => {
+            let IcmpStep { host, count, spacing, payload_bytes, dont_fragment, ttl } = icmp;
+            out.text("icmp");
+            out.text(host);
+            out.number((*count).into());
+            out.number(ns(*spacing).unsigned_abs());
+            out.number((*payload_bytes).into());
+            out.flag(*dont_fragment);
+            out.option(ttl.as_ref(), |out, ttl: &u8| out.byte(*ttl));
+        }
+        StepKind::Grpc(grpc) => {
+            let GrpcStep { host, port, service, tls, authority, metadata } = grpc;
+            out.text("grpc");
+            out.text(host);
+            out.number((*port).into());
+            out.text(service);
+            out.option(tls.as_ref(), encode_tls);
+            out.option(authority.as_ref(), |out, authority: &String| out.text(authority));
+            out.number(metadata.len() as u64);
+            for (name, value) in metadata {
+                out.text(name);
+                out.text(value);
+            }
+        }
+    }
+}
+
+fn encode_payload(out: &mut Encoder, payload: &Payload) {
+    out.flag(matches!(payload, Payload::Bytes(_)));
+    match payload {
+        Payload::Text(text) => out.text(text),
+        Payload::Bytes(bytes) => out.bytes(bytes),
+    }
+}
+
+fn encode_expected(out: &mut Encoder, expected: &Expected) {
+    out.flag(matches!(expected, Expected::Bytes(_)));
+    match expected {
+        Expected::Pattern(pattern) => out.text(pattern),
+        Expected::Bytes(bytes) => out.bytes(bytes),
     }
 }
 
@@ -166,8 +232,12 @@ impl Encoder {
     }
 
     fn text(&mut self, text: &str) {
-        self.number(text.len() as u64);
-        self.0.extend_from_slice(text.as_bytes());
+        self.bytes(text.as_bytes());
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.number(bytes.len() as u64);
+        self.0.extend_from_slice(bytes);
     }
 
     fn texts(&mut self, texts: &[String]) {
@@ -213,7 +283,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::check::{ContentEncoding, DnsClass, DnsTransport, DnsType, TlsVersion};
+    use crate::check::{ContentEncoding, DnsClass, DnsTransport, DnsType, StartTls, TlsVersion};
 
     fn run() -> Run {
         Run {
@@ -246,6 +316,7 @@ mod tests {
                     host: "db.example".to_owned(),
                     port: 5432,
                     tls: Some(TlsOptions::default()),
+                    ..TcpStep::default()
                 }),
             }],
             ..run()
@@ -277,6 +348,49 @@ mod tests {
         };
         change(&mut step);
         of(StepKind::Dns(step))
+    }
+
+    fn udp(change: impl FnOnce(&mut UdpStep)) -> Run {
+        let mut step = UdpStep {
+            host: "db.example".to_owned(),
+            port: 5432,
+            send: Payload::Text("x".to_owned()),
+            expect: None,
+            resend: None,
+        };
+        change(&mut step);
+        of(StepKind::Udp(step))
+    }
+
+    /// A dialogue of one exchange: what it sends and what it expects.
+    fn says(name: &str, send: Option<Payload>, expect: Option<Expected>) -> Run {
+        tcp_with(|t| t.dialogue = vec![Exchange { name: name.to_owned(), send, expect }])
+    }
+
+    fn icmp(change: impl FnOnce(&mut IcmpStep)) -> Run {
+        let mut step = IcmpStep {
+            host: "db.example".to_owned(),
+            count: 3,
+            spacing: Duration::from_millis(100),
+            payload_bytes: 56,
+            dont_fragment: false,
+            ttl: None,
+        };
+        change(&mut step);
+        of(StepKind::Icmp(step))
+    }
+
+    fn grpc(change: impl FnOnce(&mut GrpcStep)) -> Run {
+        let mut step = GrpcStep {
+            host: "db.example".to_owned(),
+            port: 5432,
+            service: String::new(),
+            tls: None,
+            authority: None,
+            metadata: vec![],
+        };
+        change(&mut step);
+        of(StepKind::Grpc(step))
     }
 
     #[test]
@@ -369,6 +483,28 @@ mod tests {
             ("tls server name", tls(|t| t.tls.server_name = None)),
             ("tls 1.2", tls(|t| t.tls.min_version = Some(TlsVersion::V12))),
             ("tls 1.3", tls(|t| t.tls.min_version = Some(TlsVersion::V13))),
+            ("starttls", tcp_with(|t| t.starttls = Some(StartTls::Smtp))),
+            ("other starttls", tcp_with(|t| t.starttls = Some(StartTls::Imap))),
+            ("tcp min tls", {
+                let tls = TlsOptions { min_version: Some(TlsVersion::V13), ..Default::default() };
+                tcp_with(|t| t.tls = Some(tls))
+            }),
+            ("sends text", says("a", Some(Payload::Text(text())), None)),
+            ("sends bytes", says("a", Some(Payload::Bytes(vec![b'x'])), None)),
+            ("sends under another name", says("b", Some(Payload::Text(text())), None)),
+            ("expects a pattern", says("a", None, Some(Expected::Pattern(text())))),
+            ("expects bytes", says("a", None, Some(Expected::Bytes(vec![b'x'])))),
+            ("udp", udp(|_| {})),
+            ("udp host", udp(|u| u.host = text())),
+            ("udp port", udp(|u| u.port = 1)),
+            ("udp bytes", udp(|u| u.send = Payload::Bytes(vec![b'x']))),
+            ("udp other text", udp(|u| u.send = Payload::Text("y".to_owned()))),
+            ("udp expects", udp(|u| u.expect = Some(Expected::Pattern(text())))),
+            ("udp expects bytes", udp(|u| u.expect = Some(Expected::Bytes(vec![b'x'])))),
+            ("udp resend", udp(|u| u.resend = Some(Duration::from_secs(1)))),
+            ("ssh", of(StepKind::Ssh(SshStep { host: "db.example".to_owned(), port: 5432 }))),
+            ("ssh port", of(StepKind::Ssh(SshStep { host: "db.example".to_owned(), port: 1 }))),
+            ("ssh host", of(StepKind::Ssh(SshStep { host: text(), port: 5432 }))),
             ("dns", dns(|_| {})),
             ("dns name", dns(|d| d.name = text())),
             ("dns type", dns(|d| d.record_type = DnsType::A)),
@@ -379,6 +515,23 @@ mod tests {
             ("dns udp only", dns(|d| d.transport = DnsTransport::UdpOnly)),
             ("dns tcp", dns(|d| d.transport = DnsTransport::Tcp)),
             ("dns recursion", dns(|d| d.recursion = false)),
+            ("icmp", icmp(|_| {})),
+            ("icmp host", icmp(|i| i.host = text())),
+            ("icmp count", icmp(|i| i.count = 4)),
+            ("icmp spacing", icmp(|i| i.spacing = Duration::from_millis(101))),
+            ("icmp payload", icmp(|i| i.payload_bytes = 57)),
+            ("icmp dont_fragment", icmp(|i| i.dont_fragment = true)),
+            ("icmp ttl", icmp(|i| i.ttl = Some(1))),
+            ("icmp other ttl", icmp(|i| i.ttl = Some(2))),
+            ("grpc", grpc(|_| {})),
+            ("grpc host", grpc(|g| g.host = text())),
+            ("grpc port", grpc(|g| g.port = 1)),
+            ("grpc service", grpc(|g| g.service = text())),
+            ("grpc tls", grpc(|g| g.tls = Some(TlsOptions::default()))),
+            ("grpc authority", grpc(|g| g.authority = Some(text()))),
+            ("grpc empty authority", grpc(|g| g.authority = Some(String::new()))),
+            ("grpc metadata", grpc(|g| g.metadata = vec![(text(), String::new())])),
+            ("grpc metadata value", grpc(|g| g.metadata = vec![(String::new(), text())])),
             (
                 "tcp insecure",
                 tcp_with(|t| t.tls = Some(TlsOptions { insecure: true, ..TlsOptions::default() })),

@@ -9,7 +9,8 @@
 //!
 //! When no `expect` of an `http` check mentions `status`, the probe applies the default rule: a
 //! status of 2xx or 3xx, else `http_status` (see [`Program::mentions_status`]). The same holds for
-//! `rcode` and `dns`: an answer without an error that has records, else a reason of its own.
+//! `rcode` and `dns`: an answer without an error that has records, else a reason of its own; for `loss`
+//! or `answered` and `icmp`: at least one answer; for `serving` or `grpc_status` and `grpc`: `SERVING`.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
@@ -30,7 +31,7 @@ mod facts;
 mod seen;
 
 pub use facts::{Facts, Redirects};
-pub use seen::{Certificate, DnsAnswer, DnsFlags, DnsRecord};
+pub use seen::{Certificate, DnsAnswer, DnsFlags, DnsRecord, Echoes, GrpcAnswer, SshOffer, Talk};
 
 words! {
     /// A name that expressions may use.
@@ -74,6 +75,42 @@ words! {
         Additional = "additional",
         /// `udp` or `tcp`: what brought the answer.
         Transport = "transport",
+        /// The first line that the target said, a string.
+        Banner = "banner",
+        /// All that the target said in the dialogue, or its answer, a string.
+        Received = "received",
+        /// Map from a group's name to what it captured, a string.
+        Captures = "captures",
+        /// Map from the name of a dialogue's step to how long it took, a duration.
+        Exchanges = "exchanges",
+        /// The name and version that an SSH server gives itself, a string.
+        Software = "software",
+        /// Ways to exchange keys that an SSH server offers, a list of strings.
+        Kex = "kex",
+        /// Algorithms of host keys that it offers.
+        HostKeyAlgorithms = "host_key_algorithms",
+        /// Ciphers that it offers.
+        Ciphers = "ciphers",
+        /// Codes of message authentication that it offers.
+        Macs = "macs",
+        /// Echoes that were sent, an int.
+        Sent = "sent",
+        /// Echoes that were answered, an int.
+        Answered = "answered",
+        /// The part of the echoes that was not answered, a double from 0 to 1.
+        Loss = "loss",
+        /// The shortest round trip, a duration; not there when no echo was answered.
+        RttMin = "rtt_min",
+        /// The mean of the round trips, likewise.
+        RttAvg = "rtt_avg",
+        /// The longest round trip, likewise.
+        RttMax = "rtt_max",
+        /// `SERVING`, `NOT_SERVING` and so on; empty when the call was refused.
+        Serving = "serving",
+        /// The status that the call ended with, an int; 0 is OK.
+        GrpcStatus = "grpc_status",
+        /// The text that came with that status, a string.
+        Message = "message",
     }
 }
 
@@ -102,10 +139,48 @@ pub fn variables_of(kind: &StepKind) -> &'static [Variable] {
             };
             if https { all } else { &all[..9] }
         }
-        StepKind::Tcp(tcp) if tcp.tls.is_none() => &[V::Latency, V::Phases, V::Ip],
-        StepKind::Tcp(_) | StepKind::Tls(_) => {
-            &[V::Latency, V::Phases, V::Ip, V::Cert, V::TlsVersion, V::Cipher]
+        StepKind::Tcp(tcp) => {
+            let with_tls = const {
+                &[
+                    V::Latency,
+                    V::Phases,
+                    V::Ip,
+                    V::Cert,
+                    V::TlsVersion,
+                    V::Cipher,
+                    V::Banner,
+                    V::Received,
+                    V::Captures,
+                    V::Exchanges,
+                ]
+            };
+            let plain = const {
+                &[V::Latency, V::Phases, V::Ip, V::Banner, V::Received, V::Captures, V::Exchanges]
+            };
+            match (tcp.tls.is_some(), tcp.starttls.is_some(), tcp.dialogue.is_empty()) {
+                (false, _, true) => &plain[..3],
+                (false, _, false) => plain,
+                (true, false, true) => &with_tls[..6],
+                (true, true, true) => &with_tls[..7],
+                (true, _, false) => with_tls,
+            }
         }
+        StepKind::Tls(_) => &[V::Latency, V::Phases, V::Ip, V::Cert, V::TlsVersion, V::Cipher],
+        StepKind::Udp(udp) => {
+            let all = const { &[V::Latency, V::Phases, V::Ip, V::Received, V::Captures] };
+            if udp.expect.is_some() { all } else { &all[..4] }
+        }
+        StepKind::Ssh(_) => &[
+            V::Banner,
+            V::Software,
+            V::Kex,
+            V::HostKeyAlgorithms,
+            V::Ciphers,
+            V::Macs,
+            V::Latency,
+            V::Phases,
+            V::Ip,
+        ],
         StepKind::Dns(_) => &[
             V::Rcode,
             V::Flags,
@@ -117,6 +192,33 @@ pub fn variables_of(kind: &StepKind) -> &'static [Variable] {
             V::Phases,
             V::Ip,
         ],
+        StepKind::Icmp(_) => &[
+            V::Sent,
+            V::Answered,
+            V::Loss,
+            V::RttMin,
+            V::RttAvg,
+            V::RttMax,
+            V::Latency,
+            V::Phases,
+            V::Ip,
+        ],
+        StepKind::Grpc(grpc) => {
+            let all = const {
+                &[
+                    V::Serving,
+                    V::GrpcStatus,
+                    V::Message,
+                    V::Latency,
+                    V::Phases,
+                    V::Ip,
+                    V::Cert,
+                    V::TlsVersion,
+                    V::Cipher,
+                ]
+            };
+            if grpc.tls.is_some() { all } else { &all[..6] }
+        }
     }
 }
 
@@ -261,6 +363,18 @@ impl Program {
     /// apply.
     pub fn mentions_rcode(&self) -> bool {
         self.variables.contains(&Variable::Rcode)
+    }
+
+    /// Whether it says something about how many echoes were answered, so that the default rule does
+    /// not apply.
+    pub fn mentions_echoes(&self) -> bool {
+        [Variable::Answered, Variable::Loss].iter().any(|name| self.variables.contains(name))
+    }
+
+    /// Whether it says something about what a health service answered, so that the default rule does
+    /// not apply.
+    pub fn mentions_serving(&self) -> bool {
+        [Variable::Serving, Variable::GrpcStatus].iter().any(|name| self.variables.contains(name))
     }
 
     /// Whether it needs the body: for checks without such an expression nobody has to keep it.

@@ -264,6 +264,27 @@ impl Recorder {
         true
     }
 
+    /// Adds an encoded series, entry by entry: as if its samples had been recorded here.
+    ///
+    /// # Errors
+    /// What is wrong with the encoding or its totals, or too many samples; nothing is added then.
+    pub fn add_encoded(&mut self, view: View<'_>, totals: Totals) -> Result<(), HistogramError> {
+        check(view, totals)?;
+        if self.totals.count.saturating_add(totals.count) > SAMPLES_PER_SERIES_MAX {
+            return Err(HistogramError::TooMany);
+        }
+        walk(view, |index, count| {
+            // Not above the limit that was just looked at.
+            let count = u32::try_from(count).unwrap_or(u32::MAX);
+            match self.entries.binary_search_by_key(&index, |(at, _)| *at) {
+                Ok(place) => self.entries[place].1 = self.entries[place].1.saturating_add(count),
+                Err(place) => self.entries.insert(place, (index, count)),
+            }
+        })?;
+        self.totals.add(totals);
+        Ok(())
+    }
+
     /// Count, sum, least and greatest so far.
     pub fn totals(&self) -> Totals {
         self.totals

@@ -4,6 +4,14 @@
 
 use std::time::Duration;
 
+mod echo;
+mod spool;
+mod talk;
+
+pub use echo::*;
+pub use spool::*;
+pub use talk::*;
+
 /// Shortest interval of a check. Below it a slot costs more than it tells. Refused.
 pub const INTERVAL_MIN: Duration = Duration::from_millis(100);
 /// Longest interval of a check: a day. Refused.
@@ -55,6 +63,10 @@ pub const DNS_IGNORED_MAX: u32 = 32;
 /// Records of a DNS answer that expressions see, as text: compressed names are long when they are
 /// written out. More is `dns_malformed`.
 pub const DNS_RECORD_BYTES_MAX: usize = 512 * 1024;
+/// The name of a gRPC service. Refused.
+pub const GRPC_SERVICE_BYTES_MAX: usize = 255;
+/// An answer of a gRPC health service, which has a handful of bytes. More is `grpc_malformed`.
+pub const GRPC_ANSWER_BYTES_MAX: usize = 4 * 1024;
 /// Header lines of one request. Refused.
 pub const HEADERS_MAX: usize = 64;
 /// Redirects that are followed when a check does not say: what browsers and other monitors take

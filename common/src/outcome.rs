@@ -76,6 +76,10 @@ words! {
         ConnectReset = "connect_reset",
         /// The local system forbids the connection.
         ConnectDenied = "connect_denied",
+        /// The target closed the connection in the middle of what was said.
+        ConnectionClosed = "connection_closed",
+        /// The connection was reset in the middle of what was said.
+        ConnectionReset = "connection_reset",
         /// The probe ran out of descriptors, ports or memory.
         ProbeResources = "probe_resources",
         /// The certificate is past its last day.
@@ -92,6 +96,10 @@ words! {
         TlsHandshake = "tls_handshake",
         /// No handshake in time.
         TlsTimeout = "tls_timeout",
+        /// The target does not offer TLS, or refuses to change over to it.
+        StarttlsRefused = "starttls_refused",
+        /// What the target says before TLS is not the protocol.
+        StarttlsMalformed = "starttls_malformed",
         /// The status is not one that was expected.
         HttpStatus = "http_status",
         /// The answer is not HTTP.
@@ -120,6 +128,36 @@ words! {
         HttpEncoding = "http_encoding",
         /// The decoded body is larger than the check allows.
         HttpDecodedTooLarge = "http_decoded_too_large",
+        /// What the target said is not what was expected of it.
+        AnswerMismatch = "answer_mismatch",
+        /// The target said more than is read, without what was expected of it.
+        AnswerTooLarge = "answer_too_large",
+        /// What the target sends is not SSH.
+        SshMalformed = "ssh_malformed",
+        /// A packet of the SSH server is larger than any may be.
+        SshTooLarge = "ssh_too_large",
+        /// The SSH server speaks no version 2.
+        SshVersion = "ssh_version",
+        /// No echo was answered.
+        IcmpNoAnswer = "icmp_no_answer",
+        /// No echo was answered, and somebody on the way said that the target cannot be reached.
+        IcmpUnreachable = "icmp_unreachable",
+        /// No echo was answered, and somebody on the way said that they are not let through.
+        IcmpProhibited = "icmp_prohibited",
+        /// No echo was answered, and a router said that their ttl was used up on the way.
+        IcmpTimeExceeded = "icmp_time_exceeded",
+        /// No echo was answered, as they are too large for the way and must not be fragmented.
+        IcmpTooLarge = "icmp_too_large",
+        /// The health service says that it is not serving.
+        GrpcNotServing = "grpc_not_serving",
+        /// The health service does not know the service that it was asked about.
+        GrpcUnknownService = "grpc_unknown_service",
+        /// The server has no health service.
+        GrpcUnimplemented = "grpc_unimplemented",
+        /// The call ended with another status than OK.
+        GrpcStatus = "grpc_status",
+        /// The answer is not that of a gRPC health service.
+        GrpcMalformed = "grpc_malformed",
         /// An `expect` expression did not hold, or could not be evaluated.
         ExpectationFailed = "expectation_failed",
         /// The run's own time was over while the answer was awaited or read.

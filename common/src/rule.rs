@@ -146,6 +146,35 @@ rules! {
     DNS_CLASS = "dns_class", Resource, "A class of records is IN, CH or HS.";
     DNS_SERVER = "dns_server", Resource,
         "A name server is a host or an address, with a port or without.";
+    STARTTLS_TWICE = "starttls_twice", Resource,
+        "tls shakes hands at once and starttls after the plain part: only one of them is given.";
+    DIALOGUE_STEP = "dialogue_step", Resource,
+        "A step of a dialogue sends something, or expects something, or both.";
+    DIALOGUE_TOO_LONG = "dialogue_too_long", Resource,
+        "The steps of a check and those of its dialogues are at most 16 together.";
+    DIALOGUE_CAPTURE = "dialogue_capture", Resource,
+        "A message fills in only what an earlier pattern of its dialogue captures, as %{name}.";
+    DIALOGUE_CAPTURES = "dialogue_captures", Resource,
+        "A dialogue captures at most 16 texts, each under a name of its own.";
+    MESSAGE_SIZE = "message_size", Resource,
+        "What is sent, and what is expected as bytes, has 1 byte to 16 KiB.";
+    BYTES_FORMAT = "bytes_format", Yaml, "Bytes are written as pairs of hex digits, or as base64.";
+    PATTERN = "pattern", Resource,
+        "A pattern is a regular expression of at most 1 KiB that is not too large once it is compiled.";
+    UDP_RESEND = "udp_resend", Resource,
+        "resend is at least 10ms, and shorter than the timeout.";
+    ICMP_HOST = "icmp_host", Resource, "Echoes go to a host name or an address, without a port.";
+    ICMP_COUNT = "icmp_count", Resource, "A run sends between 1 and 100 echoes.";
+    ICMP_SPACING = "icmp_spacing", Resource,
+        "Echoes are 10ms to 10s apart, and all are sent within the timeout.";
+    ICMP_PAYLOAD = "icmp_payload", Resource, "payload_bytes is between 8 and 8972.";
+    ICMP_TTL = "icmp_ttl", Resource, "A ttl is between 1 and 255.";
+    GRPC_SERVICE = "grpc_service", Resource,
+        "The name of a gRPC service is one line of at most 255 bytes.";
+    GRPC_AUTHORITY = "grpc_authority", Resource,
+        "An authority is a host, with a port or without.";
+    GRPC_METADATA = "grpc_metadata", Resource,
+        "A key of metadata is lower-case letters, digits, -, _ and ., and none that gRPC sets itself.";
     SOURCE_ADDRESS = "source_address", Resource, "A source address is an IP address.";
     RESOLVER_ADDRESS = "resolver_address", Resource,
         "A resolver is an IP address, with a port or without.";
@@ -154,7 +183,7 @@ rules! {
     SECRET_REFERENCE = "secret_reference", Resource,
         "A reference is ${env:NAME} or ${file:/PATH}.";
     REFERENCE_NOT_HERE = "reference_not_here", Resource,
-        "References are resolved in header and query values, credentials and contact URLs only.";
+        "References are resolved in header and query values, credentials, messages and contact URLs only.";
 
     EXPRESSION_TOO_LONG = "expression_too_long", Resource, "An expression has at most 4 KiB.";
     EXPRESSION_SYNTAX = "expression_syntax", Resource, "An expression must be CEL.";
@@ -167,7 +196,7 @@ rules! {
     EXPRESSION_TOO_DEEP = "expression_too_deep", Resource,
         "An expression nests at most two of all, exists, map and filter.";
     EXPRESSION_UNBOUNDED = "expression_unbounded", Resource,
-        "Inside all, exists, map and filter, body and headers are only searched, compared and measured.";
+        "Inside all, exists, map and filter, body, headers, received and captures are only searched, compared and measured.";
     EXPRESSION_SUMS = "expression_sums", Resource, "An expression adds at most 16 times.";
     EXPRESSION_NOT_BOOLEAN = "expression_not_boolean", Resource,
         "An expression says true or false.";

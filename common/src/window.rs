@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::histogram::{self, HistogramError, Totals, View};
 use crate::limits::{
-    INTERVAL_MAX, INTERVAL_MIN, OUTCOMES_PER_WINDOW_MAX, SERIES_PER_WINDOW_MAX,
+    ECHOES_MAX, INTERVAL_MAX, INTERVAL_MIN, OUTCOMES_PER_WINDOW_MAX, SERIES_PER_WINDOW_MAX,
     SPANS_PER_WINDOW_MAX, STEPS_MAX,
 };
 use crate::name::{Incarnation, RunDigest, Uid};
@@ -204,8 +204,8 @@ pub enum WindowError {
     /// A step that cannot be, the same series twice, or too many.
     #[error("the series are malformed")]
     Series,
-    /// More samples than runs.
-    #[error("a series has more samples than there are runs")]
+    /// More samples than runs can have.
+    #[error("a series has more samples than its runs can have")]
     Samples,
     /// What is wrong with a histogram.
     #[error(transparent)]
@@ -333,7 +333,9 @@ impl Checker {
             return Err(WindowError::Series);
         }
         self.seen |= bit;
-        if totals.count > self.all {
+        // A run of echoes has a round trip for each of them; of everything else a run has one.
+        let samples_a_run = if phase == Phase::FirstByte { u64::from(ECHOES_MAX) } else { 1 };
+        if totals.count > self.all.saturating_mul(samples_a_run) {
             return Err(WindowError::Samples);
         }
         Ok(histogram::check(histogram, totals)?)

@@ -1,11 +1,14 @@
 //! Mesh time on this probe: what coordinators measured, followed slowly (DESIGN.md, decision 3).
 
 use parallax_common::clock::SlewedClock;
-use parallax_common::time::{BootTime, MeshTime};
+use parallax_common::time::{BootTime, MeshTime, UtcTime};
 use std::time::Duration;
 
 /// The member whose measurements are followed counts alone for this long after the last of them.
 const SOURCE_COUNTS: Duration = Duration::from_secs(5);
+
+/// A guess that is further off than this is not approached slowly, but corrected at once.
+const GUESS_OFF_NS_MAX: u64 = 100_000_000;
 
 /// Whose measurements are followed.
 #[derive(Debug, Clone, Copy)]
@@ -20,12 +23,24 @@ struct Source {
 pub struct MeshClock {
     clock: Option<SlewedClock>,
     source: Option<Source>,
+    /// It goes by this machine's UTC, which nobody has measured.
+    guessed: bool,
 }
 
 impl MeshClock {
     /// A clock that goes on from an offset stored in this boot.
     pub fn resumed(offset_ns: Option<i64>, now: BootTime) -> Self {
-        Self { clock: offset_ns.map(|offset| SlewedClock::set(offset, now)), source: None }
+        let clock = offset_ns.map(|offset| SlewedClock::set(offset, now));
+        Self { clock, ..Self::default() }
+    }
+
+    /// A start that hears nobody and remembers no offset of this boot goes by UTC, which mesh time
+    /// reads like. The first measurement takes the guess back.
+    pub fn guess(&mut self, utc: UtcTime, now: BootTime) {
+        if self.clock.is_none() {
+            self.clock = Some(SlewedClock::set(utc.as_ns().saturating_sub(now.as_ns()), now));
+            self.guessed = true;
+        }
     }
 
     /// A measurement by the coordinator `node`. One member is followed at a time: the leader as soon
@@ -41,6 +56,11 @@ impl MeshClock {
             return false;
         }
         self.source = Some(Source { node, leader, at: now });
+        if std::mem::take(&mut self.guessed)
+            && self.clock.is_some_and(|of| of.target_ns().abs_diff(offset_ns) > GUESS_OFF_NS_MAX)
+        {
+            self.clock = None;
+        }
         match &mut self.clock {
             Some(clock) => {
                 if clock.target_ns() != offset_ns {
@@ -71,6 +91,11 @@ impl MeshClock {
         self.clock.map_or(Duration::MAX, |clock| clock.boot_for(mesh).since(now))
     }
 
+    /// The offset that was measured and is followed; 0 when there is none.
+    pub fn measured_offset_ns(&self, now: BootTime) -> i64 {
+        if self.guessed { 0 } else { self.offset_ns(now) }
+    }
+
     /// The offset in force; 0 when there is none.
     pub fn offset_ns(&self, now: BootTime) -> i64 {
         self.clock.map_or(0, |clock| clock.offset_ns(now))
@@ -96,6 +121,32 @@ mod tests {
         assert_eq!(clock.offset_ns(boot(3)), 5_000_500_000);
         assert_eq!(clock.offset_ns(boot(9)), 5_001_000_000);
     }
+
+    #[test]
+    fn a_guess_is_told_nobody_and_taken_back_by_the_first_measurement() {
+        let utc = |s: i64| UtcTime::from_ns(s * 1_000_000_000);
+        let mut clock = MeshClock::default();
+        clock.guess(utc(100), boot(10));
+        assert_eq!(clock.mesh(boot(11)), Some(MeshTime::from_ns(101_000_000_000)));
+        assert_eq!((clock.measured_offset_ns(boot(11)), clock.offset_ns(boot(11))), (0, 90 * S));
+        assert!(clock.measured(1, 95 * S, false, boot(12)), "set anew");
+        assert_eq!(clock.offset_ns(boot(12)), 95 * S);
+        assert!(!clock.measured(1, 96 * S, false, boot(13)), "from then on it is approached");
+
+        // One that was nearly right is approached as well, so that no slot is lost over it.
+        let mut near = MeshClock::default();
+        near.guess(utc(100), boot(10));
+        assert!(!near.measured(1, 90 * S + 50_000_000, true, boot(11)));
+        assert_eq!(near.offset_ns(boot(11)), 90 * S);
+        assert_eq!(near.measured_offset_ns(boot(1_000)), 90 * S + 50_000_000);
+
+        // What is known is not guessed.
+        let mut known = MeshClock::resumed(Some(7), boot(0));
+        known.guess(utc(100), boot(10));
+        assert_eq!(known.measured_offset_ns(boot(10)), 7);
+    }
+
+    const S: i64 = 1_000_000_000;
 
     #[test]
     fn while_a_leader_is_heard_nobody_else_counts() {

@@ -2,11 +2,17 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Parser;
+use parallax_common::limits::{
+    SPOOL_AGE_DEFAULT, SPOOL_AGE_MIN, SPOOL_DISK_BYTES_DEFAULT, SPOOL_DISK_BYTES_MIN,
+};
+use parallax_common::text::{format_duration, parse_duration};
 use serde::Serialize;
 
 use crate::core::guard::{Effect, Guard, Network, Origin, Rule};
+use crate::core::spool::disk::Bounds;
 
 /// Everything that configures a probe.
 #[derive(Debug, Clone, Default)]
@@ -15,8 +21,14 @@ pub struct Config {
     pub tls_dir: PathBuf,
     /// Coordinators to dial, `host:port`.
     pub coordinators: Vec<String>,
-    /// Remembers coordinators and the clock over a restart.
+    /// Remembers coordinators, assignments and the clock over a restart.
     pub data_dir: Option<PathBuf>,
+    /// Where windows wait on the disk; `spool` in the data directory when absent.
+    pub spool_dir: Option<PathBuf>,
+    /// What they may take there.
+    pub spool_bytes_max: Option<u64>,
+    /// Older ones are dropped.
+    pub spool_age_max: Option<Duration>,
     /// Where connections start from, unless a check says otherwise.
     pub source_address: Option<IpAddr>,
     /// Environment variables that checks may refer to.
@@ -48,9 +60,21 @@ pub(crate) struct Args {
         required = true
     )]
     coordinators: Vec<String>,
-    /// Where coordinators and the clock are remembered over a restart.
+    /// Where coordinators, assignments and the clock are remembered over a restart.
     #[arg(long, env = "PARALLAX_DATA_DIR")]
     data_dir: Option<PathBuf>,
+    /// Where windows wait for coordinators that are away; default: `spool` in the data directory.
+    #[arg(long, env = "PARALLAX_SPOOL_DIR")]
+    spool_dir: Option<PathBuf>,
+    /// What they may take there, in bytes; near it they are merged to minutes, at it the oldest go.
+    #[arg(long, env = "PARALLAX_SPOOL_BYTES_MAX", value_name = "BYTES",
+          default_value_t = SPOOL_DISK_BYTES_DEFAULT,
+          value_parser = clap::value_parser!(u64).range(SPOOL_DISK_BYTES_MIN..))]
+    spool_bytes_max: u64,
+    /// Age at which they are dropped, such as 24h.
+    #[arg(long, env = "PARALLAX_SPOOL_AGE_MAX", value_name = "DURATION", default_value = "24h",
+          value_parser = spool_age)]
+    spool_age_max: Duration,
     /// Connect from this address of this machine.
     #[arg(long, env = "PARALLAX_SOURCE_ADDRESS")]
     source_address: Option<IpAddr>,
@@ -91,12 +115,40 @@ pub(crate) struct Args {
     pub(crate) print_config: bool,
 }
 
+/// A length of at least [`SPOOL_AGE_MIN`].
+fn spool_age(text: &str) -> Result<Duration, String> {
+    let length = parse_duration(text).map_err(|error| error.to_string())?;
+    match length >= SPOOL_AGE_MIN {
+        true => Ok(length),
+        false => Err(format!("{text} is less than {}", format_duration(SPOOL_AGE_MIN))),
+    }
+}
+
+impl Config {
+    /// Where windows wait on the disk, if anywhere.
+    pub fn spool_dir(&self) -> Option<PathBuf> {
+        let in_data = || self.data_dir.as_ref().map(|dir| dir.join("spool"));
+        self.spool_dir.clone().or_else(in_data)
+    }
+
+    /// What they may take there, and for how long.
+    pub fn spool_bounds(&self) -> Bounds {
+        Bounds {
+            bytes_max: self.spool_bytes_max.unwrap_or(SPOOL_DISK_BYTES_DEFAULT),
+            age_max: self.spool_age_max.unwrap_or(SPOOL_AGE_DEFAULT),
+        }
+    }
+}
+
 /// What `--print-config` prints.
 #[derive(Debug, Serialize)]
 pub(crate) struct InForce {
     tls_dir: PathBuf,
     coordinators: Vec<String>,
     data_dir: Option<PathBuf>,
+    spool_dir: Option<PathBuf>,
+    spool_bytes_max: u64,
+    spool_age_max: String,
     source_address: Option<IpAddr>,
     allow_env: Vec<String>,
     allow_files: Vec<PathBuf>,
@@ -120,6 +172,9 @@ impl InForce {
         Self {
             tls_dir: args.tls_dir,
             coordinators: args.coordinators,
+            spool_dir: args.spool_dir.or_else(|| Some(args.data_dir.as_ref()?.join("spool"))),
+            spool_bytes_max: args.spool_bytes_max,
+            spool_age_max: format_duration(args.spool_age_max),
             data_dir: args.data_dir,
             source_address: args.source_address,
             allow_env: args.allow_env,
@@ -159,6 +214,9 @@ impl From<Args> for Config {
             tls_dir: args.tls_dir,
             coordinators: args.coordinators,
             data_dir: args.data_dir,
+            spool_dir: args.spool_dir,
+            spool_bytes_max: Some(args.spool_bytes_max),
+            spool_age_max: Some(args.spool_age_max),
             source_address: args.source_address,
             allow_env: args.allow_env,
             allow_files: args.allow_files,
@@ -219,6 +277,38 @@ mod tests {
                 let error = parse(&[flag, network]).unwrap_err().to_string();
                 assert!(error.contains(flag) && error.contains(rule), "{error}");
             }
+        }
+    }
+
+    #[test]
+    fn the_spool_is_in_the_data_directory_unless_told_otherwise_and_its_bounds_have_bounds() {
+        let shown = |more: &[&str]| {
+            let args = parse(more).unwrap();
+            let guard = args.guard().unwrap();
+            let config = Config::from(parse(more).unwrap());
+            let shown = serde_json::to_value(InForce::new(args, &guard)).unwrap();
+            assert_eq!(shown["spool_dir"], serde_json::to_value(config.spool_dir()).unwrap());
+            assert_eq!(shown["spool_bytes_max"], config.spool_bounds().bytes_max);
+            (shown, config)
+        };
+        let (_, none) = shown(&[]);
+        assert_eq!(none.spool_dir(), None);
+        assert_eq!(none.spool_bounds(), Config::default().spool_bounds());
+        let (printed, inside) = shown(&["--data-dir", "/d"]);
+        assert_eq!(inside.spool_dir(), Some("/d/spool".into()));
+        assert_eq!(printed["spool_age_max"], "1d");
+        let given = ["--data-dir", "/d", "--spool-dir", "/s", "--spool-bytes-max", "2000000"];
+        let (printed, given) = shown(&[&given[..], &["--spool-age-max", "90m"]].concat());
+        assert_eq!(given.spool_dir(), Some("/s".into()));
+        assert_eq!(printed["spool_bytes_max"], 2_000_000);
+        assert_eq!(given.spool_bounds().age_max, Duration::from_secs(5_400));
+        for (flag, value, why) in [
+            ("--spool-bytes-max", "1000", "1048576"),
+            ("--spool-age-max", "9m", "less than 10m"),
+            ("--spool-age-max", "24", "a unit is missing"),
+        ] {
+            let error = parse(&[flag, value]).unwrap_err().to_string();
+            assert!(error.contains(flag) && error.contains(why), "{error}");
         }
     }
 

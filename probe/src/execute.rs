@@ -1,8 +1,9 @@
 //! One run of one check: its steps in order, timed by phase, then its expectations.
 //!
 //! [`Executor::run`] never fails: whatever happens becomes a finding. [`resolve`], [`connect`],
-//! [`tls`], [`redirects`], [`http_exchange`], [`tcp`] and `dns` are the parts of a step, [`secrets`] fills in references before the
-//! clock starts, [`expect`] judges after it has stopped. When runs start is the schedule's.
+//! [`tls`], [`redirects`], [`http_exchange`], `converse`, [`tcp`], `udp`, `ssh`, `dns`, `icmp` and `grpc` are
+//! the parts of a step, [`secrets`] fills in references before the clock starts, [`expect`] judges after it
+//! has stopped. When runs start is the schedule's.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,8 +11,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
-use parallax_common::check::{HttpStep, HttpVersion, Run, StepKind};
-use parallax_common::expect::{Certificate, DnsAnswer, Facts, Redirects};
+use parallax_common::check::{HttpStep, HttpVersion, Run, StepKind, TlsOptions};
+use parallax_common::expect::{
+    Certificate, DnsAnswer, Echoes, Facts, GrpcAnswer, Redirects, SshOffer, Talk as Said,
+};
 use parallax_common::limits::{EVIDENCE_BYTES_MAX, RUN_STALL_AFTER};
 use parallax_common::outcome::{Outcome, Phase, Reason};
 use parallax_common::redact::redact;
@@ -21,23 +24,29 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::core::guard::{Allowed, Guard};
-use crate::core::record::{Finding, cut};
+use crate::core::record::{Finding, cut, means};
+use crate::core::talk::{Cut, Speaking, Talk};
 
 pub mod answer;
 mod certificate;
 pub mod connect;
+mod converse;
 pub mod decode;
 mod dns;
 pub mod expect;
+mod grpc;
 pub mod http2_exchange;
 pub mod http_exchange;
+mod icmp;
 pub mod redirects;
 pub mod request;
 pub mod resolve;
 pub mod secrets;
 mod socket;
+mod ssh;
 pub mod tcp;
 pub mod tls;
+mod udp;
 
 #[cfg(test)]
 mod tests;
@@ -52,6 +61,8 @@ pub(crate) enum Stage {
     Exchange,
     /// The answer of a name server that a check asks.
     Answer,
+    /// The answers to echoes.
+    Echo,
 }
 
 impl Stage {
@@ -61,6 +72,7 @@ impl Stage {
             Self::Connect => Reason::ConnectTimeout,
             Self::Tls => Reason::TlsTimeout,
             Self::Exchange => Reason::Timeout,
+            Self::Echo => Reason::IcmpNoAnswer,
         }
     }
 }
@@ -95,6 +107,14 @@ pub(crate) struct Trace {
     pub refusal: Option<Failure>,
     /// Addresses of the name that the guard denied while it allowed others.
     pub left_out: Option<String>,
+    /// What is spoken at this moment.
+    pub speaking: Option<Speaking>,
+    /// The number of the first step of the dialogue among the series of the run.
+    pub series_from: u32,
+    /// How long the steps of the dialogue took that have ended.
+    pub exchanges: Vec<Duration>,
+    /// When the run's time is over.
+    pub ends_at: Option<Instant>,
 }
 
 impl Trace {
@@ -108,6 +128,18 @@ impl Trace {
             Some((.., sum)) => *sum += length,
             None => self.phases.push((self.step, phase, length)),
         }
+    }
+
+    /// Ends a step of a dialogue. Each has a series of its own, numbered behind the steps of the run.
+    pub fn exchange(&mut self, step: usize, length: Duration) {
+        self.exchanges.push(length);
+        let number = self.series_from.saturating_add(u32::try_from(step).unwrap_or(u32::MAX));
+        self.phases.push((number, Phase::Transfer, length));
+    }
+
+    /// One sample of several that a step has of a phase.
+    pub fn sample(&mut self, phase: Phase, length: Duration) {
+        self.phases.push((self.step, phase, length));
     }
 }
 
@@ -125,6 +157,11 @@ pub(crate) struct Seen {
     pub redirects: u32,
     pub url: String,
     pub dns: Option<DnsAnswer>,
+    /// What was said in a dialogue, or in answer to a datagram.
+    pub talk: Option<Said>,
+    pub ssh: Option<SshOffer>,
+    pub echoes: Option<Echoes>,
+    pub grpc: Option<GrpcAnswer>,
 }
 
 /// A run that was carried out.
@@ -184,6 +221,10 @@ impl Executor {
         self.ids.lock().unwrap_or_else(PoisonError::into_inner).random()
     }
 
+    fn token(&self) -> u64 {
+        self.ids.lock().unwrap_or_else(PoisonError::into_inner).random()
+    }
+
     /// Carries out one run.
     pub async fn run(&self, run: &Run) -> Execution {
         self.secrets.load(run).await;
@@ -199,8 +240,10 @@ impl Executor {
             }
         };
         let begun = clock::instant();
-        let mut trace = Trace { wants_chain: expect::mentions_cert(run), ..Trace::default() };
-        let deadline = tokio::time::Instant::from_std(begun + run.timeout);
+        let ends_at = begun + run.timeout;
+        let wants_chain = expect::mentions_cert(run);
+        let mut trace = Trace { wants_chain, ends_at: Some(ends_at), ..Trace::default() };
+        let deadline = tokio::time::Instant::from_std(ends_at);
         let steps = self.steps(run, &prepared, &mut trace);
         let outcome = tokio::time::timeout_at(deadline, steps).await;
         let latency = clock::instant().saturating_duration_since(begun);
@@ -220,6 +263,11 @@ impl Executor {
             Err(_elapsed) => match trace.refusal.take() {
                 Some(failure) if failure.reason.is_missed() => missed(trace, failure),
                 Some(failure) => failed(trace, failure),
+                None if trace.speaking.is_some() => {
+                    let late = trace.speaking.take().map(|talk| talk.cut(Cut::Late).into());
+                    let silent = || Failure::new(Reason::Timeout, "no end in time");
+                    failed(trace, late.unwrap_or_else(silent))
+                }
                 None => {
                     let evidence = format!("no end within {} ms", run.timeout.as_millis());
                     let reason = trace.stage.timed_out();
@@ -264,9 +312,18 @@ impl Executor {
                         .map(|visit| Prepared::Http(Box::new(visit)))
                 }
                 StepKind::Tcp(tcp) => {
+                    let before = run.steps[..place].iter().map(|step| step.kind.exchanges());
+                    let series_from = run.steps.len() + before.sum::<usize>();
                     let config = tcp.tls.as_ref().map(|tls| self.tls.get(tls)).transpose();
-                    config.map(|config| Prepared::Tcp(config, source))
+                    config
+                        .and_then(|config| {
+                            tcp::Prepared::prepare(tcp, config, &self.secrets, source, series_from)
+                        })
+                        .map(|tcp| Prepared::Tcp(Box::new(tcp)))
                 }
+                StepKind::Udp(udp) => udp::Prepared::prepare(udp, &self.secrets, source)
+                    .map(|udp| Prepared::Udp(Box::new(udp))),
+                StepKind::Ssh(_) => Ok(Prepared::Ssh(source)),
                 StepKind::Tls(step) => {
                     let config = self.tls.get(&step.tls);
                     config.map(|config| Prepared::Tls(config, source))
@@ -277,6 +334,25 @@ impl Executor {
                     let facts = place == last && expect::mentions_answer(run);
                     dns::message::Question::prepare(dns, self.id(), judge, facts)
                         .map(|question| Prepared::Dns(Box::new(question), source))
+                }
+                StepKind::Icmp(_) => {
+                    let judge = place != last || !expect::mentions_echoes(run);
+                    let (id, token) = (self.id(), self.token());
+                    Ok(Prepared::Icmp(icmp::Plan { id, token, judge, source }))
+                }
+                StepKind::Grpc(grpc) => {
+                    let judge = place != last || !expect::mentions_serving(run);
+                    let call = grpc::Call::prepare(grpc, &self.secrets, run.timeout, judge);
+                    call.and_then(|mut call| {
+                        let tls = match &grpc.tls {
+                            None => None,
+                            Some(options) => {
+                                let client = self.client(options, &mut call.secrets)?;
+                                Some(self.tls.get_with(options, client, tls::Alpn::Http2)?)
+                            }
+                        };
+                        Ok(Prepared::Grpc(Box::new(call), tls, source))
+                    })
                 }
             };
             prepared.map_err(|failure| (u32::try_from(place).unwrap_or(u32::MAX), failure))
@@ -299,15 +375,22 @@ impl Executor {
             HttpVersion::Auto => tls::Alpn::Both,
         };
         let tls_abroad = self.tls.get_with(&step.tls, None, alpn)?;
-        let tls = match &step.tls.client {
+        let tls = match self.client(&step.tls, &mut request.secrets)? {
             None => Arc::clone(&tls_abroad),
-            Some(client) => {
-                let mut pem = |text| self.secrets.resolve(text, &mut request.secrets);
-                let client = tls::Client { cert: pem(&client.cert)?, key: pem(&client.key)? };
-                self.tls.get_with(&step.tls, Some(client), alpn)?
-            }
+            client => self.tls.get_with(&step.tls, client, alpn)?,
         };
         Ok(redirects::Visit { request, tls, tls_abroad, source })
+    }
+
+    /// The client certificate that a step shows, with its references filled in.
+    fn client(
+        &self,
+        options: &TlsOptions,
+        used: &mut Vec<String>,
+    ) -> Result<Option<tls::Client>, Failure> {
+        let Some(client) = &options.client else { return Ok(None) };
+        let mut pem = |text| self.secrets.resolve(text, used);
+        Ok(Some(tls::Client { cert: pem(&client.cert)?, key: pem(&client.key)? }))
     }
 
     async fn steps(
@@ -327,18 +410,29 @@ impl Executor {
                     let keep_body = place + 1 == run.steps.len() && expect::mentions_body(run);
                     redirects::run(self, run, http, visit, keep_body, trace).await?
                 }
-                (StepKind::Tcp(step), Prepared::Tcp(config, source)) => {
-                    let target = (step.host.as_str(), step.port);
-                    let tls = config.as_deref().zip(step.tls.as_ref());
-                    tcp::run(self, run, target, tls, *source, trace).await?
+                (StepKind::Tcp(step), Prepared::Tcp(prepared)) => {
+                    Box::pin(tcp::run(self, run, step, prepared, trace)).await?
+                }
+                (StepKind::Udp(step), Prepared::Udp(prepared)) => {
+                    Box::pin(udp::run(self, run, step, prepared, trace)).await?
+                }
+                (StepKind::Ssh(step), Prepared::Ssh(source)) => {
+                    Box::pin(ssh::run(self, run, step, *source, trace)).await?
                 }
                 (StepKind::Tls(step), Prepared::Tls(config, source)) => {
                     let target = (step.host.as_str(), step.port);
-                    let tls = Some((&**config, &step.tls));
-                    tcp::run(self, run, target, tls, *source, trace).await?
+                    let tls = (&**config, &step.tls);
+                    Box::pin(tcp::handshake(self, run, target, tls, *source, trace)).await?
                 }
                 (StepKind::Dns(step), Prepared::Dns(question, source)) => {
-                    dns::run(self, run, step, question, *source, trace).await?
+                    Box::pin(dns::run(self, run, step, question, *source, trace)).await?
+                }
+                (StepKind::Icmp(step), Prepared::Icmp(plan)) => {
+                    icmp::run(self, run, step, plan, trace).await?
+                }
+                (StepKind::Grpc(step), Prepared::Grpc(call, config, source)) => {
+                    let tls = config.as_deref().zip(step.tls.as_ref());
+                    grpc::run(self, run, step, call, tls, *source, trace).await?
                 }
                 // Prepared from the same steps a moment ago.
                 _ => return Err(Failure::new(Reason::ConfigError, "the step changed")),
@@ -469,16 +563,23 @@ impl Executor {
 #[derive(Debug)]
 enum Prepared {
     Http(Box<redirects::Visit>),
-    Tcp(Option<Arc<tls::Config>>, Option<IpAddr>),
+    Tcp(Box<tcp::Prepared>),
+    Udp(Box<udp::Prepared>),
+    Ssh(Option<IpAddr>),
     Tls(Arc<tls::Config>, Option<IpAddr>),
     Dns(Box<dns::message::Question>, Option<IpAddr>),
+    Icmp(icmp::Plan),
+    Grpc(Box<grpc::Call>, Option<Arc<tls::Config>>, Option<IpAddr>),
 }
 
 impl Prepared {
     fn secrets(&self) -> &[String] {
         match self {
             Self::Http(visit) => &visit.request.secrets,
-            Self::Tcp(..) | Self::Tls(..) | Self::Dns(..) => &[],
+            Self::Grpc(call, ..) => &call.secrets,
+            Self::Tcp(tcp) => &tcp.secrets,
+            Self::Udp(udp) => &udp.secrets,
+            Self::Tls(..) | Self::Dns(..) | Self::Icmp(..) | Self::Ssh(_) => &[],
         }
     }
 }
@@ -497,8 +598,8 @@ fn facts(run: &Run, trace: &mut Trace, seen: Seen, latency: Duration) -> Facts {
     facts.body = seen.body;
     facts.latency = latency;
     let last = trace.step;
-    facts.phases =
-        trace.phases.iter().filter(|(step, ..)| *step == last).map(|(_, p, d)| (*p, *d)).collect();
+    let phases = means(&trace.phases).into_iter().filter(|(step, ..)| *step == last);
+    facts.phases = phases.map(|(_, phase, length)| (phase, length)).collect();
     facts.phases.push((Phase::Total, latency));
     facts.ip = trace.remote.map(|remote| remote.ip().to_string()).unwrap_or_default();
     facts.http_version = seen.http_version.to_owned();
@@ -510,6 +611,10 @@ fn facts(run: &Run, trace: &mut Trace, seen: Seen, latency: Duration) -> Facts {
     let cipher = trace.cipher.and_then(|it| it.as_str()).unwrap_or_default();
     facts.cipher = cipher.replacen("TLS13_", "TLS_", 1);
     facts.dns = seen.dns;
+    facts.talk = seen.talk;
+    facts.ssh = seen.ssh;
+    facts.echoes = seen.echoes;
+    facts.grpc = seen.grpc;
     facts
 }
 

@@ -13,12 +13,15 @@ use std::time::Duration;
 use clap::Parser as _;
 use http::{HeaderName, HeaderValue};
 use parallax_common::name::Incarnation;
+use parallax_common::time::BootTime;
 use parallax_runtime::supervisor::{Supervisor, TaskKind};
 use parallax_runtime::transport::{Credentials, CredentialsError, Identity};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+pub mod bulk;
+pub mod cache;
 pub mod clock;
 pub mod config;
 pub mod core;
@@ -27,6 +30,7 @@ pub mod health;
 pub mod metrics;
 pub mod owner;
 pub mod session;
+pub mod spool;
 pub mod state;
 pub mod wire;
 
@@ -74,6 +78,15 @@ pub enum RunError {
     /// The state cannot be read or written.
     #[error(transparent)]
     State(#[from] state::StateError),
+    /// The spool's directory cannot be used.
+    #[error("cannot use {dir} for the spool; if another probe uses it, give each its own")]
+    Spool {
+        /// The directory.
+        dir: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// The health endpoint cannot listen.
     #[error("cannot listen on {address} for health and metrics")]
     Health {
@@ -131,34 +144,43 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
             .await
             .map_err(|source| RunError::Health { address, source })?;
     }
+    // One random number for each life of the spool: one run of this process.
+    let (high, low) = uuid::Uuid::now_v7().as_u64_pair();
+    let incarnation = Incarnation(high.rotate_left(32) ^ low);
+    let spooler = open_spool(&config, incarnation, now, &metrics).await?;
+    spooler.spawn(&supervisor);
     let secrets = execute::secrets::Secrets::new(config.allow_env, config.allow_files);
     let executor =
         execute::Executor::new(secrets, config.source_address, extra_header).guarded(guard);
-    // One random number for each life of the spool, which lives in memory.
-    let (high, low) = uuid::Uuid::now_v7().as_u64_pair();
-    let incarnation = Incarnation(high.rotate_left(32) ^ low);
     let (events, inbox) = mpsc::channel(EVENTS);
-    let mesh_clock = clock::MeshClock::resumed(offset, now);
-    let held = owner::Owner::spawn(
-        Arc::new(executor),
-        &supervisor,
-        metrics,
-        incarnation,
-        mesh_clock,
-        inbox,
-    );
-    info!(mesh, region, probe = name, incarnation = incarnation.0, "probe started");
+    let identity = session::Identity { region, probe: name, mesh, incarnation };
+    let cached = config.data_dir.as_ref().and_then(|dir| cache::load(dir, &identity, &boot_id));
+    let offset = offset.or(cached.as_ref().and_then(|cached| cached.offset_ns));
+    let setup = owner::Setup {
+        executor: Arc::new(executor),
+        metrics: Arc::clone(&metrics),
+        spooler: spooler.clone(),
+        clock: clock::MeshClock::resumed(offset, now),
+        cached: cached.map(|cached| cached.plan),
+        events: inbox,
+    };
+    let owner::Told { held, kept } = owner::Owner::spawn(setup, &supervisor);
+    let session::Identity { mesh, region, probe, .. } = &identity;
+    info!(mesh, region, probe, incarnation = incarnation.0, "probe started");
     let (state, changes) = watch::channel(remembered);
     if let Some(dir) = config.data_dir {
         let held = held.clone();
+        cache::keep(dir.clone(), identity.clone(), boot_id.clone(), kept, &supervisor);
         remember(dir, boot_id, changes, held, &supervisor);
     }
     let sessions = session::Sessions::spawn(
         session::Setup {
-            identity: session::Identity { region, probe: name, mesh, incarnation },
+            identity,
             credentials,
             source: config.source_address,
             coordinators: config.coordinators,
+            spooler: spooler.clone(),
+            metrics,
             events,
             held,
             state,
@@ -170,11 +192,32 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
     if !supervisor.join(STOP_WITHIN).await {
         warn!("some tasks did not end in time");
     }
+    // What was sealed and acknowledged since the last time.
+    spooler.write().await;
     match sessions.dismissed() {
         Some(why) => Err(RunError::Dismissed(why)),
         None if supervisor.failed() => Err(RunError::Vital),
         None => Ok(()),
     }
+}
+
+/// The spool on the disk, or in memory when there is no place for it.
+async fn open_spool(
+    config: &Config,
+    incarnation: Incarnation,
+    now: BootTime,
+    metrics: &Arc<metrics::Metrics>,
+) -> Result<spool::Spooler, RunError> {
+    let metrics = Arc::clone(metrics);
+    let Some(dir) = config.spool_dir() else {
+        return Ok(spool::Spooler::in_memory(incarnation, metrics));
+    };
+    let (bounds, of) = (config.spool_bounds(), dir.clone());
+    let open = move || spool::Spooler::open(&of, bounds, incarnation, now, metrics);
+    tokio::task::spawn_blocking(open)
+        .await
+        .unwrap_or_else(|panicked| Err(std::io::Error::other(panicked)))
+        .map_err(|source| RunError::Spool { dir, source })
 }
 
 /// Writes the state down when members change, and the clock's offset from time to time.

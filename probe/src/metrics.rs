@@ -5,6 +5,10 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
 use parallax_common::outcome::{Outcome, Reason};
 
+use spread::Spread;
+
+pub mod spread;
+
 /// Counters and gauges of one probe.
 #[derive(Debug)]
 pub struct Metrics {
@@ -22,6 +26,16 @@ pub struct Metrics {
     pub in_flight: AtomicU64,
     /// Bytes of windows kept.
     pub spool_bytes: AtomicU64,
+    /// Those of them that the disk takes.
+    pub spool_disk_bytes: AtomicU64,
+    /// 1 while the disk of the spool refuses something.
+    pub spool_failing: AtomicU64,
+    /// Windows that were merged away for want of room.
+    pub spool_merged: AtomicU64,
+    /// Segments of the spool that were damaged and set aside.
+    pub spool_damaged: AtomicU64,
+    /// Windows set aside for one coordinator, which ended the lane over them.
+    pub windows_set_aside: AtomicU64,
     /// Windows dropped at the spool's bound.
     pub spool_dropped: AtomicU64,
     /// Gaps in the windows of one coordinator that began.
@@ -36,6 +50,10 @@ pub struct Metrics {
     pub orders_refused: AtomicU64,
     /// How late the owner's loop woke the last time, in nanoseconds.
     pub loop_lag_ns: AtomicI64,
+    /// Actual less intended start of the runs of slots.
+    pub lateness: Spread,
+    /// End less intended start of the same runs: what waited counts (coordinated omission).
+    pub from_slot: Spread,
 }
 
 impl Default for Metrics {
@@ -50,6 +68,11 @@ impl Default for Metrics {
             checks: zero(),
             in_flight: zero(),
             spool_bytes: zero(),
+            spool_disk_bytes: zero(),
+            spool_failing: zero(),
+            spool_merged: zero(),
+            spool_damaged: zero(),
+            windows_set_aside: zero(),
             spool_dropped: zero(),
             spool_gaps: zero(),
             windows_refused: zero(),
@@ -57,6 +80,8 @@ impl Default for Metrics {
             sessions_slow: zero(),
             orders_refused: zero(),
             loop_lag_ns: AtomicI64::default(),
+            lateness: Spread::default(),
+            from_slot: Spread::default(),
         }
     }
 }
@@ -102,6 +127,11 @@ impl Metrics {
             ("checks", "gauge", &self.checks),
             ("in_flight", "gauge", &self.in_flight),
             ("spool_bytes", "gauge", &self.spool_bytes),
+            ("spool_disk_bytes", "gauge", &self.spool_disk_bytes),
+            ("spool_failing", "gauge", &self.spool_failing),
+            ("spool_merged_total", "counter", &self.spool_merged),
+            ("spool_damaged_total", "counter", &self.spool_damaged),
+            ("windows_set_aside_total", "counter", &self.windows_set_aside),
             ("spool_dropped_total", "counter", &self.spool_dropped),
             ("spool_gaps_total", "counter", &self.spool_gaps),
             ("windows_refused_total", "counter", &self.windows_refused),
@@ -112,6 +142,8 @@ impl Metrics {
             metric(name, kind, "", value.load(Relaxed).into());
         }
         metric("loop_lag_ns", "gauge", "", self.loop_lag_ns.load(Relaxed).into());
+        self.lateness.write(&mut out, "parallax_probe_lateness_seconds");
+        self.from_slot.write(&mut out, "parallax_probe_from_slot_seconds");
         out
     }
 }

@@ -1,17 +1,16 @@
-//! The one task that owns the schedule, the records, the spool and the list of sessions.
+//! The one task that owns the schedule, the records and the list of sessions.
 //!
 //! It waits for the next thing due, an ended run or a word from a session, asks the core, and
-//! performs what comes back: runs start as tasks, records go to every session at once. Sessions
-//! ([`crate::session`]) own their sockets and speak to this task by [`Event`].
+//! performs what comes back: runs start as tasks, records go to every session at once, sealed windows
+//! into the spool ([`crate::spool`]). Sessions ([`crate::session`]) own their sockets and speak to this
+//! task by [`Event`].
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use parallax_common::limits::{
-    HEARTBEAT, MEMBER_AWAY_MAX, SPOOL_BYTES_MAX, WINDOWS_UNACKNOWLEDGED_MAX,
-};
+use parallax_common::limits::{CACHED_PLAN_AFTER, HEARTBEAT, MEMBER_AWAY_MAX};
 use parallax_common::name::{Generation, Incarnation, Uid};
 use parallax_common::outcome::Outcome;
 use parallax_common::record::Order;
@@ -26,15 +25,17 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
+use crate::cache::Kept;
 use crate::clock::MeshClock;
 use crate::core::assign::{Applied, Assignments, Plan};
 use crate::core::confirm::Confirmations;
 use crate::core::record::{Ended, Record, Recorder};
 use crate::core::schedule::{Cause, Schedule, Start};
-use crate::core::spool::{Gap, Spool};
-use crate::core::watermark::{InFlight, Told};
+use crate::core::spool::Gap;
+use crate::core::watermark::{self, InFlight};
 use crate::execute::Executor;
 use crate::metrics::Metrics;
+use crate::spool::Spooler;
 use crate::wire;
 use report::Done;
 
@@ -54,6 +55,8 @@ const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(5);
 
 /// Names a session within one process.
 pub type SessionId = u64;
+/// The name of none.
+const NO_SESSION: SessionId = 0;
 
 /// What sessions tell the owner.
 #[derive(Debug)]
@@ -75,17 +78,6 @@ pub enum Event {
     },
     /// A coordinator passes this session on to one that knows nothing of it yet.
     SnapshotWanted(SessionId),
-    /// Windows were acknowledged.
-    Acknowledged {
-        /// By whom.
-        node: u64,
-        /// Up to here.
-        through: u64,
-        /// That many of them were refused since the last time.
-        refused: u64,
-    },
-    /// A coordinator named members of its group: windows wait for each of them.
-    Members(Vec<u64>),
     /// The session is over.
     Closed(SessionId),
 }
@@ -99,8 +91,6 @@ pub struct Connected {
     pub node: u64,
     /// The live lane.
     pub live: mpsc::Sender<v1::LiveRequest>,
-    /// The bulk lane.
-    pub bulk: mpsc::Sender<v1::BulkRequest>,
     /// Cancelled by the owner to end it.
     pub end: CancellationToken,
 }
@@ -118,15 +108,36 @@ pub struct Held {
 struct Session {
     connected: Connected,
     /// Nothing yet: its next heartbeat is whole.
-    told: Option<Told>,
+    told: Option<watermark::Told>,
     snapshots: VecDeque<snapshot::Job>,
-    /// Next window to send.
-    cursor: u64,
-    acknowledged: u64,
-    /// Windows up to here were spooled before it began.
-    replay_through: u64,
     /// A delta of it did not fit, and led up to here; since when. The others' deltas are on their way.
     overtaken: Option<(Generation, Instant)>,
+}
+
+/// What an owner begins with.
+#[derive(Debug)]
+pub struct Setup {
+    /// Carries out runs.
+    pub executor: Arc<Executor>,
+    /// What it counts.
+    pub metrics: Arc<Metrics>,
+    /// Takes sealed windows.
+    pub spooler: Spooler,
+    /// As far as it is known.
+    pub clock: MeshClock,
+    /// What an earlier run has kept.
+    pub cached: Option<Plan>,
+    /// From sessions.
+    pub events: mpsc::Receiver<Event>,
+}
+
+/// What an owner tells.
+#[derive(Debug)]
+pub struct Told {
+    /// To sessions.
+    pub held: watch::Receiver<Held>,
+    /// To whoever keeps it for the next start.
+    pub kept: watch::Receiver<Kept>,
 }
 
 /// The owner's state.
@@ -141,12 +152,15 @@ pub struct Owner {
     recorder: Recorder,
     confirmations: Confirmations,
     in_flight: InFlight,
-    /// Encoded: a third of the size of the messages.
-    spool: Spool<Vec<u8>>,
+    spooler: Spooler,
     sessions: BTreeMap<SessionId, Session>,
     /// Records of this turn.
     out: Vec<Record>,
     held: watch::Sender<Held>,
+    /// What is in force, for the next start.
+    kept: watch::Sender<Kept>,
+    /// What an earlier run has kept, until a coordinator is heard; and when it is run without one.
+    cached: Option<(Plan, Instant)>,
     done: mpsc::UnboundedSender<Done>,
     heartbeat_at: Instant,
     /// When a live lane that was too full for a snapshot is looked at again.
@@ -154,18 +168,13 @@ pub struct Owner {
 }
 
 impl Owner {
-    /// Starts the owner task; sessions speak to it through `events`.
-    pub fn spawn(
-        executor: Arc<Executor>,
-        supervisor: &Supervisor,
-        metrics: Arc<Metrics>,
-        incarnation: Incarnation,
-        mesh_clock: MeshClock,
-        events: mpsc::Receiver<Event>,
-    ) -> watch::Receiver<Held> {
-        let (held, receiver) = watch::channel(Held::default());
+    /// Starts the owner task.
+    pub fn spawn(setup: Setup, supervisor: &Supervisor) -> Told {
+        let (held, held_told) = watch::channel(Held::default());
+        let (kept, kept_told) = watch::channel(Kept::default());
         // Bounded by the number of runs in flight.
         let (done, ended) = mpsc::unbounded_channel();
+        let Setup { executor, metrics, spooler, clock: mesh_clock, cached, events } = setup;
         let owner = Self {
             executor,
             supervisor: supervisor.clone(),
@@ -173,20 +182,22 @@ impl Owner {
             clock: mesh_clock,
             assignments: Assignments::default(),
             schedule: Schedule::default(),
-            recorder: Recorder::new(incarnation),
+            recorder: Recorder::new(spooler.incarnation()),
             confirmations: Confirmations::default(),
             in_flight: InFlight::default(),
-            spool: Spool::new(SPOOL_BYTES_MAX),
+            spooler,
             sessions: BTreeMap::new(),
             out: Vec::new(),
             held,
+            kept,
+            cached: cached.map(|plan| (plan, clock::instant() + CACHED_PLAN_AFTER)),
             done,
             heartbeat_at: clock::instant() + HEARTBEAT,
             look_again_at: None,
         };
         owner.publish();
         supervisor.spawn(TaskKind::Vital("owner"), owner.run(events, ended));
-        receiver
+        Told { held: held_told, kept: kept_told }
     }
 
     async fn run(
@@ -257,20 +268,15 @@ impl Owner {
             let horizon = self.schedule.horizon(now);
             let sealed = self.recorder.seal(horizon, PORTION);
             more |= sealed.len() >= PORTION;
-            for window in sealed {
-                self.spool(&window);
-            }
+            self.spool(&sealed);
         }
         self.flush();
         more |= self.send_snapshots();
         if clock::instant() >= self.heartbeat_at {
             self.heartbeat();
         }
-        more |= self.send_windows();
         let metrics = &self.metrics;
         metrics.in_flight.store(self.schedule.in_flight() as u64, Relaxed);
-        metrics.spool_bytes.store(self.spool.bytes() as u64, Relaxed);
-        metrics.spool_dropped.store(self.spool.dropped(), Relaxed);
         metrics.sessions.store(self.sessions.len() as u64, Relaxed);
         more
     }
@@ -283,7 +289,8 @@ impl Owner {
         let (executor, done) = (Arc::clone(&self.executor), self.done.clone());
         let generation = self.assignments.generation();
         let run = Arc::clone(&start.assignment.run);
-        let run = async move { executor.run(&run).await };
+        // In a box of its own: each wrapper of a task holds what it awaits twice, and a run is large.
+        let run = Box::pin(async move { executor.run(&run).await });
         let owed = report::Owed { start, generation, handed: now };
         self.supervisor.spawn(TaskKind::Session("run"), report::carry_out(owed, run, done));
     }
@@ -300,8 +307,13 @@ impl Owner {
         let finding = &execution.finding;
         self.metrics.outcome(finding.outcome, finding.reason, 1);
         let began = self.clock.mesh(execution.started).unwrap_or(start.scheduled);
+        let lateness = began.since(start.scheduled);
+        if matches!(start.cause, Cause::Slot(_)) && finding.outcome != Outcome::Missed {
+            self.metrics.lateness.record(lateness);
+            self.metrics.from_slot.record(lateness + execution.ended.since(execution.started));
+        }
         let record = self.recorder.ended(Ended {
-            lateness: began.since(start.scheduled),
+            lateness,
             assignment: start.assignment,
             generation,
             cause: start.cause,
@@ -318,10 +330,6 @@ impl Owner {
         match event {
             Event::Connected(connected) => self.connected(connected),
             Event::Closed(session) => self.close(session),
-            Event::Members(nodes) => {
-                let now = clock::boot_time();
-                nodes.into_iter().for_each(|node| self.spool.expect(node, now));
-            }
             Event::Plan(session, plan) => self.plan(session, plan),
             Event::Order(order) => self.order(&order),
             Event::SnapshotWanted(session) => self.begin_anew(session),
@@ -331,16 +339,6 @@ impl Owner {
                     self.reschedule();
                 }
                 self.publish();
-            }
-            Event::Acknowledged { node, through, refused } => {
-                self.spool.acknowledge(node, through);
-                if refused > 0 {
-                    warn!(node, refused, "a coordinator refused windows");
-                    self.metrics.windows_refused.fetch_add(refused, Relaxed);
-                }
-                for session in self.sessions.values_mut().filter(|s| s.connected.node == node) {
-                    session.acknowledged = session.acknowledged.max(through);
-                }
             }
         }
     }
@@ -352,17 +350,9 @@ impl Owner {
         for id in older.map(|s| s.connected.session).collect::<Vec<_>>() {
             self.close(id);
         }
-        let cursor = self.spool.attach(node);
         let job = self.whole_snapshot();
-        let session = Session {
-            told: None,
-            snapshots: VecDeque::from([job]),
-            cursor,
-            acknowledged: cursor - 1,
-            replay_through: self.spool.last_sequence(),
-            overtaken: None,
-            connected,
-        };
+        let session =
+            Session { told: None, snapshots: VecDeque::from([job]), overtaken: None, connected };
         self.sessions.insert(session.connected.session, session);
     }
 
@@ -383,10 +373,6 @@ impl Owner {
     fn close(&mut self, session: SessionId) {
         if let Some(session) = self.sessions.remove(&session) {
             session.connected.end.cancel();
-            let node = session.connected.node;
-            if !self.sessions.values().any(|other| other.connected.node == node) {
-                self.spool.detach(node, clock::boot_time());
-            }
         }
     }
 
@@ -434,6 +420,12 @@ impl Owner {
             self.schedule.apply(&change, now);
         }
         self.metrics.checks.store(self.assignments.len() as u64, Relaxed);
+        self.cached = None;
+        self.kept.send_replace(Kept {
+            generation,
+            checks: self.assignments.iter().cloned().collect(),
+            offset_ns: self.clock.measured_offset_ns(clock::boot_time()),
+        });
         let changed: VecDeque<Uid> = change.upserts.iter().map(|one| one.check).collect();
         for session in self.sessions.values_mut() {
             let job = snapshot::Job::new(generation, changed.clone(), false);
@@ -443,10 +435,23 @@ impl Owner {
         self.publish();
     }
 
-    /// Plans that came before mesh time was known are scheduled now.
+    /// Nobody was heard since the start: what was kept is run until somebody is.
+    fn run_cached(&mut self) {
+        let due = self.cached.as_ref().is_some_and(|(_, at)| clock::instant() >= *at);
+        if !due || !self.sessions.is_empty() {
+            return;
+        }
+        let Some((plan, _)) = self.cached.take() else { return };
+        warn!(generation = ?plan.generation, "no coordinator is heard: cached assignments are run");
+        self.clock.guess(clock::utc(), clock::boot_time());
+        self.plan(NO_SESSION, plan);
+    }
+
+    /// Plans that came before mesh time was known, or while it was a guess, are scheduled anew.
     fn reschedule(&mut self) {
-        let upserts = self.assignments.iter().cloned().collect();
-        let change = crate::core::assign::Change { upserts, removed: vec![] };
+        let upserts: Vec<_> = self.assignments.iter().cloned().collect();
+        let removed = upserts.iter().map(|assignment| assignment.check).collect();
+        let change = crate::core::assign::Change { upserts, removed };
         if let Some(now) = self.mesh_now() {
             self.schedule.apply(&change, now);
         }
@@ -469,15 +474,18 @@ impl Owner {
     fn publish(&self) {
         let held = Held {
             generation: self.assignments.generation(),
-            offset_ns: self.clock.offset_ns(clock::boot_time()),
+            offset_ns: self.clock.measured_offset_ns(clock::boot_time()),
         };
         self.held.send_if_modified(|before| std::mem::replace(before, held) != held);
     }
 
-    fn spool(&mut self, window: &Window) {
-        let bytes = window_to(window).encode_to_vec();
-        let length = bytes.len();
-        self.spool.push(bytes, length);
+    /// Encoded: a third of the size of the messages.
+    fn spool(&self, sealed: &[Window]) {
+        if !sealed.is_empty() {
+            let encode = |window: &Window| window_to(window).encode_to_vec().into();
+            let ends = sealed.iter().map(|of| (of.start + of.period.length(), encode(of)));
+            self.spooler.push(ends);
+        }
     }
 
     /// Sends this turn's records to every session.
@@ -545,6 +553,7 @@ impl Owner {
     }
 
     fn heartbeat(&mut self) {
+        self.run_cached();
         let now = clock::instant();
         self.heartbeat_at += HEARTBEAT;
         if self.heartbeat_at <= now {
@@ -556,11 +565,12 @@ impl Owner {
             Some(mesh) => self.clock.boot_for(self.schedule.horizon(mesh), boot),
             None => boot,
         };
-        for gap in self.spool.give_up_away(boot, MEMBER_AWAY_MAX) {
-            let Gap { reader: node, first, last } = gap;
+        let mesh = self.clock.mesh(boot);
+        for gap in self.spooler.look(boot, mesh, MEMBER_AWAY_MAX) {
+            let Gap { reader: node, life: Incarnation(life), first, last } = gap;
             warn!(
                 node,
-                first, last, "a coordinator will not get some windows: its history has a gap"
+                life, first, last, "a coordinator will not get some windows: its history has a gap"
             );
             self.metrics.spool_gaps.fetch_add(1, Relaxed);
         }
@@ -569,8 +579,8 @@ impl Owner {
             in_flight: u32::try_from(self.schedule.in_flight()).unwrap_or(u32::MAX),
             runs: self.metrics.runs.load(Relaxed),
             missed: self.metrics.missed_total(),
-            spool_bytes: self.spool.bytes() as u64,
-            spool_dropped: self.spool.dropped(),
+            spool_bytes: self.metrics.spool_bytes.load(Relaxed),
+            spool_dropped: self.metrics.spool_dropped.load(Relaxed),
             loop_lag_ns: self.metrics.loop_lag_ns.load(Relaxed),
         };
         let sequence = self.recorder.live_sequence();
@@ -594,36 +604,5 @@ impl Owner {
             self.send(id, frame);
         }
         self.publish();
-    }
-
-    /// One frame of windows for each bulk lane with room. True when more could be sent at once.
-    fn send_windows(&mut self) -> bool {
-        let (first, last) = (self.spool.first_sequence(), self.spool.last_sequence());
-        let mut more = false;
-        for session in self.sessions.values_mut() {
-            // What the bound has dropped cannot be sent; acknowledgements go on behind it.
-            session.cursor = session.cursor.max(first);
-            session.acknowledged = session.acknowledged.max(first - 1);
-            let window_end = session.acknowledged + WINDOWS_UNACKNOWLEDGED_MAX;
-            if session.cursor > last.min(window_end) {
-                continue;
-            }
-            let Ok(permit) = session.connected.bulk.try_reserve() else { continue };
-            let first_sequence = session.cursor;
-            let replay = first_sequence <= session.replay_through;
-            let stop = if replay { session.replay_through.min(last) } else { last }.min(window_end);
-            let (mut windows, mut bytes) = (Vec::new(), 0);
-            while session.cursor <= stop && windows.len() < PORTION && bytes < FRAME_BYTES {
-                let Some(encoded) = self.spool.get(session.cursor) else { break };
-                bytes += encoded.len();
-                // Encoded by us a moment ago; an empty window would be refused and counted.
-                windows.push(v1::Window::decode(encoded.as_slice()).unwrap_or_default());
-                session.cursor += 1;
-            }
-            more |= session.cursor <= last.min(window_end);
-            permit.send(wire::windows(first_sequence, windows, replay));
-        }
-        // A lane without room is asked again when it is polled: the next event or heartbeat.
-        more && self.sessions.values().any(|s| s.connected.bulk.capacity() > 0)
     }
 }

@@ -1,8 +1,9 @@
 //! Sessions: one for each coordinator, dialled outward, kept for as long as the probe lives.
 //!
-//! A session is a live and a bulk lane over one mTLS connection. It answers pings at once, puts
-//! assignment chunks together, and passes everything else between its coordinator and the owner
-//! task ([`crate::owner`]). When it ends, it is dialled again after a jittered pause of at most 5 s.
+//! A session is a live lane and bulk lanes ([`crate::bulk`]) over one mTLS connection. It answers
+//! pings at once, puts assignment chunks together, and passes everything else between its coordinator
+//! and the owner task ([`crate::owner`]). When it ends, it is dialled again after a jittered pause of
+//! at most 5 s.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -30,15 +31,16 @@ use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
 use tracing::{debug, info, warn};
 
+use crate::bulk::Bulk;
 use crate::core::assign::{Assembler, Chunk, ChunkError};
+use crate::metrics::Metrics;
 use crate::owner::{Connected, Event, Held, SessionId};
+use crate::spool::Spooler;
 use crate::state::State;
 use crate::wire;
 
 /// The feature level of this build.
 const LEVEL: u32 = 1;
-/// Frames waiting in one bulk lane: what a thousand windows a second need between two heartbeats.
-const BULK_FRAMES: usize = 64;
 /// A session that lasted this long resets the pause between dials.
 const STEADY: Duration = Duration::from_secs(10);
 
@@ -62,6 +64,8 @@ pub struct Sessions {
     credentials: Credentials,
     source: Option<IpAddr>,
     supervisor: Supervisor,
+    spooler: Spooler,
+    metrics: Arc<Metrics>,
     events: mpsc::Sender<Event>,
     held: watch::Receiver<Held>,
     /// Given at the start: dialled for as long as the probe lives.
@@ -87,8 +91,6 @@ enum SessionError {
     Refused(String),
     #[error("no welcome within {} s", DIAL_TIMEOUT.as_secs())]
     NoWelcome,
-    #[error("the bulk lane did not open within {} s", DIAL_TIMEOUT.as_secs())]
-    NoBulkLane,
     #[error("the coordinator is of mesh {0:?}")]
     OtherMesh(String),
     #[error("the coordinator said goodbye: {0}")]
@@ -137,6 +139,10 @@ pub struct Setup {
     pub source: Option<IpAddr>,
     /// Coordinators to dial at first.
     pub coordinators: Vec<String>,
+    /// Where windows come from.
+    pub spooler: Spooler,
+    /// Where refusals are counted.
+    pub metrics: Arc<Metrics>,
     /// To the owner.
     pub events: mpsc::Sender<Event>,
     /// From the owner.
@@ -156,6 +162,8 @@ impl Sessions {
             credentials: setup.credentials,
             source: setup.source,
             supervisor: supervisor.clone(),
+            spooler: setup.spooler,
+            metrics: setup.metrics,
             events: setup.events,
             held: setup.held,
             given: setup.coordinators.clone(),
@@ -310,30 +318,25 @@ impl Sessions {
             return Err(SessionError::OtherMesh(welcome.mesh));
         }
         let _claim = self.claim(welcome.node_id, address)?;
-        let (bulk, bulk_frames) = mpsc::channel(BULK_FRAMES);
-        let _ = bulk.try_send(wire::bulk_hello(self.hello()));
-        // Opened while the live lane is already served: a ping that waited would measure a round
-        // trip too long, and the first one sets the clock.
-        let opening =
-            tokio::time::timeout(DIAL_TIMEOUT, client.bulk(ReceiverStream::new(bulk_frames)));
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let end = CancellationToken::new();
-        let connected = Connected {
-            session: id,
-            node: welcome.node_id,
-            live: live.clone(),
-            bulk,
+        let (node, end) = (welcome.node_id, CancellationToken::new());
+        let _ended = end.clone().drop_guard();
+        let connected = Connected { session: id, node, live: live.clone(), end: end.clone() };
+        info!(address, node, leader = welcome.leader, "session open");
+        self.tell(Event::Connected(connected)).await?;
+        // Beside the live lane, which is served meanwhile: a ping that waited would measure a round
+        // trip too long, and the first one sets the clock.
+        let bulk = Bulk {
+            spooler: self.spooler.clone(),
+            node,
+            hello: self.hello(),
+            client,
+            metrics: Arc::clone(&self.metrics),
             end: end.clone(),
         };
-        info!(address, node = welcome.node_id, leader = welcome.leader, "session open");
-        self.tell(Event::Connected(connected)).await?;
-        let node = welcome.node_id;
+        self.supervisor.spawn(TaskKind::Session("bulk lanes"), bulk.run());
         let lanes = Lanes { id, node, live, end, assembler: Assembler::default() };
-        let opening = async {
-            let opened = opening.await.map_err(|_| SessionError::NoBulkLane)?;
-            Ok(opened?.into_inner())
-        };
-        let ended = self.serve(lanes, inward, opening).await;
+        let ended = self.serve(lanes, inward).await;
         let _ = self.tell(Event::Closed(id)).await;
         ended
     }
@@ -358,20 +361,12 @@ impl Sessions {
         self: &Arc<Self>,
         mut lanes: Lanes,
         mut live: Streaming<v1::LiveResponse>,
-        opening: impl Future<Output = Result<Streaming<v1::BulkResponse>, SessionError>>,
     ) -> Result<(), SessionError> {
         let stop = self.supervisor.stop_token();
-        tokio::pin!(opening);
-        let mut bulk: Option<Streaming<v1::BulkResponse>> = None;
         loop {
             tokio::select! {
-                opened = &mut opening, if bulk.is_none() => bulk = Some(opened?),
                 frame = live.message() => match frame? {
                     Some(frame) => self.live(&mut lanes, frame).await?,
-                    None => return Err(SessionError::Ended),
-                },
-                frame = next_of(&mut bulk) => match frame? {
-                    Some(frame) => self.bulk(&lanes, frame).await?,
                     None => return Err(SessionError::Ended),
                 },
                 () = lanes.end.cancelled() => return Err(SessionError::EndedHere),
@@ -414,7 +409,7 @@ impl Sessions {
             }
             Some(Frame::Members(members)) => {
                 let nodes = members.members.iter().take(MEMBERS_MAX).map(|m| m.node_id);
-                self.tell(Event::Members(nodes.collect())).await?;
+                self.spooler.expect(nodes, clock::boot_time());
                 self.members(members);
             }
             Some(Frame::SnapshotRequest(_)) => {
@@ -426,17 +421,6 @@ impl Sessions {
             None => debug!("a frame of an unknown kind was ignored"),
         }
         Ok(())
-    }
-
-    async fn bulk(&self, lanes: &Lanes, frame: v1::BulkResponse) -> Result<(), SessionError> {
-        match frame.frame {
-            Some(v1::bulk_response::Frame::Ack(ack)) => {
-                let v1::WindowsAck { through_sequence: through, refused } = ack;
-                self.tell(Event::Acknowledged { node: lanes.node, through, refused }).await
-            }
-            Some(v1::bulk_response::Frame::Goodbye(goodbye)) => Err(farewell(goodbye)),
-            None => Ok(()),
-        }
     }
 
     fn members(self: &Arc<Self>, members: v1::Members) {
@@ -456,14 +440,6 @@ impl Sessions {
         for address in addresses {
             self.add(address);
         }
-    }
-}
-
-/// The next frame of a lane; never while the lane is not open.
-async fn next_of<T>(lane: &mut Option<Streaming<T>>) -> Result<Option<T>, tonic::Status> {
-    match lane {
-        Some(lane) => lane.message().await,
-        None => std::future::pending().await,
     }
 }
 

@@ -49,12 +49,19 @@ pub fn load(dir: &Path) -> Result<State, StateError> {
 
 /// Writes the state, whole or not at all.
 pub fn save(dir: &Path, state: &State) -> Result<(), StateError> {
-    let path = file(dir);
+    let bytes = serde_json::to_vec_pretty(state)
+        .map_err(|error| StateError { path: file(dir), source: error.into() })?;
+    replace(dir, "probe.json", &bytes)
+}
+
+/// Writes a file of the data directory, whole or not at all.
+pub fn replace(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), StateError> {
+    let path = dir.join(name);
     let write = || {
         std::fs::create_dir_all(dir)?;
-        let new = dir.join("probe.json.new");
+        let new = dir.join(format!("{name}.new"));
         let mut file = std::fs::File::create(&new)?;
-        file.write_all(&serde_json::to_vec_pretty(state)?)?;
+        file.write_all(bytes)?;
         file.sync_data()?;
         std::fs::rename(&new, &path)?;
         std::fs::File::open(dir)?.sync_all()

@@ -1,5 +1,7 @@
 //! The core's values as frames of a session.
 
+use std::net::SocketAddr;
+
 use parallax_common::name::{Generation, Uid};
 use parallax_common::record as common;
 use parallax_common::time::BootTime;
@@ -32,8 +34,16 @@ fn record(record: &Record, clock: &MeshClock) -> common::Record {
         started: record.started,
         ended: record.ended,
         generation: record.generation,
-        remote_address: record.remote.map(|remote| remote.to_string()).unwrap_or_default(),
+        remote_address: record.remote.map(shown).unwrap_or_default(),
         phases: record.phases.clone(),
+    }
+}
+
+/// An address as people read it: echoes know no ports.
+fn shown(remote: SocketAddr) -> String {
+    match remote.port() {
+        0 => remote.ip().to_string(),
+        _ => remote.to_string(),
     }
 }
 

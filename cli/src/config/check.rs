@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use parallax_common::check::StepKind;
 use parallax_proto::convert::resource::{normalise, validate};
 use parallax_proto::v1;
 
 use super::diagnostic::Diagnostic;
 use super::reader::{Field, Reader, field, required};
 use super::step::{Kinds, kind_twice, steps};
+use super::talk::quoted;
 use super::tree::{Entry, Node, Value};
 use super::value::{self, at_least_one};
 use super::{Kind, Located, place};
@@ -66,6 +68,18 @@ const OWN: &[Field<Draft>] = &[
     }),
     field("dns", "a mapping with `name`", |draft, node, reader| {
         draft.kinds.read_dns(node, reader);
+    }),
+    field("udp", "a mapping with `address`", |draft, node, reader| {
+        draft.kinds.read_udp(node, reader);
+    }),
+    field("ssh", "a mapping with `address`", |draft, node, reader| {
+        draft.kinds.read_ssh(node, reader);
+    }),
+    field("icmp", "a mapping with `host`", |draft, node, reader| {
+        draft.kinds.read_icmp(node, reader);
+    }),
+    field("grpc", "a mapping with `address`", |draft, node, reader| {
+        draft.kinds.read_grpc(node, reader);
     }),
     field("steps", "a list of steps", |draft, node, reader| {
         draft.steps = Some(steps(node, reader));
@@ -227,7 +241,8 @@ pub(super) fn check(
         (0, None) => {
             // A passive check tests nothing itself; that it is not built yet is another rule.
             if matches!(draft.check.source(), v1::Source::Unspecified | v1::Source::Active) {
-                let message = "a check needs `http`, `tcp`, `tls`, `dns` or `steps`";
+                let kinds = quoted(&StepKind::WORDS);
+                let message = format!("a check needs one of {kinds} and `steps`");
                 reader.error("kind_missing", whole, message);
             }
             reader.settle("http");

@@ -19,7 +19,7 @@ pub fn as_written<'p>(body: &Node, path: &'p str) -> Cow<'p, str> {
 }
 
 /// Rules about what a mapping's key is called: the key is shown, not its value.
-const ABOUT_KEYS: &[&str] = &["header_name", "header_reserved", "label_key"];
+const ABOUT_KEYS: &[&str] = &["header_name", "header_reserved", "label_key", "grpc_metadata"];
 
 /// Where to show that a rule is broken: see [`find`].
 pub fn of_rule(body: &Node, path: &str, rule: &str) -> Option<Place> {
@@ -39,7 +39,7 @@ pub fn of_rule(body: &Node, path: &str, rule: &str) -> Option<Place> {
 
 /// `http.headers.x-a` as `http.headers` and `x-a`.
 fn split_mapping(path: &str) -> Option<(&str, &str)> {
-    ["headers.", "labels."].into_iter().find_map(|mapping| {
+    ["headers.", "labels.", "metadata."].into_iter().find_map(|mapping| {
         let at = path.find(mapping)?;
         Some((&path[..at + mapping.len() - 1], &path[at + mapping.len()..]))
     })
@@ -95,15 +95,17 @@ fn step<'n, 'p>(node: &'n Node, path: &'p str) -> Option<(&'n Node, Place, &'p s
     Some((&entry.value, place, after.strip_prefix('.').unwrap_or(after)))
 }
 
-/// `ca_file` is read into `ca_pem`, and `body_file` into `body`: what is said of the one is meant for
-/// the other.
+/// `ca_file` is read into `ca_pem`, `body_file` into `body`, and what is written as bytes into `send` or
+/// `expect`: what is said of the one is meant for the other.
 fn stand_in<'n>(node: &'n Node, path: &str) -> Option<&'n std::sync::Arc<super::tree::Entry>> {
-    let file = match path {
-        "ca_pem" => "ca_file",
-        "body" => "body_file",
+    let others: &[&str] = match path {
+        "ca_pem" => &["ca_file"],
+        "body" => &["body_file"],
+        "send" => &["send_hex", "send_base64"],
+        "expect" => &["expect_hex", "expect_base64"],
         _ => return None,
     };
-    node.entries()?.iter().find(|entry| entry.key == file)
+    node.entries()?.iter().find(|entry| others.contains(&entry.key.as_str()))
 }
 
 #[cfg(test)]

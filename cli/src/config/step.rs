@@ -1,4 +1,5 @@
-//! What a step may say, field by field: `http`, `tcp`, `tls`, `dns`, and a list of them.
+//! What a step may say, field by field: `http`, `tcp`, `tls`, `dns`, `icmp`, `grpc`, and a list of them.
+//! What is said in a dialogue, and the kinds `udp` and `ssh`, are in [`super::talk`].
 
 use std::io::Read as _;
 
@@ -7,6 +8,7 @@ use parallax_common::limits;
 use parallax_proto::v1;
 
 use super::reader::{Field, Reader, field, required};
+use super::talk::{self, quoted};
 use super::tree::{Node, Value};
 use super::value::{self, at_least_one};
 
@@ -129,6 +131,15 @@ const TCP: &[Field<v1::TcpStep>] = &[
     field("ca_file", "the path of a PEM file", |step, node, reader| {
         authorities(&mut step.ca_pem, pem_file(node, reader), node, reader);
     }),
+    field("min_tls", "1.2 or 1.3", |step, node, reader| {
+        step.min_tls = value::word(node, TLS_VERSIONS, reader).unwrap_or_default().into();
+    }),
+    field("starttls", "a protocol such as smtp", |step, node, reader| {
+        step.starttls = value::word(node, talk::PROTOCOLS, reader).unwrap_or_default().into();
+    }),
+    field("dialogue", "a list of steps with `send` and `expect`", |step, node, reader| {
+        step.dialogue = talk::dialogue(node, reader);
+    }),
 ];
 
 const TLS: &[Field<v1::TlsStep>] = &[
@@ -180,6 +191,66 @@ const DNS: &[Field<v1::DnsStep>] = &[
     }),
 ];
 
+const ICMP: &[Field<v1::IcmpStep>] = &[
+    required("host", "a host name or an address", |step, node, reader| {
+        step.host = value::text(node, reader).unwrap_or_default();
+    }),
+    field("count", "a whole number", |step, node, reader| {
+        step.count = at_least_one(node, reader);
+    }),
+    field("spacing", "a length of time such as 100ms", |step, node, reader| {
+        step.spacing = value::duration(node, reader);
+    }),
+    field("payload_bytes", "a whole number of bytes", |step, node, reader| {
+        step.payload_bytes = at_least_one(node, reader);
+    }),
+    field("dont_fragment", BOOLEAN, |step, node, reader| {
+        step.dont_fragment = value::boolean(node, reader).unwrap_or_default();
+    }),
+    field("ttl", "a whole number", |step, node, reader| {
+        step.ttl = at_least_one(node, reader);
+    }),
+];
+
+const GRPC: &[Field<v1::GrpcStep>] = &[
+    required("address", "a host and a port such as shop.example:50051", |step, node, reader| {
+        step.address = value::text(node, reader).unwrap_or_default();
+    }),
+    field("service", "the name of a service", |step, node, reader| {
+        step.service = value::text(node, reader).unwrap_or_default();
+    }),
+    field("tls", BOOLEAN, |step, node, reader| {
+        step.tls = value::boolean(node, reader).unwrap_or_default();
+    }),
+    field("insecure", BOOLEAN, |step, node, reader| {
+        step.insecure = value::boolean(node, reader).unwrap_or_default();
+    }),
+    field("server_name", TEXT, |step, node, reader| {
+        step.server_name = value::text(node, reader).unwrap_or_default();
+    }),
+    field("ca_pem", "certificates as PEM", |step, node, reader| {
+        authorities(&mut step.ca_pem, value::text(node, reader), node, reader);
+    }),
+    field("ca_file", "the path of a PEM file", |step, node, reader| {
+        authorities(&mut step.ca_pem, pem_file(node, reader), node, reader);
+    }),
+    field("min_tls", "1.2 or 1.3", |step, node, reader| {
+        step.min_tls = value::word(node, TLS_VERSIONS, reader).unwrap_or_default().into();
+    }),
+    field("client_cert", "a reference to a certificate", |step, node, reader| {
+        step.client_cert = value::text(node, reader).and_then(template);
+    }),
+    field("client_key", "a reference to a key", |step, node, reader| {
+        step.client_key = value::text(node, reader).and_then(template);
+    }),
+    field("authority", "a host, with a port or without", |step, node, reader| {
+        step.authority = value::text(node, reader).unwrap_or_default();
+    }),
+    field("metadata", "a mapping of names to texts", |step, node, reader| {
+        step.metadata = headers(node, reader);
+    }),
+];
+
 /// What a check or a step does, while it is read: the fields named like its kinds.
 #[derive(Default)]
 pub(super) struct Kinds {
@@ -187,6 +258,10 @@ pub(super) struct Kinds {
     tcp: Option<v1::TcpStep>,
     tls: Option<v1::TlsStep>,
     dns: Option<v1::DnsStep>,
+    udp: Option<v1::UdpStep>,
+    ssh: Option<v1::SshStep>,
+    icmp: Option<v1::IcmpStep>,
+    grpc: Option<v1::GrpcStep>,
 }
 
 impl Kinds {
@@ -214,14 +289,42 @@ impl Kinds {
         self.dns = Some(step);
     }
 
+    pub(super) fn read_udp(&mut self, node: &Node, reader: &mut Reader<'_>) {
+        let mut step = v1::UdpStep::default();
+        reader.mapping(node, talk::UDP, &mut step);
+        self.udp = Some(step);
+    }
+
+    pub(super) fn read_ssh(&mut self, node: &Node, reader: &mut Reader<'_>) {
+        let mut step = v1::SshStep::default();
+        reader.mapping(node, talk::SSH, &mut step);
+        self.ssh = Some(step);
+    }
+
+    pub(super) fn read_icmp(&mut self, node: &Node, reader: &mut Reader<'_>) {
+        let mut step = v1::IcmpStep::default();
+        reader.mapping(node, ICMP, &mut step);
+        self.icmp = Some(step);
+    }
+
+    pub(super) fn read_grpc(&mut self, node: &Node, reader: &mut Reader<'_>) {
+        let mut step = v1::GrpcStep::default();
+        reader.mapping(node, GRPC, &mut step);
+        self.grpc = Some(step);
+    }
+
     /// All that were given.
     pub(super) fn given(self) -> Vec<v1::step::Kind> {
-        let Self { http, tcp, tls, dns } = self;
+        let Self { http, tcp, tls, dns, icmp, grpc, udp, ssh } = self;
         let mut given = Vec::new();
         given.extend(http.map(v1::step::Kind::Http));
         given.extend(tcp.map(v1::step::Kind::Tcp));
         given.extend(tls.map(v1::step::Kind::Tls));
         given.extend(dns.map(v1::step::Kind::Dns));
+        given.extend(udp.map(v1::step::Kind::Udp));
+        given.extend(ssh.map(v1::step::Kind::Ssh));
+        given.extend(icmp.map(v1::step::Kind::Icmp));
+        given.extend(grpc.map(v1::step::Kind::Grpc));
         given
     }
 }
@@ -248,6 +351,18 @@ const STEP: &[Field<StepDraft>] = &[
     }),
     field("dns", "a mapping with `name`", |step, node, reader| {
         step.kinds.read_dns(node, reader);
+    }),
+    field("udp", "a mapping with `address`", |step, node, reader| {
+        step.kinds.read_udp(node, reader);
+    }),
+    field("ssh", "a mapping with `address`", |step, node, reader| {
+        step.kinds.read_ssh(node, reader);
+    }),
+    field("icmp", "a mapping with `host`", |step, node, reader| {
+        step.kinds.read_icmp(node, reader);
+    }),
+    field("grpc", "a mapping with `address`", |step, node, reader| {
+        step.kinds.read_grpc(node, reader);
     }),
 ];
 
@@ -324,7 +439,7 @@ pub(super) fn steps(node: &Node, reader: &mut Reader<'_>) -> Vec<v1::Step> {
                 kind_twice(item, reader);
             }
             if given.is_empty() && item.entries().is_some() {
-                let message = "a step needs `http`, `tcp`, `tls` or `dns`";
+                let message = format!("a step needs one of {}", quoted(&StepKind::WORDS));
                 reader.error("kind_missing", item.place, message);
             }
             let kind = (!given.is_empty()).then(|| given.swap_remove(0));
@@ -340,9 +455,6 @@ pub(super) fn kind_twice(node: &Node, reader: &mut Reader<'_>) {
     let is_kind = |key: &str| key == "steps" || StepKind::WORDS.contains(&key);
     let second = kinds.filter(|entry| is_kind(entry.key.as_str())).nth(1);
     let place = second.map_or(node.place, |entry| entry.place);
-    reader.error(
-        "kind_twice",
-        place,
-        "only one of `http`, `tcp`, `tls`, `dns` and `steps` can be given",
-    );
+    let message = format!("only one of {} and `steps` can be given", quoted(&StepKind::WORDS));
+    reader.error("kind_twice", place, message);
 }

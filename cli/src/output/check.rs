@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use parallax_proto::convert::enums;
+use parallax_proto::convert::fields::hex;
 use parallax_proto::v1;
 use serde::Serialize;
 
@@ -74,6 +75,14 @@ pub struct StepView {
     tls: Option<TlsView>,
     #[serde(skip_serializing_if = "Option::is_none")]
     dns: Option<DnsView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    udp: Option<UdpView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ssh: Option<SshView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    icmp: Option<IcmpView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grpc: Option<GrpcView>,
 }
 
 /// An HTTP exchange. Header values are shown as written: references stay references.
@@ -140,6 +149,49 @@ pub struct TcpView {
     server_name: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     ca_pem: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    min_tls: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    starttls: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    dialogue: Vec<ExchangeView>,
+}
+
+/// One step of a dialogue.
+#[derive(Debug, Serialize)]
+pub struct ExchangeView {
+    name: String,
+    #[serde(flatten)]
+    said: SaidView,
+}
+
+/// What is sent and what is expected, as written, bytes as pairs of hex digits.
+#[derive(Debug, Default, Serialize)]
+pub struct SaidView {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    send: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    send_hex: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expect: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expect_hex: Option<String>,
+}
+
+/// A datagram and its answer.
+#[derive(Debug, Serialize)]
+pub struct UdpView {
+    address: String,
+    #[serde(flatten)]
+    said: SaidView,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resend: Option<String>,
+}
+
+/// The greeting of an SSH server.
+#[derive(Debug, Serialize)]
+pub struct SshView {
+    address: String,
 }
 
 /// A TLS handshake.
@@ -167,6 +219,43 @@ pub struct DnsView {
     /// `udp`, `udp_only` or `tcp`.
     transport: String,
     recursion: bool,
+}
+
+/// Echoes to a host.
+#[derive(Debug, Serialize)]
+pub struct IcmpView {
+    host: String,
+    count: u32,
+    spacing: Option<String>,
+    payload_bytes: u32,
+    dont_fragment: bool,
+    /// The system's choice when it is not there.
+    #[serde(skip_serializing_if = "is_zero")]
+    ttl: u32,
+}
+
+/// A question to a gRPC health service. Metadata is shown as written: references stay references.
+#[derive(Debug, Serialize)]
+pub struct GrpcView {
+    address: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    service: String,
+    tls: bool,
+    insecure: bool,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    server_name: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    ca_pem: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    min_tls: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    client_cert: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    client_key: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    authority: String,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    metadata: BTreeMap<String, String>,
 }
 
 /// When it is down.
@@ -256,6 +345,12 @@ impl CheckView {
             StepView { tcp: Some(tcp), .. } => tcp.address.clone(),
             StepView { tls: Some(tls), .. } => tls.address.clone(),
             StepView { dns: Some(dns), .. } => dns.question(),
+            StepView { udp: Some(udp), .. } => udp.address.clone(),
+            StepView { ssh: Some(ssh), .. } => ssh.address.clone(),
+            StepView { icmp: Some(icmp), .. } => icmp.host.clone(),
+            StepView { grpc: Some(GrpcView { address, service, .. }), .. } => {
+                format!("{address} {service}").trim_end().to_owned()
+            }
             _ => "-".to_owned(),
         };
         match self.steps.len() {
@@ -273,6 +368,18 @@ impl StepView {
             Some(v1::step::Kind::Tcp(tcp)) => view.tcp = Some(TcpView::new(tcp)),
             Some(v1::step::Kind::Tls(tls)) => view.tls = Some(TlsView::new(tls)),
             Some(v1::step::Kind::Dns(dns)) => view.dns = Some(DnsView::new(dns)),
+            Some(v1::step::Kind::Udp(udp)) => {
+                view.udp = Some(UdpView {
+                    address: udp.address.clone(),
+                    said: SaidView::new(udp.send.as_ref(), udp.expect.as_ref()),
+                    resend: time::length(udp.resend.as_ref()),
+                });
+            }
+            Some(v1::step::Kind::Ssh(ssh)) => {
+                view.ssh = Some(SshView { address: ssh.address.clone() });
+            }
+            Some(v1::step::Kind::Icmp(icmp)) => view.icmp = Some(IcmpView::new(icmp)),
+            Some(v1::step::Kind::Grpc(grpc)) => view.grpc = Some(GrpcView::new(grpc)),
             None => {}
         }
         view
@@ -323,7 +430,36 @@ impl TcpView {
             insecure: step.insecure,
             server_name: step.server_name.clone(),
             ca_pem: step.ca_pem.clone(),
+            min_tls: enums::tls_version(step.min_tls)
+                .map_or(String::new(), |version| version.word().to_owned()),
+            starttls: enums::start_tls(step.starttls)
+                .map_or(String::new(), |protocol| protocol.word().to_owned()),
+            dialogue: step.dialogue.iter().map(ExchangeView::new).collect(),
         }
+    }
+}
+
+impl ExchangeView {
+    fn new(exchange: &v1::Exchange) -> Self {
+        let said = SaidView::new(exchange.send.as_ref(), exchange.expect.as_ref());
+        Self { name: exchange.name.clone(), said }
+    }
+}
+
+impl SaidView {
+    fn new(send: Option<&v1::Payload>, expect: Option<&v1::Expected>) -> Self {
+        let mut view = Self::default();
+        match send.and_then(|send| send.form.as_ref()) {
+            Some(v1::payload::Form::Text(text)) => view.send = Some(secret(Some(text))),
+            Some(v1::payload::Form::Raw(raw)) => view.send_hex = Some(hex(raw)),
+            None => {}
+        }
+        match expect.and_then(|expect| expect.form.as_ref()) {
+            Some(v1::expected::Form::Pattern(text)) => view.expect = Some(text.clone()),
+            Some(v1::expected::Form::Raw(raw)) => view.expect_hex = Some(hex(raw)),
+            None => {}
+        }
+        view
     }
 }
 
@@ -357,6 +493,39 @@ impl DnsView {
         match server.as_str() {
             "" => format!("{name} {record_type}"),
             server => format!("{name} {record_type} @{server}"),
+        }
+    }
+}
+
+impl IcmpView {
+    fn new(step: &v1::IcmpStep) -> Self {
+        Self {
+            host: step.host.clone(),
+            count: step.count,
+            spacing: time::length(step.spacing.as_ref()),
+            payload_bytes: step.payload_bytes,
+            dont_fragment: step.dont_fragment,
+            ttl: step.ttl,
+        }
+    }
+}
+
+impl GrpcView {
+    fn new(step: &v1::GrpcStep) -> Self {
+        let key = |header: &v1::Header| (header.name.clone(), secret(header.value.as_ref()));
+        Self {
+            address: step.address.clone(),
+            service: step.service.clone(),
+            tls: step.tls,
+            insecure: step.insecure,
+            server_name: step.server_name.clone(),
+            ca_pem: step.ca_pem.clone(),
+            min_tls: enums::tls_version(step.min_tls)
+                .map_or(String::new(), |version| version.word().to_owned()),
+            client_cert: secret(step.client_cert.as_ref()),
+            client_key: secret(step.client_key.as_ref()),
+            authority: step.authority.clone(),
+            metadata: step.metadata.iter().map(key).collect(),
         }
     }
 }
@@ -487,8 +656,62 @@ mod tests {
             ..Default::default()
         };
         let named = v1::DnsStep { server: "ns1.shop.example".to_owned(), ..dns.clone() };
+        let raw = |bytes: &'static [u8]| v1::expected::Form::Raw(bytes.into());
+        let mail = v1::TcpStep {
+            address: "mail.example:25".to_owned(),
+            starttls: v1::StartTls::Smtp.into(),
+            min_tls: v1::TlsVersion::V12.into(),
+            dialogue: vec![v1::Exchange {
+                name: "1".to_owned(),
+                send: Some(v1::Payload {
+                    form: written("PASS ${env:PW}").map(v1::payload::Form::Text),
+                }),
+                expect: Some(v1::Expected { form: Some(raw(b"\r\n")) }),
+            }],
+            ..Default::default()
+        };
+        let udp = v1::UdpStep {
+            address: "shop.example:7".to_owned(),
+            send: Some(v1::Payload { form: Some(v1::payload::Form::Raw(vec![0, 255].into())) }),
+            expect: Some(v1::Expected { form: Some(v1::expected::Form::Pattern("^x".to_owned())) }),
+            resend: Some(prost_types::Duration { seconds: 1, nanos: 0 }),
+        };
+        let ssh = v1::SshStep { address: "shop.example:22".to_owned() };
+        let icmp = v1::IcmpStep {
+            host: "gw.example".to_owned(),
+            count: 5,
+            spacing: Some(prost_types::Duration { seconds: 0, nanos: 20_000_000 }),
+            payload_bytes: 56,
+            ttl: 3,
+            ..Default::default()
+        };
+        let grpc = v1::GrpcStep {
+            address: "shop.example:443".to_owned(),
+            tls: true,
+            client_cert: written("${file:/c}"),
+            metadata: vec![v1::Header { name: "k".to_owned(), value: written("${env:K}") }],
+            ..Default::default()
+        };
+        let cart = v1::GrpcStep { service: "shop.Cart".to_owned(), ..grpc.clone() };
         use v1::step::Kind;
         for (kind, target, field, json) in [
+            (
+                Kind::Icmp(icmp),
+                "gw.example",
+                "icmp",
+                Some(
+                    r#"{"host":"gw.example","count":5,"spacing":"20ms","payload_bytes":56,"dont_fragment":false,"ttl":3}"#,
+                ),
+            ),
+            (
+                Kind::Grpc(grpc),
+                "shop.example:443",
+                "grpc",
+                Some(
+                    r#"{"address":"shop.example:443","tls":true,"insecure":false,"client_cert":"${file:/c}","metadata":{"k":"${env:K}"}}"#,
+                ),
+            ),
+            (Kind::Grpc(cart), "shop.example:443 shop.Cart", "grpc", None),
             (Kind::Http(http), "https://shop.example/", "http", None),
             (Kind::Tcp(tcp), "shop.example:80", "tcp", None),
             (
@@ -506,6 +729,23 @@ mod tests {
                 ),
             ),
             (Kind::Dns(named), "shop.example MX @ns1.shop.example", "dns", None),
+            (
+                Kind::Tcp(mail),
+                "mail.example:25",
+                "tcp",
+                Some(
+                    r#"{"address":"mail.example:25","tls":false,"insecure":false,"min_tls":"1.2","starttls":"smtp","dialogue":[{"name":"1","send":"PASS ${env:PW}","expect_hex":"0d0a"}]}"#,
+                ),
+            ),
+            (
+                Kind::Udp(udp),
+                "shop.example:7",
+                "udp",
+                Some(
+                    r#"{"address":"shop.example:7","send_hex":"00ff","expect":"^x","resend":"1s"}"#,
+                ),
+            ),
+            (Kind::Ssh(ssh), "shop.example:22", "ssh", Some(r#"{"address":"shop.example:22"}"#)),
         ] {
             let view = view(kind);
             assert_eq!(view.target(), target);

@@ -89,7 +89,7 @@ mod tests {
         let words = outcome::DegradedKind::ALL.iter().map(|value| value.word()).collect();
         known(words, degraded, 2);
         for value in outcome::Reason::ALL {
-            let made = (1..100).map(reason).any(|word| word == value.word());
+            let made = (1..1_000).map(reason).any(|word| word == value.word());
             assert!(made, "{}", value.word());
         }
     }

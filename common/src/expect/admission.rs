@@ -188,7 +188,10 @@ impl<'e> Walk<'e> {
         if let Some(variable) = Variable::from_word(name) {
             if self.depth > 0
                 && !self.looks
-                && matches!(variable, Variable::Body | Variable::Headers)
+                && matches!(
+                    variable,
+                    Variable::Body | Variable::Headers | Variable::Received | Variable::Captures
+                )
             {
                 let message = format!(
                     "inside a loop `{name}` is only searched, compared and measured: \
@@ -351,7 +354,13 @@ fn kind(expression: &Expr) -> Kind {
         Expr::List(_) => Kind::Other("a list"),
         Expr::Map(_) | Expr::Struct(_) => Kind::Other("a map"),
         Expr::Ident(name) => match Variable::from_word(name) {
-            Some(Variable::Status) => Kind::Other("a number"),
+            Some(
+                Variable::Status
+                | Variable::Sent
+                | Variable::Answered
+                | Variable::Loss
+                | Variable::GrpcStatus,
+            ) => Kind::Other("a number"),
             Some(
                 Variable::Body
                 | Variable::Ip
@@ -359,13 +368,25 @@ fn kind(expression: &Expr) -> Kind {
                 | Variable::TlsVersion
                 | Variable::Cipher
                 | Variable::Rcode
-                | Variable::Transport,
+                | Variable::Transport
+                | Variable::Serving
+                | Variable::Message
+                | Variable::Banner
+                | Variable::Received
+                | Variable::Software,
             ) => Kind::Other("a string"),
             Some(Variable::Answers | Variable::Authority | Variable::Additional) => {
                 Kind::Other("a list")
             }
-            Some(Variable::Flags) => Kind::Other("a map"),
-            Some(Variable::Latency) => Kind::Other("a duration"),
+            Some(
+                Variable::Kex | Variable::HostKeyAlgorithms | Variable::Ciphers | Variable::Macs,
+            ) => Kind::Other("a list"),
+            Some(Variable::Flags | Variable::Captures | Variable::Exchanges) => {
+                Kind::Other("a map")
+            }
+            Some(Variable::Latency | Variable::RttMin | Variable::RttAvg | Variable::RttMax) => {
+                Kind::Other("a duration")
+            }
             Some(Variable::Headers | Variable::Phases | Variable::Cert | Variable::Redirects) => {
                 Kind::Other("a map")
             }
@@ -373,8 +394,10 @@ fn kind(expression: &Expr) -> Kind {
         },
         Expr::Select(select) if select.test => Kind::Boolean,
         Expr::Select(select) => match &select.operand.expr {
-            Expr::Ident(name) if name == "phases" => Kind::Other("a duration"),
-            Expr::Ident(name) if name == "headers" => Kind::Other("a string"),
+            Expr::Ident(name) if name == "phases" || name == "exchanges" => {
+                Kind::Other("a duration")
+            }
+            Expr::Ident(name) if name == "headers" || name == "captures" => Kind::Other("a string"),
             Expr::Ident(name) if name == "cert" || name == "redirects" => Kind::Other("no bool"),
             _ => Kind::Unknown,
         },

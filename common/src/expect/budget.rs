@@ -159,6 +159,25 @@ impl<'e> Walk<'e> {
             Some(Variable::Body) => {
                 Bound::of(VALUE_BYTES + 3 * self.facts.seen_body().len() as u64, 0)
             }
+            Some(Variable::Received) => {
+                let received = self.facts.talk.as_ref().map_or(0, |talk| talk.received.len());
+                Bound::of(VALUE_BYTES + 3 * received as u64, 0)
+            }
+            Some(Variable::Captures) => {
+                let captures = self.facts.talk.iter().flat_map(|talk| &talk.captures);
+                let (bytes, items) = captures.fold((SMALL_BYTES, 0), |(bytes, items), of| {
+                    (bytes + text(of.0) + text(of.1), items + 1)
+                });
+                Bound::of(bytes, items)
+            }
+            Some(Variable::Exchanges) => {
+                let exchanges = self.facts.talk.as_ref().map_or(0, |talk| talk.exchanges.len());
+                Bound::of(SMALL_BYTES * (1 + exchanges as u64), exchanges as u64)
+            }
+            Some(Variable::Banner) => {
+                let said = self.facts.talk.as_ref().map_or("", |talk| talk.banner.as_str());
+                Bound::of(SMALL_BYTES + text(said), 0)
+            }
             Some(Variable::Headers) => {
                 let headers = &self.facts.headers;
                 let bytes = headers.iter().map(|(name, value)| text(name) + text(value)).sum();
@@ -172,7 +191,11 @@ impl<'e> Walk<'e> {
                 | Variable::Cert
                 | Variable::Answers
                 | Variable::Authority
-                | Variable::Additional),
+                | Variable::Additional
+                | Variable::Kex
+                | Variable::HostKeyAlgorithms
+                | Variable::Ciphers
+                | Variable::Macs),
             ) => {
                 let built = self.facts.built(variable);
                 built.map_or(Bound::default(), |built| Bound::of(built.bytes, built.largest))

@@ -104,6 +104,14 @@ pub(super) fn records(records: &[DnsRecord]) -> Built {
     })
 }
 
+/// A list of texts.
+pub(super) fn texts(texts: &[String]) -> Built {
+    Builder::build(|builder| {
+        let items = texts.iter().map(|text| builder.text(text)).collect();
+        builder.list(items)
+    })
+}
+
 /// The flags of a DNS answer, by the names that they have in its header.
 pub(super) fn flags(flags: DnsFlags) -> Built {
     let DnsFlags { aa, tc, rd, ra, ad, cd } = flags;

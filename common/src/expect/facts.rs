@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use cel::common::types::{CelDuration, CelInt, CelMap, CelMapKey, CelString};
+use cel::common::types::{CelDouble, CelDuration, CelInt, CelMap, CelMapKey, CelString};
 use cel::common::value::{CowVal, Val};
 use cel::context::VariableResolver;
 
 use super::built::{self, Built};
-use super::{Certificate, DnsAnswer, Variable};
+use super::{Certificate, DnsAnswer, Echoes, GrpcAnswer, SshOffer, Talk, Variable};
 use crate::limits::EXPRESSION_BODY_BYTES_MAX;
 use crate::outcome::Phase;
 
@@ -47,12 +47,24 @@ pub struct Facts {
     pub cipher: String,
     /// What a name server answered.
     pub dns: Option<DnsAnswer>,
+    /// What was said in a dialogue, or in answer to a datagram.
+    pub talk: Option<Talk>,
+    /// What an SSH server offers.
+    pub ssh: Option<SshOffer>,
+    /// What became of echoes.
+    pub echoes: Option<Echoes>,
+    /// What a gRPC health service said.
+    pub grpc: Option<GrpcAnswer>,
     json: OnceLock<Result<Built, String>>,
     shown_cert: OnceLock<Built>,
     answers: OnceLock<Built>,
     authority: OnceLock<Built>,
     additional: OnceLock<Built>,
     flags: OnceLock<Built>,
+    kex: OnceLock<Built>,
+    host_key_algorithms: OnceLock<Built>,
+    ciphers: OnceLock<Built>,
+    macs: OnceLock<Built>,
 }
 
 /// What expressions see of the redirects that were followed.
@@ -85,6 +97,7 @@ impl Facts {
     /// The value of a variable that is built once; `None` when it is none of those, or not there.
     pub(super) fn built(&self, variable: Variable) -> Option<&Built> {
         let dns = || self.dns.as_ref();
+        let ssh = || self.ssh.as_ref();
         Some(match variable {
             Variable::Json => self.json().ok()?,
             Variable::Cert => {
@@ -107,6 +120,22 @@ impl Facts {
                 let records = &dns()?.additional;
                 self.additional.get_or_init(|| built::records(records))
             }
+            Variable::Kex => {
+                let offered = &ssh()?.kex;
+                self.kex.get_or_init(|| built::texts(offered))
+            }
+            Variable::HostKeyAlgorithms => {
+                let offered = &ssh()?.host_key_algorithms;
+                self.host_key_algorithms.get_or_init(|| built::texts(offered))
+            }
+            Variable::Ciphers => {
+                let offered = &ssh()?.ciphers;
+                self.ciphers.get_or_init(|| built::texts(offered))
+            }
+            Variable::Macs => {
+                let offered = &ssh()?.macs;
+                self.macs.get_or_init(|| built::texts(offered))
+            }
             _ => return None,
         })
     }
@@ -122,10 +151,34 @@ impl VariableResolver for Facts {
                     .map(|(name, value)| (CelMapKey::from(name.as_str()), text(value)))
                     .collect::<HashMap<_, _>>(),
             )),
-            Variable::Body => match String::from_utf8_lossy(self.seen_body()) {
-                std::borrow::Cow::Borrowed(body) => CowVal::owned(CelString::from(body)),
-                std::borrow::Cow::Owned(body) => CowVal::owned(CelString::from(body)),
+            Variable::Body => lossy(self.seen_body()),
+            Variable::Received => lossy(&self.talk.as_ref()?.received),
+            Variable::Banner => match (&self.talk, &self.ssh) {
+                (Some(talk), _) => CowVal::owned(CelString::from(talk.banner.as_str())),
+                (None, ssh) => CowVal::owned(CelString::from(ssh.as_ref()?.banner.as_str())),
             },
+            Variable::Captures => CowVal::owned(CelMap::from(
+                self.talk
+                    .as_ref()?
+                    .captures
+                    .iter()
+                    .map(|(name, value)| (CelMapKey::from(name.as_str()), text(value)))
+                    .collect::<HashMap<_, _>>(),
+            )),
+            Variable::Exchanges => CowVal::owned(CelMap::from(
+                self.talk
+                    .as_ref()?
+                    .exchanges
+                    .iter()
+                    .map(|(name, length)| {
+                        let length: Box<dyn Val + 'b> = Box::new(duration(*length));
+                        (CelMapKey::from(name.as_str()), length)
+                    })
+                    .collect::<HashMap<_, _>>(),
+            )),
+            Variable::Software => {
+                CowVal::owned(CelString::from(self.ssh.as_ref()?.software.as_str()))
+            }
             Variable::Latency => CowVal::owned(duration(self.latency)),
             Variable::Phases => CowVal::owned(CelMap::from(
                 self.phases
@@ -151,13 +204,39 @@ impl VariableResolver for Facts {
             Variable::Transport => {
                 CowVal::owned(CelString::from(self.dns.as_ref()?.transport.as_str()))
             }
+            Variable::Sent => CowVal::owned(CelInt::from(i64::from(self.echoes?.sent))),
+            Variable::Answered => CowVal::owned(CelInt::from(i64::from(self.echoes?.answered))),
+            Variable::Loss => CowVal::owned(CelDouble::from(self.echoes?.loss())),
+            Variable::RttMin => CowVal::owned(duration(self.echoes?.round_trips?.0)),
+            Variable::RttAvg => CowVal::owned(duration(self.echoes?.round_trips?.1)),
+            Variable::RttMax => CowVal::owned(duration(self.echoes?.round_trips?.2)),
+            Variable::Serving => {
+                CowVal::owned(CelString::from(self.grpc.as_ref()?.serving.as_str()))
+            }
+            Variable::GrpcStatus => {
+                CowVal::owned(CelInt::from(i64::from(self.grpc.as_ref()?.status)))
+            }
+            Variable::Message => {
+                CowVal::owned(CelString::from(self.grpc.as_ref()?.message.as_str()))
+            }
             built @ (Variable::Json
             | Variable::Cert
             | Variable::Flags
             | Variable::Answers
             | Variable::Authority
-            | Variable::Additional) => CowVal::Borrowed(self.built(built)?.value.as_ref()),
+            | Variable::Additional
+            | Variable::Kex
+            | Variable::HostKeyAlgorithms
+            | Variable::Ciphers
+            | Variable::Macs) => CowVal::Borrowed(self.built(built)?.value.as_ref()),
         })
+    }
+}
+
+fn lossy(bytes: &[u8]) -> CowVal<'_, '_> {
+    match String::from_utf8_lossy(bytes) {
+        std::borrow::Cow::Borrowed(text) => CowVal::owned(CelString::from(text)),
+        std::borrow::Cow::Owned(text) => CowVal::owned(CelString::from(text)),
     }
 }
 

@@ -1,4 +1,8 @@
-//! What expressions see of a certificate and of a DNS answer.
+//! What expressions see of a certificate, of a DNS answer, of echoes and of a health service, of what was
+//! said, and of an SSH server.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// A certificate.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -74,4 +78,66 @@ pub struct DnsRecord {
     pub ttl: u32,
     /// As text, the way zone files have it; names in lower case, the strings of a TXT joined.
     pub data: String,
+}
+
+/// What a target said in a dialogue, or in answer to a datagram.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Talk {
+    /// Its first line.
+    pub banner: String,
+    /// All that it said.
+    pub received: bytes::Bytes,
+    /// What patterns captured, by the names of their groups.
+    pub captures: BTreeMap<String, String>,
+    /// How long each step of the dialogue took, by its name.
+    pub exchanges: Vec<(String, Duration)>,
+}
+
+/// What an SSH server says of itself, and what it offers, in its order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SshOffer {
+    /// Its identification line.
+    pub banner: String,
+    /// The software in it, without comments.
+    pub software: String,
+    /// Ways to exchange keys.
+    pub kex: Vec<String>,
+    /// Algorithms of host keys.
+    pub host_key_algorithms: Vec<String>,
+    /// Ciphers, of either direction.
+    pub ciphers: Vec<String>,
+    /// Codes of message authentication, of either direction.
+    pub macs: Vec<String>,
+}
+
+/// What became of echoes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Echoes {
+    /// How many were sent.
+    pub sent: u32,
+    /// How many were answered.
+    pub answered: u32,
+    /// Shortest, mean and longest round trip, when one was answered.
+    pub round_trips: Option<(Duration, Duration, Duration)>,
+}
+
+impl Echoes {
+    /// The part that was not answered, from 0 to 1.
+    pub fn loss(&self) -> f64 {
+        match self.sent {
+            0 => 0.0,
+            sent => f64::from(sent.saturating_sub(self.answered)) / f64::from(sent),
+        }
+    }
+}
+
+/// What a gRPC health service said.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GrpcAnswer {
+    /// `SERVING` and so on; empty when the call was refused.
+    pub serving: String,
+    /// The status that the call ended with.
+    pub status: u32,
+    /// The text that came with it.
+    pub message: String,
 }

@@ -2,7 +2,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::check::{
-    DnsClass, DnsStep, DnsTransport, DnsType, HttpStep, TcpStep, TlsOptions, TlsStep,
+    DnsClass, DnsStep, DnsTransport, DnsType, Exchange, GrpcStep, HttpStep, IcmpStep, SshStep,
+    StartTls, TcpStep, TlsOptions, TlsStep,
 };
 use crate::outcome::Phase;
 
@@ -52,6 +53,28 @@ fn facts(body: &str) -> Facts {
         authority: vec![record("shop.example.", "NS", "ns1.shop.example.")],
         additional: vec![],
         transport: "udp".to_owned(),
+    });
+    facts.talk = Some(Talk {
+        banner: "220 mail.example ESMTP".to_owned(),
+        received: b"220 mail.example ESMTP\r\n250 \xff\r\n"[..].into(),
+        captures: [("host", "mail.example"), ("count", "3")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into(),
+        exchanges: vec![("hello".to_owned(), Duration::from_millis(7))],
+    });
+    facts.ssh = Some(SshOffer {
+        software: "OpenSSH_9.9".to_owned(),
+        kex: vec!["a".to_owned(), "b".to_owned()],
+        ciphers: vec!["c".to_owned()],
+        ..SshOffer::default()
+    });
+    let ms = Duration::from_millis;
+    facts.echoes =
+        Some(Echoes { sent: 4, answered: 3, round_trips: Some((ms(8), ms(11), ms(20))) });
+    facts.grpc = Some(GrpcAnswer {
+        serving: "NOT_SERVING".to_owned(),
+        status: 0,
+        message: "draining".to_owned(),
     });
     facts.redirects = Redirects { count: 2, url: "https://shop.example/in?x=1".to_owned() };
     facts
@@ -107,6 +130,20 @@ fn expressions_hold_or_do_not() {
         ("answers[0].data == answers[1].name && size(authority) == 1", true),
         ("authority.map(a, a.data) == ['ns1.shop.example.']", true),
         ("size(additional) == 0", true),
+        ("banner.startsWith('220 ') && received.contains('250')", true),
+        ("received.size() > 500", false),
+        ("captures.host == 'mail.example' && int(captures['count']) == 3", true),
+        ("'none' in captures || size(captures) != 2", false),
+        ("exchanges.hello < duration('10ms') && size(exchanges) == 1", true),
+        ("software == 'OpenSSH_9.9' && 'b' in kex && kex.all(k, size(k) == 1)", true),
+        ("ciphers.exists(c, c == 'c') && macs == [] && size(host_key_algorithms) == 0", true),
+        ("sent == 4 && answered == 3 && loss == 0.25", true),
+        ("loss < 0.2", false),
+        ("loss < 1", true),
+        ("rtt_min < rtt_avg && rtt_max <= duration('20ms')", true),
+        ("rtt_avg < duration('10ms')", false),
+        ("serving == 'SERVING'", false),
+        ("grpc_status == 0 && message.contains('drain')", true),
         ("type(json.count) == int", true),
         ("int('3') == json.count", true),
         ("json.ok ? status == 200 : false", true),
@@ -135,6 +172,10 @@ fn what_breaks_a_rule_is_refused_with_the_nearest_name() {
         ("redirect.count == 0", rule::EXPRESSION_UNKNOWN_NAME, Some("redirects")),
         ("redirects.counts == 0", rule::EXPRESSION_UNKNOWN_FIELD, Some("count")),
         ("redirects", rule::EXPRESSION_NOT_BOOLEAN, None),
+        ("captures.host", rule::EXPRESSION_NOT_BOOLEAN, None),
+        ("kex", rule::EXPRESSION_NOT_BOOLEAN, None),
+        ("kex.map(k, received) == []", rule::EXPRESSION_UNBOUNDED, None),
+        ("kex.map(k, captures) == []", rule::EXPRESSION_UNBOUNDED, None),
         ("json.items.all(i, j.id > 0)", rule::EXPRESSION_UNKNOWN_NAME, Some("i")),
         ("json.all(i, i > 0) && i > 0", rule::EXPRESSION_UNKNOWN_NAME, Some("ip")),
         ("body.startWith('a')", rule::EXPRESSION_UNKNOWN_FUNCTION, Some("startsWith")),
@@ -288,7 +329,8 @@ fn kinds_give_their_variables() {
             ..HttpStep::default()
         })
     };
-    let tcp = |tls| StepKind::Tcp(TcpStep { host: "h".to_owned(), port: 1, tls });
+    let tcp =
+        |tls| StepKind::Tcp(TcpStep { host: "h".to_owned(), port: 1, tls, ..TcpStep::default() });
     let dns = StepKind::Dns(DnsStep {
         name: "x".to_owned(),
         record_type: DnsType::A,
@@ -300,12 +342,58 @@ fn kinds_give_their_variables() {
     let tls = TlsStep { host: "h".to_owned(), port: 1, tls: TlsOptions::default() };
     let tls = StepKind::Tls(tls);
     assert_eq!(variables_of(&tls), variables_of(&tcp(Some(TlsOptions::default()))));
+    let exchange = Exchange { name: "1".to_owned(), send: None, expect: None };
+    let talk = |tls: Option<TlsOptions>, starttls, dialogue: bool| {
+        let (host, port) = ("h".to_owned(), 1);
+        let dialogue = dialogue.then(|| exchange.clone()).into_iter().collect();
+        variables_of(&StepKind::Tcp(TcpStep { host, port, tls, starttls, dialogue })).len()
+    };
+    let (tls_on, smtp) = (Some(TlsOptions::default()), Some(StartTls::Smtp));
+    let counts = [
+        talk(None, None, false),
+        talk(tls_on.clone(), None, false),
+        talk(tls_on.clone(), smtp, false),
+        talk(None, None, true),
+        talk(tls_on.clone(), None, true),
+        talk(tls_on, smtp, true),
+    ];
+    assert_eq!(counts, [3, 6, 7, 7, 10, 10]);
+    let ssh = StepKind::Ssh(SshStep { host: "h".to_owned(), port: 1 });
+    let ssh = variables_of(&ssh);
+    let spoken = TcpStep { dialogue: vec![exchange.clone()], ..TcpStep::default() };
+    let spoken = StepKind::Tcp(spoken);
+    let spoken = variables_of(&spoken);
     // Each name is given by some kind, and http and dns share what a run itself has.
     let (https, dns) = (variables_of(&http("HTTPS://x")), variables_of(&dns));
-    assert!(Variable::ALL.iter().all(|name| https.contains(name) || dns.contains(name)));
+    let icmp = variables_of(&StepKind::Icmp(IcmpStep {
+        host: "h".to_owned(),
+        count: 1,
+        spacing: Duration::from_millis(10),
+        payload_bytes: 8,
+        dont_fragment: false,
+        ttl: None,
+    }));
+    let grpc = |tls| {
+        variables_of(&StepKind::Grpc(GrpcStep {
+            host: "h".to_owned(),
+            port: 1,
+            service: String::new(),
+            tls,
+            authority: None,
+            metadata: vec![],
+        }))
+    };
+    let kinds = [https, dns, icmp, grpc(None), ssh, spoken];
+    assert!(Variable::ALL.iter().all(|name| kinds.iter().any(|given| given.contains(name))));
+    assert!(grpc(Some(TlsOptions::default())).contains(&Variable::Cert));
+    assert!(!grpc(None).contains(&Variable::Cert));
+    assert!(Program::admit("loss < 0.2").unwrap().mentions_echoes());
+    assert!(!Program::admit("rtt_max < duration('1s')").unwrap().mentions_echoes());
+    assert!(Program::admit("serving == 'UNKNOWN'").unwrap().mentions_serving());
+    assert!(!Program::admit("message == ''").unwrap().mentions_serving());
     let both: Vec<_> = https.iter().filter(|name| dns.contains(name)).collect();
     assert_eq!(both, [&Variable::Latency, &Variable::Phases, &Variable::Ip]);
-    assert_eq!(StepKind::WORDS.map(|word| word == tls.word()), [false, false, true, false]);
+    assert_eq!(StepKind::WORDS.iter().position(|word| *word == tls.word()), Some(2));
     assert!(Program::admit("rcode == 'NXDOMAIN'").unwrap().mentions_rcode());
     assert!(!Program::admit("size(answers) == 0").unwrap().mentions_rcode());
     assert!(!variables_of(&http("http://x")).contains(&Variable::Cert));

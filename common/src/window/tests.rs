@@ -105,6 +105,14 @@ fn each_bound_refuses() {
         ("step 16", Box::new(|w| w.series[0].step = 16), E::Series),
         ("more samples", Box::new(|w| w.series = vec![series(&[1, 2, 3, 4, 5])]), E::Samples),
         (
+            "more round trips",
+            Box::new(|w| {
+                let echoes = vec![1; 4 * ECHOES_MAX as usize + 1];
+                w.series = vec![Series { phase: Phase::FirstByte, ..series(&echoes) }];
+            }),
+            E::Samples,
+        ),
+        (
             "a sum of nothing",
             Box::new(|w| w.series[0].totals.sum_us = 0),
             E::Histogram(HistogramError::Disagrees("sum_us")),
@@ -115,6 +123,11 @@ fn each_bound_refuses() {
             E::Histogram(HistogramError::Disagrees("count")),
         ),
     ];
+    // A run of echoes has a round trip for each.
+    let mut echoes = window();
+    let round_trips = series(&vec![1; 4 * ECHOES_MAX as usize]);
+    echoes.series = vec![Series { phase: Phase::FirstByte, ..round_trips }];
+    assert_eq!(echoes.check(), Ok(()));
     for (what, change, error) in rows {
         let mut window = window();
         change(&mut window);

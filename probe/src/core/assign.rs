@@ -219,7 +219,11 @@ pub(crate) mod tests {
             run: Arc::new(Run {
                 steps: vec![Step {
                     name: String::new(),
-                    kind: StepKind::Tcp(TcpStep { host: "127.0.0.1".into(), port: 1, tls: None }),
+                    kind: StepKind::Tcp(TcpStep {
+                        host: "127.0.0.1".into(),
+                        port: 1,
+                        ..TcpStep::default()
+                    }),
                 }],
                 timeout: interval,
                 expect: vec![],

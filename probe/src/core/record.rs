@@ -14,8 +14,8 @@ use parallax_common::check::Assignment;
 use parallax_common::fold::{Fold, Mark, Terms};
 use parallax_common::histogram::Recorder as Histogram;
 use parallax_common::limits::{
-    ASSIGNMENTS_MAX, EVIDENCE_BYTES_MAX, PHASE_MAX, RUN_STALL_AFTER, SNAPSHOT_OUTCOMES_MAX,
-    STEPS_MAX, TIMEOUT_MAX,
+    ASSIGNMENTS_MAX, ECHOES_MAX, EVIDENCE_BYTES_MAX, PHASE_MAX, RUN_STALL_AFTER,
+    SNAPSHOT_OUTCOMES_MAX, STEPS_MAX, TIMEOUT_MAX,
 };
 use parallax_common::name::{Generation, Incarnation, RunDigest, Uid};
 use parallax_common::outcome::{BallotState, Outcome, Phase, Reason};
@@ -41,7 +41,8 @@ pub struct Finding {
     pub evidence: String,
     /// Whom it spoke to last.
     pub remote: Option<SocketAddr>,
-    /// (step, phase, duration) of everything that happened, `total` not among it.
+    /// (step, phase, duration) of everything that happened, `total` not among it. Of `first_byte` there
+    /// may be several: one for each echo.
     pub phases: Vec<(u32, Phase, Duration)>,
 }
 
@@ -414,7 +415,7 @@ impl Recorder {
             started: ended.started,
             ended: ended.ended,
             generation: *generation,
-            phases,
+            phases: means(&phases),
         };
         // The last runs of an older version are sent whatever they say: they are few, and a number
         // that is not sent reads as a pass.
@@ -559,16 +560,29 @@ fn bound(ended: &mut Ended) {
     let finding = &mut ended.finding;
     finding.step = finding.step.min(LAST_STEP);
     cut(&mut finding.evidence, EVIDENCE_BYTES_MAX);
-    // A series has one sample a run; those of the whole run are the recorder's own.
-    let mut seen: u128 = 0;
+    // A series has one sample a run, that of echoes one for each; those of the whole run are the
+    // recorder's own.
+    let mut seen = [0; STEPS_MAX * Phase::ALL.len()];
     finding.phases.retain_mut(|(step, phase, length)| {
         *length = (*length).min(PHASE_MAX);
         let ours = matches!(phase, Phase::Total | Phase::Lateness | Phase::FromSlot);
-        let bit = 1u128 << ((*step).min(LAST_STEP) as usize * Phase::ALL.len() + *phase as usize);
-        let first = seen & bit == 0;
-        seen |= bit;
-        first && !ours && *step <= LAST_STEP
+        let count = &mut seen[(*step).min(LAST_STEP) as usize * Phase::ALL.len() + *phase as usize];
+        *count += 1;
+        let most = if *phase == Phase::FirstByte { ECHOES_MAX } else { 1 };
+        *count <= most && !ours && *step <= LAST_STEP
     });
+}
+
+/// Each (step, phase) once: of several samples their mean.
+pub(crate) fn means(phases: &[(u32, Phase, Duration)]) -> Vec<(u32, Phase, Duration)> {
+    let mut sums: Vec<(u32, Phase, Duration, u32)> = Vec::with_capacity(phases.len().min(8));
+    for (step, phase, length) in phases {
+        match sums.iter_mut().find(|(of, kind, ..)| (of, kind) == (step, phase)) {
+            Some((.., sum, count)) => (*sum, *count) = (*sum + *length, *count + 1),
+            None => sums.push((*step, *phase, *length, 1)),
+        }
+    }
+    sums.into_iter().map(|(step, phase, sum, count)| (step, phase, sum / count)).collect()
 }
 
 /// Cuts a text to so many bytes or a few less, at a character.

@@ -1,333 +1,370 @@
-//! Sealed windows that some coordinator has not acknowledged yet, in memory, with a bound.
+//! Sealed windows that some coordinator has not acknowledged yet: what is where, and what becomes
+//! of it.
 //!
-//! Sequences are the spool's own and start at 1 with each incarnation. An item leaves when every
-//! reader has acknowledged it, or as the oldest when the bound is reached (counted). A reader that
-//! has been away for an hour no longer holds anything back (DESIGN.md, decision 13): what leaves
-//! without it is its gap. Each reader's gap is told once, when it begins, and again only after the
-//! reader was back and has acknowledged something.
+//! The newest are in memory, and all of them on the disk where there is one ([`disk`] decides what
+//! is written, merged and dropped; `crate::spool` does it). Sequences are a life's own and start at 1
+//! with each: one run of the process is one life, under an incarnation of its own, and what an
+//! earlier life has left is delivered under its old one. (incarnation, sequence) names a window for
+//! ever, so that nothing counts twice, however often it is sent.
+//!
+//! A window leaves when every reader has acknowledged it, or at a bound (counted). A reader that has
+//! been away for an hour no longer holds anything back (DESIGN.md, decision 13): what leaves without
+//! it is its gap. Each reader's gap is told once, when it begins, and again only after the reader
+//! was back and has acknowledged something.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use parallax_common::limits::MEMBERS_MAX;
-use parallax_common::time::BootTime;
+use bytes::Bytes;
+use parallax_common::limits::{
+    MEMBERS_MAX, SPOOL_BYTES_MAX, SPOOL_CACHE_BYTES_MAX, SPOOL_RECORD_BYTES_MAX,
+};
+use parallax_common::name::Incarnation;
+use parallax_common::time::{BootTime, MeshTime};
 
-#[derive(Debug)]
-struct Reader {
-    /// Everything up to here need not be kept for it.
-    acknowledged: u64,
-    /// Since when it is away; `None` while its session lives.
+use self::cursors::Life;
+use self::disk::Disk;
+
+pub mod cursors;
+pub mod disk;
+pub mod merge;
+pub mod record;
+
+/// Whether a reader is there.
+#[derive(Debug, Default)]
+struct Presence {
+    sessions: u32,
+    /// Since when it is away; `None` while a session of it lives.
     away_since: Option<BootTime>,
     /// It has been away for too long: nothing waits for it.
     given_up: bool,
-    /// Its gap was told.
-    gap_told: bool,
 }
 
-/// A reader that will not get some items: they have left without it.
+/// A reader that will not get some windows: they have left without it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gap {
     /// Its node id.
     pub reader: u64,
-    /// First item that it has not acknowledged.
+    /// The life they are of.
+    pub life: Incarnation,
+    /// First window that it has not acknowledged.
     pub first: u64,
-    /// Last item that has left so far.
+    /// Last window that has left so far.
     pub last: u64,
 }
 
-/// A bounded queue with several readers, named by their node ids.
-#[derive(Debug)]
-pub struct Spool<T> {
-    items: VecDeque<(T, usize)>,
-    /// Sequence of the first item.
-    first: u64,
-    bytes: usize,
-    bytes_max: usize,
-    dropped: u64,
-    readers: BTreeMap<u64, Reader>,
+/// A window in memory.
+#[derive(Debug, Clone)]
+pub struct Item {
+    /// The end of its period.
+    pub end: MeshTime,
+    /// As it is sent.
+    pub encoded: Bytes,
 }
 
-impl<T> Spool<T> {
-    /// An empty spool that holds at most `bytes_max` bytes, as counted by [`Self::push`].
-    pub fn new(bytes_max: usize) -> Self {
+/// What there is to send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claim {
+    /// These, the first under this number, the others behind it without a gap.
+    Windows(u64, Vec<Bytes>),
+    /// What this segment holds from this number on.
+    Disk(u64, u64),
+    /// Nothing now.
+    Nothing,
+    /// Nothing more: the life is over, and nothing of it is kept.
+    Over,
+}
+
+/// How much of what is claimed at a time.
+#[derive(Debug, Clone, Copy)]
+pub struct Portion {
+    /// Windows.
+    pub windows: usize,
+    /// No window more once there are so many bytes.
+    pub bytes: usize,
+}
+
+/// The spool of one probe.
+#[derive(Debug)]
+pub struct Spool {
+    /// Earlier lives, the oldest first, and ours.
+    earlier: Vec<Life>,
+    life: Life,
+    readers: BTreeMap<u64, Presence>,
+    /// The newest windows of this life, without a gap up to the last.
+    memory: VecDeque<Item>,
+    memory_first: u64,
+    memory_bytes: usize,
+    disk: Option<Disk>,
+    /// What readers have done since it was written down last.
+    unstated: bool,
+    dropped: u64,
+}
+
+impl Spool {
+    /// An empty spool in memory, at most [`SPOOL_BYTES_MAX`].
+    pub fn new(incarnation: Incarnation) -> Self {
         Self {
-            items: VecDeque::new(),
-            first: 1,
-            bytes: 0,
-            bytes_max,
-            dropped: 0,
+            earlier: Vec::new(),
+            life: Life::new(incarnation),
             readers: BTreeMap::new(),
+            memory: VecDeque::new(),
+            memory_first: 1,
+            memory_bytes: 0,
+            disk: None,
+            unstated: false,
+            dropped: 0,
         }
     }
 
-    /// Adds an item of `bytes` bytes; its sequence.
-    pub fn push(&mut self, item: T, bytes: usize) -> u64 {
-        self.items.push_back((item, bytes));
-        self.bytes += bytes;
-        while self.bytes > self.bytes_max {
-            if self.pop().is_none() {
-                break;
-            }
+    /// This life.
+    pub fn incarnation(&self) -> Incarnation {
+        self.life.incarnation
+    }
+
+    /// Adds a sealed window that ends at `end`; its sequence. One that no frame can carry is dropped
+    /// at once: it would be in the way of all behind it.
+    pub fn push(&mut self, end: MeshTime, encoded: Bytes) -> u64 {
+        if encoded.len() > SPOOL_RECORD_BYTES_MAX / 2 {
             self.dropped += 1;
+            return self.life.last;
         }
-        self.last_sequence()
+        if self.memory.is_empty() {
+            self.memory_first = self.life.last + 1;
+        }
+        self.memory_bytes += encoded.len();
+        self.memory.push_back(Item { end, encoded });
+        self.life.last += 1;
+        self.trim();
+        self.life.last
     }
 
-    fn pop(&mut self) -> Option<T> {
-        let (item, bytes) = self.items.pop_front()?;
-        self.first += 1;
-        self.bytes -= bytes;
-        Some(item)
+    /// Lets go of what memory need not hold, and at its bound of the oldest.
+    fn trim(&mut self) {
+        let durable = self.durable();
+        while self.memory_first <= durable && self.memory_bytes > SPOOL_CACHE_BYTES_MAX {
+            if !self.pop() {
+                return;
+            }
+        }
+        while self.memory_bytes > SPOOL_BYTES_MAX && self.pop() {
+            self.dropped += 1;
+            self.advance();
+        }
     }
 
-    /// The item with this sequence, unless it has left.
-    pub fn get(&self, sequence: u64) -> Option<&T> {
-        let index = usize::try_from(sequence.checked_sub(self.first)?).ok()?;
-        self.items.get(index).map(|(item, _)| item)
+    fn pop(&mut self) -> bool {
+        let Some(item) = self.memory.pop_front() else { return false };
+        self.memory_first += 1;
+        self.memory_bytes -= item.encoded.len();
+        true
     }
 
-    /// Sequence of the oldest item kept; one more than the last when there is none.
-    pub fn first_sequence(&self) -> u64 {
-        self.first
+    /// The oldest windows kept of each life are those that memory or disk still has.
+    fn advance(&mut self) {
+        for life in self.earlier.iter_mut() {
+            let front = self.disk.as_ref().and_then(|disk| disk.front(life.incarnation));
+            life.first = life.first.max(front.unwrap_or(life.last + 1));
+        }
+        let on_disk = self.disk.as_ref().and_then(|disk| disk.front(self.life.incarnation));
+        let in_memory = (!self.memory.is_empty()).then_some(self.memory_first);
+        let front = on_disk.into_iter().chain(in_memory).min().unwrap_or(self.life.last + 1);
+        self.life.first = self.life.first.max(front);
     }
 
-    /// Sequence of the newest item ever pushed.
-    pub fn last_sequence(&self) -> u64 {
-        self.first + self.items.len() as u64 - 1
+    fn lives(&mut self) -> impl Iterator<Item = &mut Life> {
+        self.earlier.iter_mut().chain(std::iter::once(&mut self.life))
     }
 
-    /// A reader's session began; the sequence it has to be sent from. One never seen before
-    /// starts with the oldest item that is kept.
-    pub fn attach(&mut self, reader: u64) -> u64 {
-        let first = self.first;
-        let state = self.readers.entry(reader).or_insert(Reader {
-            acknowledged: first - 1,
-            away_since: None,
-            given_up: false,
-            gap_told: false,
-        });
-        state.away_since = None;
-        state.given_up = false;
-        state.acknowledged.max(first - 1) + 1
+    fn life_of(&mut self, life: Incarnation) -> Option<&mut Life> {
+        self.lives().find(|of| of.incarnation == life)
+    }
+
+    /// A reader's session began.
+    pub fn attach(&mut self, reader: u64) {
+        let presence = self.readers.entry(reader).or_default();
+        presence.sessions += 1;
+        presence.away_since = None;
+        presence.given_up = false;
+        self.lives().for_each(|life| life.expect(reader));
+        self.unstated = true;
     }
 
     /// A reader's session ended.
     pub fn detach(&mut self, reader: u64, now: BootTime) {
-        if let Some(state) = self.readers.get_mut(&reader) {
-            state.away_since.get_or_insert(now);
+        if let Some(presence) = self.readers.get_mut(&reader) {
+            presence.sessions = presence.sessions.saturating_sub(1);
+            if presence.sessions == 0 {
+                presence.away_since.get_or_insert(now);
+            }
         }
     }
 
-    /// A reader has everything up to `through`. An acknowledgement of what was never sent is cut.
-    pub fn acknowledge(&mut self, reader: u64, through: u64) {
-        let last = self.last_sequence();
-        if let Some(state) = self.readers.get_mut(&reader) {
-            let through = through.min(last);
-            if through > state.acknowledged {
-                state.acknowledged = through;
-                state.gap_told = false;
-            }
+    /// Whether anybody is there to be sent something.
+    fn is_attached(&self) -> bool {
+        self.readers.values().any(|presence| presence.sessions > 0)
+    }
+
+    /// A member that is known to exist: windows wait for it as for one whose session just ended.
+    pub fn expect(&mut self, reader: u64, now: BootTime) {
+        let away = Presence { away_since: Some(now), ..Presence::default() };
+        self.readers.entry(reader).or_insert(away);
+        self.lives().for_each(|life| life.expect(reader));
+        while self.readers.len() > MEMBERS_MAX {
+            let given_up = self.readers.iter().find(|(_, presence)| presence.given_up);
+            let other = given_up.or(self.readers.iter().find(|(_, of)| of.sessions == 0));
+            let Some(reader) = other.map(|(reader, _)| *reader) else { return };
+            self.readers.remove(&reader);
+            self.lives().for_each(|life| life.forget(reader));
         }
-        self.release();
+    }
+
+    /// The next windows for a reader, from `from` on, none above `through`. What is claimed counts
+    /// as sent.
+    pub fn claim(
+        &mut self,
+        life: Incarnation,
+        reader: u64,
+        (from, through): (u64, u64),
+        portion: Portion,
+    ) -> Claim {
+        // What is on the disk says that nobody is being sent anything: that must be taken back first.
+        if self.disk.as_ref().is_some_and(|disk| disk.quiet) {
+            return Claim::Nothing;
+        }
+        let ours = life == self.life.incarnation;
+        let Some(of) = self.life_of(life) else { return Claim::Over };
+        let (from, last) = (from.max(of.first), of.last);
+        if from > last {
+            return if ours { Claim::Nothing } else { Claim::Over };
+        }
+        let in_memory = Some(from.max(self.memory_first)).filter(|at| ours && *at <= last);
+        let on_disk = self.disk.as_ref().and_then(|disk| disk.holding(life, from));
+        let (claim, sent) = match (in_memory, on_disk) {
+            (Some(at), disk) if disk.is_none_or(|(_, first, _)| at <= first.max(from)) => {
+                if at > through {
+                    return Claim::Nothing;
+                }
+                let windows = self.in_memory(at, through, portion);
+                let sent = at + windows.len() as u64 - 1;
+                (Claim::Windows(at, windows), sent)
+            }
+            (_, Some((_, first, _))) if first > through => return Claim::Nothing,
+            (_, Some((segment, first, last))) => (Claim::Disk(segment, first.max(from)), last),
+            (_, None) => return Claim::Nothing,
+        };
+        let news = self.life_of(life).is_some_and(|of| of.claim(reader, sent));
+        self.unstated |= news;
+        claim
+    }
+
+    fn in_memory(&self, at: u64, through: u64, portion: Portion) -> Vec<Bytes> {
+        let skipped = usize::try_from(at - self.memory_first).unwrap_or(usize::MAX);
+        let count = usize::try_from(through - at).unwrap_or(usize::MAX).saturating_add(1);
+        let mut bytes = 0;
+        let items = self.memory.iter().skip(skipped).take(count.min(portion.windows));
+        let fitting = items.take_while(|item| {
+            let fits = bytes < portion.bytes;
+            bytes += item.encoded.len();
+            fits
+        });
+        fitting.map(|item| item.encoded.clone()).collect()
+    }
+
+    /// Where a reader goes on in a life, and the last window that there was when it asked.
+    pub fn place(&mut self, life: Incarnation, reader: u64) -> (u64, u64) {
+        let of = self.life_of(life);
+        of.map_or((1, 0), |life| (life.acknowledged(reader) + 1, life.last))
+    }
+
+    /// The oldest earlier life of which a reader is owed something.
+    pub fn owed(&self, reader: u64) -> Option<Incarnation> {
+        let owes = |life: &&Life| life.acknowledged(reader) < life.last;
+        self.earlier.iter().find(owes).map(|life| life.incarnation)
+    }
+
+    /// A reader has everything of a life up to `through`. An acknowledgement of what was never sent
+    /// is cut.
+    pub fn acknowledge(&mut self, life: Incarnation, reader: u64, through: u64) {
+        if self.life_of(life).is_some_and(|of| of.acknowledge(reader, through)) {
+            self.unstated = true;
+            self.release();
+        }
+    }
+
+    /// A reader has ended its lane over these windows: how often in a row over the first of them.
+    pub fn refused(&mut self, life: Incarnation, reader: u64, (first, last): (u64, u64)) -> u32 {
+        self.life_of(life).map_or(0, |of| of.refused(reader, first, last))
+    }
+
+    /// Whether a window is to be sent alone.
+    pub fn is_suspect(&mut self, life: Incarnation, reader: u64, from: u64) -> bool {
+        self.life_of(life).is_some_and(|of| of.is_suspect(reader, from))
     }
 
     /// Waits no longer for readers that have been away for `away_max`. Gives the gaps that began
-    /// since the last time, also those made by the bound.
+    /// since the last time, also those made by the bounds.
     pub fn give_up_away(&mut self, now: BootTime, away_max: Duration) -> Vec<Gap> {
         for reader in self.readers.values_mut() {
             reader.given_up |= reader.away_since.is_some_and(|since| now.since(since) >= away_max);
         }
         self.release();
-        let gone = self.first - 1;
         let mut gaps = Vec::new();
-        for (&reader, state) in &mut self.readers {
-            if state.acknowledged < gone && !state.gap_told {
-                state.gap_told = true;
-                gaps.push(Gap { reader, first: state.acknowledged + 1, last: gone });
-            }
+        for life in self.lives() {
+            let of = life.incarnation;
+            let begun = life.gaps().into_iter();
+            gaps.extend(begun.map(|(reader, first, last)| Gap { reader, life: of, first, last }));
         }
+        self.forget_lives();
         gaps
-    }
-
-    /// A member that is known to exist: windows wait for it as for one whose session just ended.
-    pub fn expect(&mut self, reader: u64, now: BootTime) {
-        let acknowledged = self.first - 1;
-        self.readers.entry(reader).or_insert(Reader {
-            acknowledged,
-            away_since: Some(now),
-            given_up: false,
-            gap_told: false,
-        });
-        while self.readers.len() > MEMBERS_MAX {
-            let given_up = self.readers.iter().find(|(_, state)| state.given_up);
-            let other = given_up.or(self.readers.iter().find(|(_, s)| s.away_since.is_some()));
-            let Some(reader) = other.map(|(reader, _)| *reader) else { return };
-            self.readers.remove(&reader);
-        }
     }
 
     /// Drops what every reader has that is waited for. With none such nothing is dropped: somebody
     /// may come.
     fn release(&mut self) {
-        let waited_for = self.readers.values().filter(|reader| !reader.given_up);
-        let Some(through) = waited_for.map(|reader| reader.acknowledged).min() else {
-            return;
+        let waited: Vec<u64> =
+            self.readers.iter().filter(|(_, of)| !of.given_up).map(|(reader, _)| *reader).collect();
+        for life in self.lives() {
+            if let Some(through) = life.held_by(waited.iter().copied()) {
+                life.first = life.first.max((through + 1).min(life.last + 1));
+            }
+        }
+        while self.memory_first < self.life.first && self.pop() {}
+        self.advance();
+    }
+
+    /// Earlier lives of which nothing is kept any more.
+    fn forget_lives(&mut self) {
+        self.earlier.retain(|life| !life.is_empty());
+    }
+
+    /// Up to which window of this life all are on the disk, or have left.
+    fn durable(&self) -> u64 {
+        self.disk.as_ref().map_or(0, |disk| disk.durable)
+    }
+
+    /// Bytes held: on the disk, and in memory what is not there.
+    pub fn bytes(&self) -> u64 {
+        let durable = self.durable();
+        let on_disk = usize::try_from((durable + 1).saturating_sub(self.memory_first));
+        let behind = self.memory.iter().skip(on_disk.unwrap_or(usize::MAX));
+        let pending: usize = match self.disk {
+            Some(_) => behind.map(|item| item.encoded.len()).sum(),
+            None => self.memory_bytes,
         };
-        while self.first <= through && self.pop().is_some() {}
+        self.disk_bytes() + pending as u64
     }
 
-    /// Bytes held.
-    pub fn bytes(&self) -> usize {
-        self.bytes
+    /// Bytes on the disk.
+    pub fn disk_bytes(&self) -> u64 {
+        self.disk.as_ref().map_or(0, Disk::bytes)
     }
 
-    /// Items held.
-    pub fn len(&self) -> usize {
-        self.items.len()
-    }
-
-    /// Whether nothing is held.
-    pub fn is_empty(&self) -> bool {
-        self.items.is_empty()
-    }
-
-    /// Items that left because of the bound.
+    /// Windows that left because of a bound.
     pub fn dropped(&self) -> u64 {
         self.dropped
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn filled(n: u64) -> Spool<u64> {
-        let mut spool = Spool::new(1_000);
-        for k in 1..=n {
-            assert_eq!(spool.push(k, 10), k);
-        }
-        spool
-    }
-
-    #[test]
-    fn an_item_leaves_when_every_reader_has_it() {
-        let mut spool = filled(5);
-        assert_eq!((spool.attach(1), spool.attach(2)), (1, 1));
-        spool.acknowledge(1, 4);
-        assert_eq!((spool.len(), spool.first_sequence()), (5, 1));
-        spool.acknowledge(2, 2);
-        assert_eq!((spool.len(), spool.first_sequence()), (3, 3));
-        assert_eq!(spool.get(3), Some(&3));
-        assert_eq!(spool.get(2), None);
-        assert_eq!(spool.bytes(), 30);
-    }
-
-    #[test]
-    fn a_reader_that_returns_goes_on_where_it_stopped() {
-        let mut spool = filled(5);
-        spool.attach(1);
-        spool.acknowledge(1, 2);
-        spool.detach(1, BootTime::from_ns(0));
-        spool.push(6, 10);
-        assert_eq!(spool.attach(1), 3);
-        assert_eq!(spool.len(), 4);
-    }
-
-    #[test]
-    fn at_the_bound_the_oldest_is_dropped_and_counted() {
-        let mut spool = filled(100);
-        spool.attach(1);
-        assert_eq!(spool.push(101, 10), 101);
-        assert_eq!((spool.dropped(), spool.first_sequence(), spool.bytes()), (1, 2, 1_000));
-        assert_eq!(spool.attach(1), 2);
-        let mut small = Spool::new(5);
-        assert_eq!(small.push(1, 10), 1);
-        assert_eq!((small.len(), small.dropped(), small.last_sequence()), (0, 1, 1));
-    }
-
-    #[test]
-    fn nobody_listening_keeps_everything_and_an_hour_away_lets_go() {
-        let hour = Duration::from_secs(3_600);
-        let mut spool = filled(5);
-        assert_eq!(spool.give_up_away(BootTime::from_ns(0), hour), []);
-        assert_eq!(spool.len(), 5);
-        spool.attach(1);
-        spool.attach(2);
-        spool.acknowledge(1, 5);
-        spool.detach(2, BootTime::from_ns(0));
-        assert_eq!(spool.give_up_away(BootTime::from_ns(0) + hour / 2, hour), []);
-        assert_eq!(spool.len(), 5);
-        let gap = Gap { reader: 2, first: 1, last: 5 };
-        assert_eq!(spool.give_up_away(BootTime::from_ns(0) + hour, hour), [gap]);
-        assert!(spool.is_empty());
-        assert_eq!(spool.push(6, 10), 6);
-    }
-
-    #[test]
-    fn a_gap_is_told_once_and_one_that_begins_after_a_return_is_told_again() {
-        let hour = Duration::from_secs(3_600);
-        let at = |hours: u32| BootTime::from_ns(0) + hour * hours;
-        let mut spool = filled(2);
-        spool.attach(1);
-        spool.attach(2);
-        spool.acknowledge(2, 1);
-        spool.detach(2, at(0));
-        spool.acknowledge(1, 2);
-        assert_eq!(spool.give_up_away(at(1), hour), [Gap { reader: 2, first: 2, last: 2 }]);
-        spool.push(3, 10);
-        spool.acknowledge(1, 3);
-        assert_eq!(spool.give_up_away(at(2), hour), [], "it goes on, and was told");
-        // Back: it goes on with what is there, and holds it back again.
-        spool.push(4, 10);
-        assert_eq!(spool.attach(2), 4);
-        spool.acknowledge(1, 4);
-        assert_eq!(spool.len(), 1);
-        spool.acknowledge(2, 4);
-        assert_eq!((spool.len(), spool.give_up_away(at(3), hour)), (0, vec![]));
-        spool.detach(2, at(3));
-        spool.push(5, 10);
-        spool.acknowledge(1, 5);
-        assert_eq!(spool.give_up_away(at(4), hour), [Gap { reader: 2, first: 5, last: 5 }]);
-    }
-
-    #[test]
-    fn the_bound_makes_a_gap_for_those_who_did_not_get_it() {
-        let mut spool = filled(100);
-        spool.attach(1);
-        spool.push(101, 10);
-        let gap = Gap { reader: 1, first: 1, last: 1 };
-        assert_eq!(spool.give_up_away(BootTime::from_ns(0), Duration::from_secs(1)), [gap]);
-        spool.push(102, 10);
-        assert_eq!(spool.give_up_away(BootTime::from_ns(0), Duration::from_secs(1)), []);
-    }
-
-    #[test]
-    fn a_member_that_never_came_is_waited_for_an_hour() {
-        let hour = Duration::from_secs(3_600);
-        let mut spool = filled(3);
-        spool.attach(1);
-        spool.expect(1, BootTime::from_ns(0));
-        spool.expect(2, BootTime::from_ns(0));
-        spool.acknowledge(1, 3);
-        assert_eq!(spool.give_up_away(BootTime::from_ns(0) + hour / 2, hour), []);
-        assert_eq!(spool.len(), 3);
-        let gap = Gap { reader: 2, first: 1, last: 3 };
-        assert_eq!(spool.give_up_away(BootTime::from_ns(0) + hour, hour), [gap]);
-        assert!(spool.is_empty());
-        for reader in 3..900 {
-            spool.expect(reader, BootTime::from_ns(0));
-        }
-        assert!(spool.readers.len() <= MEMBERS_MAX && spool.readers.contains_key(&1));
-    }
-
-    #[test]
-    fn an_acknowledgement_of_the_future_counts_only_for_what_exists() {
-        let mut spool = filled(3);
-        spool.attach(1);
-        spool.acknowledge(1, 900);
-        assert_eq!((spool.len(), spool.last_sequence()), (0, 3));
-        spool.push(4, 10);
-        assert_eq!(spool.len(), 1);
-        assert_eq!(spool.attach(1), 4);
-    }
-}
+mod tests;

@@ -172,6 +172,18 @@ pub(super) fn failure(error: &Error, remote: SocketAddr) -> Failure {
     Failure::new(reason, format!("connect to {remote}: {}", plain(error)))
 }
 
+/// The same for an error of a socket that sends datagrams.
+pub(super) fn datagram_failure(error: &Error, remote: Option<SocketAddr>) -> Failure {
+    match remote {
+        Some(remote) => {
+            let failure = failure(error, remote);
+            let evidence = format!("udp to {remote}: {}", plain(error));
+            if failure.reason.is_missed() { failure } else { Failure { evidence, ..failure } }
+        }
+        None => Failure::new(Reason::ConnectUnreachable, plain(error)),
+    }
+}
+
 /// What this machine has none left of, when that is what the error says.
 fn exhausted(error: &Error) -> Option<&'static str> {
     use rustix::io::Errno;

@@ -88,14 +88,8 @@ async fn over_udp(
     trace.left_out = None;
     trace.stage = Stage::Answer;
     let since = clock::instant();
-    let failed = |error: std::io::Error, trace: &Trace| match trace.remote {
-        Some(remote) => {
-            let failure = connect::failure(&error, remote);
-            let evidence = format!("udp to {remote}: {}", plain(&error));
-            if failure.reason.is_missed() { failure } else { Failure { evidence, ..failure } }
-        }
-        None => Failure::new(Reason::ConnectUnreachable, plain(&error)),
-    };
+    let failed =
+        |error: std::io::Error, trace: &Trace| connect::datagram_failure(&error, trace.remote);
     socket.send(&question.packet).await.map_err(|error| failed(error, trace))?;
     // One byte more than is read, so that a longer one shows.
     let mut buffer = vec![0; DNS_UDP_BYTES_MAX + 1];

@@ -40,6 +40,16 @@ pub(super) fn mentions_rcode(run: &Run) -> bool {
     run.expect.iter().filter_map(|s| Program::admit(s).ok()).any(|p| p.mentions_rcode())
 }
 
+/// Whether an `expect` speaks of how many echoes were answered: then the default rule does not apply.
+pub(super) fn mentions_echoes(run: &Run) -> bool {
+    run.expect.iter().filter_map(|s| Program::admit(s).ok()).any(|p| p.mentions_echoes())
+}
+
+/// Whether an `expect` speaks of what a health service answered: then the default rule does not apply.
+pub(super) fn mentions_serving(run: &Run) -> bool {
+    run.expect.iter().filter_map(|s| Program::admit(s).ok()).any(|p| p.mentions_serving())
+}
+
 /// Whether an expression speaks of the certificate, so that the whole chain has to be read.
 pub(super) fn mentions_cert(run: &Run) -> bool {
     programs(run).any(|program| program.variables().contains(&Variable::Cert))
@@ -65,6 +75,11 @@ pub(super) fn mentions_body(run: &Run) -> bool {
 /// Whether the headers have to be kept.
 pub(super) fn mentions_headers(run: &Run) -> bool {
     programs(run).any(|program| program.variables().contains(&Variable::Headers))
+}
+
+/// Whether an expression speaks of where redirects led, so that it has to be written out.
+pub(super) fn mentions_redirects(run: &Run) -> bool {
+    programs(run).any(|program| program.variables().contains(&Variable::Redirects))
 }
 
 /// Where the expressions of a run are evaluated.

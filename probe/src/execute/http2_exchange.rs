@@ -3,12 +3,13 @@
 //! The protocol is driven without a task beside the run's: connection and exchange are polled
 //! together, and both end with the run.
 
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use h2::client::{Builder, SendRequest};
+use h2::client::{Builder, Connection, SendRequest};
 use http::Request as Message;
 use parallax_common::outcome::{Phase, Reason};
 use parallax_runtime::clock;
@@ -38,15 +39,8 @@ where
 {
     trace.stage = Stage::Exchange;
     let (message, body) = request.build_http2()?;
-    let mut builder = Builder::new();
-    builder
-        .enable_push(false)
-        .initial_window_size(WINDOW_BYTES)
-        .initial_connection_window_size(WINDOW_BYTES)
-        .max_header_list_size(HEAD_BYTES_MAX);
-    let (sender, connection) =
-        builder.handshake::<_, Bytes>(Framed(stream)).await.map_err(|error| failure(&error))?;
-    let mut handle = sender.clone();
+    let (sender, connection) = open(stream).await?;
+    let handle = sender.clone();
     let exchange = async {
         let since = clock::instant();
         let response = send(sender, message, body).await.map_err(|error| failure(&error))?;
@@ -67,8 +61,36 @@ where
         trace.phase(Phase::Transfer, since);
         Ok(answer.end())
     };
+    together(exchange, connection, handle).await
+}
+
+/// Begins to speak HTTP/2. Nothing of it moves but while the connection is polled: see [`together`].
+pub(super) async fn open<S>(
+    stream: S,
+) -> Result<(SendRequest<Bytes>, Connection<Framed<S>, Bytes>), Failure>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let mut builder = Builder::new();
+    builder
+        .enable_push(false)
+        .initial_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
+        .max_header_list_size(HEAD_BYTES_MAX);
+    builder.handshake::<_, Bytes>(Framed(stream)).await.map_err(|error| failure(&error))
+}
+
+/// Polls an exchange and the connection that carries it, to the end of the exchange.
+pub(super) async fn together<S, T>(
+    exchange: impl Future<Output = Result<T, Failure>>,
+    connection: Connection<Framed<S>, Bytes>,
+    mut handle: SendRequest<Bytes>,
+) -> Result<T, Failure>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     tokio::pin!(exchange, connection);
-    let mut open = true;
+    let mut ended = None;
     loop {
         tokio::select! {
             biased;
@@ -76,8 +98,15 @@ where
                 Err(seen) => Err(why(seen, &mut handle).await),
                 seen => seen,
             },
-            // How it ended, the exchange hears from its stream.
-            _ended = &mut connection, if open => open = false,
+            // How it ended, the exchange hears from its stream, at its next turn.
+            end = &mut connection, if ended.is_none() => ended = Some(end),
+            // Or never: a stream that was opened while the connection broke is told nothing.
+            () = std::future::ready(()), if ended.is_some() => {
+                return Err(match ended {
+                    Some(Err(error)) => failure(&error),
+                    _ => Failure::new(Reason::HttpTruncated, "the target closed the connection"),
+                });
+            }
         }
     }
 }
@@ -96,7 +125,7 @@ async fn why(seen: Failure, handle: &mut SendRequest<Bytes>) -> Failure {
 
 /// A stream whose end needs no word of TLS: frames say themselves whether something is missing, and
 /// what the target said before it went away is still to be heard.
-struct Framed<S>(S);
+pub(super) struct Framed<S>(S);
 
 impl<S: AsyncRead + Unpin> AsyncRead for Framed<S> {
     fn poll_read(
@@ -131,7 +160,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Framed<S> {
     }
 }
 
-async fn send(
+pub(super) async fn send(
     sender: SendRequest<Bytes>,
     message: Message<()>,
     body: Bytes,
@@ -145,11 +174,16 @@ async fn send(
     response.await
 }
 
-fn failure(error: &h2::Error) -> Failure {
+pub(super) fn failure(error: &h2::Error) -> Failure {
     if let Some(io_error) = error.get_io() {
         let tls = io_error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
         if let Some(tls) = tls {
             let evidence = format!("the target ended TLS after the handshake: {tls}");
+            return Failure::new(Reason::TlsHandshake, evidence);
+        }
+        // h2 keeps the words of an error and not the error.
+        if plain(io_error).starts_with("received fatal alert") {
+            let evidence = format!("the target ended TLS after the handshake: {}", plain(io_error));
             return Failure::new(Reason::TlsHandshake, evidence);
         }
         use io::ErrorKind as K;

@@ -14,7 +14,7 @@ use parallax_common::outcome::Reason;
 use parallax_common::target::HttpUrl;
 
 use super::request::Request;
-use super::{Executor, Failure, Seen, Stage, Trace, http_exchange, http2_exchange, tls};
+use super::{Executor, Failure, Seen, Stage, Trace, expect, http_exchange, http2_exchange, tls};
 
 /// An HTTP step with everything filled in.
 #[derive(Debug)]
@@ -49,16 +49,21 @@ pub(super) async fn run(
                 true => (&visit.tls, step.tls.server_name.as_deref().unwrap_or(target.0)),
                 false => (&visit.tls_abroad, target.0),
             };
-            let shaken = tls::handshake(config, name, stream, trace).await;
+            // What only runs over TLS need is in boxes: a run holds the largest of its parts.
+            let shaken = Box::pin(tls::handshake(config, name, stream, trace)).await;
             let stream = shaken.map_err(|failure| of_hop(is_abroad, failure))?;
             let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             match (http2, step.version) {
-                (true, _) => http2_exchange::exchange(&request, stream, keep_body, trace).await?,
+                (true, _) => {
+                    Box::pin(http2_exchange::exchange(&request, stream, keep_body, trace)).await?
+                }
                 (false, HttpVersion::V2) => {
                     let evidence = "the target did not choose HTTP/2 in the handshake";
                     return Err(Failure::new(Reason::HttpVersion, evidence));
                 }
-                (false, _) => http_exchange::exchange(&request, stream, keep_body, trace).await?,
+                (false, _) => {
+                    Box::pin(http_exchange::exchange(&request, stream, keep_body, trace)).await?
+                }
             }
         } else {
             http_exchange::exchange(&request, stream, keep_body, trace).await?
@@ -67,7 +72,9 @@ pub(super) async fn run(
             Some(next) => request = Cow::Owned(next),
             None => {
                 seen.redirects = chain.count();
-                seen.url = request.url.to_string();
+                if expect::mentions_redirects(run) {
+                    seen.url = request.url.to_string();
+                }
                 return Ok(seen);
             }
         }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use parallax_common::check::{Run, StepKind};
+use parallax_common::check::Run;
 use parallax_common::outcome::Reason;
 use parallax_common::secret::{Reference, Template};
 use parallax_runtime::clock;
@@ -64,8 +64,7 @@ impl Secrets {
     pub(super) async fn load(&self, run: &Run) {
         let mut due = Vec::new();
         for step in &run.steps {
-            let StepKind::Http(step) = &step.kind else { continue };
-            for template in step.templates() {
+            for template in step.kind.templates() {
                 self.due(template, &mut due);
             }
         }
@@ -180,7 +179,7 @@ fn read(real: &Path) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use parallax_common::check::{HttpStep, IpFamily, Step};
+    use parallax_common::check::{HttpStep, IpFamily, Step, StepKind};
 
     use super::*;
 

@@ -1,5 +1,5 @@
-//! Every reason a run can have, produced by a small real server. `questions` and `handshakes` have the
-//! kinds `dns` and `tls`.
+//! Every reason a run can have, produced by a small real server. `questions`, `handshakes`, `echoes` and
+//! `health` have the kinds `dns`, `tls`, `icmp` and `grpc`.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -14,10 +14,13 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use super::secrets::Secrets;
 use super::*;
 
+mod echoes;
 mod guard;
 mod handshakes;
+mod health;
 mod http;
 mod questions;
+mod talk;
 
 /// Serves each connection with `serve`, on a thread of its own, until the test ends.
 fn server(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> SocketAddr {
@@ -91,7 +94,7 @@ fn plain_http(address: SocketAddr) -> Run {
 }
 
 fn tcp(host: &str, port: u16) -> Run {
-    run_of(StepKind::Tcp(TcpStep { host: host.into(), port, tls: None }))
+    run_of(StepKind::Tcp(TcpStep { host: host.into(), port, ..TcpStep::default() }))
 }
 
 fn step(run: &mut Run) -> &mut HttpStep {
@@ -409,7 +412,8 @@ async fn handshakes_that_fail_or_hang_have_their_reasons() {
     });
     let tls = |address: SocketAddr| {
         let tls = Some(TlsOptions::default());
-        run_of(StepKind::Tcp(TcpStep { host: "127.0.0.1".into(), port: address.port(), tls }))
+        let (host, port) = ("127.0.0.1".into(), address.port());
+        run_of(StepKind::Tcp(TcpStep { host, port, tls, ..TcpStep::default() }))
     };
     assert_eq!(found(&tls(speaks_plain)).await.reason, Some(Reason::TlsHandshake));
     let mut silent = tls(server(hang));

@@ -15,7 +15,7 @@ use parallax_common::target::is_link;
 use parallax_common::text::{format_duration, nearest};
 
 use super::resource::{meta, text_fits};
-use super::run::{length, normalise_dns, run};
+use super::run::{length, normalise_dns, normalise_icmp, normalise_tcp, run};
 use super::{Findings, time};
 use crate::v1;
 
@@ -63,6 +63,12 @@ pub fn normalise_check(mut check: v1::Check) -> v1::Check {
         }
         if let Some(v1::step::Kind::Dns(dns)) = &mut step.kind {
             normalise_dns(dns);
+        }
+        if let Some(v1::step::Kind::Tcp(tcp)) = &mut step.kind {
+            normalise_tcp(tcp);
+        }
+        if let Some(v1::step::Kind::Icmp(icmp)) = &mut step.kind {
+            normalise_icmp(icmp);
         }
     }
     let built = run(run_of, &mut Findings::new("check", ""));

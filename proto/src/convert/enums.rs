@@ -1,7 +1,7 @@
 //! The words of the glossary, as they are on the wire. A value that this build does not know is
 //! `None`; so is "unspecified".
 
-use parallax_common::check::{ContentEncoding, HttpVersion, TlsVersion};
+use parallax_common::check::{ContentEncoding, HttpVersion, StartTls, TlsVersion};
 use parallax_common::outcome::{BallotState, DegradedKind, Outcome, Phase, Reason, Verdict};
 
 use crate::v1;
@@ -32,10 +32,14 @@ both_ways! {
         ProbeResources,
         TlsExpired, TlsNotYetValid, TlsNameMismatch, TlsUntrusted, TlsRevoked, TlsHandshake,
         TlsTimeout,
+        ConnectionClosed, ConnectionReset, StarttlsRefused, StarttlsMalformed,
+        AnswerMismatch, AnswerTooLarge, SshMalformed, SshTooLarge, SshVersion,
         HttpStatus, HttpMalformed, HttpBodyTooLarge, HttpTruncated, HttpReset,
         HttpRedirectLoop, HttpRedirectsTooMany, HttpRedirectDowngrade, HttpRedirectMalformed,
         HttpEncoding, HttpDecodedTooLarge, HttpGoaway, HttpVersion,
         HttpRedirectDenied,
+        IcmpNoAnswer, IcmpUnreachable, IcmpProhibited, IcmpTimeExceeded, IcmpTooLarge,
+        GrpcNotServing, GrpcUnknownService, GrpcUnimplemented, GrpcStatus, GrpcMalformed,
         ExpectationFailed, Timeout, InvertedPass, Warning,
         MissedLate, MissedOverlap, MissedOverload, ConfigError, PluginUnknown, ExpressionBudget,
         AddressDenied,
@@ -47,6 +51,7 @@ both_ways! {
     content_encoding, content_encoding_to: ContentEncoding { Gzip, Deflate, Br, Zstd }
     http_version, http_version_to: HttpVersion { Auto, V1, V2 }
     tls_version, tls_version_to: TlsVersion { V12, V13 }
+    start_tls, start_tls_to: StartTls { Smtp, Imap, Pop3, Ldap, Postgres, Mysql }
 }
 
 /// An optional reason as messages carry it: 0 for none.
@@ -82,6 +87,7 @@ mod tests {
             DegradedKind: degraded_kind, degraded_kind_to;
             BallotState: ballot_state, ballot_state_to;
             ContentEncoding: content_encoding, content_encoding_to;
+            StartTls: start_tls, start_tls_to;
         }
         assert_eq!(reason_or_none_to(None), 0);
         assert_eq!(reason_or_none_to(Some(Reason::Timeout)), reason_to(Reason::Timeout));

@@ -184,7 +184,25 @@ fn run_fields(run: &v1::Run, out: &mut Gathered) {
                 out.text(&format!("{at}address"), &tcp.address);
                 out.flag(&format!("{at}tls"), tcp.tls);
                 out.tls(&at, tcp.insecure, &tcp.server_name, &tcp.ca_pem);
+                if let Some(version) = enums::tls_version(tcp.min_tls) {
+                    out.text(&format!("{at}min_tls"), version.word());
+                }
+                if let Some(protocol) = enums::start_tls(tcp.starttls) {
+                    out.text(&format!("{at}starttls"), protocol.word());
+                }
+                for (place, exchange) in tcp.dialogue.iter().enumerate() {
+                    let at = format!("{at}dialogue[{place}].");
+                    out.text(&format!("{at}name"), &exchange.name);
+                    out.said(&at, exchange.send.as_ref(), exchange.expect.as_ref());
+                }
             }
+            Some(v1::step::Kind::Udp(udp)) => {
+                let at = format!("{at}udp.");
+                out.text(&format!("{at}address"), &udp.address);
+                out.said(&at, udp.send.as_ref(), udp.expect.as_ref());
+                out.length(&format!("{at}resend"), udp.resend.as_ref());
+            }
+            Some(v1::step::Kind::Ssh(ssh)) => out.text(&format!("{at}ssh.address"), &ssh.address),
             Some(v1::step::Kind::Tls(tls)) => {
                 let at = format!("{at}tls.");
                 out.text(&format!("{at}address"), &tls.address);
@@ -207,9 +225,33 @@ fn run_fields(run: &v1::Run, out: &mut Gathered) {
                 }
                 out.always(&format!("{at}recursion"), dns.recursion.unwrap_or(true).to_string());
             }
+            Some(v1::step::Kind::Icmp(icmp)) => {
+                let at = format!("{at}icmp.");
+                out.text(&format!("{at}host"), &icmp.host);
+                out.number(&format!("{at}count"), icmp.count.into());
+                out.length(&format!("{at}spacing"), icmp.spacing.as_ref());
+                out.number(&format!("{at}payload_bytes"), icmp.payload_bytes.into());
+                out.flag(&format!("{at}dont_fragment"), icmp.dont_fragment);
+                out.number(&format!("{at}ttl"), icmp.ttl.into());
+            }
+            Some(v1::step::Kind::Grpc(grpc)) => grpc_fields(&format!("{at}grpc."), grpc, out),
             None => {}
         }
     }
+}
+
+fn grpc_fields(at: &str, grpc: &v1::GrpcStep, out: &mut Gathered) {
+    out.text(&format!("{at}address"), &grpc.address);
+    out.text(&format!("{at}service"), &grpc.service);
+    out.flag(&format!("{at}tls"), grpc.tls);
+    out.tls(at, grpc.insecure, &grpc.server_name, &grpc.ca_pem);
+    if let Some(version) = enums::tls_version(grpc.min_tls) {
+        out.text(&format!("{at}min_tls"), version.word());
+    }
+    out.text(&format!("{at}client_cert"), &written(grpc.client_cert.as_ref()));
+    out.text(&format!("{at}client_key"), &written(grpc.client_key.as_ref()));
+    out.text(&format!("{at}authority"), &grpc.authority);
+    out.headers(&format!("{at}metadata"), &grpc.metadata);
 }
 
 fn http_options(at: &str, http: &v1::HttpStep, out: &mut Gathered) {
@@ -334,11 +376,36 @@ impl Gathered {
         }
     }
 
+    /// What is sent and what is expected, each in the form in which YAML has it.
+    fn said(&mut self, at: &str, send: Option<&v1::Payload>, expect: Option<&v1::Expected>) {
+        match send.and_then(|send| send.form.as_ref()) {
+            Some(v1::payload::Form::Text(text)) => {
+                self.text(&format!("{at}send"), &written(Some(text)));
+            }
+            Some(v1::payload::Form::Raw(raw)) => self.always(&format!("{at}send_hex"), hex(raw)),
+            None => {}
+        }
+        match expect.and_then(|expect| expect.form.as_ref()) {
+            Some(v1::expected::Form::Pattern(pattern)) => {
+                self.always(&format!("{at}expect"), scalar(pattern));
+            }
+            Some(v1::expected::Form::Raw(raw)) => {
+                self.always(&format!("{at}expect_hex"), hex(raw));
+            }
+            None => {}
+        }
+    }
+
     fn tls(&mut self, at: &str, insecure: bool, server_name: &str, ca_pem: &str) {
         self.flag(&format!("{at}insecure"), insecure);
         self.text(&format!("{at}server_name"), server_name);
         self.text(&format!("{at}ca_pem"), ca_pem);
     }
+}
+
+/// Bytes as pairs of hex digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A secret is shown as it was written: a reference, not what it refers to.

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use parallax_common::check::{HttpStep, IpFamily, Run, Step, StepKind, TcpStep, TlsStep};
+use parallax_common::check::{HttpStep, IpFamily, Run, Step, StepKind, TlsStep};
 use parallax_common::expect::{Program, Variable, variables_of};
 use parallax_common::limits::{
     BODY_BYTES_MAX, EXPRESSIONS_MAX, STEPS_MAX, TIMEOUT_MAX, TIMEOUT_MIN,
@@ -16,13 +16,21 @@ use super::{Findings, enums, time};
 use crate::v1;
 
 mod dns;
+mod grpc;
 mod header;
 mod http;
+mod icmp;
+mod talk;
 mod tls;
 
 pub(super) use dns::normalise_dns;
 use dns::{dns, dns_to};
+use grpc::{grpc, grpc_to};
 pub(super) use header::{headers, template};
+pub(super) use icmp::normalise_icmp;
+use icmp::{echoes_fit, icmp, icmp_to};
+pub(super) use talk::normalise_tcp;
+use talk::{ssh, ssh_to, tcp, tcp_to, together, udp, udp_to};
 use tls::tls_options;
 
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
@@ -63,6 +71,9 @@ pub(super) fn run(run: &v1::Run, findings: &mut Findings<'_>) -> Option<Run> {
     };
     for (place, step) in steps.iter().enumerate() {
         family_fits(&prefix(&run.steps, place), step, ip, findings);
+        if let (StepKind::Icmp(icmp), Some(timeout)) = (&step.kind, timeout) {
+            echoes_fit(&prefix(&run.steps, place), icmp, timeout, findings);
+        }
         let asks_resolver = matches!(&step.kind, StepKind::Dns(dns) if dns.server.is_none());
         if let Some(server) = resolver.filter(|server| asks_resolver && conflicts(server.ip(), ip))
         {
@@ -85,6 +96,7 @@ pub(super) fn run(run: &v1::Run, findings: &mut Findings<'_>) -> Option<Run> {
         source_address,
         resolver,
     };
+    together(run, &built, findings);
     (whole && findings.none_since(mark)).then_some(built)
 }
 
@@ -121,16 +133,7 @@ fn step_to(step: &Step) -> v1::Step {
             ca_pem: text(&http.tls.ca_pem),
             ..http::options_to(http)
         }),
-        StepKind::Tcp(tcp) => {
-            let tls = tcp.tls.clone().unwrap_or_default();
-            v1::step::Kind::Tcp(v1::TcpStep {
-                address: shown_address(&tcp.host, tcp.port),
-                tls: tcp.tls.is_some(),
-                insecure: tls.insecure,
-                server_name: text(&tls.server_name),
-                ca_pem: text(&tls.ca_pem),
-            })
-        }
+        StepKind::Tcp(tcp) => v1::step::Kind::Tcp(tcp_to(tcp)),
         StepKind::Tls(TlsStep { host, port, tls }) => v1::step::Kind::Tls(v1::TlsStep {
             address: shown_address(host, *port),
             insecure: tls.insecure,
@@ -141,6 +144,10 @@ fn step_to(step: &Step) -> v1::Step {
                 .map_or(v1::TlsVersion::Unspecified as i32, enums::tls_version_to),
         }),
         StepKind::Dns(dns) => v1::step::Kind::Dns(dns_to(dns)),
+        StepKind::Udp(udp) => v1::step::Kind::Udp(udp_to(udp)),
+        StepKind::Ssh(ssh) => v1::step::Kind::Ssh(ssh_to(ssh)),
+        StepKind::Icmp(icmp) => v1::step::Kind::Icmp(icmp_to(icmp)),
+        StepKind::Grpc(grpc) => v1::step::Kind::Grpc(grpc_to(grpc)),
     };
     v1::Step { name: step.name.clone(), kind: Some(kind) }
 }
@@ -163,7 +170,11 @@ pub(super) fn prefix(steps: &[v1::Step], place: usize) -> String {
 
 fn steps(steps: &[v1::Step], findings: &mut Findings<'_>) -> Vec<Step> {
     if steps.is_empty() {
-        findings.add(rule::STEP_MISSING, "http", "say what to test: http, tcp, tls, dns or steps");
+        findings.add(
+            rule::STEP_MISSING,
+            "http",
+            format!("say what to test: {} or steps", StepKind::WORDS.join(", ")),
+        );
     }
     if steps.len() > STEPS_MAX {
         let message = format!("{} steps are given; at most {STEPS_MAX} are allowed", steps.len());
@@ -194,9 +205,13 @@ fn steps(steps: &[v1::Step], findings: &mut Findings<'_>) -> Vec<Step> {
             Some(v1::step::Kind::Tcp(step)) => tcp(step, &format!("{at}tcp."), findings),
             Some(v1::step::Kind::Tls(step)) => tls(step, &format!("{at}tls."), findings),
             Some(v1::step::Kind::Dns(step)) => dns(step, &format!("{at}dns."), findings),
+            Some(v1::step::Kind::Udp(step)) => udp(step, &format!("{at}udp."), findings),
+            Some(v1::step::Kind::Ssh(step)) => ssh(step, &format!("{at}ssh."), findings),
+            Some(v1::step::Kind::Icmp(step)) => icmp(step, &format!("{at}icmp."), findings),
+            Some(v1::step::Kind::Grpc(step)) => grpc(step, &format!("{at}grpc."), findings),
             None => {
                 let field = if at.is_empty() { "http" } else { at.trim_end_matches('.') };
-                let message = "say what the step does: http, tcp, tls or dns";
+                let message = format!("say what the step does: {}", StepKind::WORDS.join(", "));
                 findings.add(rule::KIND_MISSING, field, message);
                 None
             }
@@ -254,24 +269,6 @@ fn http(step: &v1::HttpStep, at: &str, findings: &mut Findings<'_>) -> Option<St
             ..options
         })
     })
-}
-
-fn tcp(step: &v1::TcpStep, at: &str, findings: &mut Findings<'_>) -> Option<StepKind> {
-    let given = (step.insecure, step.server_name.as_str(), step.ca_pem.as_str());
-    let tls = tls_options(given, step.tls, "tls is not set", at, findings);
-    let field = format!("{at}address");
-    if no_reference(&step.address, &field, findings) && !findings.is_stored() {
-        return None;
-    }
-    match parse_address(&step.address) {
-        Ok((host, port)) => {
-            Some(StepKind::Tcp(TcpStep { host, port, tls: step.tls.then_some(tls) }))
-        }
-        Err(error) => {
-            findings.add(error.rule, field, error.message);
-            None
-        }
-    }
 }
 
 fn tls(step: &v1::TlsStep, at: &str, findings: &mut Findings<'_>) -> Option<StepKind> {
@@ -349,9 +346,10 @@ fn expressions(
             let kind = kind.map_or("", StepKind::word);
             let known: Vec<&str> = given.iter().map(|variable| variable.word()).collect();
             let why = match (variable, kind) {
-                (Variable::Cert | Variable::TlsVersion | Variable::Cipher, "http" | "tcp") => {
-                    "without TLS there is no certificate; "
-                }
+                (
+                    Variable::Cert | Variable::TlsVersion | Variable::Cipher,
+                    "http" | "tcp" | "grpc",
+                ) => "without TLS there is no certificate; ",
                 _ => "",
             };
             let message = format!(
@@ -390,10 +388,14 @@ fn family_fits(at: &str, step: &Step, ip: IpFamily, findings: &mut Findings<'_>)
         },
         StepKind::Tcp(tcp) => (tcp.host.clone(), "tcp.address"),
         StepKind::Tls(tls) => (tls.host.clone(), "tls.address"),
+        StepKind::Udp(udp) => (udp.host.clone(), "udp.address"),
+        StepKind::Ssh(ssh) => (ssh.host.clone(), "ssh.address"),
         StepKind::Dns(dns) => match &dns.server {
             Some((host, _)) => (host.clone(), "dns.server"),
             None => return,
         },
+        StepKind::Icmp(icmp) => (icmp.host.clone(), "icmp.host"),
+        StepKind::Grpc(grpc) => (grpc.host.clone(), "grpc.address"),
     };
     if host.parse().is_ok_and(|address| conflicts(address, ip)) {
         let message = format!("{host} is not of the family that ip asks for");

@@ -294,7 +294,7 @@ fn apply(subject: &mut Subject, draft: &VerdictDraft) {
 }
 
 fn subject(uid: Uid, voters: &[Voter]) -> Subject {
-    let tcp = TcpStep { host: "127.0.0.1".to_owned(), port: 80, tls: None };
+    let tcp = TcpStep { host: "127.0.0.1".to_owned(), port: 80, ..TcpStep::default() };
     let check = Check {
         uid,
         namespace: "default".to_owned(),

@@ -241,6 +241,11 @@ impl Mesh {
         Ok(())
     }
 
+    /// The program that a probe is.
+    pub fn probe_program(&self) -> &'static str {
+        self.binaries.probe
+    }
+
     /// A probe process with the certificate issued under `name`, which the mesh does not own.
     ///
     /// # Errors

@@ -90,6 +90,14 @@ impl Process {
         self.status("VmHWM:")
     }
 
+    /// Memory that it holds now, in bytes.
+    ///
+    /// # Errors
+    /// When it has ended, or the system does not say.
+    pub fn memory(&self) -> Result<u64> {
+        self.status("VmRSS:")
+    }
+
     fn status(&self, name: &str) -> Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()))?;
         let line = status.lines().find_map(|line| line.strip_prefix(name));

@@ -1,6 +1,7 @@
 //! Stories of real processes, one a file: what a person would see, and what must hold when something
 //! is broken on purpose. One program, so that two stories run at once.
 
+mod alone;
 mod any_member;
 mod bad_input;
 mod canaries;

@@ -29,7 +29,7 @@ fn http() -> StepKind {
 }
 
 fn tcp() -> StepKind {
-    StepKind::Tcp(TcpStep { host: "shop.example".into(), port: 443, tls: None })
+    StepKind::Tcp(TcpStep { host: "shop.example".into(), port: 443, ..TcpStep::default() })
 }
 
 fn check(n: u32, regions: &[&str], kind: StepKind) -> Check {

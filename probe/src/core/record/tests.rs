@@ -317,3 +317,38 @@ fn a_run_that_could_not_be_made_is_missed_and_has_no_samples() {
     assert!(sealed[0].series.is_empty());
     assert_eq!(sealed[0].check().err(), None);
 }
+
+#[test]
+fn each_round_trip_is_a_sample_and_a_record_tells_their_mean() {
+    let mut bench = Bench::new(Duration::from_secs(1));
+    let ms = Duration::from_millis;
+    let echoes = |count: u64| (1..=count).map(move |n| (2, Phase::FirstByte, ms(n)));
+    for (slot, count) in [(0, 3), (1, u64::from(ECHOES_MAX) + 50)] {
+        bench.start(Cause::Slot(slot), slot * 1_000);
+        let mut finding = finding(Outcome::Pass);
+        // Of everything else there is one.
+        finding.phases.push((0, Phase::Connect, ms(9)));
+        finding.phases.extend(echoes(count));
+        let record = bench.recorder.ended(Ended {
+            assignment: Arc::clone(&bench.assignment),
+            generation: bench.generation,
+            cause: Cause::Slot(slot),
+            scheduled: at(slot * 1_000),
+            handed: at(slot * 1_000),
+            started: BootTime::from_ns(slot * 1_000 * MS),
+            ended: BootTime::from_ns((slot * 1_000 + 40) * MS),
+            lateness: ms(2),
+            finding,
+        });
+        let record = record.expect("the first runs are sent");
+        let told: Vec<_> = record.phases.iter().take(2).copied().collect();
+        let mean = if slot == 0 { ms(2) } else { Duration::from_micros(50_500) };
+        assert_eq!(told, [(0, Phase::Connect, ms(3)), (2, Phase::FirstByte, mean)]);
+        assert_eq!(record.phases.len(), 5, "{:?}", record.phases);
+    }
+    let [window] = &bench.recorder.seal(at(20_000), 10)[..] else { panic!("one window") };
+    assert_eq!(window.check(), Ok(()));
+    let count = |phase| window.series.iter().find(|s| s.phase == phase).unwrap().totals.count;
+    assert_eq!(count(Phase::FirstByte), 3 + u64::from(ECHOES_MAX));
+    assert_eq!((count(Phase::Connect), count(Phase::Total)), (2, 2));
+}

@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
-use parallax_common::check::{DnsClass, DnsStep, DnsTransport, DnsType, TlsStep};
+use parallax_common::check::{
+    DnsClass, DnsStep, DnsTransport, DnsType, GrpcStep, IcmpStep, Payload, SshStep, StartTls,
+    TlsStep, UdpStep,
+};
 use parallax_common::target::{HttpUrl, parse_address, parse_resolver};
 
 use super::*;
@@ -238,6 +241,41 @@ impl Row<'_> {
                 let (host, port) = address(text)?;
                 run_of(StepKind::Tls(TlsStep { host, port, tls: TlsOptions::default() }))
             }
+            Some(("udp", text)) => {
+                let (host, port) = address(text)?;
+                let send = Payload::Text("ping".into());
+                let resend = Some(ms(10));
+                run_of(StepKind::Udp(UdpStep { host, port, send, expect: None, resend }))
+            }
+            Some(("ssh", text)) => {
+                let (host, port) = address(text)?;
+                run_of(StepKind::Ssh(SshStep { host, port }))
+            }
+            Some(("postgres", text)) => {
+                let (host, port) = address(text)?;
+                run_of(StepKind::Tcp(TcpStep {
+                    host,
+                    port,
+                    tls: Some(TlsOptions::default()),
+                    starttls: Some(StartTls::Postgres),
+                    ..TcpStep::default()
+                }))
+            }
+            Some(("icmp", host)) => run_of(StepKind::Icmp(IcmpStep {
+                host: host.into(),
+                count: 2,
+                spacing: ms(10),
+                payload_bytes: 56,
+                dont_fragment: false,
+                ttl: None,
+            })),
+            Some((kind @ ("grpc" | "grpc_tls"), text)) => {
+                let (host, port) = address(text)?;
+                let (service, metadata) = (String::new(), vec![]);
+                let tls = (kind == "grpc_tls").then(TlsOptions::default);
+                let grpc = GrpcStep { host, port, service, tls, authority: None, metadata };
+                run_of(StepKind::Grpc(grpc))
+            }
             Some((kind @ ("dns" | "dns_tcp"), text)) => run_of(StepKind::Dns(DnsStep {
                 name: "shop.example".into(),
                 record_type: DnsType::A,
@@ -265,6 +303,10 @@ impl Row<'_> {
                 "host" => step(&mut run).headers = vec![("host".into(), value.into())],
                 "server_name" => step(&mut run).tls.server_name = Some(value.into()),
                 "insecure" => step(&mut run).tls.insecure = true,
+                "authority" => match &mut run.steps[0].kind {
+                    StepKind::Grpc(grpc) => grpc.authority = Some(value.into()),
+                    _ => panic!("{} has no authority", self.line),
+                },
                 "invert" => run.invert = true,
                 "after" => {
                     let (host, port) = parse_address(value).unwrap();

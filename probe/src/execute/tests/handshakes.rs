@@ -201,7 +201,8 @@ async fn the_whole_chain_is_seen_and_its_nearest_end() {
         // The same facts behind https and tcp with tls.
         let StepKind::Tls(step) = run.steps[0].kind.clone() else { unreachable!("made above") };
         let tls = Some(step.tls);
-        run.steps[0].kind = StepKind::Tcp(TcpStep { host: step.host, port: step.port, tls });
+        let (host, port) = (step.host, step.port);
+        run.steps[0].kind = StepKind::Tcp(TcpStep { host, port, tls, ..TcpStep::default() });
         assert_eq!(found(&run).await.outcome, Outcome::Pass);
         // An owner who wants to know in time.
         run.expect = vec![];

@@ -377,7 +377,7 @@ async fn encoded_bodies_are_decoded_or_refused() {
 }
 
 /// How a test server does TLS.
-fn tls_server(
+pub(super) fn tls_server(
     authority: &Authority,
     versions: &[&'static rustls::SupportedProtocolVersion],
     asks_clients: bool,

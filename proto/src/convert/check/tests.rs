@@ -1,9 +1,10 @@
 use std::collections::BTreeSet;
 
-use parallax_common::check::StepKind;
+use parallax_common::check::{StartTls, StepKind};
 use parallax_common::rule::Stage;
 
 use super::*;
+use crate::convert::enums;
 use crate::convert::resource::{self, validate_contact, validate_settings};
 use crate::convert::run::run_to;
 
@@ -82,6 +83,74 @@ fn to_dns(check: &mut v1::Check, change: impl FnOnce(&mut v1::DnsStep)) {
     let mut dns = v1::DnsStep { name: "shop.example".to_owned(), ..Default::default() };
     change(&mut dns);
     run_of(check).steps[0].kind = Some(v1::step::Kind::Dns(dns));
+    run_of(check).expect.clear();
+}
+
+/// A `tcp` step with a dialogue of one exchange.
+fn to_talk(check: &mut v1::Check, change: impl FnOnce(&mut v1::TcpStep)) {
+    to_tcp(check, "mail.example:25", false);
+    if let Some(v1::step::Kind::Tcp(tcp)) = &mut run_of(check).steps[0].kind {
+        tcp.dialogue = vec![v1::Exchange {
+            name: "hello".to_owned(),
+            send: sends("EHLO probe\r\n"),
+            expect: expects("^250 (?<host>.+)\r\n"),
+        }];
+        change(tcp);
+    }
+}
+
+fn to_udp(check: &mut v1::Check, change: impl FnOnce(&mut v1::UdpStep)) {
+    let address = "shop.example:7".to_owned();
+    let mut udp = v1::UdpStep { address, send: sends("ping"), ..Default::default() };
+    change(&mut udp);
+    run_of(check).steps[0].kind = Some(v1::step::Kind::Udp(udp));
+    run_of(check).expect.clear();
+}
+
+fn to_ssh(check: &mut v1::Check, address: &str) {
+    let ssh = v1::SshStep { address: address.to_owned() };
+    run_of(check).steps[0].kind = Some(v1::step::Kind::Ssh(ssh));
+    run_of(check).expect.clear();
+}
+
+fn sends(text: &str) -> Option<v1::Payload> {
+    secret(text).map(|text| v1::Payload { form: Some(v1::payload::Form::Text(text)) })
+}
+
+fn sends_raw(bytes: &[u8]) -> Option<v1::Payload> {
+    Some(v1::Payload { form: Some(v1::payload::Form::Raw(bytes.to_vec().into())) })
+}
+
+fn expects(pattern: &str) -> Option<v1::Expected> {
+    Some(v1::Expected { form: Some(v1::expected::Form::Pattern(pattern.to_owned())) })
+}
+
+fn expects_raw(bytes: &[u8]) -> Option<v1::Expected> {
+    Some(v1::Expected { form: Some(v1::expected::Form::Raw(bytes.to_vec().into())) })
+}
+
+fn says(name: &str, send: Option<v1::Payload>, expect: Option<v1::Expected>) -> v1::Exchange {
+    v1::Exchange { name: name.to_owned(), send, expect }
+}
+
+fn to_icmp(check: &mut v1::Check, change: impl FnOnce(&mut v1::IcmpStep)) {
+    let mut icmp = v1::IcmpStep {
+        host: "gw.example".to_owned(),
+        count: 3,
+        spacing: nanos(100_000_000),
+        payload_bytes: 56,
+        ..Default::default()
+    };
+    change(&mut icmp);
+    run_of(check).steps[0].kind = Some(v1::step::Kind::Icmp(icmp));
+    run_of(check).expect.clear();
+}
+
+fn to_grpc(check: &mut v1::Check, change: impl FnOnce(&mut v1::GrpcStep)) {
+    let address = "shop.example:443".to_owned();
+    let mut grpc = v1::GrpcStep { address, ..Default::default() };
+    change(&mut grpc);
+    run_of(check).steps[0].kind = Some(v1::step::Kind::Grpc(grpc));
     run_of(check).expect.clear();
 }
 
@@ -355,6 +424,96 @@ const BROKEN: &[(Rule, &str, Break)] = &[
             tcp.server_name = "db.example".to_owned();
         }
     }),
+    (rule::ENUM_UNKNOWN, "tcp.starttls", |c| to_talk(c, |t| t.starttls = 99)),
+    (rule::STARTTLS_TWICE, "tcp.tls", |c| {
+        to_talk(c, |t| (t.tls, t.starttls) = (true, v1::StartTls::Smtp as i32));
+    }),
+    (rule::TLS_WITHOUT_TLS, "tcp.min_tls", |c| {
+        to_talk(c, |t| t.min_tls = v1::TlsVersion::V13 as i32);
+    }),
+    (rule::ENUM_UNKNOWN, "tcp.min_tls", |c| to_talk(c, |t| (t.tls, t.min_tls) = (true, 99))),
+    (rule::DIALOGUE_STEP, "tcp.dialogue[1]", |c| {
+        to_talk(c, |t| t.dialogue.push(says("two", None, None)));
+    }),
+    (rule::STEP_NAME, "tcp.dialogue[1].name", |c| {
+        to_talk(c, |t| t.dialogue.push(says("hello", sends("x"), None)));
+    }),
+    (rule::NAME_FORMAT, "tcp.dialogue[1].name", |c| {
+        to_talk(c, |t| t.dialogue.push(says("A b", sends("x"), None)));
+    }),
+    (rule::MISSING_FIELD, "tcp.dialogue[0].send", |c| {
+        to_talk(c, |t| t.dialogue[0].send = Some(v1::Payload { form: None }));
+    }),
+    (rule::MISSING_FIELD, "tcp.dialogue[0].expect", |c| {
+        to_talk(c, |t| t.dialogue[0].expect = Some(v1::Expected { form: None }));
+    }),
+    (rule::NOT_YET, "tcp.dialogue[0].send", |c| {
+        let sealed = v1::secret::Value::Sealed(v1::SealedValue::default());
+        let text = v1::payload::Form::Text(v1::Secret { value: Some(sealed) });
+        to_talk(c, |t| t.dialogue[0].send = Some(v1::Payload { form: Some(text) }));
+    }),
+    (rule::MESSAGE_SIZE, "tcp.dialogue[0].send", |c| {
+        to_talk(c, |t| t.dialogue[0].send = sends(""));
+    }),
+    (rule::MESSAGE_SIZE, "tcp.dialogue[0].send", |c| {
+        to_talk(c, |t| t.dialogue[0].send = sends_raw(&[0; 16_385]));
+    }),
+    (rule::MESSAGE_SIZE, "tcp.dialogue[0].expect", |c| {
+        to_talk(c, |t| t.dialogue[0].expect = expects_raw(&[]));
+    }),
+    (rule::SECRET_REFERENCE, "tcp.dialogue[0].send", |c| {
+        to_talk(c, |t| t.dialogue[0].send = sends("${env:}"));
+    }),
+    (rule::DIALOGUE_CAPTURE, "tcp.dialogue[0].send", |c| {
+        to_talk(c, |t| t.dialogue[0].send = sends("%{host"));
+    }),
+    // What a step captures it cannot send itself.
+    (rule::DIALOGUE_CAPTURE, "tcp.dialogue[0].send", |c| {
+        to_talk(c, |t| t.dialogue[0].send = sends("%{host}"));
+    }),
+    (rule::DIALOGUE_CAPTURE, "tcp.dialogue[1].send", |c| {
+        to_talk(c, |t| t.dialogue.push(says("two", sends("%{hots}"), None)));
+    }),
+    (rule::DIALOGUE_CAPTURES, "tcp.dialogue[1].expect", |c| {
+        to_talk(c, |t| t.dialogue.push(says("two", None, expects("(?<host>x)"))));
+    }),
+    (rule::DIALOGUE_CAPTURES, "tcp.dialogue[1].expect", |c| {
+        let many: String = (0..16).map(|n| format!("(?<g{n}>x)")).collect();
+        to_talk(c, |t| t.dialogue.push(says("two", None, expects(&many))));
+    }),
+    (rule::PATTERN, "tcp.dialogue[0].expect", |c| {
+        to_talk(c, |t| t.dialogue[0].expect = expects("250 ("));
+    }),
+    (rule::PATTERN, "tcp.dialogue[0].expect", |c| {
+        to_talk(c, |t| t.dialogue[0].expect = expects(""));
+    }),
+    (rule::DIALOGUE_TOO_LONG, "tcp.dialogue", |c| {
+        to_talk(c, |t| {
+            t.dialogue = (0..16).map(|n| says(&n.to_string(), sends("x"), None)).collect();
+        });
+    }),
+    (rule::IP_CONFLICT, "udp.address", |c| {
+        to_udp(c, |u| u.address = "[::1]:7".to_owned());
+        run_of(c).ip = v1::IpFamily::V4 as i32;
+    }),
+    (rule::TCP_ADDRESS, "udp.address", |c| to_udp(c, |u| u.address = "shop.example".to_owned())),
+    (rule::MISSING_FIELD, "udp.send", |c| to_udp(c, |u| u.send = None)),
+    (rule::DIALOGUE_CAPTURE, "udp.send", |c| {
+        to_udp(c, |u| (u.send, u.expect) = (sends("%{a}"), expects("(?<a>x)")));
+    }),
+    (rule::PATTERN, "udp.expect", |c| to_udp(c, |u| u.expect = expects("["))),
+    (rule::UDP_RESEND, "udp.resend", |c| to_udp(c, |u| u.resend = nanos(9_999_999))),
+    (rule::UDP_RESEND, "udp.resend", |c| to_udp(c, |u| u.resend = seconds(-1))),
+    (rule::UDP_RESEND, "udp.resend", |c| to_udp(c, |u| u.resend = seconds(60))),
+    (rule::REFERENCE_NOT_HERE, "udp.address", |c| {
+        to_udp(c, |u| u.address = "${env:HOST}:7".to_owned());
+    }),
+    (rule::TCP_ADDRESS, "ssh.address", |c| to_ssh(c, "shop.example")),
+    (rule::PORT_RANGE, "ssh.address", |c| to_ssh(c, "shop.example:0")),
+    (rule::IP_CONFLICT, "ssh.address", |c| {
+        to_ssh(c, "127.0.0.1:22");
+        run_of(c).ip = v1::IpFamily::V6 as i32;
+    }),
     (rule::TCP_ADDRESS, "tls.address", |c| to_tls(c, |t| t.address = "db.example".to_owned())),
     (rule::SERVER_NAME, "tls.server_name", |c| to_tls(c, |t| t.server_name = "a b".to_owned())),
     (rule::CA_WITH_INSECURE, "tls.ca_pem", |c| {
@@ -392,6 +551,88 @@ const BROKEN: &[(Rule, &str, Break)] = &[
     (rule::EXPRESSION_UNKNOWN_FIELD, "expect[0]", |c| {
         to_dns(c, |_| {});
         run_of(c).expect = vec!["answers.exists(a, a.daat == '192.0.2.1')".to_owned()];
+    }),
+    (rule::MISSING_FIELD, "icmp.host", |c| to_icmp(c, |i| i.host.clear())),
+    (rule::ICMP_HOST, "icmp.host", |c| to_icmp(c, |i| i.host = "gw.example:1".to_owned())),
+    (rule::REFERENCE_NOT_HERE, "icmp.host", |c| to_icmp(c, |i| i.host = "${env:H}".to_owned())),
+    (rule::ICMP_COUNT, "icmp.count", |c| to_icmp(c, |i| i.count = 101)),
+    (rule::ICMP_SPACING, "icmp.spacing", |c| to_icmp(c, |i| i.spacing = nanos(9_999_999))),
+    (rule::ICMP_SPACING, "icmp.spacing", |c| {
+        to_icmp(c, |i| (i.count, i.spacing) = (1, seconds(11)));
+    }),
+    // The third is sent after 900 ms, when all is over.
+    (rule::ICMP_SPACING, "icmp.spacing", |c| to_icmp(c, |i| i.spacing = nanos(450_000_000))),
+    (rule::ICMP_PAYLOAD, "icmp.payload_bytes", |c| to_icmp(c, |i| i.payload_bytes = 7)),
+    (rule::ICMP_PAYLOAD, "icmp.payload_bytes", |c| to_icmp(c, |i| i.payload_bytes = 8_973)),
+    (rule::ICMP_TTL, "icmp.ttl", |c| to_icmp(c, |i| i.ttl = 256)),
+    (rule::IP_CONFLICT, "icmp.host", |c| {
+        to_icmp(c, |i| i.host = "127.0.0.1".to_owned());
+        run_of(c).ip = v1::IpFamily::V6 as i32;
+    }),
+    (rule::EXPRESSION_NOT_FOR_KIND, "expect[0]", |c| {
+        to_icmp(c, |_| {});
+        run_of(c).expect = vec!["status == 200".to_owned()];
+    }),
+    (rule::EXPRESSION_NOT_BOOLEAN, "expect[0]", |c| {
+        to_icmp(c, |_| {});
+        run_of(c).expect = vec!["loss".to_owned()];
+    }),
+    (rule::EXPRESSION_NOT_BOOLEAN, "expect[0]", |c| {
+        to_icmp(c, |_| {});
+        run_of(c).expect = vec!["rtt_avg".to_owned()];
+    }),
+    (rule::TCP_ADDRESS, "grpc.address", |c| to_grpc(c, |g| g.address = "a.example".to_owned())),
+    (rule::PORT_RANGE, "grpc.address", |c| to_grpc(c, |g| g.address = "a.example:0".to_owned())),
+    (rule::REFERENCE_NOT_HERE, "grpc.address", |c| {
+        to_grpc(c, |g| g.address = "${env:H}:1".to_owned());
+    }),
+    (rule::GRPC_SERVICE, "grpc.service", |c| to_grpc(c, |g| g.service = "x".repeat(256))),
+    (rule::GRPC_SERVICE, "grpc.service", |c| to_grpc(c, |g| g.service = "a\tb".to_owned())),
+    (rule::REFERENCE_NOT_HERE, "grpc.service", |c| {
+        to_grpc(c, |g| g.service = "${env:S}".to_owned());
+    }),
+    (rule::GRPC_AUTHORITY, "grpc.authority", |c| to_grpc(c, |g| g.authority = "a b".to_owned())),
+    (rule::GRPC_AUTHORITY, "grpc.authority", |c| {
+        to_grpc(c, |g| g.authority = "me@shop.example".to_owned());
+    }),
+    (rule::GRPC_METADATA, "grpc.metadata.X", |c| {
+        to_grpc(c, |g| g.metadata = vec![header("X", "")])
+    }),
+    (rule::GRPC_METADATA, "grpc.metadata.grpc-x", |c| {
+        to_grpc(c, |g| g.metadata = vec![header("grpc-x", "")]);
+    }),
+    (rule::GRPC_METADATA, "grpc.metadata.te", |c| {
+        to_grpc(c, |g| g.metadata = vec![header("te", "")]);
+    }),
+    (rule::HEADER_VALUE, "grpc.metadata.k", |c| {
+        to_grpc(c, |g| g.metadata = vec![header("k", "a\r\nb: c")]);
+    }),
+    (rule::HEADERS_TOO_MANY, "grpc.metadata", |c| {
+        to_grpc(c, |g| g.metadata = vec![header("k", ""); 65]);
+    }),
+    (rule::SECRET_REFERENCE, "grpc.metadata.k", |c| {
+        to_grpc(c, |g| g.metadata = vec![header("k", "${K}")]);
+    }),
+    (rule::TLS_WITHOUT_TLS, "grpc.server_name", |c| {
+        to_grpc(c, |g| g.server_name = "shop.example".to_owned());
+    }),
+    (rule::TLS_WITHOUT_TLS, "grpc.client_cert", |c| {
+        to_grpc(c, |g| g.client_cert = secret("${file:/c}"));
+    }),
+    (rule::CLIENT_CERT, "grpc.client_key", |c| {
+        to_grpc(c, |g| (g.tls, g.client_key) = (true, secret("${file:/k}")));
+    }),
+    (rule::ENUM_UNKNOWN, "grpc.min_tls", |c| to_grpc(c, |g| (g.tls, g.min_tls) = (true, 99))),
+    (rule::CA_PEM, "grpc.ca_pem", |c| {
+        to_grpc(c, |g| (g.tls, g.ca_pem) = (true, "none".to_owned()));
+    }),
+    (rule::IP_CONFLICT, "grpc.address", |c| {
+        to_grpc(c, |g| g.address = "[::1]:443".to_owned());
+        run_of(c).ip = v1::IpFamily::V4 as i32;
+    }),
+    (rule::EXPRESSION_NOT_FOR_KIND, "expect[0]", |c| {
+        to_grpc(c, |_| {});
+        run_of(c).expect = vec!["cert.days_left > 3".to_owned()];
     }),
     (rule::SOURCE_ADDRESS, "source_address", |c| run_of(c).source_address = "eth0".to_owned()),
     (rule::RESOLVER_ADDRESS, "resolver", |c| run_of(c).resolver = "dns.example".to_owned()),
@@ -481,11 +722,69 @@ fn questions_and_handshakes_go_there_and_back() {
         let wire = normalise_check(handshake);
         assert_eq!(Some(run_to(&check(&wire).unwrap().run)), wire.run, "{version}");
     }
+    let mut echoes = raw();
+    to_icmp(&mut echoes, |i| *i = v1::IcmpStep { host: "::1".to_owned(), ..Default::default() });
+    let mut wire = normalise_check(echoes);
+    let Some(v1::step::Kind::Icmp(icmp)) = &mut run_of(&mut wire).steps[0].kind else {
+        panic!("an icmp step")
+    };
+    assert_eq!((icmp.count, icmp.payload_bytes, icmp.spacing), (3, 56, nanos(100_000_000)));
+    (icmp.dont_fragment, icmp.ttl) = (true, 9);
+    let wire = normalise_check(wire);
+    assert_eq!(Some(run_to(&check(&wire).unwrap().run)), wire.run);
+    for tls in [false, true] {
+        let mut call = raw();
+        to_grpc(&mut call, |g| {
+            (g.service, g.authority) = ("shop.v1.Cart".to_owned(), "shop.example:1".to_owned());
+            g.metadata = vec![header("key", "${env:KEY}"), header("key", "again")];
+            if tls {
+                (g.tls, g.ca_pem, g.min_tls) = (true, PEM.to_owned(), v1::TlsVersion::V13 as i32);
+                (g.client_cert, g.client_key) = (secret("${file:/c}"), secret("${file:/k}"));
+            }
+        });
+        let wire = normalise_check(call);
+        assert_eq!(Some(run_to(&check(&wire).unwrap().run)), wire.run);
+    }
+    let mut unverified = raw();
+    to_grpc(&mut unverified, |g| (g.tls, g.insecure) = (true, true));
+    let advice = check_advice(&check(&normalise_check(unverified)).unwrap());
+    assert_eq!(advice[0].field, "grpc.insecure");
     let mut unverified = raw();
     to_tls(&mut unverified, |t| t.insecure = true);
     let advice = check_advice(&check(&normalise_check(unverified)).unwrap());
     let fields: Vec<(Rule, &str)> = advice.iter().map(|a| (a.rule, a.field.as_str())).collect();
     assert_eq!(fields, [(rule::ADVICE_INSECURE, "tls.insecure")]);
+}
+
+#[test]
+fn what_is_said_goes_there_and_back() {
+    for protocol in StartTls::ALL {
+        let mut wire = raw();
+        to_talk(&mut wire, |t| {
+            t.starttls = enums::start_tls_to(*protocol);
+            (t.min_tls, t.ca_pem) = (v1::TlsVersion::V12 as i32, PEM.to_owned());
+            t.dialogue.push(says("", sends("%{host} %%{host} ${env:PW}"), expects_raw(b"\0")));
+            t.dialogue.push(says("", sends_raw(b"\0\xff"), None));
+            t.dialogue.push(says("last", None, expects("x")));
+        });
+        let wire = normalise_check(wire);
+        let Some(v1::step::Kind::Tcp(tcp)) = &wire.run.as_ref().unwrap().steps[0].kind else {
+            panic!("{wire:?}")
+        };
+        let names: Vec<&str> = tcp.dialogue.iter().map(|step| step.name.as_str()).collect();
+        assert_eq!(names, ["hello", "2", "3", "last"]);
+        assert_eq!(Some(run_to(&check(&wire).unwrap().run)), wire.run);
+        assert_ne!(wire.run_digest, 0);
+    }
+    let mut wire = raw();
+    to_udp(&mut wire, |u| (u.expect, u.resend) = (expects("(?<a>x)"), nanos(10_000_000)));
+    run_of(&mut wire).expect = vec!["captures.a == received".to_owned()];
+    let wire = normalise_check(wire);
+    assert_eq!(Some(run_to(&check(&wire).unwrap().run)), wire.run);
+    let mut wire = raw();
+    to_ssh(&mut wire, "[::1]:22");
+    let wire = normalise_check(wire);
+    assert_eq!(Some(run_to(&check(&wire).unwrap().run)), wire.run);
 }
 
 #[test]
@@ -522,6 +821,11 @@ fn a_stored_check_is_read_whatever_rule_it_breaks_by_now() {
         |c| http(c).headers = vec![header("connection", "a\nb"); 500],
         |c| http(c).headers = vec![header("x", "${nothing:known}")],
         |c| c.run_digest = 1,
+        |c| to_icmp(c, |i| (i.count, i.payload_bytes) = (5_000, 1)),
+        |c| to_icmp(c, |i| i.spacing = seconds(40)),
+        |c| to_grpc(c, |g| g.service = "x".repeat(1_000)),
+        |c| to_grpc(c, |g| g.metadata = vec![header("Grpc-X", "a\nb"); 200]),
+        |c| to_grpc(c, |g| g.authority = "a b".to_owned()),
     ];
     for (row, change) in breaks.iter().enumerate() {
         let mut wire = good.clone();
@@ -561,6 +865,7 @@ fn a_redirect_may_lead_to_tls() {
     http(&mut wire).insecure = true;
     http(&mut wire).min_tls = v1::TlsVersion::V13 as i32;
     http(&mut wire).http_version = v1::HttpVersion::Auto as i32;
+    let wire = normalise_check(wire);
     let built = check(&wire).unwrap();
     assert_eq!(Some(run_to(&built.run)), wire.run);
 }

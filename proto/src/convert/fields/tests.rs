@@ -154,6 +154,60 @@ fn questions_and_handshakes_differ_field_by_field() {
             row("dns.type", "A", "MX"),
         ]
     );
+    let icmp = v1::IcmpStep { host: "a.example".to_owned(), ..Default::default() };
+    let other = v1::IcmpStep {
+        host: "b.example".to_owned(),
+        count: 5,
+        spacing: Some(prost_types::Duration { seconds: 0, nanos: 50_000_000 }),
+        payload_bytes: 1_400,
+        dont_fragment: true,
+        ttl: 4,
+    };
+    let (icmp, other) = (v1::step::Kind::Icmp(icmp), v1::step::Kind::Icmp(other));
+    assert_eq!(
+        rows(diff_checks(&with(icmp), &with(other))),
+        [
+            row("icmp.count", "3", "5"),
+            row("icmp.dont_fragment", "", "true"),
+            row("icmp.host", "a.example", "b.example"),
+            row("icmp.payload_bytes", "56", "1400"),
+            row("icmp.spacing", "100ms", "50ms"),
+            row("icmp.ttl", "", "4"),
+        ]
+    );
+    let grpc = v1::GrpcStep { address: "a.example:443".to_owned(), ..Default::default() };
+    let key =
+        |text: &str| Some(v1::Secret { value: Some(v1::secret::Value::Template(text.into())) });
+    let other = v1::GrpcStep {
+        address: "b.example:443".to_owned(),
+        service: "shop.Cart".to_owned(),
+        tls: true,
+        insecure: true,
+        server_name: "c.example".to_owned(),
+        ca_pem: "pem".to_owned(),
+        min_tls: v1::TlsVersion::V13.into(),
+        client_cert: key("${file:/c}"),
+        client_key: key("${file:/k}"),
+        authority: "d.example".to_owned(),
+        metadata: vec![v1::Header { name: "k".to_owned(), value: key("${env:K}") }],
+    };
+    let (grpc, other) = (v1::step::Kind::Grpc(grpc), v1::step::Kind::Grpc(other));
+    assert_eq!(
+        rows(diff_checks(&with(grpc), &with(other))),
+        [
+            row("grpc.address", "a.example:443", "b.example:443"),
+            row("grpc.authority", "", "d.example"),
+            row("grpc.ca_pem", "", "pem"),
+            row("grpc.client_cert", "", "\"${file:/c}\""),
+            row("grpc.client_key", "", "\"${file:/k}\""),
+            row("grpc.insecure", "", "true"),
+            row("grpc.metadata.k", "", "\"${env:K}\""),
+            row("grpc.min_tls", "", "\"1.3\""),
+            row("grpc.server_name", "", "c.example"),
+            row("grpc.service", "", "shop.Cart"),
+            row("grpc.tls", "", "true"),
+        ]
+    );
     let tls = v1::TlsStep { address: "a.example:443".to_owned(), ..Default::default() };
     let other = v1::TlsStep {
         address: "b.example:443".to_owned(),
@@ -226,4 +280,61 @@ fn scalars_read_back_as_the_same_text() {
     }
     let long = "7".repeat(4_096);
     assert_eq!(scalar(&long), format!("\"{long}\""));
+}
+
+#[test]
+fn what_is_said_is_shown_in_the_form_in_which_it_is_written() {
+    let text = |text: &str| {
+        let value = Some(v1::secret::Value::Template(text.to_owned()));
+        let form = Some(v1::payload::Form::Text(v1::Secret { value }));
+        Some(v1::Payload { form })
+    };
+    let raw = |bytes: &'static [u8]| {
+        Some(v1::Expected { form: Some(v1::expected::Form::Raw(bytes.into())) })
+    };
+    let with = |kind: v1::step::Kind| {
+        let step = v1::Step { name: String::new(), kind: Some(kind) };
+        let run = v1::Run { steps: vec![step], ..Default::default() };
+        v1::Check { run: Some(run), ..Default::default() }
+    };
+    let one = v1::Exchange { name: "1".to_owned(), send: text("EHLO\r\n"), expect: None };
+    let tcp = v1::TcpStep {
+        address: "mail.example:25".to_owned(),
+        dialogue: vec![one.clone()],
+        ..Default::default()
+    };
+    let mut other = tcp.clone();
+    other.starttls = v1::StartTls::Smtp as i32;
+    other.min_tls = v1::TlsVersion::V13 as i32;
+    other.dialogue[0].expect = raw(b"\r\n");
+    other.dialogue.push(v1::Exchange { name: "bye".to_owned(), ..one });
+    use v1::step::Kind;
+    assert_eq!(
+        rows(diff_checks(&with(Kind::Tcp(tcp)), &with(Kind::Tcp(other)))),
+        [
+            row("tcp.dialogue[0].expect_hex", "", "0d0a"),
+            row("tcp.dialogue[1].name", "", "bye"),
+            row("tcp.dialogue[1].send", "", "\"EHLO\\r\\n\""),
+            row("tcp.min_tls", "", "\"1.3\""),
+            row("tcp.starttls", "", "smtp"),
+        ]
+    );
+    let pattern = v1::expected::Form::Pattern("^pong".to_owned());
+    let udp = v1::UdpStep {
+        address: "shop.example:7".to_owned(),
+        send: Some(v1::Payload { form: Some(v1::payload::Form::Raw(vec![0, 255].into())) }),
+        expect: Some(v1::Expected { form: Some(pattern) }),
+        resend: Some(prost_types::Duration { seconds: 1, nanos: 0 }),
+    };
+    let ssh = v1::SshStep { address: "shop.example:22".to_owned() };
+    assert_eq!(
+        rows(diff_checks(&with(Kind::Ssh(ssh)), &with(Kind::Udp(udp)))),
+        [
+            row("ssh.address", "shop.example:22", ""),
+            row("udp.address", "", "shop.example:7"),
+            row("udp.expect", "", "^pong"),
+            row("udp.resend", "", "1s"),
+            row("udp.send_hex", "", "00ff"),
+        ]
+    );
 }

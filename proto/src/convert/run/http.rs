@@ -215,7 +215,7 @@ pub(super) fn tls_options(
         findings.add(rule::ENUM_UNKNOWN, format!("{at}min_tls"), "min_tls is 1.2 or 1.3");
     }
     if https {
-        return (version, client(step, at, findings));
+        return (version, client((&step.client_cert, &step.client_key), at, findings));
     }
     let both = [("client_cert", &step.client_cert), ("client_key", &step.client_key)];
     for (name, _) in both.into_iter().filter(|(_, secret)| secret.is_some()) {
@@ -231,8 +231,13 @@ pub(super) fn for_first_origin(name: &str, at: &str, findings: &mut Findings<'_>
     findings.add(rule::TLS_WITHOUT_TLS, format!("{at}{name}"), message);
 }
 
-fn client(step: &v1::HttpStep, at: &str, findings: &mut Findings<'_>) -> Option<ClientCertificate> {
-    let both = [("client_cert", &step.client_cert), ("client_key", &step.client_key)];
+/// Reads a client certificate: both parts or none.
+pub(super) fn client(
+    (cert, key): (&Option<v1::Secret>, &Option<v1::Secret>),
+    at: &str,
+    findings: &mut Findings<'_>,
+) -> Option<ClientCertificate> {
+    let both = [("client_cert", cert), ("client_key", key)];
     if let [(given, Some(_)), (missing, None)] | [(missing, None), (given, Some(_))] = both {
         let message = format!("{given} is of no use without {missing}");
         findings.add(rule::CLIENT_CERT, format!("{at}{given}"), message);

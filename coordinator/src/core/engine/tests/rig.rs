@@ -22,7 +22,7 @@ pub const CHECK: Uid = Uid::from_bytes([1; 16]);
 
 /// A check over so many regions: every second, 900 ms, orders 50 ms apart.
 pub fn check(regions: usize, failures: u32) -> Check {
-    let tcp = TcpStep { host: "127.0.0.1".to_owned(), port: 80, tls: None };
+    let tcp = TcpStep { host: "127.0.0.1".to_owned(), port: 80, ..TcpStep::default() };
     Check {
         uid: CHECK,
         namespace: "default".to_owned(),

@@ -1,0 +1,318 @@
+//! The bulk lanes of one session: windows up, acknowledgements down.
+//!
+//! One lane carries this life's windows for as long as the session lives. What earlier lives have left
+//! goes over lanes of its own, one after the other, each under the incarnation of its life: the
+//! coordinator knows a window by (incarnation, sequence), whoever brings it. Both go at a bounded rate
+//! through what was there before the session ([`REPLAY_BYTES_PER_S_MAX`]); what is sealed meanwhile is
+//! sent at once, unless it is behind that in its own lane. None of it votes.
+//!
+//! A lane that ends is opened again, and the session goes on without it meanwhile. When a coordinator
+//! ends it over what it was sent, those windows are sent one by one, and the one that it is over is set
+//! aside for that coordinator.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use parallax_common::limits::{
+    BACK_OFF_MAX, BACK_OFF_MIN, DIAL_TIMEOUT, REPLAY_BYTES_PER_S_MAX, SPOOL_REFUSALS_MAX,
+    WINDOWS_UNACKNOWLEDGED_MAX,
+};
+use parallax_common::name::Incarnation;
+use parallax_proto::v1;
+use parallax_proto::v1::session_service_client::SessionServiceClient;
+use parallax_runtime::clock;
+use prost::Message as _;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
+use tonic::{Code, Status, Streaming};
+use tracing::{debug, error, info, warn};
+
+use crate::core::spool::{Claim, Portion};
+use crate::metrics::Metrics;
+use crate::spool::{Place, Spooler};
+use crate::wire;
+
+/// Frames waiting in one lane.
+const FRAMES: usize = 64;
+/// What one frame carries.
+const PORTION: Portion = Portion { windows: 512, bytes: 256 * 1024 };
+/// A window that is sent by itself.
+const ALONE: Portion = Portion { windows: 1, bytes: 1 };
+
+/// The bulk side of one session.
+#[derive(Debug, Clone)]
+pub struct Bulk {
+    /// Where windows come from.
+    pub spooler: Spooler,
+    /// The coordinator's node id.
+    pub node: u64,
+    /// Said at the beginning of each lane, with the life that it carries.
+    pub hello: v1::Hello,
+    /// The session's connection.
+    pub client: SessionServiceClient<Channel>,
+    /// Where refusals are counted.
+    pub metrics: Arc<Metrics>,
+    /// Cancelled with the session.
+    pub end: CancellationToken,
+}
+
+/// Why a lane ended before its session.
+#[derive(Debug, thiserror::Error)]
+enum LaneError {
+    #[error("it did not open within {} s", DIAL_TIMEOUT.as_secs())]
+    NotOpen,
+    #[error("{} ({:?})", .0.message(), .0.code())]
+    Ended(Status),
+    #[error("the stream ended")]
+    Closed,
+    #[error("the coordinator said goodbye: {0}")]
+    Goodbye(String),
+}
+
+impl From<Status> for LaneError {
+    fn from(status: Status) -> Self {
+        Self::Ended(status)
+    }
+}
+
+impl LaneError {
+    /// Whether the coordinator has ended the lane over what came through it. A broken connection has
+    /// an error of the transport behind it.
+    fn is_refusal(&self) -> bool {
+        let Self::Ended(status) = self else { return false };
+        let codes = [Code::InvalidArgument, Code::Internal, Code::OutOfRange, Code::DataLoss];
+        codes.contains(&status.code()) && std::error::Error::source(status).is_none()
+    }
+}
+
+impl Bulk {
+    /// Delivers for as long as the session lives.
+    pub async fn run(self) {
+        let _attached = self.spooler.attach(self.node);
+        tokio::join!(self.ours(), self.earlier());
+    }
+
+    async fn ours(&self) {
+        let life = self.spooler.incarnation();
+        self.again_and_again(|| Some(life)).await;
+    }
+
+    async fn earlier(&self) {
+        self.again_and_again(|| self.spooler.owed(self.node)).await;
+    }
+
+    /// Keeps a lane open for the life that is next, until there is none or the session ends.
+    async fn again_and_again(&self, next: impl Fn() -> Option<Incarnation>) {
+        let mut pause = BACK_OFF_MIN;
+        while let Some(life) = next() {
+            match self.lane(life).await {
+                Ok(()) if self.end.is_cancelled() => return,
+                Ok(()) => {
+                    info!(node = self.node, life = life.0, "an earlier life is delivered");
+                    pause = BACK_OFF_MIN;
+                    continue;
+                }
+                Err(error) => {
+                    debug!(node = self.node, life = life.0, %error, "a bulk lane ended");
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.end.cancelled() => return,
+            }
+            pause = (pause * 2).min(BACK_OFF_MAX);
+        }
+    }
+
+    /// One lane, from its opening to its end: the session's, or that of what there is in an earlier
+    /// life.
+    async fn lane(&self, life: Incarnation) -> Result<(), LaneError> {
+        let (frames, outward) = mpsc::channel(FRAMES);
+        let hello = v1::Hello { incarnation: life.0, ..self.hello.clone() };
+        // Empty channels have room.
+        let _ = frames.try_send(wire::bulk_hello(hello));
+        let mut client = self.client.clone();
+        let opening = client.bulk(ReceiverStream::new(outward));
+        let inward = tokio::select! {
+            opened = tokio::time::timeout(DIAL_TIMEOUT, opening) => {
+                opened.map_err(|_| LaneError::NotOpen)??.into_inner()
+            }
+            () = self.end.cancelled() => return Ok(()),
+        };
+        let (cursor, replay_through) = self.spooler.place(life, self.node);
+        let mut lane = Lane {
+            bulk: self,
+            life,
+            cursor,
+            acknowledged: cursor - 1,
+            replay_through,
+            place: None,
+            paused_until: clock::instant(),
+        };
+        let ended = lane.deliver(inward, frames).await;
+        if let Err(error) = &ended
+            && error.is_refusal()
+        {
+            lane.refused(error);
+        }
+        ended
+    }
+}
+
+/// One lane.
+struct Lane<'a> {
+    bulk: &'a Bulk,
+    life: Incarnation,
+    /// Next window to send.
+    cursor: u64,
+    acknowledged: u64,
+    /// Windows up to here were spooled before the lane was opened.
+    replay_through: u64,
+    place: Option<Place>,
+    /// The rate of replay allows no more before.
+    paused_until: Instant,
+}
+
+/// Windows that wait for room in the lane.
+struct Ready {
+    first: u64,
+    windows: Vec<Bytes>,
+}
+
+/// What there is to do.
+enum Next {
+    Send(Ready),
+    Wait,
+    Over,
+}
+
+impl Lane<'_> {
+    async fn deliver(
+        &mut self,
+        mut inward: Streaming<v1::BulkResponse>,
+        outward: mpsc::Sender<v1::BulkRequest>,
+    ) -> Result<(), LaneError> {
+        let mut changes = self.bulk.spooler.changes();
+        let mut ready: Option<Ready> = None;
+        loop {
+            // What changes from here on wakes us again.
+            changes.borrow_and_update();
+            let now = clock::instant();
+            if ready.is_none() && self.paused_until <= now {
+                match self.next().await {
+                    Next::Send(windows) => ready = Some(windows),
+                    Next::Wait => {}
+                    Next::Over => return Ok(()),
+                }
+            }
+            let paused = self.paused_until > now;
+            tokio::select! {
+                frame = inward.message() => match frame?.ok_or(LaneError::Closed)?.frame {
+                    Some(v1::bulk_response::Frame::Ack(ack)) => self.acknowledged(ack),
+                    Some(v1::bulk_response::Frame::Goodbye(goodbye)) => {
+                        return Err(LaneError::Goodbye(goodbye.why));
+                    }
+                    None => {}
+                },
+                permit = outward.reserve(), if ready.is_some() => {
+                    let permit = permit.map_err(|_| LaneError::Closed)?;
+                    if let Some(ready) = ready.take() {
+                        permit.send(self.frame(ready));
+                    }
+                }
+                _ = changes.changed(), if ready.is_none() && !paused => {}
+                () = tokio::time::sleep_until(self.paused_until.into()), if paused => {}
+                () = self.bulk.end.cancelled() => return Ok(()),
+            }
+        }
+    }
+
+    /// The next windows, from memory or from the disk.
+    async fn next(&mut self) -> Next {
+        let Bulk { spooler, node, .. } = self.bulk;
+        let in_flight = self.cursor > self.acknowledged + 1;
+        let suspect = spooler.is_suspect(self.life, *node, self.acknowledged + 1)
+            || spooler.is_suspect(self.life, *node, self.cursor);
+        if suspect && in_flight {
+            return Next::Wait;
+        }
+        // With nothing on its way there is no limit in numbers: some of them may have left.
+        let through = match in_flight {
+            true => self.acknowledged + WINDOWS_UNACKNOWLEDGED_MAX,
+            false => u64::MAX,
+        };
+        let portion = if suspect { ALONE } else { PORTION };
+        let range = (self.cursor, through);
+        match spooler.claim(self.life, *node, range, portion) {
+            Claim::Windows(first, windows) => Next::Send(Ready { first, windows }),
+            Claim::Disk(segment, from) => {
+                let read = spooler.read((segment, from), self.place, portion).await;
+                let Some(batch) = read else {
+                    // Merged, delivered or set aside meanwhile; or the disk fails, and is asked again.
+                    self.paused_until = clock::instant() + BACK_OFF_MIN;
+                    return Next::Wait;
+                };
+                self.place = Some(batch.next);
+                Next::Send(Ready { first: batch.first, windows: batch.windows })
+            }
+            Claim::Nothing => Next::Wait,
+            Claim::Over if in_flight => Next::Wait,
+            Claim::Over => Next::Over,
+        }
+    }
+
+    fn frame(&mut self, ready: Ready) -> v1::BulkRequest {
+        let Ready { first, windows } = ready;
+        let replay = first <= self.replay_through;
+        let bytes: usize = windows.iter().map(Bytes::len).sum();
+        if replay {
+            let pause = bytes as f64 / REPLAY_BYTES_PER_S_MAX as f64;
+            self.paused_until = clock::instant() + Duration::from_secs_f64(pause);
+        }
+        if self.cursor == self.acknowledged + 1 {
+            // What was before it has left.
+            self.acknowledged = first - 1;
+        }
+        self.cursor = first + windows.len() as u64;
+        // Encoded by a life of this probe; an empty window would be refused and counted.
+        let read = |bytes: Bytes| v1::Window::decode(bytes).unwrap_or_default();
+        wire::windows(first, windows.into_iter().map(read).collect(), replay)
+    }
+
+    fn acknowledged(&mut self, ack: v1::WindowsAck) {
+        let v1::WindowsAck { through_sequence: through, refused } = ack;
+        let Bulk { spooler, node, metrics, .. } = self.bulk;
+        spooler.acknowledge(self.life, *node, through);
+        self.acknowledged = self.acknowledged.max(through.min(self.cursor - 1));
+        if refused > 0 {
+            warn!(node, refused, "a coordinator refused windows");
+            metrics.windows_refused.fetch_add(refused, Relaxed);
+        }
+    }
+
+    /// The coordinator has ended the lane over what is on its way.
+    fn refused(&self, why: &LaneError) {
+        let Bulk { spooler, node, metrics, .. } = self.bulk;
+        let (first, last) = (self.acknowledged + 1, self.cursor - 1);
+        if first > last {
+            return;
+        }
+        let times = spooler.refused(self.life, *node, (first, last));
+        warn!(node, first, last, times, %why, "a coordinator ended a lane over windows");
+        if times >= SPOOL_REFUSALS_MAX && first == last {
+            error!(
+                node,
+                life = self.life.0,
+                window = first,
+                %why,
+                "a window is set aside: this coordinator ends the lane over it again and again"
+            );
+            metrics.windows_set_aside.fetch_add(1, Relaxed);
+            spooler.acknowledge(self.life, *node, first);
+        }
+    }
+}

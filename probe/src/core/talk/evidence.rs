@@ -1,0 +1,111 @@
+//! What a target said, as evidence: without secrets, readable, and short.
+//!
+//! A target may repeat what it was sent. Secrets are taken out of the bytes as they came, before
+//! anything is escaped or cut, so that no form of them is overlooked; of one that is not whole yet, what
+//! is there at the end is taken out as well.
+
+/// Bytes of an answer that evidence shows, the last ones: what was said last is what went wrong.
+const SHOWN_BYTES_MAX: usize = 160;
+/// A secret's beginning at the end of an answer is taken out from so many bytes on; less may be
+/// chance.
+const PART_BYTES_MIN: usize = 3;
+
+/// The end of what was said, quoted.
+pub fn quoted(said: &[u8], secrets: &[String]) -> String {
+    let said = without(said, secrets);
+    let from = said.len().saturating_sub(SHOWN_BYTES_MAX);
+    let dots = if from > 0 { "..." } else { "" };
+    let mut shown = String::with_capacity(SHOWN_BYTES_MAX);
+    for chunk in said[from..].utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '"' | '\\' => shown.extend(['\\', c]),
+                '\r' => shown.push_str("\\r"),
+                '\n' => shown.push_str("\\n"),
+                '\t' => shown.push_str("\\t"),
+                c if c.is_control() => shown.push_str(&format!("\\x{:02x}", u32::from(c))),
+                c => shown.push(c),
+            }
+        }
+        for byte in chunk.invalid() {
+            shown.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    format!("\"{dots}{shown}\"")
+}
+
+/// The bytes with every secret in them replaced by `***`.
+pub fn without(said: &[u8], secrets: &[String]) -> Vec<u8> {
+    const MASK: &[u8] = b"***";
+    let mut said = said.to_vec();
+    // The longest first: one may be a part of another.
+    let mut secrets: Vec<&[u8]> = secrets.iter().map(|secret| secret.as_bytes()).collect();
+    secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+    for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
+        let mut out = Vec::with_capacity(said.len());
+        let mut rest = said.as_slice();
+        while let Some((first, after)) = rest.split_first() {
+            if let Some(after) = rest.strip_prefix(*secret) {
+                out.extend_from_slice(MASK);
+                rest = after;
+            } else {
+                out.push(*first);
+                rest = after;
+            }
+        }
+        said = out;
+    }
+    let part = |secret: &&[u8]| {
+        let longest = secret.len().saturating_sub(1).min(said.len());
+        (PART_BYTES_MIN..=longest).rev().find(|length| said.ends_with(&secret[..*length]))
+    };
+    if let Some(length) = secrets.iter().filter_map(part).max() {
+        said.truncate(said.len() - length);
+        said.extend_from_slice(MASK);
+    }
+    said
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_was_said_is_readable_and_has_no_secrets() {
+        let secrets = ["hunter2".to_owned(), "hunter2 and more".to_owned(), "\r\"x".to_owned()];
+        for (said, shown) in [
+            (&b"220 mail\r\n"[..], r#""220 mail\r\n""#),
+            (b"a\"b\\c\x00\xff\xc3\xa9", r#""a\"b\\c\x00\xffé""#),
+            (b"PASS hunter2\r\n", r#""PASS ***\r\n""#),
+            (b"hunter2hunter2 and more", r#""******""#),
+            // Not whole yet.
+            (b"PASS hunte", r#""PASS ***""#),
+            (b"PASS hu", r#""PASS hu""#),
+            // One that escaping would have hidden.
+            (b"so \r\"x it is", r#""so *** it is""#),
+            (b"", r#""""#),
+        ] {
+            assert_eq!(quoted(said, &secrets), shown);
+        }
+        let long = quoted(&[b'a'; 1_000], &[]);
+        assert_eq!(long.len(), SHOWN_BYTES_MAX + 5);
+        // Cut in the middle of a secret, had it not been taken out before.
+        let mut said = b"hunter2".to_vec();
+        said.extend([b'a'; SHOWN_BYTES_MAX - 3]);
+        assert!(!quoted(&said, &secrets).contains("ter2"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_secret_is_left_in_anything(
+            said in "[ab\\r\"]{0,40}", secret in "[ab\\r\"]{3,6}", at in 0usize..40,
+        ) {
+            let at = at.min(said.len());
+            let said = format!("{}{secret}{}", &said[..at], &said[at..]);
+            let left = without(said.as_bytes(), std::slice::from_ref(&secret));
+            prop_assert!(!left.windows(secret.len()).any(|part| part == secret.as_bytes()));
+        }
+    }
+}

@@ -1,0 +1,499 @@
+//! The spool's files: performs what the core decides ([`crate::core::spool::disk`]).
+//!
+//! `segment-<number>.spool` is written at its end only; a merged one is written whole under another
+//! name and renamed. Nothing is believed to be on the disk before it is synced. After a write or a
+//! sync that failed, the file is not written again: what was not synced is still in memory and goes
+//! into the next one, so that no later sync is taken for the one that failed; the head of that one says
+//! where the other ends. Only a full disk leaves the file as it is, cut back to what was synced.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use parallax_common::limits::SPOOL_DAMAGED_KEPT;
+use parallax_common::time::MeshTime;
+use parallax_proto::convert::window::{window, window_to};
+use parallax_proto::v1;
+use prost::Message as _;
+use tracing::{error, info, warn};
+
+use super::files::{Files, Writing, is_full, read_all};
+use crate::core::spool::Spool;
+use crate::core::spool::cursors::Statement;
+use crate::core::spool::disk::{Commit, Room, Segment};
+use crate::core::spool::merge::{self, Key};
+use crate::core::spool::record::{Record, Rest, decode, encode, scan};
+
+/// While it is there, nobody is being sent anything.
+const QUIET: &str = "quiet";
+const BEGIN: &str = "segment-";
+const END: &str = ".spool";
+const UNFINISHED: &str = ".new";
+const DAMAGED: &str = ".damaged";
+/// More than the head of any segment has: it names those of one merge, and ends of a few others.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Segments merged or dropped in one turn: the next turn goes on.
+const ROOM_STEPS_MAX: usize = 64;
+
+/// A segment's name.
+pub(super) fn name(id: u64) -> String {
+    format!("{BEGIN}{id:012}{END}")
+}
+
+fn id_of(name: &str) -> Option<u64> {
+    name.strip_prefix(BEGIN)?.strip_suffix(END)?.parse().ok()
+}
+
+/// What a start found.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Every segment that can be read.
+    pub segments: Vec<Segment>,
+    /// Everything that was written down of readers.
+    pub statements: Vec<Statement>,
+    /// Nobody was being sent anything.
+    pub quiet: bool,
+    /// Segments that were set aside.
+    pub damaged: u64,
+    /// Bytes cut from the ends of segments.
+    pub torn: u64,
+}
+
+/// What a turn did.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Turn {
+    /// Windows that were merged away.
+    pub merged: u64,
+    /// Windows that were dropped.
+    pub dropped: u64,
+    /// Why it did not do all, if the disk refused something.
+    pub refused: Option<Refused>,
+}
+
+/// The disk refused something.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("cannot {what}: {why}")]
+pub struct Refused {
+    /// What was to be done.
+    pub what: &'static str,
+    /// What the system said.
+    pub why: String,
+    /// There is no room.
+    pub full: bool,
+}
+
+fn refused(what: &'static str) -> impl FnOnce(io::Error) -> Refused {
+    move |error| Refused { what, full: is_full(&error), why: error.to_string() }
+}
+
+#[derive(Debug)]
+struct Active {
+    id: u64,
+    file: Box<dyn Writing>,
+    /// What is synced of it.
+    length: u64,
+}
+
+/// Writes and deletes the files of one spool.
+#[derive(Debug)]
+pub struct Keeper {
+    files: Arc<dyn Files>,
+    active: Option<Active>,
+}
+
+fn lock(spool: &Mutex<Spool>) -> MutexGuard<'_, Spool> {
+    spool.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Keeper {
+    /// Reads what is there: cuts torn ends, sets damaged segments aside, deletes what was not
+    /// finished or is told by another segment.
+    ///
+    /// # Errors
+    /// When the directory cannot be read or put in order.
+    pub fn open(files: Arc<dyn Files>) -> io::Result<(Self, Found)> {
+        let mut found = Found::default();
+        let mut segments = Vec::new();
+        for name in files.list()? {
+            if name == QUIET {
+                found.quiet = true;
+            } else if name.ends_with(UNFINISHED) {
+                files.remove(&name)?;
+            } else if let Some(id) = id_of(&name) {
+                segments.push(id);
+            }
+        }
+        segments.sort_unstable();
+        let mut ends: BTreeMap<u64, u64> = BTreeMap::new();
+        for id in &segments {
+            for (other, length) in replaced_by(&*files, &name(*id))? {
+                let end = ends.entry(other).or_insert(length);
+                *end = length.min(*end);
+            }
+        }
+        for id in segments {
+            match ends.get(&id) {
+                Some(0) => files.remove(&name(id))?,
+                Some(end) if files.length(&name(id))? > *end => files.cut(&name(id), *end)?,
+                _ => {}
+            }
+            if ends.get(&id) != Some(&0) {
+                read_segment(&*files, &name(id), id, &mut found)?;
+            }
+        }
+        never_merge_twice(&mut found.segments);
+        if found.damaged > 0 {
+            forget_damaged(&*files)?;
+        }
+        files.sync_names()?;
+        Ok((Self { files, active: None }, found))
+    }
+
+    /// Does everything that is due. Whatever the disk refuses is tried again by the next turn.
+    pub fn turn(&mut self, spool: &Mutex<Spool>, now: Option<MeshTime>) -> Turn {
+        let mut turn = Turn::default();
+        let done = self
+            .speak(spool)
+            .and_then(|()| self.remove(spool))
+            .and_then(|()| self.make_room(spool, now, &mut turn))
+            .and_then(|()| self.commit(spool))
+            .and_then(|()| self.remove(spool))
+            .and_then(|()| self.be_quiet(spool));
+        turn.refused = done.err();
+        turn
+    }
+
+    /// Before anything is sent, the disk says no longer that nothing is.
+    fn speak(&mut self, spool: &Mutex<Spool>) -> Result<(), Refused> {
+        if lock(spool).wants_quiet() != Some(false) {
+            return Ok(());
+        }
+        let removed = match self.files.remove(QUIET) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => self.files.sync_names(),
+        };
+        // On a disk that cannot even be deleted from, sending is worth more than what a later life
+        // may merge by mistake.
+        lock(spool).is_quiet(false);
+        removed.map_err(refused("delete the quiet file"))
+    }
+
+    fn be_quiet(&mut self, spool: &Mutex<Spool>) -> Result<(), Refused> {
+        {
+            let mut spool = lock(spool);
+            if spool.wants_quiet() != Some(true) {
+                return Ok(());
+            }
+            // From now on nothing is sent; should somebody come, the next turn takes it back first.
+            spool.is_quiet(true);
+        }
+        let made = self.files.create(QUIET).and_then(|mut file| file.sync());
+        made.and_then(|()| self.files.sync_names()).map_err(refused("make the quiet file"))
+    }
+
+    fn remove(&mut self, spool: &Mutex<Spool>) -> Result<(), Refused> {
+        let ids = lock(spool).removable();
+        for id in ids {
+            self.delete(id)?;
+            lock(spool).removed(id);
+        }
+        Ok(())
+    }
+
+    fn delete(&mut self, id: u64) -> Result<(), Refused> {
+        self.active = self.active.take().filter(|active| active.id != id);
+        match self.files.remove(&name(id)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(refused("delete a segment")(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn make_room(
+        &mut self,
+        spool: &Mutex<Spool>,
+        now: Option<MeshTime>,
+        turn: &mut Turn,
+    ) -> Result<(), Refused> {
+        for _ in 0..ROOM_STEPS_MAX {
+            let room = lock(spool).room(now);
+            match room {
+                Room::Enough => break,
+                Room::Merge(ids) => match self.merge(spool, &ids) {
+                    Ok(away) => turn.merged += away,
+                    // A disk that has no room for it may have some for what is to be written.
+                    Err(refused) => {
+                        warn!(%refused, "spooled windows were not merged");
+                        lock(spool).unmergeable(&ids);
+                    }
+                },
+                Room::Drop(id) => {
+                    self.delete(id)?;
+                    turn.dropped += lock(spool).drop_segment(id);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes one segment of several; how many windows were merged away.
+    fn merge(&mut self, spool: &Mutex<Spool>, ids: &[u64]) -> Result<u64, Refused> {
+        let inputs: Vec<Segment> = {
+            let spool = lock(spool);
+            ids.iter().filter_map(|id| spool.segment(*id).cloned()).collect()
+        };
+        let mut windows = BTreeMap::new();
+        for input in &inputs {
+            let bytes =
+                read_all(&*self.files, &name(input.id)).map_err(refused("read a segment"))?;
+            // What is behind that was written and not synced: it is in memory, or in another one.
+            let good = usize::try_from(input.bytes).unwrap_or(usize::MAX).min(bytes.len());
+            scan(&bytes[..good], |record| {
+                if let Record::Window { sequence, end, bytes } = record {
+                    windows.insert(sequence, (end, Bytes::copy_from_slice(bytes)));
+                }
+            });
+        }
+        let groups = {
+            let life = inputs.first().map(|segment| segment.life);
+            let mut spool = lock(spool);
+            let may = |group: &Vec<u64>| match (life, group.first(), group.last()) {
+                (Some(life), Some(first), Some(last)) => spool.may_merge(life, *first, *last),
+                _ => false,
+            };
+            minutes(&windows).into_iter().filter(may).collect::<Vec<_>>()
+        };
+        let (groups, away) = merge_groups(&mut windows, groups);
+        let head = if away == 0 { None } else { lock(spool).merged_head(ids) };
+        let Some(head) = head else {
+            lock(spool).unmergeable(ids);
+            return Ok(0);
+        };
+        let mut segment = Segment::new(&head);
+        let (mut out, id) = (Vec::new(), head.id);
+        encode(&Record::Head(head), &mut out);
+        encode(&Record::Cursors(lock(spool).statements()), &mut out);
+        for (sequence, (end, bytes)) in &windows {
+            segment.add(*sequence, *end);
+            encode(&Record::Window { sequence: *sequence, end: *end, bytes }, &mut out);
+        }
+        segment.bytes = out.len() as u64;
+        let life = segment.life;
+        let unfinished = name(id) + UNFINISHED;
+        let write = || {
+            let mut file = self.files.create(&unfinished)?;
+            file.add(&out)?;
+            file.sync()
+        };
+        if let Err(error) = write() {
+            // Without room for it there may be room for what is to be written all the same.
+            let _ = self.files.remove(&unfinished);
+            return Err(refused("write a merged segment")(error));
+        }
+        {
+            // Somebody may have been sent a part of it meanwhile.
+            let mut spool = lock(spool);
+            if !groups.iter().all(|(first, last)| spool.may_merge(life, *first, *last)) {
+                spool.unmergeable(ids);
+                drop(spool);
+                self.files.remove(&unfinished).map_err(refused("delete a merged segment"))?;
+                return Ok(0);
+            }
+            spool.merged(ids, segment);
+        }
+        if let Err(error) = self.files.rename(&unfinished, &name(id)) {
+            lock(spool).unmerged(id, inputs);
+            return Err(refused("name a merged segment")(error));
+        }
+        // From here on it stands for them, whichever of both a crash leaves: what was sent of one is
+        // not taken again from the other. While its name may be lost they are not deleted.
+        self.files.sync_names().map_err(refused("sync the directory of the spool"))?;
+        info!(segments = ids.len(), windows = away, "spooled windows were merged to minutes");
+        for id in ids {
+            self.delete(*id)?;
+        }
+        Ok(away)
+    }
+
+    fn commit(&mut self, spool: &Mutex<Spool>) -> Result<(), Refused> {
+        loop {
+            let commit = lock(spool).commit();
+            let Some(commit) = commit else { return Ok(()) };
+            match self.write(&commit) {
+                Ok(length) => lock(spool).committed(&commit, length),
+                Err(refused) => {
+                    let closed = self.active.as_ref().is_none_or(|of| of.id != commit.segment);
+                    lock(spool).not_committed(&commit, closed);
+                    return Err(refused);
+                }
+            }
+        }
+    }
+
+    /// Writes and syncs; the length of the segment then.
+    fn write(&mut self, commit: &Commit) -> Result<u64, Refused> {
+        let mut out = Vec::new();
+        if let Some(head) = &commit.begin {
+            encode(&Record::Head(head.clone()), &mut out);
+        }
+        if let Some(statements) = &commit.statements {
+            encode(&Record::Cursors(statements.clone()), &mut out);
+        }
+        for (sequence, item) in &commit.windows {
+            let (sequence, end, bytes) = (*sequence, item.end, &item.encoded);
+            encode(&Record::Window { sequence, end, bytes }, &mut out);
+        }
+        // Taken out: it comes back only when nothing is in doubt.
+        let before = self.active.take().filter(|active| active.id == commit.segment);
+        let mut active = match before {
+            Some(active) => active,
+            None => {
+                let name = name(commit.segment);
+                let file = self.files.create(&name).map_err(refused("make a segment"))?;
+                Active { id: commit.segment, file, length: 0 }
+            }
+        };
+        if let Err(error) = active.file.add(&out) {
+            let error = refused("write a segment")(error);
+            if active.length == 0 {
+                let _ = self.files.remove(&name(active.id));
+            } else if active.file.cut(active.length).is_ok() && error.full {
+                self.active = Some(active);
+            }
+            return Err(error);
+        }
+        active.file.sync().map_err(refused("sync a segment"))?;
+        if commit.begin.is_some() {
+            self.files.sync_names().map_err(refused("sync the directory of the spool"))?;
+        }
+        active.length += out.len() as u64;
+        let length = active.length;
+        self.active = Some(active);
+        Ok(length)
+    }
+
+    /// A segment that was read is not what was written: it is set aside.
+    pub fn set_aside(&mut self, spool: &Mutex<Spool>, id: u64) -> u64 {
+        if lock(spool).segment(id).is_none() {
+            // Merged or delivered meanwhile.
+            return 0;
+        }
+        self.active = self.active.take().filter(|active| active.id != id);
+        aside(&*self.files, &name(id));
+        if let Err(error) = forget_damaged(&*self.files) {
+            warn!(%error, "old damaged segments are still there");
+        }
+        lock(spool).drop_segment(id)
+    }
+}
+
+/// What the head of a segment says of others.
+fn replaced_by(files: &dyn Files, name: &str) -> io::Result<Vec<(u64, u64)>> {
+    let mut bytes = vec![0; HEAD_BYTES_MAX];
+    let there = files.read(name, 0, &mut bytes)?;
+    match decode(&bytes[..there]) {
+        Some((Record::Head(head), _)) => Ok(head.replaces),
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// Reads one file of a start.
+fn read_segment(files: &dyn Files, name: &str, id: u64, found: &mut Found) -> io::Result<()> {
+    let bytes = read_all(files, name)?;
+    let (mut segment, mut statements, mut misplaced) = (None, Vec::new(), false);
+    let (good, rest) = scan(&bytes, |record| match (record, &mut segment) {
+        (Record::Head(head), None) if head.id == id => segment = Some(Segment::new(&head)),
+        (Record::Window { sequence, end, .. }, Some(segment)) => segment.add(sequence, end),
+        (Record::Cursors(of), Some(_)) => statements.extend(of),
+        _ => misplaced = true,
+    });
+    if rest == Rest::Damaged || misplaced || (segment.is_none() && good > 0) {
+        error!(segment = name, "a spooled segment is damaged and set aside");
+        found.damaged += 1;
+        aside(files, name);
+        return Ok(());
+    }
+    let Some(mut segment) = segment else {
+        // Its first write never ended.
+        return files.remove(name);
+    };
+    if let Rest::Torn(bytes) = rest {
+        warn!(segment = name, bytes, "the torn end of a spooled segment was cut");
+        found.torn += bytes as u64;
+        files.cut(name, good as u64)?;
+    }
+    segment.bytes = good as u64;
+    found.statements.extend(statements);
+    found.segments.push(segment);
+    Ok(())
+}
+
+/// Windows that are in two segments, because a write failed after it was done, must not be merged
+/// with others in one of them: the other would then say a part of it again.
+fn never_merge_twice(segments: &mut [Segment]) {
+    let spans: Vec<_> = segments.iter().map(|of| (of.id, of.life, of.first, of.last)).collect();
+    for segment in segments {
+        let shares = spans.iter().any(|(id, life, first, last)| {
+            let overlap = *first <= segment.last && segment.first <= *last;
+            *id != segment.id && *life == segment.life && overlap
+        });
+        segment.merged |= shares;
+    }
+}
+
+fn aside(files: &dyn Files, name: &str) {
+    let damaged = name.trim_end_matches(END).to_owned() + DAMAGED;
+    if let Err(error) = files.rename(name, &damaged).and_then(|()| files.sync_names()) {
+        warn!(segment = name, %error, "a damaged segment cannot be set aside");
+    }
+}
+
+/// Damaged segments beyond the newest few are deleted.
+fn forget_damaged(files: &dyn Files) -> io::Result<()> {
+    let mut names = files.list()?;
+    names.retain(|name| name.ends_with(DAMAGED));
+    names.sort();
+    let beyond = names.len().saturating_sub(SPOOL_DAMAGED_KEPT);
+    names.iter().take(beyond).try_for_each(|name| files.remove(name))
+}
+
+/// Sequences of windows that could be one, by minute.
+fn minutes(windows: &BTreeMap<u64, (MeshTime, Bytes)>) -> Vec<Vec<u64>> {
+    let mut groups: BTreeMap<Key, Vec<u64>> = BTreeMap::new();
+    for (sequence, (_, bytes)) in windows {
+        let read = v1::Window::decode(bytes.as_ref()).ok();
+        if let Some(key) = read.and_then(|of| merge::key(&window(&of).ok()?)) {
+            groups.entry(key).or_default().push(*sequence);
+        }
+    }
+    groups.into_values().filter(|group| group.len() > 1).collect()
+}
+
+/// Merges groups in place, each under the number of its last window. First and last number of those
+/// that were, and how many windows have gone.
+fn merge_groups(
+    windows: &mut BTreeMap<u64, (MeshTime, Bytes)>,
+    groups: Vec<Vec<u64>>,
+) -> (Vec<(u64, u64)>, u64) {
+    let (mut done, mut away) = (Vec::new(), 0);
+    for group in groups {
+        let parts = group.iter().filter_map(|sequence| windows.get(sequence));
+        let read = parts.map(|(_, bytes)| v1::Window::decode(bytes.as_ref()).ok());
+        let read = read.map(|of| of.and_then(|of| window(&of).ok())).collect::<Option<Vec<_>>>();
+        let Some(one) = read.and_then(|parts| merge::merge(&parts)) else { continue };
+        let (Some(first), Some(last)) = (group.first(), group.last()) else { continue };
+        for sequence in &group {
+            windows.remove(sequence);
+        }
+        let end = one.start + one.period.length();
+        windows.insert(*last, (end, window_to(&one).encode_to_vec().into()));
+        away += group.len() as u64 - 1;
+        done.push((*first, *last));
+    }
+    (done, away)
+}
+
+#[cfg(test)]
+mod tests;
