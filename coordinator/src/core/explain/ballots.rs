@@ -15,15 +15,20 @@ pub(super) fn sentence(record: &v1::DecisionRecord, clock: &mut Clock) -> Option
         record.ballots.iter().filter(move |ballot| votes(ballot) && ballot.state() == state)
     };
     for group in alike(voting(BallotState::Fail)) {
-        let see = if group.len() == 1 { "sees" } else { "see" };
-        let why = why(group[0]);
-        clauses.push(format!("{} {see} {why} {}", regions(&group), since(&group, clock)));
+        let (see, fail) = if group.len() == 1 { ("sees", "fails") } else { ("see", "fail") };
+        let (regions, why, since) = (regions(&group), why(group[0]), since(&group, clock));
+        clauses.push(match is_warning(group[0]) {
+            false => format!("{regions} {see} {why} {since}"),
+            true => format!("{regions} {fail} {since}, newest: {why}"),
+        });
     }
     for group in alike(voting(BallotState::Warn)) {
         let pass = if group.len() == 1 { "passes" } else { "pass" };
-        let why = why(group[0]);
-        let since = since(&group, clock);
-        clauses.push(format!("{} {pass} with {why} {since}", regions(&group)));
+        let (regions, why, since) = (regions(&group), why(group[0]), since(&group, clock));
+        clauses.push(match is_warning(group[0]) {
+            true => format!("{regions} {pass} with {why} {since}"),
+            false => format!("{regions} {pass} with a warning {since}, newest: {why}"),
+        });
     }
     let passing: Vec<String> = voting(BallotState::Pass).map(timed).collect();
     match passing.len() {
@@ -67,6 +72,12 @@ pub(super) fn heard(ballot: &v1::Ballot) -> String {
         (Some(_), false) => format!("{probe} is heard"),
         (None, _) => format!("{probe} was not heard at all"),
     }
+}
+
+/// Whether what a region last had to say against it was a warning. It may be another thing than what
+/// made its state: one run does not turn a region.
+fn is_warning(ballot: &v1::Ballot) -> bool {
+    ballot.reason() == v1::Reason::Warning
 }
 
 fn votes(ballot: &v1::Ballot) -> bool {

@@ -360,6 +360,36 @@ fn an_open_incident_with_its_pages() {
 }
 
 #[test]
+fn what_was_seen_once_is_not_told_as_what_made_the_state() {
+    let record = DecisionRecord {
+        verdict: Verdict::Degraded.into(),
+        degraded: DegradedKind::Regional.into(),
+        rule: rule(3, 2, 2, 2),
+        ballots: vec![
+            Ballot { state: BallotState::Warn.into(), ..refused("eu-west") },
+            Ballot {
+                reason: Reason::Warning.into(),
+                evidence: "cert.days_left > 14".into(),
+                ..ballot("us-east", BallotState::Fail)
+            },
+            passes("ap-south", 80),
+        ],
+        failing: 1,
+        passing: 2,
+        warning: 1,
+        fresh: 3,
+        ..Default::default()
+    };
+    let told = super::verdict(&check_verdict(record, false)).join("\n");
+    for clause in [
+        "us-east fails since 03:12:05 UTC, newest: a warning (cert.days_left > 14);",
+        "eu-west passes with a warning since 03:12:05 UTC, newest: connect_refused (203.0.113.7:443);",
+    ] {
+        assert!(told.contains(clause), "{told}");
+    }
+}
+
+#[test]
 fn ends_of_incidents() {
     let recovered = DecisionRecord {
         verdict: Verdict::Up.into(),

@@ -4,19 +4,29 @@
 //! anything is escaped or cut, so that no form of them is overlooked; of one that is not whole yet, what
 //! is there at the end is taken out as well.
 
-/// Bytes of an answer that evidence shows, the last ones: what was said last is what went wrong.
+/// Bytes of an answer that evidence shows: its beginning, which says what it is, and its end, which is
+/// what was said last.
 const SHOWN_BYTES_MAX: usize = 160;
+/// How many of them are the beginning.
+const SHOWN_FIRST_BYTES: usize = 100;
 /// A secret's beginning at the end of an answer is taken out from so many bytes on; less may be
 /// chance.
 const PART_BYTES_MIN: usize = 3;
 
-/// The end of what was said, quoted.
+/// What was said, quoted; of a long answer its beginning and its end.
 pub fn quoted(said: &[u8], secrets: &[String]) -> String {
     let said = without(said, secrets);
-    let from = said.len().saturating_sub(SHOWN_BYTES_MAX);
-    let dots = if from > 0 { "..." } else { "" };
-    let mut shown = String::with_capacity(SHOWN_BYTES_MAX);
-    for chunk in said[from..].utf8_chunks() {
+    if said.len() <= SHOWN_BYTES_MAX {
+        return format!("\"{}\"", escaped(&said));
+    }
+    let first = escaped(&said[..SHOWN_FIRST_BYTES]);
+    let last = escaped(&said[said.len() - (SHOWN_BYTES_MAX - SHOWN_FIRST_BYTES)..]);
+    format!("\"{first}...{last}\"")
+}
+
+fn escaped(said: &[u8]) -> String {
+    let mut shown = String::with_capacity(said.len());
+    for chunk in said.utf8_chunks() {
         for c in chunk.valid().chars() {
             match c {
                 '"' | '\\' => shown.extend(['\\', c]),
@@ -31,7 +41,7 @@ pub fn quoted(said: &[u8], secrets: &[String]) -> String {
             shown.push_str(&format!("\\x{byte:02x}"));
         }
     }
-    format!("\"{dots}{shown}\"")
+    shown
 }
 
 /// The bytes with every secret in them replaced by `***`.
@@ -91,10 +101,16 @@ mod tests {
         }
         let long = quoted(&[b'a'; 1_000], &[]);
         assert_eq!(long.len(), SHOWN_BYTES_MAX + 5);
-        // Cut in the middle of a secret, had it not been taken out before.
-        let mut said = b"hunter2".to_vec();
-        said.extend([b'a'; SHOWN_BYTES_MAX - 3]);
-        assert!(!quoted(&said, &secrets).contains("ter2"));
+        let said = [&b"-DENIED"[..], &[b'a'; 1_000], b"the end"].concat();
+        let shown = quoted(&said, &[]);
+        assert!(shown.starts_with("\"-DENIEDaa") && shown.ends_with("aathe end\""), "{shown}");
+        // Cut in the middle of a secret, had it not been taken out before, at either place.
+        for before in [SHOWN_FIRST_BYTES - 3, 1_000 - 3] {
+            let mut said = [b'a'; 1_000 + SHOWN_BYTES_MAX - SHOWN_FIRST_BYTES + 4].to_vec();
+            said.splice(before..before + 7, *b"hunter2");
+            let shown = quoted(&said, &secrets);
+            assert!(!shown.contains("hun") && !shown.contains("ter2"), "{shown}");
+        }
     }
 
     proptest! {
