@@ -80,6 +80,11 @@ impl MeshClock {
         self.clock.map(|clock| clock.mesh(boot))
     }
 
+    /// Whether it goes by this machine's UTC alone.
+    pub fn is_guessed(&self) -> bool {
+        self.guessed
+    }
+
     /// The boot time of a point in mesh time, not later than `latest`.
     pub fn boot_for(&self, mesh: MeshTime, latest: BootTime) -> BootTime {
         let at = self.clock.map_or(latest, |clock| clock.boot_for(mesh));

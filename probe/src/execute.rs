@@ -428,11 +428,11 @@ impl Executor {
                     Box::pin(dns::run(self, run, step, question, *source, trace)).await?
                 }
                 (StepKind::Icmp(step), Prepared::Icmp(plan)) => {
-                    icmp::run(self, run, step, plan, trace).await?
+                    Box::pin(icmp::run(self, run, step, plan, trace)).await?
                 }
                 (StepKind::Grpc(step), Prepared::Grpc(call, config, source)) => {
                     let tls = config.as_deref().zip(step.tls.as_ref());
-                    grpc::run(self, run, step, call, tls, *source, trace).await?
+                    Box::pin(grpc::run(self, run, step, call, tls, *source, trace)).await?
                 }
                 // Prepared from the same steps a moment ago.
                 _ => return Err(Failure::new(Reason::ConfigError, "the step changed")),

@@ -193,7 +193,9 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
         warn!("some tasks did not end in time");
     }
     // What was sealed and acknowledged since the last time.
-    spooler.write().await;
+    if tokio::time::timeout(STOP_WITHIN, spooler.write()).await.is_err() {
+        warn!("the spool's disk did not answer in time");
+    }
     match sessions.dismissed() {
         Some(why) => Err(RunError::Dismissed(why)),
         None if supervisor.failed() => Err(RunError::Vital),
@@ -208,16 +210,23 @@ async fn open_spool(
     now: BootTime,
     metrics: &Arc<metrics::Metrics>,
 ) -> Result<spool::Spooler, RunError> {
-    let metrics = Arc::clone(metrics);
     let Some(dir) = config.spool_dir() else {
-        return Ok(spool::Spooler::in_memory(incarnation, metrics));
+        return Ok(spool::Spooler::in_memory(incarnation, Arc::clone(metrics)));
     };
-    let (bounds, of) = (config.spool_bounds(), dir.clone());
-    let open = move || spool::Spooler::open(&of, bounds, incarnation, now, metrics);
-    tokio::task::spawn_blocking(open)
+    let (bounds, of, its) = (config.spool_bounds(), dir.clone(), Arc::clone(metrics));
+    let open = move || spool::Spooler::open(&of, bounds, incarnation, now, its);
+    let opened = tokio::task::spawn_blocking(open)
         .await
-        .unwrap_or_else(|panicked| Err(std::io::Error::other(panicked)))
-        .map_err(|source| RunError::Spool { dir, source })
+        .unwrap_or_else(|panicked| Err(std::io::Error::other(panicked)));
+    match opened {
+        // A region that falls silent over a bad disk is worse than one without a spool.
+        Err(error) if spool::is_of_the_disk(&error) => {
+            error!(%error, dir = %dir.display(), "the spool cannot be opened: windows wait in memory");
+            metrics.spool_failing.store(1, std::sync::atomic::Ordering::Relaxed);
+            Ok(spool::Spooler::in_memory(incarnation, Arc::clone(metrics)))
+        }
+        opened => opened.map_err(|source| RunError::Spool { dir, source }),
+    }
 }
 
 /// Writes the state down when members change, and the clock's offset from time to time.

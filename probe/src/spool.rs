@@ -19,7 +19,7 @@ use parallax_runtime::supervisor::{Supervisor, TaskKind};
 use tokio::sync::{Notify, watch};
 use tracing::{error, info, warn};
 
-use self::files::{Files, System};
+use self::files::{Files, System, is_bad, is_full};
 use self::keeper::{Keeper, Refused};
 use crate::core::spool::disk::Bounds;
 use crate::core::spool::record::{Record, decode};
@@ -31,6 +31,11 @@ pub mod keeper;
 
 /// Bytes read at a time, unless one record is longer.
 const READ_BYTES: usize = 256 * 1024;
+
+/// Whether an error is the disk's own, and none of whoever configured it.
+pub fn is_of_the_disk(error: &io::Error) -> bool {
+    is_bad(error) || is_full(error) || error.kind() == io::ErrorKind::ReadOnlyFilesystem
+}
 
 /// The spool of this probe. Clones are the same.
 #[derive(Debug, Clone)]

@@ -39,3 +39,8 @@ pub const REPLAY_BYTES_PER_S_MAX: u64 = 4 * 1024 * 1024;
 pub const SPOOL_REFUSALS_MAX: u32 = 3;
 /// A start that has not heard a coordinator for so long runs the assignments it has stored.
 pub const CACHED_PLAN_AFTER: Duration = Duration::from_secs(3);
+/// Bytes of one stream of a probe that may be on their way: a bulk lane that waits for the disk of
+/// history must not use up what heartbeats on the same connection need.
+pub const PROBE_STREAM_WINDOW_BYTES: u32 = 512 * 1024;
+/// The same for all streams of a probe's connection.
+pub const PROBE_CONNECTION_WINDOW_BYTES: u32 = 8 * PROBE_STREAM_WINDOW_BYTES;

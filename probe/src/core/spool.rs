@@ -99,6 +99,8 @@ pub struct Spool {
     /// What readers have done since it was written down last.
     unstated: bool,
     dropped: u64,
+    /// Somebody is there again after nobody was.
+    returned: bool,
 }
 
 impl Spool {
@@ -114,6 +116,7 @@ impl Spool {
             disk: None,
             unstated: false,
             dropped: 0,
+            returned: false,
         }
     }
 
@@ -180,8 +183,14 @@ impl Spool {
         self.lives().find(|of| of.incarnation == life)
     }
 
-    /// A reader's session began.
+    /// A reader's session began. When everybody had been given up, this probe was cut off and not
+    /// they: all are waited for anew, from the next look on.
     pub fn attach(&mut self, reader: u64) {
+        let everybody = self.readers.values().all(|presence| presence.given_up);
+        if everybody && !self.readers.is_empty() {
+            self.readers.values_mut().for_each(|presence| presence.given_up = false);
+            self.returned = true;
+        }
         let presence = self.readers.entry(reader).or_default();
         presence.sessions += 1;
         presence.away_since = None;
@@ -305,6 +314,10 @@ impl Spool {
     /// Waits no longer for readers that have been away for `away_max`. Gives the gaps that began
     /// since the last time, also those made by the bounds.
     pub fn give_up_away(&mut self, now: BootTime, away_max: Duration) -> Vec<Gap> {
+        if std::mem::take(&mut self.returned) {
+            let away = self.readers.values_mut().filter_map(|of| of.away_since.as_mut());
+            away.for_each(|since| *since = now);
+        }
         for reader in self.readers.values_mut() {
             reader.given_up |= reader.away_since.is_some_and(|since| now.since(since) >= away_max);
         }

@@ -63,7 +63,8 @@ pub(super) fn mentions_answer(run: &Run) -> bool {
 }
 
 fn mentions_records(program: &Program) -> bool {
-    let records = [Variable::Answers, Variable::Authority, Variable::Additional];
+    use Variable as V;
+    let records = [V::Answers, V::Authority, V::Additional, V::Received, V::Captures, V::Banner];
     program.variables().iter().any(|name| records.contains(name))
 }
 
@@ -133,7 +134,8 @@ impl Evaluator {
     /// What the run's expressions say of the facts. Takes little more than
     /// [`EXPRESSION_WALL_MAX`], the wait for a permit included.
     pub async fn judge(&self, run: &Run, facts: Facts) -> Judgement {
-        let records_bytes = facts.dns.as_ref().map_or(0, DnsAnswer::bytes);
+        let received = facts.talk.as_ref().map_or(0, |talk| talk.received.len());
+        let records_bytes = facts.dns.as_ref().map_or(received, DnsAnswer::bytes);
         let place = Place::of(run, facts.body.len(), records_bytes);
         if place == Place::Here {
             return evaluate(&run.expect, &run.warn, &facts, self.wall_max);

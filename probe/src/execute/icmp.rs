@@ -86,11 +86,11 @@ impl Talk {
             trace.remote = Some(remote);
             let socket = match Echoes::open(*to, &wish) {
                 Ok(socket) => socket,
-                Err(failure) if failure.reason == Reason::ConnectUnreachable => {
+                // A machine without IPv6 refuses its addresses in more than one way.
+                Err(failure) => {
                     refused = Some(failure);
                     continue;
                 }
-                Err(failure) => return Err(failure),
             };
             let request = Request {
                 target: socket.target(),
@@ -106,10 +106,7 @@ impl Talk {
                     trace.left_out = None;
                     return Ok(talk);
                 }
-                Err(failure) if failure.reason == Reason::ConnectUnreachable => {
-                    refused = Some(failure);
-                }
-                Err(failure) => return Err(failure),
+                Err(failure) => refused = Some(failure),
             }
         }
         Err(refused

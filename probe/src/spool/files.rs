@@ -104,6 +104,13 @@ pub fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
+/// Whether this place of the disk cannot be read, and will not be later.
+pub fn is_bad(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let bad = [Errno::IO, Errno::BADMSG, Errno::UCLEAN].map(Errno::raw_os_error);
+    error.raw_os_error().is_some_and(|number| bad.contains(&number))
+}
+
 /// A directory of the system.
 #[derive(Debug)]
 pub struct System {

@@ -221,7 +221,7 @@ impl Keeper {
             let room = lock(spool).room(now);
             match room {
                 Room::Enough => break,
-                Room::Merge(ids) => match self.merge(spool, &ids) {
+                Room::Merge(ids) => match self.merge(spool, &ids, now) {
                     Ok(away) => turn.merged += away,
                     // A disk that has no room for it may have some for what is to be written.
                     Err(refused) => {
@@ -239,7 +239,12 @@ impl Keeper {
     }
 
     /// Makes one segment of several; how many windows were merged away.
-    fn merge(&mut self, spool: &Mutex<Spool>, ids: &[u64]) -> Result<u64, Refused> {
+    fn merge(
+        &mut self,
+        spool: &Mutex<Spool>,
+        ids: &[u64],
+        now: Option<MeshTime>,
+    ) -> Result<u64, Refused> {
         let inputs: Vec<Segment> = {
             let spool = lock(spool);
             ids.iter().filter_map(|id| spool.segment(*id).cloned()).collect()
@@ -263,7 +268,7 @@ impl Keeper {
                 (Some(life), Some(first), Some(last)) => spool.may_merge(life, *first, *last),
                 _ => false,
             };
-            minutes(&windows).into_iter().filter(may).collect::<Vec<_>>()
+            minutes(&windows, now).into_iter().filter(may).collect::<Vec<_>>()
         };
         let (groups, away) = merge_groups(&mut windows, groups);
         let head = if away == 0 { None } else { lock(spool).merged_head(ids) };
@@ -459,8 +464,9 @@ fn forget_damaged(files: &dyn Files) -> io::Result<()> {
     names.iter().take(beyond).try_for_each(|name| files.remove(name))
 }
 
-/// Sequences of windows that could be one, by minute.
-fn minutes(windows: &BTreeMap<u64, (MeshTime, Bytes)>) -> Vec<Vec<u64>> {
+/// Sequences of windows that could be one, by minute. A minute that is not over by the mesh's clock
+/// stays as it is: merged it would end in the future, and no coordinator takes that.
+fn minutes(windows: &BTreeMap<u64, (MeshTime, Bytes)>, now: Option<MeshTime>) -> Vec<Vec<u64>> {
     let mut groups: BTreeMap<Key, Vec<u64>> = BTreeMap::new();
     for (sequence, (_, bytes)) in windows {
         let read = v1::Window::decode(bytes.as_ref()).ok();
@@ -468,7 +474,9 @@ fn minutes(windows: &BTreeMap<u64, (MeshTime, Bytes)>) -> Vec<Vec<u64>> {
             groups.entry(key).or_default().push(*sequence);
         }
     }
-    groups.into_values().filter(|group| group.len() > 1).collect()
+    let is_over = |key: &Key| now.is_none_or(|now| merge::end(key) <= now);
+    let over = groups.into_iter().filter(|(key, _)| is_over(key)).map(|(_, group)| group);
+    over.filter(|group| group.len() > 1).collect()
 }
 
 /// Merges groups in place, each under the number of its last window. First and last number of those

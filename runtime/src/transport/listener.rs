@@ -12,8 +12,8 @@ use std::time::Duration;
 use parallax_common::limits::{
     CONNECTIONS_MAX, CONTROL_FRAMES_PER_SECOND_MAX, HANDSHAKE_TIMEOUT, HANDSHAKES_MAX,
     HEADER_LIST_BYTES_MAX, KEEP_ALIVE, PEER_CONNECTION_WINDOW_BYTES, PEER_STREAM_WINDOW_BYTES,
-    REFUSAL_LOGS_PER_SECOND_MAX, REFUSED_CONNECTION_AGE_MAX, REFUSED_CONNECTIONS_MAX,
-    STREAMS_PER_CONNECTION_MAX,
+    PROBE_CONNECTION_WINDOW_BYTES, PROBE_STREAM_WINDOW_BYTES, REFUSAL_LOGS_PER_SECOND_MAX,
+    REFUSED_CONNECTION_AGE_MAX, REFUSED_CONNECTIONS_MAX, STREAMS_PER_CONNECTION_MAX,
 };
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -136,7 +136,9 @@ pub async fn serve(
 ) -> Result<(), tonic::transport::Error> {
     let windows = match listener.accepts {
         Accepts::Peers => Some((PEER_STREAM_WINDOW_BYTES, PEER_CONNECTION_WINDOW_BYTES)),
-        Accepts::Probes | Accepts::Api => None, // what the library takes
+        // A bulk lane that is not read for a while leaves room for the live lane beside it.
+        Accepts::Probes => Some((PROBE_STREAM_WINDOW_BYTES, PROBE_CONNECTION_WINDOW_BYTES)),
+        Accepts::Api => None, // what the library takes
     };
     Server::builder()
         .http2_keepalive_interval(Some(KEEP_ALIVE))

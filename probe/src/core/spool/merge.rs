@@ -6,6 +6,7 @@
 //! different intervals, whose slots are counted from different zeros and never fit one period.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use parallax_common::histogram::Recorder;
 use parallax_common::name::{RunDigest, Uid};
@@ -27,6 +28,11 @@ pub fn key(window: &Window) -> Option<Key> {
     }
     let (start, _) = minute.edges(window.start);
     Some((window.check, window.run_digest, window.phase_ns, start))
+}
+
+/// When the minute of a key ends.
+pub fn end(key: &Key) -> MeshTime {
+    key.3 + Duration::from_secs(MINUTE_S.into())
 }
 
 /// One window for several of one [`key`], in their order; `None` when they cannot be one.

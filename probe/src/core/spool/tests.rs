@@ -369,3 +369,21 @@ fn a_life_that_ended_while_somebody_was_sent_something_is_not_merged() {
     let mut next = Spool::on_disk(Incarnation(8), BOUNDS, found(), &said, true);
     assert!(!next.may_merge(Incarnation(1), 5, 9));
 }
+
+#[test]
+fn who_comes_back_first_after_all_were_away_takes_nothing_from_the_others() {
+    let mut spool = filled(3);
+    for reader in [1, 2] {
+        spool.attach(reader);
+        spool.detach(reader, at(0));
+    }
+    assert_eq!(spool.give_up_away(at(3), HOUR), []);
+    spool.attach(1);
+    spool.acknowledge(LIFE, 1, 3);
+    assert_eq!(spool.give_up_away(at(3), HOUR), []);
+    assert_eq!(spool.bytes(), 30, "the other is on its way");
+    spool.attach(2);
+    assert_eq!(claimed(&mut spool, 2, 1), [1, 2, 3]);
+    spool.acknowledge(LIFE, 2, 3);
+    assert_eq!(spool.bytes(), 0);
+}

@@ -4,6 +4,8 @@
 //! The probe says who it is, reads the offer, and takes its leave with `SSH_MSG_DISCONNECT`: a server
 //! notes that somebody left, not that a connection broke.
 
+use std::collections::BTreeSet;
+
 use parallax_common::expect::SshOffer;
 use parallax_common::limits::{
     SSH_LINE_BYTES_MAX, SSH_PACKET_BYTES_MAX, SSH_PACKETS_MAX, SSH_PREAMBLE_BYTES_MAX,
@@ -277,11 +279,8 @@ fn lists(payload: &[u8]) -> Result<[Vec<String>; 10], &'static str> {
 
 /// What either direction has, in the order of the first.
 fn either(mut to: Vec<String>, from: Vec<String>) -> Vec<String> {
-    for name in from {
-        if !to.contains(&name) {
-            to.push(name);
-        }
-    }
+    let mut seen: BTreeSet<String> = to.iter().cloned().collect();
+    to.extend(from.into_iter().filter(|name| seen.insert(name.clone())));
     to
 }
 

@@ -368,3 +368,20 @@ fn only_the_newest_damaged_segments_are_kept() {
     assert_eq!(aside.len(), SPOOL_DAMAGED_KEPT, "{aside:?}");
     assert_eq!(lock(&life.spool).dropped(), 3 * (SPOOL_DAMAGED_KEPT as u64 + 3));
 }
+
+#[test]
+fn a_minute_that_is_not_over_is_not_merged() {
+    let windows: BTreeMap<u64, (MeshTime, Bytes)> = (0..4)
+        .map(|n| {
+            let of = measured(1, n, &[Outcome::Pass; 10], &[500; 10]);
+            let end = of.start + of.period.length();
+            (n.unsigned_abs() + 1, (end, window_to(&of).encode_to_vec().into()))
+        })
+        .collect();
+    let minute = |at| minutes(&windows, at);
+    assert_eq!(minute(None), [[1, 2, 3, 4]]);
+    let end = merge::end(&merge::key(&measured(1, 0, &[Outcome::Pass], &[500])).unwrap());
+    let before = MeshTime::from_ns(end.as_ns() - 1);
+    assert_eq!(minute(Some(before)), Vec::<Vec<u64>>::new(), "it would end in the future");
+    assert_eq!(minute(Some(end)), [[1, 2, 3, 4]]);
+}

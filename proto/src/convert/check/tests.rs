@@ -604,6 +604,9 @@ const BROKEN: &[(Rule, &str, Break)] = &[
     (rule::GRPC_METADATA, "grpc.metadata.te", |c| {
         to_grpc(c, |g| g.metadata = vec![header("te", "")]);
     }),
+    (rule::GRPC_METADATA, "grpc.metadata.transfer-encoding", |c| {
+        to_grpc(c, |g| g.metadata = vec![header("transfer-encoding", "")]);
+    }),
     (rule::HEADER_VALUE, "grpc.metadata.k", |c| {
         to_grpc(c, |g| g.metadata = vec![header("k", "a\r\nb: c")]);
     }),

@@ -9,7 +9,20 @@ use super::{Findings, enums, header_to, http, no_reference, secret_to, template,
 use crate::v1;
 
 /// Keys that a call sets itself, beside everything that begins with `grpc-`.
-const RESERVED: [&str; 6] = ["connection", "content-type", "host", "te", "upgrade", "user-agent"];
+/// With the ones that HTTP/2 has no use for, which would be refused by each run.
+const RESERVED: [&str; 11] = [
+    "connection",
+    "content-length",
+    "content-type",
+    "host",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "user-agent",
+];
 
 /// Reads a `grpc` step.
 pub(super) fn grpc(step: &v1::GrpcStep, at: &str, findings: &mut Findings<'_>) -> Option<StepKind> {

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use parallax_common::check::{IcmpStep, StepKind};
-use parallax_common::limits::{ECHO_PAYLOAD_BYTES_MAX, ECHO_SPACING_MIN, ECHOES_MAX};
+use parallax_common::limits::{
+    ECHO_LEEWAY_MAX, ECHO_PAYLOAD_BYTES_MAX, ECHO_SPACING_MIN, ECHOES_MAX,
+};
 use parallax_common::rule;
 use parallax_common::target::is_host;
 use parallax_common::text::format_duration;
@@ -85,7 +87,9 @@ pub(super) fn echoes_fit(
     findings: &mut Findings<'_>,
 ) {
     let last_at = step.spacing.saturating_mul(step.count.saturating_sub(1));
-    if step.count <= ECHOES_MAX && last_at >= timeout {
+    // A run stops listening a little before its timeout.
+    let leeway = ECHO_LEEWAY_MAX.min(timeout / 10);
+    if step.count <= ECHOES_MAX && last_at.saturating_add(leeway) >= timeout {
         let message = format!(
             "{} echoes {} apart: the last one is sent after {}, and the timeout is {}",
             step.count,
