@@ -1,5 +1,5 @@
 //! Every reason a run can have, produced by a small real server. `questions`, `handshakes`, `echoes` and
-//! `health` have the kinds `dns`, `tls`, `icmp` and `grpc`.
+//! `health` have the kinds `dns`, `tls`, `icmp` and `grpc`; `talk` has STARTTLS, dialogues, `udp` and `ssh`.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
