@@ -67,6 +67,12 @@ impl Tally {
         self.complaint.get_or_insert((complaint, None));
     }
 
+    /// The system does not let the next echo go.
+    pub fn held_back(&mut self, at: Duration, complaint: Complaint) {
+        self.echoes.push((at, Fate::Refused));
+        self.complaint.get_or_insert((complaint, None));
+    }
+
     fn open(&mut self, sequence: u16) -> Option<&mut (Duration, Fate)> {
         self.echoes.get_mut(usize::from(sequence)).filter(|(_, fate)| *fate == Fate::Open)
     }
@@ -134,6 +140,17 @@ mod tests {
         assert!(tally.heard(answer(2), FROM, ms(201)));
         assert!(tally.is_settled(3) && !tally.is_settled(4));
         assert_eq!(tally.next(), 3);
+    }
+
+    #[test]
+    fn an_echo_that_is_held_back_takes_nothing_from_those_on_their_way() {
+        let mut tally = tally(1);
+        tally.held_back(ms(100), Complaint::Prohibited);
+        assert!(tally.heard(Heard::Answer { sequence: 0 }, FROM, ms(130)));
+        assert!(tally.is_settled(2));
+        let echoes = tally.echoes();
+        assert_eq!((echoes.sent, echoes.answered), (2, 1));
+        assert_eq!(tally.complaint(), Some((Complaint::Prohibited, None)));
     }
 
     #[test]

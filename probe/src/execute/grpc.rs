@@ -177,9 +177,17 @@ where
         trace.phase(Phase::FirstByte, since);
         let since = clock::instant();
         let (head, stream) = response.into_parts();
+        let status = head.status.as_u16();
+        if status != 200 && !head.headers.contains_key("grpc-status") {
+            // Somebody on the way: what its page says is of no use, and may be of any length.
+            return Err(Failure::new(
+                Reason::HttpStatus,
+                format!("status {status}, no grpc-status"),
+            ));
+        }
         let (body, trailers) = read(stream).await?;
         trace.phase(Phase::Transfer, since);
-        answer(head.status.as_u16(), &head.headers, body, &trailers)
+        answer(&head.headers, body, &trailers)
     };
     http2_exchange::together(exchange, connection, handle).await
 }
@@ -204,19 +212,13 @@ fn malformed(why: &str) -> Failure {
 }
 
 /// What an answer says. A call that is refused at once has its status in the head.
-fn answer(
-    status: u16,
-    head: &HeaderMap,
-    body: Bytes,
-    trailers: &HeaderMap,
-) -> Result<GrpcAnswer, Failure> {
+fn answer(head: &HeaderMap, body: Bytes, trailers: &HeaderMap) -> Result<GrpcAnswer, Failure> {
     let ended = [trailers, head].into_iter().find(|place| place.contains_key("grpc-status"));
     let Some(ended) = ended else {
         let kind = head.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        return Err(match status {
-            200 if kind.starts_with("application/grpc") => malformed("there is no grpc-status"),
-            200 => malformed(&format!("its content-type is `{kind}`")),
-            _ => Failure::new(Reason::HttpStatus, format!("status {status}, no grpc-status")),
+        return Err(match kind.starts_with("application/grpc") {
+            true => malformed("there is no grpc-status"),
+            false => malformed(&format!("its content-type is `{kind}`")),
         });
     };
     let text = |name: &str| ended.get(name).map(HeaderValue::as_bytes).unwrap_or_default();

@@ -148,22 +148,31 @@ impl Talk {
         let is_first = self.tally.next() == 0;
         let mut at = self.passed();
         let mut sent = self.socket.send(&packet).await;
+        let mut before = None;
         if let Err(error) = &sent
-            && let Some(complaint) = complaint(error).filter(|_| !is_first)
+            && !is_first
         {
             // A datagram socket tells now what was said of an echo before, and has sent nothing.
-            self.tally.refused(complaint);
+            before = complaint(error);
+        }
+        if before.is_some() {
             at = self.passed();
             sent = self.socket.send(&packet).await;
         }
         let Err(error) = sent else {
+            // It goes now, so it was not what was complained of.
+            before.into_iter().for_each(|complaint| self.tally.refused(complaint));
             self.tally.sent(at);
             return Ok(());
         };
         match complaint(&error) {
             Some(complaint) if !is_first || matches!(complaint, Complaint::TooLarge(_)) => {
-                self.tally.sent(at);
-                self.tally.refused(complaint);
+                // The same twice in a moment is the system's own word on this one, unless it has
+                // just learned it from what became of the one before.
+                let learned = matches!(complaint, Complaint::TooLarge(_));
+                let of_another = before.filter(|before| learned || *before != complaint);
+                of_another.into_iter().for_each(|complaint| self.tally.refused(complaint));
+                self.tally.held_back(at, complaint);
                 Ok(())
             }
             _ => Err(self.broken(&error)),

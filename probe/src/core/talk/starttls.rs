@@ -26,6 +26,11 @@ enum Taken {
     Refused(String),
 }
 
+/// A refusal in the target's own words, which may be anything.
+fn refused(words: &[u8]) -> Taken {
+    Taken::Refused(format!("the server refuses: {}", quoted(words, &[])))
+}
+
 /// What follows a message.
 enum Then {
     /// Wait for the next one.

@@ -214,9 +214,15 @@ async fn each_answer_of_a_health_service_has_its_reason_and_phases() {
         ),
         (
             "a proxy's page",
-            Script { status: 503, head: vec![html], trailers: None, ..says(1) },
+            Script {
+                status: 503,
+                head: vec![html],
+                trailers: None,
+                body: vec![b'a'; 5_000],
+                ..says(1)
+            },
             Some(Reason::HttpStatus),
-            answered,
+            headed,
             "status 503",
         ),
         ("reset", with(&|s| s.end = End::Reset), Some(Reason::HttpReset), connected, "reset"),

@@ -1,6 +1,6 @@
 //! SMTP (RFC 5321, 3207), IMAP (RFC 9051, 6.2.1) and POP3 (RFC 1939, 2595), up to the handshake.
 
-use super::{Taken, Then};
+use super::{Taken, Then, refused};
 
 /// One line, its end included: longer than any of the three protocols has it (RFC 9051 has no limit
 /// and advises 8 000).
@@ -63,7 +63,7 @@ pub(super) fn smtp(rest: &[u8], heard: u32, own: &str, banner: &mut String) -> T
         (1, 250) if offered => Taken::Message(at, Then::Say(b"STARTTLS\r\n".to_vec())),
         (1, 250) => Taken::Refused("the server does not offer STARTTLS".to_owned()),
         (2, 220) => Taken::Message(at, Then::Secure),
-        (0..=2, code) if code >= 400 => Taken::Refused(format!("the server refuses: {last}")),
+        (0..=2, code) if code >= 400 => refused(last.as_bytes()),
         _ => Taken::Malformed(format!("{code} is no answer here")),
     }
 }
@@ -75,7 +75,7 @@ pub(super) fn imap(rest: &[u8], heard: u32, banner: &mut String) -> Taken {
     let (tag, status) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let is = |word: &str| status.eq_ignore_ascii_case(word);
     if tag == "*" && is("BYE") {
-        return Taken::Refused(format!("the server refuses: {text}"));
+        return refused(text.as_bytes());
     }
     if heard == 0 {
         return match tag {
@@ -94,7 +94,7 @@ pub(super) fn imap(rest: &[u8], heard: u32, banner: &mut String) -> Taken {
         // What it says beside its answer.
         "*" => Taken::Message(length, Then::Wait),
         TAG if is("OK") => Taken::Message(length, Then::Secure),
-        TAG if is("NO") || is("BAD") => Taken::Refused(format!("the server refuses: {text}")),
+        TAG if is("NO") || is("BAD") => refused(text.as_bytes()),
         _ => Taken::Malformed("no answer of IMAP".to_owned()),
     }
 }
@@ -108,7 +108,7 @@ pub(super) fn pop3(rest: &[u8], heard: u32, banner: &mut String) -> Taken {
             Taken::Message(length, Then::Say(b"STLS\r\n".to_vec()))
         }
         (Some("+OK"), _) => Taken::Message(length, Then::Secure),
-        (Some("-ERR"), _) => Taken::Refused(format!("the server refuses: {text}")),
+        (Some("-ERR"), _) => refused(text.as_bytes()),
         _ => Taken::Malformed("no answer of POP3".to_owned()),
     }
 }

@@ -1,6 +1,7 @@
 //! LDAP (RFC 4511), PostgreSQL and MySQL, up to the handshake: protocols of packets.
 
-use super::{Taken, Then};
+use super::super::evidence::quoted;
+use super::{Taken, Then, refused};
 
 /// An `ExtendedRequest` of StartTLS (RFC 4511, 4.14.1) in BER: message 1, OID 1.3.6.1.4.1.1466.20037.
 pub(super) const LDAP_REQUEST: &[u8] =
@@ -46,7 +47,10 @@ pub(super) fn ldap(rest: &[u8]) -> Taken {
         (0, 1) => Taken::Message(length, Then::Secure),
         // Unsolicited (RFC 4511, 4.4): the server takes its leave.
         (_, 0 | 1) => {
-            let said = if message.is_empty() { String::new() } else { format!(", {message}") };
+            let said = match message.is_empty() {
+                true => String::new(),
+                false => format!(", {}", quoted(message.as_bytes(), &[])),
+            };
             Taken::Refused(format!("the server refuses: result code {code}{said}"))
         }
         _ => malformed(),
@@ -114,10 +118,7 @@ pub(super) fn mysql(rest: &[u8], banner: &mut String) -> Taken {
             request.resize(36, 0);
             Taken::Message(4 + length, Then::SayAndSecure(request))
         }
-        [255, rest @ ..] => {
-            let text = rest.get(2..).unwrap_or_default();
-            Taken::Refused(format!("the server refuses: {}", String::from_utf8_lossy(text)))
-        }
+        [255, rest @ ..] => refused(rest.get(2..).unwrap_or_default()),
         _ => malformed("no greeting of MySQL"),
     }
 }

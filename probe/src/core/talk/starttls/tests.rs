@@ -118,9 +118,14 @@ fn refusals_and_other_protocols_have_their_reasons() {
     let http: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\r\n";
     let no: &[&[u8]] = &[b"554 no service\r\n"];
     for (protocol, turns, reason, evidence) in [
-        (P::Smtp, no, refused, "starttls of smtp, message 1: the server refuses: 554 no"),
+        (P::Smtp, no, refused, "starttls of smtp, message 1: the server refuses: \"554 no"),
         (P::Smtp, &[b"220 a\r\n", b"250-a\r\n250 HELP\r\n"], refused, "does not offer STARTTLS"),
-        (P::Smtp, &[b"220 a\r\n", b"502 what?\r\n"], refused, "message 2: the server refuses: 502"),
+        (
+            P::Smtp,
+            &[b"220 a\r\n", b"502 what?\r\n"],
+            refused,
+            "message 2: the server refuses: \"502",
+        ),
         (P::Smtp, &[b"220 a\r\n", b"250 STARTTLS\r\n", b"454 later\r\n"], refused, "454 later"),
         (P::Smtp, &[b"220 a\r\n", b"220 a\r\n"], malformed, "220 is no answer here"),
         (P::Smtp, &[b"220 a\r\n250 b\r\n"], malformed, "does not wait for its turn"),
@@ -139,9 +144,10 @@ fn refusals_and_other_protocols_have_their_reasons() {
         (P::Imap, &[b"* OK\r\n", b"p2 OK\r\n"], malformed, "no answer of IMAP"),
         (P::Imap, &[b"+OK\r\n"], malformed, "no greeting of IMAP"),
         (P::Pop3, &[b"-ERR busy\r\n"], refused, "-ERR busy"),
+        (P::Pop3, &[b"-ERR \x1b[2J\r\n"], refused, "refuses: \"-ERR \\x1b[2J\""),
         (P::Pop3, &[b"+OK\r\n", b"-ERR no\r\n"], refused, "-ERR no"),
         (P::Pop3, &[b"* OK\r\n"], malformed, "no answer of POP3"),
-        (P::Ldap, &[busy], refused, "result code 52, too busy"),
+        (P::Ldap, &[busy], refused, "result code 52, \"too busy\""),
         (P::Ldap, &[farewell], refused, "result code 52"),
         (P::Ldap, &[http], malformed, "no answer of LDAP"),
         (P::Ldap, &[b"\x30\x80\x02"], malformed, "no answer of LDAP"),
@@ -151,7 +157,7 @@ fn refusals_and_other_protocols_have_their_reasons() {
         (P::Postgres, &[b"E\0\0\0\x10SFATAL"], refused, "answers with an error"),
         (P::Postgres, &[http], malformed, "no answer of PostgreSQL"),
         (P::Mysql, &[&plain], refused, "does not offer TLS"),
-        (P::Mysql, &[b"\x0e\0\0\0\xff\x10\x04Host is out"], refused, "refuses: Host is out"),
+        (P::Mysql, &[b"\x0e\0\0\0\xff\x10\x04Host is out"], refused, "refuses: \"Host is out\""),
         (P::Mysql, &[http], malformed, "no greeting of MySQL"),
         (P::Mysql, &[b"\x03\0\0\0\x0a88"], malformed, "without the server's version"),
         (P::Mysql, &[b"\x03\0\0\0\x0a8\0"], malformed, "too short"),
