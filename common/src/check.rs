@@ -62,6 +62,11 @@ pub struct Policy {
     pub failures: u32,
     /// Passes in a row that turn a region back. 1 to 32.
     pub successes: u32,
+    /// M of N: so many of the newest runs are looked at for `failures`, at least as many, 32 at most. 0:
+    /// in a row.
+    pub failures_of: u32,
+    /// The same for `successes`.
+    pub successes_of: u32,
 }
 
 /// How many failing regions make a check down.
@@ -69,6 +74,10 @@ pub struct Policy {
 pub enum Quorum {
     /// `max(2, floor(R/2) + 1)` for R > 1, else 1.
     Majority,
+    /// All of them.
+    All,
+    /// One is enough.
+    Any,
     /// So many.
     Count(u32),
 }
@@ -380,7 +389,9 @@ pub struct Assignment {
     /// From the policy.
     pub successes: u32,
     /// From the policy; 0 means in a row.
-    pub of: u32,
+    pub failures_of: u32,
+    /// From the policy; 0 means in a row.
+    pub successes_of: u32,
     /// Start to start of ordered runs.
     pub confirm_spacing: Duration,
 }

@@ -5,6 +5,9 @@
 //! runs are passes that travel in windows: they end every streak of fails. They are not taken for
 //! passes either: a streak is of outcomes that were heard.
 //!
+//! With M of N a state goes by counts among the newest runs instead of a streak; each change of it, and
+//! each gap, begins that record anew.
+//!
 //! Probes fold their own runs, for snapshots, by their own clock; coordinators fold what they hear,
 //! in mesh time. `T` is the one or the other.
 
@@ -20,6 +23,10 @@ pub struct Terms {
     pub failures: u32,
     /// Passes in a row that turn it back.
     pub successes: u32,
+    /// M of N: `failures` are counted among so many of the newest runs. 0: in a row.
+    pub failures_of: u32,
+    /// The same for `successes`.
+    pub successes_of: u32,
     /// Time between slots.
     pub interval: Duration,
 }
@@ -35,6 +42,43 @@ pub struct Mark<T> {
     pub ordered: bool,
     /// When it ended.
     pub ended: T,
+}
+
+impl Terms {
+    /// Whether a state is counted otherwise than in a row.
+    pub const fn counts_recent(&self) -> bool {
+        self.failures_of > 0 || self.successes_of > 0
+    }
+}
+
+/// The newest runs since the state last changed or runs were not told of, 32 at most: what M of N is
+/// counted in. A bit a run, the newest lowest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Recent {
+    told: u32,
+    fails: u32,
+    warns: u32,
+}
+
+impl Recent {
+    fn take(&mut self, outcome: Outcome) {
+        let add = |bits: u32, is: bool| (bits << 1) | u32::from(is);
+        self.told = add(self.told, true);
+        self.fails = add(self.fails, outcome == Outcome::Fail);
+        self.warns = add(self.warns, outcome == Outcome::Warn);
+    }
+
+    /// How many of the newest `of` (failed, warned, passed without a warning).
+    pub fn of(&self, of: u32) -> (u32, u32, u32) {
+        let newest = match of {
+            0 => 0,
+            of => u32::MAX >> (u32::BITS - of.min(u32::BITS)),
+        };
+        let Self { told, fails, warns } = *self;
+        let passes = told & !fails & !warns;
+        let count = |bits: u32| (bits & newest).count_ones();
+        (count(fails), count(warns), count(passes))
+    }
 }
 
 /// A row of slots that were all missed.
@@ -65,6 +109,8 @@ pub struct Fold<T> {
     pub warns: u32,
     /// Passes in a row.
     pub passes: u32,
+    /// What M of N is counted in.
+    pub recent: Recent,
     /// The newest outcome that was not `missed`.
     pub newest: Option<Outcome>,
     /// Its end.
@@ -84,6 +130,7 @@ impl<T: Default> Default for Fold<T> {
             oks: 0,
             warns: 0,
             passes: 0,
+            recent: Recent::default(),
             newest: None,
             ended: T::default(),
             missing: None,
@@ -119,6 +166,7 @@ impl<T: Copy + Default + Sub<Duration, Output = T>> Fold<T> {
         let gap = self.last == 0 || mark.number != self.last + 1;
         if gap {
             (self.fails, self.oks, self.warns, self.passes) = (0, 0, 0, 0);
+            self.recent = Recent::default();
             self.missing = None;
         }
         self.last = mark.number;
@@ -140,29 +188,43 @@ impl<T: Copy + Default + Sub<Duration, Output = T>> Fold<T> {
                 self.oks = add(self.oks, outcome != Outcome::Fail);
                 self.warns = add(self.warns, outcome == Outcome::Warn);
                 self.passes = add(self.passes, outcome == Outcome::Pass);
+                self.recent.take(outcome);
                 self.newest = Some(outcome);
                 self.ended = mark.ended;
                 self.missing = None;
             }
         }
-        let needed = if self.state == BallotState::None && one_pass { 1 } else { terms.successes };
+        let Terms { failures, successes, failures_of, successes_of, .. } = *terms;
+        let (recent_fails, recent_warns, _) = self.recent.of(failures_of);
+        let (_, well_warns, recent_passes) = self.recent.of(successes_of);
+        let enough = |row: u32, recent: u32, needed: u32, of: u32| {
+            if of == 0 { row >= needed } else { recent >= needed }
+        };
+        let fails = enough(self.fails, recent_fails, failures, failures_of);
+        let warns = enough(self.warns, recent_warns, failures, failures_of);
+        let passes = enough(self.passes, recent_passes, successes, successes_of);
+        let oks = enough(self.oks, well_warns + recent_passes, successes, successes_of);
+        let first_ok = one_pass && self.oks >= 1;
         let well =
             if mark.outcome == Outcome::Warn { BallotState::Warn } else { BallotState::Pass };
         let state = match self.state {
-            // Every change goes by a streak: fails down, passes up, warns sideways.
-            BallotState::Fail if self.oks >= needed => well,
-            BallotState::None if self.fails >= terms.failures => BallotState::Fail,
-            BallotState::None if self.oks >= needed => well,
-            BallotState::Pass | BallotState::Warn if self.fails >= terms.failures => {
-                BallotState::Fail
-            }
-            BallotState::Pass if self.warns >= terms.failures => BallotState::Warn,
-            BallotState::Warn if self.passes >= terms.successes => BallotState::Pass,
+            // Every change goes by a count of its own: fails down, passes up, warns sideways.
+            BallotState::Fail if oks => well,
+            BallotState::None if fails => BallotState::Fail,
+            BallotState::None if oks || first_ok => well,
+            BallotState::Pass | BallotState::Warn if fails => BallotState::Fail,
+            BallotState::Pass if warns => BallotState::Warn,
+            BallotState::Warn if passes => BallotState::Pass,
             unchanged => unchanged,
         };
         if state != self.state {
             self.state = state;
             self.since = mark.ended;
+            // What led here counts for nothing that follows.
+            self.recent = Recent::default();
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -94,6 +94,8 @@ rules! {
         "A confirm_spacing is between 10ms and 1m.";
     FAILURES_RANGE = "failures_range", Resource, "failures is between 1 and 32.";
     SUCCESSES_RANGE = "successes_range", Resource, "successes is between 1 and 32.";
+    OF_RANGE = "of_range", Resource,
+        "of is no less than the failures or successes that are counted in it, and at most 32.";
     QUORUM_EXCEEDS_REGIONS = "quorum_exceeds_regions", Resource,
         "down.regions is no more than the check has regions.";
     QUORUM_ZERO = "quorum_zero", Resource, "down.regions is at least 1.";

@@ -101,8 +101,16 @@ pub struct RuleView {
     floor: u32,
     failures: u32,
     successes: u32,
+    #[serde(skip_serializing_if = "is_zero")]
+    failures_of: u32,
+    #[serde(skip_serializing_if = "is_zero")]
+    successes_of: u32,
     interval: Option<String>,
     timeout: Option<String>,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// A decision with everything it rests on.
@@ -138,6 +146,8 @@ impl RecordView {
                 floor: rule.floor,
                 failures: rule.failures,
                 successes: rule.successes,
+                failures_of: rule.failures_of,
+                successes_of: rule.successes_of,
                 interval: time::length(rule.interval.as_ref()),
                 timeout: time::length(rule.timeout.as_ref()),
             }),

@@ -65,6 +65,10 @@ pub struct Terms {
     pub failures: u32,
     /// Passes in a row that turn it back.
     pub successes: u32,
+    /// Among how many of the newest runs `failures` are counted. 0: in a row.
+    pub failures_of: u32,
+    /// The same for `successes`.
+    pub successes_of: u32,
     /// Time between slots.
     pub interval: Duration,
     /// Of one run.
@@ -77,6 +81,8 @@ impl Terms {
         Self {
             failures: check.policy.failures.max(1),
             successes: check.policy.successes.max(1),
+            failures_of: check.policy.failures_of,
+            successes_of: check.policy.successes_of,
             interval: check.interval,
             timeout: check.run.timeout,
         }
@@ -84,8 +90,8 @@ impl Terms {
 
     /// Those that streaks go by.
     pub fn streaks(&self) -> fold::Terms {
-        let Self { failures, successes, interval, .. } = *self;
-        fold::Terms { failures, successes, interval }
+        let Self { failures, successes, failures_of, successes_of, interval, .. } = *self;
+        fold::Terms { failures, successes, failures_of, successes_of, interval }
     }
 
     /// A watermark older than this makes a ballot stale.

@@ -225,7 +225,7 @@ fn resolves_when(rule: &v1::Rule) -> String {
     format!(
         "It resolves when {} {}.",
         verb(rule.up_at, "region", "passes", "pass"),
-        in_a_row(rule.successes)
+        times(rule.successes, rule.successes_of)
     )
 }
 
@@ -233,15 +233,16 @@ fn down_when(rule: &v1::Rule) -> String {
     format!(
         "It is down when {} {}.",
         verb(rule.down_at, "region", "fails", "fail"),
-        in_a_row(rule.failures)
+        times(rule.failures, rule.failures_of)
     )
 }
 
-fn in_a_row(times: u32) -> String {
-    match times {
-        0 | 1 => "once".into(),
-        2 => "twice in a row".into(),
-        more => format!("{more} times in a row"),
+fn times(times: u32, of: u32) -> String {
+    match (times, of) {
+        (0 | 1, _) => "once".into(),
+        (2, 0) => "twice in a row".into(),
+        (more, 0) => format!("{more} times in a row"),
+        (times, of) => format!("in {times} of {of} runs"),
     }
 }
 

@@ -350,7 +350,8 @@ fn assignment(check: &Check, rank: usize, run: &Arc<parallax_common::check::Run>
         phase_ns: schedule::phase_ns(&check.uid, rank, check.interval, check.regions.len()),
         failures: check.policy.failures,
         successes: check.policy.successes,
-        of: 0,
+        failures_of: check.policy.failures_of,
+        successes_of: check.policy.successes_of,
         confirm_spacing: check.confirm_spacing,
     }
 }

@@ -202,6 +202,8 @@ impl Check {
         let terms = Terms {
             failures: self.assignment.failures.max(1),
             successes: self.assignment.successes.max(1),
+            failures_of: self.assignment.failures_of,
+            successes_of: self.assignment.successes_of,
             interval: self.assignment.interval,
         };
         let mark = Mark {
@@ -232,7 +234,8 @@ impl Check {
 }
 
 fn need(assignment: &Assignment) -> u32 {
-    assignment.failures.max(assignment.successes).max(assignment.of).max(1)
+    let counted = assignment.failures_of.max(assignment.successes_of);
+    assignment.failures.max(assignment.successes).max(counted).max(1)
 }
 
 /// Numbers runs, keeps windows open, and says what goes out.

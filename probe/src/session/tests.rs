@@ -229,7 +229,8 @@ fn assignment(n: u8, port: u16) -> Assignment {
         phase_ns: 0,
         failures: 2,
         successes: 2,
-        of: 0,
+        failures_of: 0,
+        successes_of: 0,
         confirm_spacing: Duration::from_millis(50),
     }
 }

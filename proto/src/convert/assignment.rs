@@ -72,7 +72,8 @@ pub fn of_check(check: &Check, rank: usize, run: Arc<parallax_common::check::Run
         phase_ns: phase_ns(&check.uid, rank, check.interval, check.regions.len()),
         failures: check.policy.failures,
         successes: check.policy.successes,
-        of: 0,
+        failures_of: check.policy.failures_of,
+        successes_of: check.policy.successes_of,
         confirm_spacing: check.confirm_spacing,
     }
 }
@@ -89,7 +90,8 @@ pub fn assignment_to(assignment: &Assignment) -> v1::Assignment {
         phase_ns: assignment.phase_ns,
         failures: assignment.failures,
         successes: assignment.successes,
-        of: assignment.of,
+        failures_of: assignment.failures_of,
+        successes_of: assignment.successes_of,
         confirm_spacing_ns: ns(assignment.confirm_spacing),
     }
 }
@@ -111,8 +113,13 @@ pub fn assignment(assignment: &v1::Assignment) -> Result<Assignment, WireError> 
     if streaks.iter().any(|streak| !(1..=STREAK_MAX).contains(streak)) {
         return broken(rule::WIRE_NUMBER, "failures", format!("{streaks:?} are out of bounds"));
     }
-    if assignment.of > STREAK_MAX {
-        return broken(rule::WIRE_NUMBER, "of", format!("{} is out of bounds", assignment.of));
+    for (field, of, least) in [
+        ("failures_of", assignment.failures_of, assignment.failures),
+        ("successes_of", assignment.successes_of, assignment.successes),
+    ] {
+        if of != 0 && !(least..=STREAK_MAX).contains(&of) {
+            return broken(rule::WIRE_NUMBER, field, format!("{of} is out of bounds"));
+        }
     }
     let Some(wire) = &assignment.run else {
         return broken(rule::WIRE_FIELD, "run", "there is nothing to run");
@@ -135,7 +142,8 @@ pub fn assignment(assignment: &v1::Assignment) -> Result<Assignment, WireError> 
         phase_ns: assignment.phase_ns,
         failures: assignment.failures,
         successes: assignment.successes,
-        of: assignment.of,
+        failures_of: assignment.failures_of,
+        successes_of: assignment.successes_of,
         confirm_spacing,
     })
 }

@@ -251,11 +251,6 @@ fn policy(check: &v1::Check, findings: &mut Findings<'_>) -> Option<Policy> {
     let mark = findings.mark();
     let down = check.down.unwrap_or_default();
     let up = check.up.unwrap_or_default();
-    for (field, of) in [("down.of", down.of), ("up.of", up.of)] {
-        if of > 0 {
-            findings.add(rule::NOT_YET, field, "counting M of N is not built yet; leave `of` out");
-        }
-    }
     for (rule, field, streak) in [
         (rule::FAILURES_RANGE, "down.failures", down.failures),
         (rule::SUCCESSES_RANGE, "up.successes", up.successes),
@@ -265,16 +260,24 @@ fn policy(check: &v1::Check, findings: &mut Findings<'_>) -> Option<Policy> {
             findings.add(rule, field, message);
         }
     }
+    for (field, of, needed, what) in [
+        ("down.of", down.of, down.failures, "failures"),
+        ("up.of", up.of, up.successes, "successes"),
+    ] {
+        if of > STREAK_MAX || (1..needed).contains(&of) {
+            let message =
+                format!("{of} is not between {what}, which is {needed}, and {STREAK_MAX}");
+            findings.add(rule::OF_RANGE, field, message);
+        }
+    }
     let regions = match v1::Quorum::try_from(down.regions) {
         Ok(v1::Quorum::Unspecified | v1::Quorum::Majority) => Some(Quorum::Majority),
+        Ok(v1::Quorum::All) => Some(Quorum::All),
+        Ok(v1::Quorum::Any) => Some(Quorum::Any),
         Ok(v1::Quorum::Count) => Some(Quorum::Count(down.count)),
-        Ok(v1::Quorum::All | v1::Quorum::Any) => {
-            let message = "all and any are not built yet; use majority or a number";
-            findings.add(rule::NOT_YET, "down.regions", message);
-            None
-        }
         Err(_) => {
-            findings.add(rule::ENUM_UNKNOWN, "down.regions", "regions is majority or a number");
+            let message = "regions is majority, all, any or a number";
+            findings.add(rule::ENUM_UNKNOWN, "down.regions", message);
             None
         }
     };
@@ -290,7 +293,13 @@ fn policy(check: &v1::Check, findings: &mut Findings<'_>) -> Option<Policy> {
             findings.add(rule::QUORUM_EXCEEDS_REGIONS, "down.regions", message);
         }
     }
-    let policy = Policy { regions: regions?, failures: down.failures, successes: up.successes };
+    let policy = Policy {
+        regions: regions?,
+        failures: down.failures,
+        successes: up.successes,
+        failures_of: down.of,
+        successes_of: up.of,
+    };
     let whole = policy.regions != Quorum::Count(0) && policy.failures > 0 && policy.successes > 0;
     (whole && findings.none_since(mark)).then_some(policy)
 }
@@ -397,7 +406,8 @@ pub fn check_advice(check: &Check) -> Vec<Advice> {
         ),
         _ => {}
     }
-    if check.policy.regions == Quorum::Count(1) && check.regions.len() > 1 {
+    let one_is_enough = matches!(check.policy.regions, Quorum::Any | Quorum::Count(1));
+    if one_is_enough && check.regions.len() > 1 {
         let message = "one failing region is enough to page; a single bad path will".to_owned();
         say(rule::ADVICE_QUORUM_ONE, "down.regions", message);
     }

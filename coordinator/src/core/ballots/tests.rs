@@ -2,19 +2,33 @@
 
 use std::time::Duration;
 
+use parallax_common::fold::Mark;
+use parallax_common::limits;
 use parallax_common::name::{RunDigest, Uid};
 use parallax_common::outcome::{BallotState, Outcome};
 use parallax_common::time::MeshTime;
 use proptest::prelude::*;
 
-use super::{Heard, Hearing, Seat, Terms, VoterId};
+use super::{Heard, Hearing, Said, Seat, Terms, VoterId};
 
 fn terms(failures: u32, successes: u32) -> Terms {
     Terms {
         failures,
         successes,
+        failures_of: 0,
+        successes_of: 0,
         interval: Duration::from_secs(10),
         timeout: Duration::from_secs(3),
+    }
+}
+
+/// The same, counted among this many runs more than are needed; 0 leaves a number in a row.
+fn among(terms: Terms, of: u32, up_of: u32) -> Terms {
+    let more = |needed: u32, of: u32| if of == 0 { 0 } else { (needed + of - 1).min(32) };
+    Terms {
+        failures_of: more(terms.failures, of),
+        successes_of: more(terms.successes, up_of),
+        ..terms
     }
 }
 
@@ -412,7 +426,11 @@ fn only_the_newest_outcomes_are_kept_one_by_one_and_the_state_outlives_them() {
 
 /// A row of outcomes without gaps, with gaps, or mostly passes.
 fn a_history() -> impl Strategy<Value = Vec<Heard>> {
-    prop::collection::vec((1u64..3, prop::sample::select(Outcome::ALL)), 1..32).prop_map(|rows| {
+    a_history_of(32)
+}
+
+fn a_history_of(runs: usize) -> impl Strategy<Value = Vec<Heard>> {
+    prop::collection::vec((1u64..3, prop::sample::select(Outcome::ALL)), 1..runs).prop_map(|rows| {
         let mut number = 0;
         rows.into_iter()
             .map(|(step, outcome)| {
@@ -434,10 +452,11 @@ proptest! {
         }),
         failures in 1u32..4,
         successes in 1u32..4,
+        (of, up_of) in (0u32..6, 0u32..6),
         incident in any::<bool>(),
         batch in 1usize..9,
     ) {
-        let terms = terms(failures, successes);
+        let terms = among(terms(failures, successes), of, up_of);
         let mut ordered = Seat::new(RunDigest(1));
         ordered.assign(Some(voter('a')), true, &terms, at(0));
         let mut jumbled = ordered.clone();
@@ -480,6 +499,32 @@ proptest! {
                 }
             }
             before = after;
+        }
+    }
+
+    #[test]
+    fn who_hears_a_snapshot_counts_on_from_where_the_voter_is(
+        history in a_history_of(120),
+        (failures, successes) in (1u32..5, 1u32..5),
+        (of, up_of) in (1u32..30, 0u32..30),
+        at_run in any::<prop::sample::Index>(),
+    ) {
+        let terms = among(terms(failures, successes), of, up_of);
+        let mut own = super::Fold::default();
+        let (told, after) = history.split_at(at_run.index(history.len() + 1));
+        for heard in told {
+            own.step(&Mark::from(heard), &terms.streaks(), false);
+        }
+        let newest = &told[told.len().saturating_sub(limits::SNAPSHOT_OUTCOMES_MAX)..];
+        let said = Said { digest: RunDigest(1), state: own.state, since: own.since };
+        let mut seat = Seat::new(RunDigest(1));
+        seat.assign(Some(voter('a')), true, &terms, at(0));
+        seat.hear(voter('a'), newest.to_vec(), Some(said), true, &terms);
+        prop_assert_eq!(seat.summary().state, own.state);
+        for heard in after {
+            own.step(&Mark::from(heard), &terms.streaks(), false);
+            seat.hear(voter('a'), [heard.clone()], None, true, &terms);
+            prop_assert_eq!(seat.summary().state, own.state, "run {}", heard.number);
         }
     }
 }

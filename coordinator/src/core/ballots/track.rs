@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use parallax_common::fold::Mark;
+use parallax_common::fold::{Mark, Recent};
 use parallax_common::limits;
 use parallax_common::name::RunDigest;
 use parallax_common::outcome::{BallotState, Outcome, Reason};
@@ -165,6 +165,15 @@ impl Track {
     /// outcomes that came with it, and lead from there to where it says it is.
     pub fn adopt(&mut self, said: &Said, terms: &Terms) {
         if self.base.state == BallotState::None {
+            if terms.streaks().counts_recent() {
+                // What was counted before that state reaches further back than what came with it.
+                let of_before =
+                    self.tail.iter().take_while(|mark| mark.ended <= said.since).count();
+                for mark in self.tail.drain(..of_before) {
+                    self.base.step(&mark, &terms.streaks(), false);
+                }
+                self.base.recent = Recent::default();
+            }
             (self.base.state, self.base.since) = (said.state, said.since);
             self.refold(terms);
         }

@@ -41,6 +41,8 @@ pub fn record(
             floor: rule.floor,
             failures: check.policy.failures,
             successes: check.policy.successes,
+            failures_of: check.policy.failures_of,
+            successes_of: check.policy.successes_of,
             interval: Some(duration(check.interval)),
             timeout: Some(duration(check.run.timeout)),
         }),

@@ -23,7 +23,8 @@ impl Rule {
         let r = u32::try_from(regions).unwrap_or(u32::MAX);
         let down_at = match policy.regions {
             Quorum::Majority if r > 1 => (r / 2 + 1).max(2),
-            Quorum::Majority => 1,
+            Quorum::Majority | Quorum::Any => 1,
+            Quorum::All => r.max(1),
             Quorum::Count(wanted) => wanted.max(1),
         };
         Self {

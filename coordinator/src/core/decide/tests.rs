@@ -9,7 +9,13 @@ use super::rule::Rule;
 use super::{Decision, Open, decide};
 use crate::core::ballots::Vote;
 
-const MAJORITY: Policy = Policy { regions: Quorum::Majority, failures: 2, successes: 2 };
+const MAJORITY: Policy = Policy {
+    regions: Quorum::Majority,
+    failures: 2,
+    successes: 2,
+    failures_of: 0,
+    successes_of: 0,
+};
 const CLOSED: Open =
     Open { incident: false, latched: false, said: Verdict::Up, degraded: None, settled: true };
 const OPEN: Open = Open { incident: true, said: Verdict::Down, ..CLOSED };
@@ -165,6 +171,11 @@ fn the_numbers_of_the_rule_are_those_of_the_design() {
         (5, Some(2), 2, 4, 3, 2),
         (5, Some(5), 5, 3, 3, 2),
     ];
+    for regions in 1..=7 {
+        let of = |quorum| Rule::of(&Policy { regions: quorum, ..MAJORITY }, regions);
+        assert_eq!(of(Quorum::Any), of(Quorum::Count(1)));
+        assert_eq!(of(Quorum::All), of(Quorum::Count(regions as u32)));
+    }
     for (regions, wanted, down_at, up_at, floor, excludable) in rows {
         let quorum = wanted.map_or(Quorum::Majority, Quorum::Count);
         let rule = Rule::of(&Policy { regions: quorum, ..MAJORITY }, regions);

@@ -176,9 +176,9 @@ fn silent(ballot: &v1::Ballot, rule: &v1::Rule) -> Option<String> {
     if ballot.state() != BallotState::None && ballot.state() != BallotState::Unspecified {
         return None;
     }
-    let (word, needed) = match ballot.last_outcome() {
-        Outcome::Fail => ("fail", rule.failures),
-        Outcome::Pass | Outcome::Warn => ("pass", rule.successes),
+    let (word, needed, of) = match ballot.last_outcome() {
+        Outcome::Fail => ("fail", rule.failures, rule.failures_of),
+        Outcome::Pass | Outcome::Warn => ("pass", rule.successes, rule.successes_of),
         Outcome::Missed | Outcome::Unspecified => {
             return Some(format!("{region} has not said anything yet"));
         }
@@ -188,5 +188,6 @@ fn silent(ballot: &v1::Ballot, rule: &v1::Rule) -> Option<String> {
         n if word == "pass" => format!("{n} passes in a row"),
         n => format!("{} in a row", count(n, word)),
     };
-    Some(format!("{region} has not said enough yet: {row} ({needed} needed)"))
+    let of = if of == 0 { String::new() } else { format!(" of {of}") };
+    Some(format!("{region} has not said enough yet: {row} ({needed}{of} needed)"))
 }

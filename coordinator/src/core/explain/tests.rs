@@ -208,6 +208,10 @@ fn verdicts() {
         fresh: 3,
         ..Default::default()
     };
+    let regional_of_many = DecisionRecord {
+        rule: regional.rule.map(|rule| Rule { failures: 3, failures_of: 5, ..rule }),
+        ..regional.clone()
+    };
     let table = [
         (
             check_verdict(down(), true),
@@ -234,6 +238,14 @@ fn verdicts() {
              eu-west sees http_status (503 Service Unavailable) in step 2 since 03:12:05 UTC; \
              us-east passes (90 ms); ap-south is excluded from voting.
              It is down when 2 regions fail twice in a row.",
+        ),
+        (
+            check_verdict(regional_of_many, false),
+            "checkout is degraded since 2026-11-20 03:12:07 UTC: 1 of 3 regions fails (2 would \
+             make it down).
+             eu-west sees http_status (503 Service Unavailable) in step 2 since 03:12:05 UTC; \
+             us-east passes (90 ms); ap-south is excluded from voting.
+             It is down when 2 regions fail in 3 of 5 runs.",
         ),
         (
             check_verdict(warning, false),

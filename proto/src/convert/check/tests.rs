@@ -289,10 +289,10 @@ const BROKEN: &[(Rule, &str, Break)] = &[
     (rule::NOT_YET, "public", |c| c.public = true),
     (rule::NOT_YET, "probes_per_region", |c| c.probes_per_region = 2),
     (rule::NOT_YET, "advisory_regions", |c| c.advisory_regions = vec!["x".to_owned()]),
-    (rule::NOT_YET, "down.of", |c| c.down.as_mut().unwrap().of = 5),
-    (rule::NOT_YET, "up.of", |c| c.up.as_mut().unwrap().of = 5),
-    (rule::NOT_YET, "down.regions", |c| c.down.as_mut().unwrap().regions = v1::Quorum::All as i32),
-    (rule::NOT_YET, "down.regions", |c| c.down.as_mut().unwrap().regions = v1::Quorum::Any as i32),
+    (rule::OF_RANGE, "down.of", |c| c.down.as_mut().unwrap().of = 1),
+    (rule::OF_RANGE, "down.of", |c| c.down.as_mut().unwrap().of = 33),
+    (rule::OF_RANGE, "up.of", |c| c.up.as_mut().unwrap().of = 1),
+    (rule::OF_RANGE, "up.of", |c| c.up.as_mut().unwrap().of = 33),
     (rule::NOT_YET, "samples", |c| run_of(c).samples = 3),
     (rule::NOT_YET, "http.headers.x", |c| {
         let sealed = v1::secret::Value::Sealed(v1::SealedValue::default());

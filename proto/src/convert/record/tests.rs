@@ -172,7 +172,9 @@ fn assignments_come_back_and_their_bounds_refuse() {
     assert_eq!(refused(|a| a.phase_ns = -1), "phase_ns");
     assert_eq!(refused(|a| a.failures = 0), "failures");
     assert_eq!(refused(|a| a.successes = 33), "failures");
-    assert_eq!(refused(|a| a.of = 33), "of");
+    assert_eq!(refused(|a| a.failures_of = 33), "failures_of");
+    assert_eq!(refused(|a| a.failures_of = 1), "failures_of");
+    assert_eq!(refused(|a| a.successes_of = 33), "successes_of");
     assert_eq!(refused(|a| a.run = None), "run");
     assert_eq!(refused(|a| a.run.as_mut().unwrap().steps.clear()), "run");
     assert_eq!(refused(|a| a.run_digest ^= 1), "run_digest");
