@@ -78,7 +78,7 @@ pub enum Quorum {
 pub struct Run {
     /// At least one, in order.
     pub steps: Vec<Step>,
-    /// Of the whole run.
+    /// Of the whole run; of each, when a slot has several samples.
     pub timeout: Duration,
     /// CEL sources; one that does not hold makes the run a fail.
     pub expect: Vec<String>,
@@ -92,6 +92,17 @@ pub struct Run {
     pub source_address: Option<std::net::IpAddr>,
     /// The DNS server to ask; the system's when absent.
     pub resolver: Option<std::net::SocketAddr>,
+    /// How often it is done in a slot, at least 1. See [`Run::longest`].
+    pub samples: u32,
+}
+
+impl Run {
+    /// The longest that a slot may take: each sample starts when the one before it has ended, and none
+    /// starts an interval or more after the slot.
+    pub fn longest(&self, interval: Duration) -> Duration {
+        let all = self.timeout.saturating_mul(self.samples.max(1));
+        all.min(interval.saturating_add(self.timeout))
+    }
 }
 
 /// Which addresses a run may use.

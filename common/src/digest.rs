@@ -28,7 +28,7 @@ const VERSION: u8 = 1;
 pub fn run_digest(run: &Run) -> RunDigest {
     let mut out = Encoder(vec![VERSION]);
     // Taken apart in full: a new field does not compile until it is decided here.
-    let Run { steps, timeout, expect, warn, invert, ip, source_address, resolver } = run;
+    let Run { steps, timeout, expect, warn, invert, ip, source_address, resolver, samples } = run;
     out.number(steps.len() as u64);
     for step in steps {
         encode_step(&mut out, step);
@@ -37,8 +37,7 @@ pub fn run_digest(run: &Run) -> RunDigest {
     out.texts(expect);
     out.texts(warn);
     out.flag(*invert);
-    // Samples: one, until more are built.
-    out.number(1);
+    out.number((*samples).into());
     out.byte(match ip {
         IpFamily::Auto => 0,
         IpFamily::V4 => 4,
@@ -305,6 +304,7 @@ mod tests {
             ip: IpFamily::Auto,
             source_address: None,
             resolver: None,
+            samples: 1,
         }
     }
 
@@ -441,6 +441,8 @@ mod tests {
             ("expect split", with(|r| r.expect = vec!["status ".to_owned(), "== 200".to_owned()])),
             ("warn", with(|r| r.warn.push(text()))),
             ("invert", with(|r| r.invert = true)),
+            ("samples", with(|r| r.samples = 2)),
+            ("more samples", with(|r| r.samples = 3)),
             ("ip 4", with(|r| r.ip = IpFamily::V4)),
             ("ip 6", with(|r| r.ip = IpFamily::V6)),
             ("source", with(|r| r.source_address = Some([127, 0, 0, 1].into()))),

@@ -5,10 +5,12 @@
 use std::time::Duration;
 
 mod echo;
+mod samples;
 mod spool;
 mod talk;
 
 pub use echo::*;
+pub use samples::*;
 pub use spool::*;
 pub use talk::*;
 

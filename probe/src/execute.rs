@@ -1,4 +1,4 @@
-//! One run of one check: its steps in order, timed by phase, then its expectations.
+//! One run of one check: its steps in order, timed by phase, then its expectations; and the runs of a slot.
 //!
 //! [`Executor::run`] never fails: whatever happens becomes a finding. [`resolve`], [`connect`],
 //! [`tls`], [`redirects`], [`http_exchange`], `converse`, [`tcp`], `udp`, `ssh`, `dns`, `icmp` and `grpc` are
@@ -15,7 +15,7 @@ use parallax_common::check::{HttpStep, HttpVersion, Run, StepKind, TlsOptions};
 use parallax_common::expect::{
     Certificate, DnsAnswer, Echoes, Facts, GrpcAnswer, Redirects, SshOffer, Talk as Said,
 };
-use parallax_common::limits::{EVIDENCE_BYTES_MAX, RUN_STALL_AFTER};
+use parallax_common::limits::{EVIDENCE_BYTES_MAX, RUN_STALL_AFTER, SAMPLES_MAX};
 use parallax_common::outcome::{Outcome, Phase, Reason};
 use parallax_common::redact::redact;
 use parallax_common::time::BootTime;
@@ -25,6 +25,7 @@ use rand::{RngExt, SeedableRng};
 
 use crate::core::guard::{Allowed, Guard};
 use crate::core::record::{Finding, cut, means};
+use crate::core::samples::Samples;
 use crate::core::talk::{Cut, Speaking, Talk};
 
 pub mod answer;
@@ -223,6 +224,30 @@ impl Executor {
 
     fn token(&self) -> u64 {
         self.ids.lock().unwrap_or_else(PoisonError::into_inner).random()
+    }
+
+    /// Carries out a slot: a run, or as many as the check wants samples, each started when the one
+    /// before it has ended. None starts when the slot's `room` is over: the next slot has come by then.
+    pub async fn slot(&self, run: &Run, room: Duration) -> Execution {
+        let wanted = run.samples.clamp(1, SAMPLES_MAX);
+        // What looking up secrets takes between samples must not add up.
+        let all = run.timeout.saturating_mul(wanted - 1).saturating_add(RUN_STALL_AFTER);
+        let begun = clock::instant();
+        let (mut samples, mut started) = (Samples::new(wanted), None);
+        loop {
+            let Execution { started: of_this, ended, finding } = self.run(run).await;
+            if wanted == 1 {
+                return Execution { started: of_this, ended, finding };
+            }
+            samples.take(finding, ended.since(of_this));
+            let started = *started.get_or_insert(of_this);
+            let spent = clock::instant().saturating_duration_since(begun);
+            if !samples.wants_more() || spent >= room.min(all) {
+                let mut finding = samples.finding();
+                cap(&mut finding.evidence);
+                return Execution { started, ended, finding };
+            }
+        }
     }
 
     /// Carries out one run.

@@ -67,7 +67,7 @@ pub struct Terms {
     pub successes: u32,
     /// Time between slots.
     pub interval: Duration,
-    /// Of one run.
+    /// Of one run; of all samples when a slot has several.
     pub timeout: Duration,
 }
 
@@ -78,7 +78,7 @@ impl Terms {
             failures: check.policy.failures.max(1),
             successes: check.policy.successes.max(1),
             interval: check.interval,
-            timeout: check.run.timeout,
+            timeout: check.run.longest(check.interval),
         }
     }
 

@@ -20,6 +20,7 @@ mod handshakes;
 mod health;
 mod http;
 mod questions;
+mod samples;
 mod talk;
 
 /// Serves each connection with `serve`, on a thread of its own, until the test ends.
@@ -77,6 +78,7 @@ fn run_of(kind: StepKind) -> Run {
         ip: IpFamily::Auto,
         source_address: None,
         resolver: None,
+        samples: 1,
     }
 }
 

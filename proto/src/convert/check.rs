@@ -401,9 +401,13 @@ pub fn check_advice(check: &Check) -> Vec<Advice> {
         let message = "one failing region is enough to page; a single bad path will".to_owned();
         say(rule::ADVICE_QUORUM_ONE, "down.regions", message);
     }
-    if check.run.timeout > check.interval {
+    if check.run.longest(check.interval) > check.interval {
+        let samples = match check.run.samples {
+            0 | 1 => String::new(),
+            samples => format!(" for each of {samples} samples"),
+        };
         let message = format!(
-            "a timeout of {} with an interval of {} lets runs of a hanging target overlap; \
+            "a timeout of {}{samples} with an interval of {} lets runs of a hanging target overlap; \
              above {OVERLAP_MAX} at once slots are missed",
             format_duration(check.run.timeout),
             format_duration(check.interval),

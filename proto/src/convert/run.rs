@@ -6,7 +6,8 @@ use std::time::Duration;
 use parallax_common::check::{HttpStep, IpFamily, Run, Step, StepKind, TlsStep};
 use parallax_common::expect::{Program, Variable, variables_of};
 use parallax_common::limits::{
-    BODY_BYTES_MAX, EXPRESSIONS_MAX, STEPS_MAX, TIMEOUT_MAX, TIMEOUT_MIN,
+    BODY_BYTES_MAX, EXPRESSIONS_MAX, SAMPLES_LENGTH_MAX, SAMPLES_MAX, STEPS_MAX, TIMEOUT_MAX,
+    TIMEOUT_MIN,
 };
 use parallax_common::rule::{self, Rule};
 use parallax_common::target::{HttpUrl, parse_address, parse_resolver, shown_address};
@@ -50,9 +51,7 @@ pub(super) fn run(run: &v1::Run, findings: &mut Findings<'_>) -> Option<Run> {
     let kind = steps.last().map(|step| &step.kind);
     expressions("expect", &run.expect, kind, findings);
     expressions("warn", &run.warn, kind, findings);
-    if run.samples > 1 {
-        findings.add(rule::NOT_YET, "samples", "more than one sample a slot is not built yet");
-    }
+    samples_fit(run.samples, timeout, findings);
     let ip = match v1::IpFamily::try_from(run.ip) {
         Ok(v1::IpFamily::Unspecified | v1::IpFamily::Auto) => IpFamily::Auto,
         Ok(v1::IpFamily::V4) => IpFamily::V4,
@@ -95,6 +94,7 @@ pub(super) fn run(run: &v1::Run, findings: &mut Findings<'_>) -> Option<Run> {
         ip,
         source_address,
         resolver,
+        samples: run.samples.max(1),
     };
     together(run, &built, findings);
     (whole && findings.none_since(mark)).then_some(built)
@@ -108,7 +108,7 @@ pub fn run_to(run: &Run) -> v1::Run {
         expect: run.expect.clone(),
         warn: run.warn.clone(),
         invert: run.invert,
-        samples: 1,
+        samples: run.samples,
         ip: match run.ip {
             IpFamily::Auto => v1::IpFamily::Auto,
             IpFamily::V4 => v1::IpFamily::V4,
@@ -359,6 +359,23 @@ fn expressions(
             let near = nearest(variable.word(), known);
             findings.add_near(rule::EXPRESSION_NOT_FOR_KIND, field.as_str(), message, near);
         }
+    }
+}
+
+fn samples_fit(samples: u32, timeout: Option<Duration>, findings: &mut Findings<'_>) {
+    // None given means one.
+    if samples > SAMPLES_MAX {
+        let message = format!("{samples} is not between 1 and {SAMPLES_MAX}");
+        return findings.add(rule::SAMPLES_RANGE, "samples", message);
+    }
+    let Some(timeout) = timeout.filter(|_| samples > 1) else { return };
+    let all = timeout.saturating_mul(samples);
+    if all > SAMPLES_LENGTH_MAX {
+        let (all, most) = (format_duration(all), format_duration(SAMPLES_LENGTH_MAX));
+        let each = format_duration(timeout);
+        let message =
+            format!("{samples} samples of {each} each may take {all}; at most {most} are allowed");
+        findings.add(rule::SAMPLES_TOO_LONG, "samples", message);
     }
 }
 

@@ -293,7 +293,12 @@ const BROKEN: &[(Rule, &str, Break)] = &[
     (rule::NOT_YET, "up.of", |c| c.up.as_mut().unwrap().of = 5),
     (rule::NOT_YET, "down.regions", |c| c.down.as_mut().unwrap().regions = v1::Quorum::All as i32),
     (rule::NOT_YET, "down.regions", |c| c.down.as_mut().unwrap().regions = v1::Quorum::Any as i32),
-    (rule::NOT_YET, "samples", |c| run_of(c).samples = 3),
+    (rule::SAMPLES_RANGE, "samples", |c| run_of(c).samples = 21),
+    (rule::SAMPLES_RANGE, "samples", |c| run_of(c).samples = u32::MAX),
+    (rule::SAMPLES_TOO_LONG, "samples", |c| {
+        let run = run_of(c);
+        (run.samples, run.timeout) = (2, seconds(31));
+    }),
     (rule::NOT_YET, "http.headers.x", |c| {
         let sealed = v1::secret::Value::Sealed(v1::SealedValue::default());
         let value = Some(v1::Secret { value: Some(sealed) });
@@ -813,6 +818,7 @@ fn a_stored_check_is_read_whatever_rule_it_breaks_by_now() {
         |c| c.interval = seconds(40 * 86_400),
         |c| run_of(c).timeout = nanos(1),
         |c| run_of(c).timeout = seconds(86_400),
+        |c| run_of(c).samples = 5_000,
         |c| c.confirm_spacing = seconds(86_400),
         |c| c.down.as_mut().unwrap().failures = 1_000,
         |c| c.regions = (0..100).map(|n| format!("r{n}")).collect(),
