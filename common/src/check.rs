@@ -14,11 +14,13 @@ mod dns;
 mod grpc;
 mod icmp;
 mod talk;
+mod websocket;
 
 pub use dns::{DnsClass, DnsStep, DnsTransport, DnsType};
 pub use grpc::GrpcStep;
 pub use icmp::IcmpStep;
 pub use talk::{Exchange, Expected, Payload, SshStep, StartTls, UdpStep};
+pub use websocket::WebSocketStep;
 
 /// What to test, how often, from where, and what counts as down.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -145,12 +147,14 @@ pub enum StepKind {
     Icmp(IcmpStep),
     /// One question to a gRPC health service.
     Grpc(GrpcStep),
+    /// An upgrade to a websocket, and what is said over it.
+    Websocket(WebSocketStep),
 }
 
 impl StepKind {
     /// The word of every kind: in YAML, and in what a probe says it can run.
-    pub const WORDS: [&'static str; 8] =
-        ["http", "tcp", "tls", "dns", "icmp", "grpc", "udp", "ssh"];
+    pub const WORDS: [&'static str; 9] =
+        ["http", "tcp", "tls", "dns", "icmp", "grpc", "udp", "ssh", "websocket"];
 
     /// The word of this kind.
     pub const fn word(&self) -> &'static str {
@@ -163,6 +167,7 @@ impl StepKind {
             Self::Grpc(_) => Self::WORDS[5],
             Self::Udp(_) => Self::WORDS[6],
             Self::Ssh(_) => Self::WORDS[7],
+            Self::Websocket(_) => Self::WORDS[8],
         }
     }
 
@@ -170,6 +175,7 @@ impl StepKind {
     pub fn target(&self) -> String {
         match self {
             Self::Http(http) => http.url.clone(),
+            Self::Websocket(websocket) => websocket.url.clone(),
             Self::Tcp(tcp) => shown_address(&tcp.host, tcp.port),
             Self::Tls(tls) => shown_address(&tls.host, tls.port),
             Self::Dns(DnsStep { name, record_type, server, .. }) => match server {
@@ -195,6 +201,7 @@ impl StepKind {
             Self::Tcp(tcp) => tcp.tls.as_ref().is_some_and(|tls| tls.insecure),
             Self::Tls(tls) => tls.tls.insecure,
             Self::Grpc(grpc) => grpc.tls.as_ref().is_some_and(|tls| tls.insecure),
+            Self::Websocket(websocket) => websocket.tls.insecure,
             Self::Dns(_) | Self::Icmp(_) | Self::Udp(_) | Self::Ssh(_) => false,
         }
     }
@@ -203,6 +210,7 @@ impl StepKind {
     pub fn exchanges(&self) -> usize {
         match self {
             Self::Tcp(tcp) => tcp.dialogue.len(),
+            Self::Websocket(websocket) => websocket.dialogue.len(),
             _ => 0,
         }
     }
@@ -212,6 +220,7 @@ impl StepKind {
         match self {
             Self::Http(http) => http.templates().collect(),
             Self::Grpc(grpc) => grpc.templates().collect(),
+            Self::Websocket(websocket) => websocket.templates().collect(),
             Self::Tcp(tcp) => {
                 let sent = tcp.dialogue.iter().filter_map(|exchange| exchange.send.as_ref());
                 sent.filter_map(Payload::text).collect()
@@ -460,6 +469,16 @@ mod tests {
                 false,
             ),
             (StepKind::Ssh(SshStep { host: "::1".to_owned(), port: 22 }), "ssh", "[::1]:22", false),
+            (
+                StepKind::Websocket(WebSocketStep {
+                    url: "wss://shop.example/live".to_owned(),
+                    tls: TlsOptions { insecure: true, ..TlsOptions::default() },
+                    ..WebSocketStep::default()
+                }),
+                "websocket",
+                "wss://shop.example/live",
+                true,
+            ),
         ] {
             assert_eq!((kind.word(), kind.target().as_str()), (word, target));
             assert_eq!(kind.insecure(), insecure, "{target}");

@@ -1,7 +1,7 @@
 //! One run of one check: its steps in order, timed by phase, then its expectations; and the runs of a slot.
 //!
 //! [`Executor::run`] never fails: whatever happens becomes a finding. [`resolve`], [`connect`],
-//! [`tls`], [`redirects`], [`http_exchange`], `converse`, [`tcp`], `udp`, `ssh`, `dns`, `icmp` and `grpc` are
+//! [`tls`], [`redirects`], [`http_exchange`], `converse`, [`tcp`], `udp`, `ssh`, `websocket`, `dns`, `icmp` and `grpc` are
 //! the parts of a step, [`secrets`] fills in references before the clock starts, [`expect`] judges after it
 //! has stopped. When runs start is the schedule's.
 
@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use parallax_common::check::{HttpStep, HttpVersion, Run, StepKind, TlsOptions};
 use parallax_common::expect::{
-    Certificate, DnsAnswer, Echoes, Facts, GrpcAnswer, Redirects, SshOffer, Talk as Said,
+    Certificate, DnsAnswer, Echoes, Facts, GrpcAnswer, Redirects, SshOffer, Talk as Said, Upgraded,
 };
 use parallax_common::limits::{EVIDENCE_BYTES_MAX, RUN_STALL_AFTER, SAMPLES_MAX};
 use parallax_common::outcome::{Outcome, Phase, Reason};
@@ -48,6 +48,7 @@ mod ssh;
 pub mod tcp;
 pub mod tls;
 mod udp;
+mod websocket;
 
 #[cfg(test)]
 mod tests;
@@ -163,6 +164,8 @@ pub(crate) struct Seen {
     pub ssh: Option<SshOffer>,
     pub echoes: Option<Echoes>,
     pub grpc: Option<GrpcAnswer>,
+    /// What was agreed on for a websocket.
+    pub upgraded: Option<Upgraded>,
 }
 
 /// A run that was carried out.
@@ -328,6 +331,10 @@ impl Executor {
     fn prepare(&self, run: &Run) -> Result<Vec<Prepared>, (u32, Failure)> {
         let source = run.source_address.or(self.source_address);
         let last = run.steps.len().saturating_sub(1);
+        let series_from = |place: usize| {
+            let before = run.steps[..place].iter().map(|step| step.kind.exchanges());
+            run.steps.len() + before.sum::<usize>()
+        };
         let prepare = |(place, step): (usize, &parallax_common::check::Step)| {
             let prepared = match &step.kind {
                 StepKind::Http(http) => {
@@ -337,8 +344,7 @@ impl Executor {
                         .map(|visit| Prepared::Http(Box::new(visit)))
                 }
                 StepKind::Tcp(tcp) => {
-                    let before = run.steps[..place].iter().map(|step| step.kind.exchanges());
-                    let series_from = run.steps.len() + before.sum::<usize>();
+                    let series_from = series_from(place);
                     let config = tcp.tls.as_ref().map(|tls| self.tls.get(tls)).transpose();
                     config
                         .and_then(|config| {
@@ -349,6 +355,24 @@ impl Executor {
                 StepKind::Udp(udp) => udp::Prepared::prepare(udp, &self.secrets, source)
                     .map(|udp| Prepared::Udp(Box::new(udp))),
                 StepKind::Ssh(_) => Ok(Prepared::Ssh(source)),
+                StepKind::Websocket(websocket) => {
+                    let mut used = Vec::new();
+                    let tls = match websocket.is_secure() {
+                        false => Ok(None),
+                        true => self.client(&websocket.tls, &mut used).and_then(|client| {
+                            let alpn = tls::Alpn::Http1;
+                            self.tls.get_with(&websocket.tls, client, alpn).map(Some)
+                        }),
+                    };
+                    tls.and_then(|tls| {
+                        let awaits_close = place == last && expect::mentions_close_code(run);
+                        let series_from = series_from(place);
+                        let wanted = websocket::Wanted { tls, source, series_from, awaits_close };
+                        let (secrets, draw) = (&self.secrets, || self.token());
+                        websocket::Prepared::prepare(websocket, wanted, secrets, used, draw)
+                    })
+                    .map(|prepared| Prepared::Websocket(Box::new(prepared)))
+                }
                 StepKind::Tls(step) => {
                     let config = self.tls.get(&step.tls);
                     config.map(|config| Prepared::Tls(config, source))
@@ -443,6 +467,9 @@ impl Executor {
                 }
                 (StepKind::Ssh(step), Prepared::Ssh(source)) => {
                     Box::pin(ssh::run(self, run, step, *source, trace)).await?
+                }
+                (StepKind::Websocket(step), Prepared::Websocket(prepared)) => {
+                    Box::pin(websocket::run(self, run, step, prepared, trace)).await?
                 }
                 (StepKind::Tls(step), Prepared::Tls(config, source)) => {
                     let target = (step.host.as_str(), step.port);
@@ -591,6 +618,7 @@ enum Prepared {
     Tcp(Box<tcp::Prepared>),
     Udp(Box<udp::Prepared>),
     Ssh(Option<IpAddr>),
+    Websocket(Box<websocket::Prepared>),
     Tls(Arc<tls::Config>, Option<IpAddr>),
     Dns(Box<dns::message::Question>, Option<IpAddr>),
     Icmp(icmp::Plan),
@@ -604,6 +632,7 @@ impl Prepared {
             Self::Grpc(call, ..) => &call.secrets,
             Self::Tcp(tcp) => &tcp.secrets,
             Self::Udp(udp) => &udp.secrets,
+            Self::Websocket(websocket) => &websocket.secrets,
             Self::Tls(..) | Self::Dns(..) | Self::Icmp(..) | Self::Ssh(_) => &[],
         }
     }
@@ -640,6 +669,7 @@ fn facts(run: &Run, trace: &mut Trace, seen: Seen, latency: Duration) -> Facts {
     facts.ssh = seen.ssh;
     facts.echoes = seen.echoes;
     facts.grpc = seen.grpc;
+    facts.upgraded = seen.upgraded;
     facts
 }
 

@@ -15,7 +15,7 @@ use parallax_common::target::is_link;
 use parallax_common::text::{format_duration, nearest};
 
 use super::resource::{meta, text_fits};
-use super::run::{length, normalise_dns, normalise_icmp, normalise_tcp, run};
+use super::run::{length, normalise_dialogue, normalise_dns, normalise_icmp, run};
 use super::{Findings, time};
 use crate::v1;
 
@@ -65,7 +65,10 @@ pub fn normalise_check(mut check: v1::Check) -> v1::Check {
             normalise_dns(dns);
         }
         if let Some(v1::step::Kind::Tcp(tcp)) = &mut step.kind {
-            normalise_tcp(tcp);
+            normalise_dialogue(&mut tcp.dialogue);
+        }
+        if let Some(v1::step::Kind::Websocket(websocket)) = &mut step.kind {
+            normalise_dialogue(&mut websocket.dialogue);
         }
         if let Some(v1::step::Kind::Icmp(icmp)) = &mut step.kind {
             normalise_icmp(icmp);

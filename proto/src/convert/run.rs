@@ -10,7 +10,9 @@ use parallax_common::limits::{
     TIMEOUT_MIN,
 };
 use parallax_common::rule::{self, Rule};
-use parallax_common::target::{HttpUrl, parse_address, parse_resolver, shown_address};
+use parallax_common::target::{
+    HttpUrl, parse_address, parse_resolver, parse_websocket, shown_address,
+};
 use parallax_common::text::{format_duration, nearest};
 
 use super::{Findings, enums, time};
@@ -23,6 +25,7 @@ mod http;
 mod icmp;
 mod talk;
 mod tls;
+mod websocket;
 
 pub(super) use dns::normalise_dns;
 use dns::{dns, dns_to};
@@ -30,9 +33,10 @@ use grpc::{grpc, grpc_to};
 pub(super) use header::{headers, template};
 pub(super) use icmp::normalise_icmp;
 use icmp::{echoes_fit, icmp, icmp_to};
-pub(super) use talk::normalise_tcp;
+pub(super) use talk::normalise_dialogue;
 use talk::{ssh, ssh_to, tcp, tcp_to, together, udp, udp_to};
 use tls::tls_options;
+use websocket::{websocket, websocket_to};
 
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
@@ -148,6 +152,7 @@ fn step_to(step: &Step) -> v1::Step {
         StepKind::Ssh(ssh) => v1::step::Kind::Ssh(ssh_to(ssh)),
         StepKind::Icmp(icmp) => v1::step::Kind::Icmp(icmp_to(icmp)),
         StepKind::Grpc(grpc) => v1::step::Kind::Grpc(grpc_to(grpc)),
+        StepKind::Websocket(websocket) => v1::step::Kind::Websocket(websocket_to(websocket)),
     };
     v1::Step { name: step.name.clone(), kind: Some(kind) }
 }
@@ -209,6 +214,9 @@ fn steps(steps: &[v1::Step], findings: &mut Findings<'_>) -> Vec<Step> {
             Some(v1::step::Kind::Ssh(step)) => ssh(step, &format!("{at}ssh."), findings),
             Some(v1::step::Kind::Icmp(step)) => icmp(step, &format!("{at}icmp."), findings),
             Some(v1::step::Kind::Grpc(step)) => grpc(step, &format!("{at}grpc."), findings),
+            Some(v1::step::Kind::Websocket(step)) => {
+                websocket(step, &format!("{at}websocket."), findings)
+            }
             None => {
                 let field = if at.is_empty() { "http" } else { at.trim_end_matches('.') };
                 let message = format!("say what the step does: {}", StepKind::WORDS.join(", "));
@@ -348,7 +356,7 @@ fn expressions(
             let why = match (variable, kind) {
                 (
                     Variable::Cert | Variable::TlsVersion | Variable::Cipher,
-                    "http" | "tcp" | "grpc",
+                    "http" | "tcp" | "grpc" | "websocket",
                 ) => "without TLS there is no certificate; ",
                 _ => "",
             };
@@ -401,6 +409,10 @@ fn family_fits(at: &str, step: &Step, ip: IpFamily, findings: &mut Findings<'_>)
     let (host, field) = match &step.kind {
         StepKind::Http(http) => match HttpUrl::parse(&http.url) {
             Ok(url) => (url.host, "http.url"),
+            Err(_) => return,
+        },
+        StepKind::Websocket(websocket) => match parse_websocket(&websocket.url) {
+            Ok(url) => (url.host, "websocket.url"),
             Err(_) => return,
         },
         StepKind::Tcp(tcp) => (tcp.host.clone(), "tcp.address"),
