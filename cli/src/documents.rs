@@ -22,6 +22,7 @@ mod health;
 mod http;
 mod questions;
 mod talk;
+mod websocket;
 
 /// A file of the repository.
 fn file(path: &str) -> String {

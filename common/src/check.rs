@@ -14,11 +14,13 @@ mod dns;
 mod grpc;
 mod icmp;
 mod talk;
+mod websocket;
 
 pub use dns::{DnsClass, DnsStep, DnsTransport, DnsType};
 pub use grpc::GrpcStep;
 pub use icmp::IcmpStep;
 pub use talk::{Exchange, Expected, Payload, SshStep, StartTls, UdpStep};
+pub use websocket::WebSocketStep;
 
 /// What to test, how often, from where, and what counts as down.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,7 +89,7 @@ pub enum Quorum {
 pub struct Run {
     /// At least one, in order.
     pub steps: Vec<Step>,
-    /// Of the whole run.
+    /// Of the whole run; of each, when a slot has several samples.
     pub timeout: Duration,
     /// CEL sources; one that does not hold makes the run a fail.
     pub expect: Vec<String>,
@@ -101,6 +103,17 @@ pub struct Run {
     pub source_address: Option<std::net::IpAddr>,
     /// The DNS server to ask; the system's when absent.
     pub resolver: Option<std::net::SocketAddr>,
+    /// How often it is done in a slot, at least 1. See [`Run::longest`].
+    pub samples: u32,
+}
+
+impl Run {
+    /// The longest that a slot may take: each sample starts when the one before it has ended, and none
+    /// starts an interval or more after the slot.
+    pub fn longest(&self, interval: Duration) -> Duration {
+        let all = self.timeout.saturating_mul(self.samples.max(1));
+        all.min(interval.saturating_add(self.timeout))
+    }
 }
 
 /// Which addresses a run may use.
@@ -143,12 +156,14 @@ pub enum StepKind {
     Icmp(IcmpStep),
     /// One question to a gRPC health service.
     Grpc(GrpcStep),
+    /// An upgrade to a websocket, and what is said over it.
+    Websocket(WebSocketStep),
 }
 
 impl StepKind {
     /// The word of every kind: in YAML, and in what a probe says it can run.
-    pub const WORDS: [&'static str; 8] =
-        ["http", "tcp", "tls", "dns", "icmp", "grpc", "udp", "ssh"];
+    pub const WORDS: [&'static str; 9] =
+        ["http", "tcp", "tls", "dns", "icmp", "grpc", "udp", "ssh", "websocket"];
 
     /// The word of this kind.
     pub const fn word(&self) -> &'static str {
@@ -161,6 +176,7 @@ impl StepKind {
             Self::Grpc(_) => Self::WORDS[5],
             Self::Udp(_) => Self::WORDS[6],
             Self::Ssh(_) => Self::WORDS[7],
+            Self::Websocket(_) => Self::WORDS[8],
         }
     }
 
@@ -168,6 +184,7 @@ impl StepKind {
     pub fn target(&self) -> String {
         match self {
             Self::Http(http) => http.url.clone(),
+            Self::Websocket(websocket) => websocket.url.clone(),
             Self::Tcp(tcp) => shown_address(&tcp.host, tcp.port),
             Self::Tls(tls) => shown_address(&tls.host, tls.port),
             Self::Dns(DnsStep { name, record_type, server, .. }) => match server {
@@ -193,6 +210,7 @@ impl StepKind {
             Self::Tcp(tcp) => tcp.tls.as_ref().is_some_and(|tls| tls.insecure),
             Self::Tls(tls) => tls.tls.insecure,
             Self::Grpc(grpc) => grpc.tls.as_ref().is_some_and(|tls| tls.insecure),
+            Self::Websocket(websocket) => websocket.tls.insecure,
             Self::Dns(_) | Self::Icmp(_) | Self::Udp(_) | Self::Ssh(_) => false,
         }
     }
@@ -201,6 +219,7 @@ impl StepKind {
     pub fn exchanges(&self) -> usize {
         match self {
             Self::Tcp(tcp) => tcp.dialogue.len(),
+            Self::Websocket(websocket) => websocket.dialogue.len(),
             _ => 0,
         }
     }
@@ -210,6 +229,7 @@ impl StepKind {
         match self {
             Self::Http(http) => http.templates().collect(),
             Self::Grpc(grpc) => grpc.templates().collect(),
+            Self::Websocket(websocket) => websocket.templates().collect(),
             Self::Tcp(tcp) => {
                 let sent = tcp.dialogue.iter().filter_map(|exchange| exchange.send.as_ref());
                 sent.filter_map(Payload::text).collect()
@@ -460,6 +480,16 @@ mod tests {
                 false,
             ),
             (StepKind::Ssh(SshStep { host: "::1".to_owned(), port: 22 }), "ssh", "[::1]:22", false),
+            (
+                StepKind::Websocket(WebSocketStep {
+                    url: "wss://shop.example/live".to_owned(),
+                    tls: TlsOptions { insecure: true, ..TlsOptions::default() },
+                    ..WebSocketStep::default()
+                }),
+                "websocket",
+                "wss://shop.example/live",
+                true,
+            ),
         ] {
             assert_eq!((kind.word(), kind.target().as_str()), (word, target));
             assert_eq!(kind.insecure(), insecure, "{target}");

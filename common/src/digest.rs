@@ -16,7 +16,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::check::{
     ClientCertificate, DnsStep, Exchange, Expected, GrpcStep, HttpAuth, HttpStep, HttpVersion,
     IcmpStep, IpFamily, Payload, Run, SshStep, Step, StepKind, TcpStep, TlsOptions, TlsStep,
-    UdpStep,
+    UdpStep, WebSocketStep,
 };
 use crate::name::RunDigest;
 use crate::time::ns;
@@ -28,7 +28,7 @@ const VERSION: u8 = 1;
 pub fn run_digest(run: &Run) -> RunDigest {
     let mut out = Encoder(vec![VERSION]);
     // Taken apart in full: a new field does not compile until it is decided here.
-    let Run { steps, timeout, expect, warn, invert, ip, source_address, resolver } = run;
+    let Run { steps, timeout, expect, warn, invert, ip, source_address, resolver, samples } = run;
     out.number(steps.len() as u64);
     for step in steps {
         encode_step(&mut out, step);
@@ -37,8 +37,7 @@ pub fn run_digest(run: &Run) -> RunDigest {
     out.texts(expect);
     out.texts(warn);
     out.flag(*invert);
-    // Samples: one, until more are built.
-    out.number(1);
+    out.number((*samples).into());
     out.byte(match ip {
         IpFamily::Auto => 0,
         IpFamily::V4 => 4,
@@ -114,12 +113,22 @@ fn encode_step(out: &mut Encoder, step: &Step) {
             });
             out.extra("dialogue", !dialogue.is_empty(), |out| {
                 out.number(dialogue.len() as u64);
-                for Exchange { name, send, expect } in dialogue {
-                    out.text(name);
-                    out.option(send.as_ref(), encode_payload);
-                    out.option(expect.as_ref(), encode_expected);
-                }
+                dialogue.iter().for_each(|exchange| encode_exchange(out, exchange));
             });
+        }
+        StepKind::Websocket(websocket) => {
+            let WebSocketStep { url, headers, subprotocols, tls, dialogue } = websocket;
+            out.text("websocket");
+            out.text(url);
+            out.number(headers.len() as u64);
+            for (name, value) in headers {
+                out.text(name);
+                out.text(value);
+            }
+            out.texts(subprotocols);
+            encode_tls(out, tls);
+            out.number(dialogue.len() as u64);
+            dialogue.iter().for_each(|exchange| encode_exchange(out, exchange));
         }
         StepKind::Udp(udp) => {
             let UdpStep { host, port, send, expect, resend } = udp;
@@ -180,6 +189,13 @@ fn encode_step(out: &mut Encoder, step: &Step) {
             }
         }
     }
+}
+
+fn encode_exchange(out: &mut Encoder, exchange: &Exchange) {
+    let Exchange { name, send, expect } = exchange;
+    out.text(name);
+    out.option(send.as_ref(), encode_payload);
+    out.option(expect.as_ref(), encode_expected);
 }
 
 fn encode_payload(out: &mut Encoder, payload: &Payload) {
@@ -305,6 +321,7 @@ mod tests {
             ip: IpFamily::Auto,
             source_address: None,
             resolver: None,
+            samples: 1,
         }
     }
 
@@ -363,6 +380,13 @@ mod tests {
     }
 
     /// A dialogue of one exchange: what it sends and what it expects.
+    fn websocket(change: impl FnOnce(&mut WebSocketStep)) -> Run {
+        let url = "wss://shop.example/".to_owned();
+        let mut step = WebSocketStep { url, ..WebSocketStep::default() };
+        change(&mut step);
+        of(StepKind::Websocket(step))
+    }
+
     fn says(name: &str, send: Option<Payload>, expect: Option<Expected>) -> Run {
         tcp_with(|t| t.dialogue = vec![Exchange { name: name.to_owned(), send, expect }])
     }
@@ -441,6 +465,8 @@ mod tests {
             ("expect split", with(|r| r.expect = vec!["status ".to_owned(), "== 200".to_owned()])),
             ("warn", with(|r| r.warn.push(text()))),
             ("invert", with(|r| r.invert = true)),
+            ("samples", with(|r| r.samples = 2)),
+            ("more samples", with(|r| r.samples = 3)),
             ("ip 4", with(|r| r.ip = IpFamily::V4)),
             ("ip 6", with(|r| r.ip = IpFamily::V6)),
             ("source", with(|r| r.source_address = Some([127, 0, 0, 1].into()))),
@@ -505,6 +531,27 @@ mod tests {
             ("ssh", of(StepKind::Ssh(SshStep { host: "db.example".to_owned(), port: 5432 }))),
             ("ssh port", of(StepKind::Ssh(SshStep { host: "db.example".to_owned(), port: 1 }))),
             ("ssh host", of(StepKind::Ssh(SshStep { host: text(), port: 5432 }))),
+            ("websocket", websocket(|_| {})),
+            ("websocket url", websocket(|w| w.url = text())),
+            ("websocket header", websocket(|w| w.headers = vec![(text(), String::new())])),
+            ("websocket header value", websocket(|w| w.headers = vec![(String::new(), text())])),
+            ("websocket subprotocol", websocket(|w| w.subprotocols = vec![text()])),
+            ("websocket insecure", websocket(|w| w.tls.insecure = true)),
+            ("websocket client", websocket(|w| w.tls.client = Some(client("x", "")))),
+            (
+                "websocket sends",
+                websocket(|w| {
+                    let send = Some(Payload::Text(text()));
+                    w.dialogue = vec![Exchange { name: text(), send, expect: None }];
+                }),
+            ),
+            (
+                "websocket expects",
+                websocket(|w| {
+                    let expect = Some(Expected::Pattern(text()));
+                    w.dialogue = vec![Exchange { name: text(), send: None, expect }];
+                }),
+            ),
             ("dns", dns(|_| {})),
             ("dns name", dns(|d| d.name = text())),
             ("dns type", dns(|d| d.record_type = DnsType::A)),

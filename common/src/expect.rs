@@ -31,7 +31,9 @@ mod facts;
 mod seen;
 
 pub use facts::{Facts, Redirects};
-pub use seen::{Certificate, DnsAnswer, DnsFlags, DnsRecord, Echoes, GrpcAnswer, SshOffer, Talk};
+pub use seen::{
+    Certificate, DnsAnswer, DnsFlags, DnsRecord, Echoes, GrpcAnswer, SshOffer, Talk, Upgraded,
+};
 
 words! {
     /// A name that expressions may use.
@@ -111,6 +113,10 @@ words! {
         GrpcStatus = "grpc_status",
         /// The text that came with that status, a string.
         Message = "message",
+        /// The subprotocol of a websocket that the target has chosen, a string; empty when it chose none.
+        Subprotocol = "subprotocol",
+        /// What the target closed the websocket with, an int; 1005 when it gave no code.
+        CloseCode = "close_code",
     }
 }
 
@@ -218,6 +224,27 @@ pub fn variables_of(kind: &StepKind) -> &'static [Variable] {
                 ]
             };
             if grpc.tls.is_some() { all } else { &all[..6] }
+        }
+        StepKind::Websocket(websocket) => {
+            let spoken = const {
+                &[
+                    V::Cert,
+                    V::TlsVersion,
+                    V::Cipher,
+                    V::Subprotocol,
+                    V::CloseCode,
+                    V::Headers,
+                    V::Latency,
+                    V::Phases,
+                    V::Ip,
+                    V::Received,
+                    V::Captures,
+                    V::Exchanges,
+                ]
+            };
+            let from = if websocket.is_secure() { 0 } else { 3 };
+            let to = if websocket.dialogue.is_empty() { 9 } else { 12 };
+            &spoken[from..to]
         }
     }
 }

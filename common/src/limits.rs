@@ -5,12 +5,16 @@
 use std::time::Duration;
 
 mod echo;
+mod samples;
 mod spool;
 mod talk;
+mod websocket;
 
 pub use echo::*;
+pub use samples::*;
 pub use spool::*;
 pub use talk::*;
+pub use websocket::*;
 
 /// Shortest interval of a check. Below it a slot costs more than it tells. Refused.
 pub const INTERVAL_MIN: Duration = Duration::from_millis(100);

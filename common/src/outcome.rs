@@ -158,6 +158,14 @@ words! {
         GrpcStatus = "grpc_status",
         /// The answer is not that of a gRPC health service.
         GrpcMalformed = "grpc_malformed",
+        /// The target answers the request for a websocket with another status than 101.
+        WebsocketRefused = "websocket_refused",
+        /// What comes with the status 101 is not the answer to the request for a websocket.
+        WebsocketHandshake = "websocket_handshake",
+        /// What the target sends over a websocket breaks the protocol.
+        WebsocketMalformed = "websocket_malformed",
+        /// The target closed the websocket in the middle of what was said.
+        WebsocketClosed = "websocket_closed",
         /// An `expect` expression did not hold, or could not be evaluated.
         ExpectationFailed = "expectation_failed",
         /// The run's own time was over while the answer was awaited or read.

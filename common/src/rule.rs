@@ -177,6 +177,12 @@ rules! {
         "An authority is a host, with a port or without.";
     GRPC_METADATA = "grpc_metadata", Resource,
         "A key of metadata is lower-case letters, digits, -, _ and ., and none that gRPC sets itself.";
+    WEBSOCKET_URL = "websocket_url", Resource, "The URL of a websocket begins with ws:// or wss://.";
+    WEBSOCKET_SUBPROTOCOL = "websocket_subprotocol", Resource,
+        "A subprotocol is an HTTP token of at most 255 bytes, named once; at most 16 are offered.";
+    SAMPLES_RANGE = "samples_range", Resource, "samples is between 1 and 20.";
+    SAMPLES_TOO_LONG = "samples_too_long", Resource,
+        "The timeouts of all samples are at most 1m together.";
     SOURCE_ADDRESS = "source_address", Resource, "A source address is an IP address.";
     RESOLVER_ADDRESS = "resolver_address", Resource,
         "A resolver is an IP address, with a port or without.";

@@ -148,6 +148,20 @@ impl fmt::Display for HttpUrl {
     }
 }
 
+/// Reads the URL of a websocket: it is that of an HTTP request to the same place.
+///
+/// # Errors
+/// Another scheme than `ws` and `wss`, or the first rule that the rest of it breaks.
+pub fn parse_websocket(text: &str) -> Result<HttpUrl, TargetError> {
+    let scheme = text.split_once(':').map(|(scheme, _)| scheme.to_ascii_lowercase());
+    let (http, rest) = match scheme.as_deref() {
+        Some("ws") => ("http", &text[2..]),
+        Some("wss") => ("https", &text[3..]),
+        _ => return refuse(rule::WEBSOCKET_URL, "the URL must begin with ws:// or wss://"),
+    };
+    HttpUrl::parse(&format!("{http}{rest}"))
+}
+
 /// A text as it stands in a query or a form: what is no letter or digit is escaped, a space is `+`.
 pub fn form_encoded(text: &str) -> String {
     url::form_urlencoded::byte_serialize(text.as_bytes()).collect()

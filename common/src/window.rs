@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use crate::histogram::{self, HistogramError, Totals, View};
 use crate::limits::{
-    ECHOES_MAX, INTERVAL_MAX, INTERVAL_MIN, OUTCOMES_PER_WINDOW_MAX, SERIES_PER_WINDOW_MAX,
-    SPANS_PER_WINDOW_MAX, STEPS_MAX,
+    ECHOES_MAX, INTERVAL_MAX, INTERVAL_MIN, OUTCOMES_PER_WINDOW_MAX, SAMPLES_MAX,
+    SERIES_PER_WINDOW_MAX, SPANS_PER_WINDOW_MAX, STEPS_MAX,
 };
 use crate::name::{Incarnation, RunDigest, Uid};
 use crate::outcome::{Outcome, Phase, Reason};
@@ -333,9 +333,7 @@ impl Checker {
             return Err(WindowError::Series);
         }
         self.seen |= bit;
-        // A run of echoes has a round trip for each of them; of everything else a run has one.
-        let samples_a_run = if phase == Phase::FirstByte { u64::from(ECHOES_MAX) } else { 1 };
-        if totals.count > self.all.saturating_mul(samples_a_run) {
+        if totals.count > self.all.saturating_mul(u64::from(most_of(phase))) {
             return Err(WindowError::Samples);
         }
         Ok(histogram::check(histogram, totals)?)
@@ -357,6 +355,16 @@ impl Checker {
         } else {
             Ok(())
         }
+    }
+}
+
+/// Most samples that one outcome has in a series: each run of the slot has one, and a run of echoes has
+/// one for each of them. What counts from the slot it has once.
+const fn most_of(phase: Phase) -> u32 {
+    match phase {
+        Phase::Lateness | Phase::FromSlot => 1,
+        Phase::FirstByte => SAMPLES_MAX * ECHOES_MAX,
+        Phase::Dns | Phase::Connect | Phase::Tls | Phase::Transfer | Phase::Total => SAMPLES_MAX,
     }
 }
 

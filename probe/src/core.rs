@@ -12,6 +12,7 @@ pub mod confirm;
 pub mod echo;
 pub mod guard;
 pub mod record;
+pub mod samples;
 pub mod schedule;
 pub mod spool;
 pub mod talk;

@@ -1,7 +1,7 @@
-//! One run of one check: its steps in order, timed by phase, then its expectations.
+//! One run of one check: its steps in order, timed by phase, then its expectations; and the runs of a slot.
 //!
 //! [`Executor::run`] never fails: whatever happens becomes a finding. [`resolve`], [`connect`],
-//! [`tls`], [`redirects`], [`http_exchange`], `converse`, [`tcp`], `udp`, `ssh`, `dns`, `icmp` and `grpc` are
+//! [`tls`], [`redirects`], [`http_exchange`], `converse`, [`tcp`], `udp`, `ssh`, `websocket`, `dns`, `icmp` and `grpc` are
 //! the parts of a step, [`secrets`] fills in references before the clock starts, [`expect`] judges after it
 //! has stopped. When runs start is the schedule's.
 
@@ -13,9 +13,9 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use parallax_common::check::{HttpStep, HttpVersion, Run, StepKind, TlsOptions};
 use parallax_common::expect::{
-    Certificate, DnsAnswer, Echoes, Facts, GrpcAnswer, Redirects, SshOffer, Talk as Said,
+    Certificate, DnsAnswer, Echoes, Facts, GrpcAnswer, Redirects, SshOffer, Talk as Said, Upgraded,
 };
-use parallax_common::limits::{EVIDENCE_BYTES_MAX, RUN_STALL_AFTER};
+use parallax_common::limits::{EVIDENCE_BYTES_MAX, RUN_STALL_AFTER, SAMPLES_MAX};
 use parallax_common::outcome::{Outcome, Phase, Reason};
 use parallax_common::redact::redact;
 use parallax_common::time::BootTime;
@@ -25,6 +25,7 @@ use rand::{RngExt, SeedableRng};
 
 use crate::core::guard::{Allowed, Guard};
 use crate::core::record::{Finding, cut, means};
+use crate::core::samples::Samples;
 use crate::core::talk::{Cut, Speaking, Talk};
 
 pub mod answer;
@@ -47,6 +48,7 @@ mod ssh;
 pub mod tcp;
 pub mod tls;
 mod udp;
+mod websocket;
 
 #[cfg(test)]
 mod tests;
@@ -162,6 +164,8 @@ pub(crate) struct Seen {
     pub ssh: Option<SshOffer>,
     pub echoes: Option<Echoes>,
     pub grpc: Option<GrpcAnswer>,
+    /// What was agreed on for a websocket.
+    pub upgraded: Option<Upgraded>,
 }
 
 /// A run that was carried out.
@@ -223,6 +227,30 @@ impl Executor {
 
     fn token(&self) -> u64 {
         self.ids.lock().unwrap_or_else(PoisonError::into_inner).random()
+    }
+
+    /// Carries out a slot: a run, or as many as the check wants samples, each started when the one
+    /// before it has ended. None starts when the slot's `room` is over: the next slot has come by then.
+    pub async fn slot(&self, run: &Run, room: Duration) -> Execution {
+        let wanted = run.samples.clamp(1, SAMPLES_MAX);
+        // What looking up secrets takes between samples must not add up.
+        let all = run.timeout.saturating_mul(wanted - 1).saturating_add(RUN_STALL_AFTER);
+        let begun = clock::instant();
+        let (mut samples, mut started) = (Samples::new(wanted), None);
+        loop {
+            let Execution { started: of_this, ended, finding } = self.run(run).await;
+            if wanted == 1 {
+                return Execution { started: of_this, ended, finding };
+            }
+            samples.take(finding, ended.since(of_this));
+            let started = *started.get_or_insert(of_this);
+            let spent = clock::instant().saturating_duration_since(begun);
+            if !samples.wants_more() || spent >= room.min(all) {
+                let mut finding = samples.finding();
+                cap(&mut finding.evidence);
+                return Execution { started, ended, finding };
+            }
+        }
     }
 
     /// Carries out one run.
@@ -303,6 +331,10 @@ impl Executor {
     fn prepare(&self, run: &Run) -> Result<Vec<Prepared>, (u32, Failure)> {
         let source = run.source_address.or(self.source_address);
         let last = run.steps.len().saturating_sub(1);
+        let series_from = |place: usize| {
+            let before = run.steps[..place].iter().map(|step| step.kind.exchanges());
+            run.steps.len() + before.sum::<usize>()
+        };
         let prepare = |(place, step): (usize, &parallax_common::check::Step)| {
             let prepared = match &step.kind {
                 StepKind::Http(http) => {
@@ -312,8 +344,7 @@ impl Executor {
                         .map(|visit| Prepared::Http(Box::new(visit)))
                 }
                 StepKind::Tcp(tcp) => {
-                    let before = run.steps[..place].iter().map(|step| step.kind.exchanges());
-                    let series_from = run.steps.len() + before.sum::<usize>();
+                    let series_from = series_from(place);
                     let config = tcp.tls.as_ref().map(|tls| self.tls.get(tls)).transpose();
                     config
                         .and_then(|config| {
@@ -324,6 +355,24 @@ impl Executor {
                 StepKind::Udp(udp) => udp::Prepared::prepare(udp, &self.secrets, source)
                     .map(|udp| Prepared::Udp(Box::new(udp))),
                 StepKind::Ssh(_) => Ok(Prepared::Ssh(source)),
+                StepKind::Websocket(websocket) => {
+                    let mut used = Vec::new();
+                    let tls = match websocket.is_secure() {
+                        false => Ok(None),
+                        true => self.client(&websocket.tls, &mut used).and_then(|client| {
+                            let alpn = tls::Alpn::Http1;
+                            self.tls.get_with(&websocket.tls, client, alpn).map(Some)
+                        }),
+                    };
+                    tls.and_then(|tls| {
+                        let awaits_close = place == last && expect::mentions_close_code(run);
+                        let series_from = series_from(place);
+                        let wanted = websocket::Wanted { tls, source, series_from, awaits_close };
+                        let (secrets, draw) = (&self.secrets, || self.token());
+                        websocket::Prepared::prepare(websocket, wanted, secrets, used, draw)
+                    })
+                    .map(|prepared| Prepared::Websocket(Box::new(prepared)))
+                }
                 StepKind::Tls(step) => {
                     let config = self.tls.get(&step.tls);
                     config.map(|config| Prepared::Tls(config, source))
@@ -418,6 +467,9 @@ impl Executor {
                 }
                 (StepKind::Ssh(step), Prepared::Ssh(source)) => {
                     Box::pin(ssh::run(self, run, step, *source, trace)).await?
+                }
+                (StepKind::Websocket(step), Prepared::Websocket(prepared)) => {
+                    Box::pin(websocket::run(self, run, step, prepared, trace)).await?
                 }
                 (StepKind::Tls(step), Prepared::Tls(config, source)) => {
                     let target = (step.host.as_str(), step.port);
@@ -566,6 +618,7 @@ enum Prepared {
     Tcp(Box<tcp::Prepared>),
     Udp(Box<udp::Prepared>),
     Ssh(Option<IpAddr>),
+    Websocket(Box<websocket::Prepared>),
     Tls(Arc<tls::Config>, Option<IpAddr>),
     Dns(Box<dns::message::Question>, Option<IpAddr>),
     Icmp(icmp::Plan),
@@ -579,6 +632,7 @@ impl Prepared {
             Self::Grpc(call, ..) => &call.secrets,
             Self::Tcp(tcp) => &tcp.secrets,
             Self::Udp(udp) => &udp.secrets,
+            Self::Websocket(websocket) => &websocket.secrets,
             Self::Tls(..) | Self::Dns(..) | Self::Icmp(..) | Self::Ssh(_) => &[],
         }
     }
@@ -615,6 +669,7 @@ fn facts(run: &Run, trace: &mut Trace, seen: Seen, latency: Duration) -> Facts {
     facts.ssh = seen.ssh;
     facts.echoes = seen.echoes;
     facts.grpc = seen.grpc;
+    facts.upgraded = seen.upgraded;
     facts
 }
 

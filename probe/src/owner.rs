@@ -290,7 +290,9 @@ impl Owner {
         let generation = self.assignments.generation();
         let run = Arc::clone(&start.assignment.run);
         // In a box of its own: each wrapper of a task holds what it awaits twice, and a run is large.
-        let run = Box::pin(async move { executor.run(&run).await });
+        // No sample starts when the next slot has come.
+        let room = start.assignment.interval.saturating_sub(now.since(start.scheduled));
+        let run = Box::pin(async move { executor.slot(&run, room).await });
         let owed = report::Owed { start, generation, handed: now };
         self.supervisor.spawn(TaskKind::Session("run"), report::carry_out(owed, run, done));
     }

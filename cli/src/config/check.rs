@@ -81,6 +81,9 @@ const OWN: &[Field<Draft>] = &[
     field("grpc", "a mapping with `address`", |draft, node, reader| {
         draft.kinds.read_grpc(node, reader);
     }),
+    field("websocket", "a mapping with `url`", |draft, node, reader| {
+        draft.kinds.read_websocket(node, reader);
+    }),
     field("steps", "a list of steps", |draft, node, reader| {
         draft.steps = Some(steps(node, reader));
     }),

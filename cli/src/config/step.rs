@@ -1,5 +1,5 @@
 //! What a step may say, field by field: `http`, `tcp`, `tls`, `dns`, `icmp`, `grpc`, and a list of them.
-//! What is said in a dialogue, and the kinds `udp` and `ssh`, are in [`super::talk`].
+//! What is said in a dialogue, and the kinds `udp`, `ssh` and `websocket`, are in [`super::talk`].
 
 use std::io::Read as _;
 
@@ -12,8 +12,8 @@ use super::talk::{self, quoted};
 use super::tree::{Node, Value};
 use super::value::{self, at_least_one};
 
-const TEXT: &str = "a text";
-const BOOLEAN: &str = "true or false";
+pub(super) const TEXT: &str = "a text";
+pub(super) const BOOLEAN: &str = "true or false";
 
 const HTTP: &[Field<v1::HttpStep>] = &[
     required("url", "an http or https URL", |step, node, reader| {
@@ -109,7 +109,7 @@ const ENCODINGS: &[(&str, v1::ContentEncoding)] = &[
 const HTTP_VERSIONS: &[(&str, v1::HttpVersion)] =
     &[("auto", v1::HttpVersion::Auto), ("1.1", v1::HttpVersion::V1), ("2", v1::HttpVersion::V2)];
 
-const TLS_VERSIONS: &[(&str, v1::TlsVersion)] =
+pub(super) const TLS_VERSIONS: &[(&str, v1::TlsVersion)] =
     &[("1.2", v1::TlsVersion::V12), ("1.3", v1::TlsVersion::V13)];
 
 const TCP: &[Field<v1::TcpStep>] = &[
@@ -262,6 +262,7 @@ pub(super) struct Kinds {
     ssh: Option<v1::SshStep>,
     icmp: Option<v1::IcmpStep>,
     grpc: Option<v1::GrpcStep>,
+    websocket: Option<v1::WebSocketStep>,
 }
 
 impl Kinds {
@@ -313,9 +314,15 @@ impl Kinds {
         self.grpc = Some(step);
     }
 
+    pub(super) fn read_websocket(&mut self, node: &Node, reader: &mut Reader<'_>) {
+        let mut step = v1::WebSocketStep::default();
+        reader.mapping(node, talk::WEBSOCKET, &mut step);
+        self.websocket = Some(step);
+    }
+
     /// All that were given.
     pub(super) fn given(self) -> Vec<v1::step::Kind> {
-        let Self { http, tcp, tls, dns, icmp, grpc, udp, ssh } = self;
+        let Self { http, tcp, tls, dns, icmp, grpc, udp, ssh, websocket } = self;
         let mut given = Vec::new();
         given.extend(http.map(v1::step::Kind::Http));
         given.extend(tcp.map(v1::step::Kind::Tcp));
@@ -325,6 +332,7 @@ impl Kinds {
         given.extend(ssh.map(v1::step::Kind::Ssh));
         given.extend(icmp.map(v1::step::Kind::Icmp));
         given.extend(grpc.map(v1::step::Kind::Grpc));
+        given.extend(websocket.map(v1::step::Kind::Websocket));
         given
     }
 }
@@ -364,6 +372,9 @@ const STEP: &[Field<StepDraft>] = &[
     field("grpc", "a mapping with `address`", |step, node, reader| {
         step.kinds.read_grpc(node, reader);
     }),
+    field("websocket", "a mapping with `url`", |step, node, reader| {
+        step.kinds.read_websocket(node, reader);
+    }),
 ];
 
 /// Headers with values that may hold references, in the order in which they are written.
@@ -373,11 +384,16 @@ pub(super) fn headers(node: &Node, reader: &mut Reader<'_>) -> Vec<v1::Header> {
 }
 
 /// A text that may hold references.
-fn template(text: String) -> Option<v1::Secret> {
+pub(super) fn template(text: String) -> Option<v1::Secret> {
     Some(v1::Secret { value: Some(v1::secret::Value::Template(text)) })
 }
 
-fn authorities(into: &mut String, pem: Option<String>, node: &Node, reader: &mut Reader<'_>) {
+pub(super) fn authorities(
+    into: &mut String,
+    pem: Option<String>,
+    node: &Node,
+    reader: &mut Reader<'_>,
+) {
     only_one(into, pem, ["ca_pem", "ca_file"], node, reader);
 }
 
@@ -397,7 +413,7 @@ fn only_one(
     *into = text.unwrap_or_default();
 }
 
-fn pem_file(node: &Node, reader: &mut Reader<'_>) -> Option<String> {
+pub(super) fn pem_file(node: &Node, reader: &mut Reader<'_>) -> Option<String> {
     text_file(node, "ca_pem", reader)
 }
 

@@ -1,11 +1,12 @@
-//! What a step says to its target and what it expects, field by field: `udp`, `ssh`, and the dialogue
-//! of `tcp`.
+//! What a step says to its target and what it expects, field by field: `udp`, `ssh`, `websocket`, and the
+//! dialogue of `tcp`.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use parallax_proto::v1;
 
 use super::reader::{Field, Reader, field, required};
+use super::step::{BOOLEAN, TEXT, TLS_VERSIONS, authorities, headers, pem_file, template};
 use super::tree::{Node, Value};
 use super::value;
 
@@ -81,6 +82,43 @@ pub(super) const SSH: &[Field<v1::SshStep>] =
     &[required("address", "a host and a port such as shop.example:22", |step, node, reader| {
         step.address = value::text(node, reader).unwrap_or_default();
     })];
+
+/// Fields of `websocket`.
+pub(super) const WEBSOCKET: &[Field<v1::WebSocketStep>] = &[
+    required("url", "a ws or wss URL", |step, node, reader| {
+        step.url = value::text(node, reader).unwrap_or_default();
+    }),
+    field("headers", "a mapping of names to texts", |step, node, reader| {
+        step.headers = headers(node, reader);
+    }),
+    field("subprotocols", "a list of names", |step, node, reader| {
+        step.subprotocols = value::texts(node, reader).unwrap_or_default();
+    }),
+    field("insecure", BOOLEAN, |step, node, reader| {
+        step.insecure = value::boolean(node, reader).unwrap_or_default();
+    }),
+    field("server_name", TEXT, |step, node, reader| {
+        step.server_name = value::text(node, reader).unwrap_or_default();
+    }),
+    field("ca_pem", "certificates as PEM", |step, node, reader| {
+        authorities(&mut step.ca_pem, value::text(node, reader), node, reader);
+    }),
+    field("ca_file", "the path of a PEM file", |step, node, reader| {
+        authorities(&mut step.ca_pem, pem_file(node, reader), node, reader);
+    }),
+    field("min_tls", "1.2 or 1.3", |step, node, reader| {
+        step.min_tls = value::word(node, TLS_VERSIONS, reader).unwrap_or_default().into();
+    }),
+    field("client_cert", "a reference to a certificate", |step, node, reader| {
+        step.client_cert = value::text(node, reader).and_then(template);
+    }),
+    field("client_key", "a reference to a key", |step, node, reader| {
+        step.client_key = value::text(node, reader).and_then(template);
+    }),
+    field("dialogue", "a list of steps with `send` and `expect`", |step, node, reader| {
+        step.dialogue = dialogue(node, reader);
+    }),
+];
 
 /// Reads `dialogue:`.
 pub(super) fn dialogue(node: &Node, reader: &mut Reader<'_>) -> Vec<v1::Exchange> {

@@ -124,7 +124,7 @@ fn serve_datagrams() -> SocketAddr {
 
 /// A server's configuration with a certificate for the names of the page, and the authority that
 /// has signed it.
-fn config() -> (Arc<ServerConfig>, String) {
+pub(super) fn config() -> (Arc<ServerConfig>, String) {
     let mut params = CertificateParams::new(vec![]).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let key = KeyPair::generate().unwrap();
@@ -145,7 +145,7 @@ fn config() -> (Arc<ServerConfig>, String) {
     (Arc::new(config.unwrap()), pem)
 }
 
-async fn pass(page: &str, least: usize, mut place: impl FnMut(&mut Check)) {
+pub(super) async fn pass(page: &str, least: usize, mut place: impl FnMut(&mut Check)) {
     let examples = examples(page);
     assert!(examples.len() >= least, "{} examples", examples.len());
     for (line, mut check) in examples {

@@ -7,6 +7,9 @@ use parallax_proto::convert::fields::hex;
 use parallax_proto::v1;
 use serde::Serialize;
 
+mod websocket;
+
+use self::websocket::WebSocketView;
 use super::ballot::{BallotView, RecordView};
 use super::incident::IncidentView;
 use super::mark::{self, Tone};
@@ -83,6 +86,8 @@ pub struct StepView {
     icmp: Option<IcmpView>,
     #[serde(skip_serializing_if = "Option::is_none")]
     grpc: Option<GrpcView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    websocket: Option<WebSocketView>,
 }
 
 /// An HTTP exchange. Header values are shown as written: references stay references.
@@ -348,6 +353,7 @@ impl CheckView {
             StepView { udp: Some(udp), .. } => udp.address.clone(),
             StepView { ssh: Some(ssh), .. } => ssh.address.clone(),
             StepView { icmp: Some(icmp), .. } => icmp.host.clone(),
+            StepView { websocket: Some(websocket), .. } => websocket.url().to_owned(),
             StepView { grpc: Some(GrpcView { address, service, .. }), .. } => {
                 format!("{address} {service}").trim_end().to_owned()
             }
@@ -380,6 +386,9 @@ impl StepView {
             }
             Some(v1::step::Kind::Icmp(icmp)) => view.icmp = Some(IcmpView::new(icmp)),
             Some(v1::step::Kind::Grpc(grpc)) => view.grpc = Some(GrpcView::new(grpc)),
+            Some(v1::step::Kind::Websocket(websocket)) => {
+                view.websocket = Some(WebSocketView::new(websocket));
+            }
             None => {}
         }
         view
@@ -692,6 +701,18 @@ mod tests {
             metadata: vec![v1::Header { name: "k".to_owned(), value: written("${env:K}") }],
             ..Default::default()
         };
+        let websocket = v1::WebSocketStep {
+            url: "wss://shop.example/live".to_owned(),
+            headers: vec![v1::Header { name: "k".to_owned(), value: written("${env:K}") }],
+            subprotocols: vec!["chat".to_owned()],
+            min_tls: v1::TlsVersion::V13.into(),
+            dialogue: vec![v1::Exchange {
+                name: "1".to_owned(),
+                send: Some(v1::Payload { form: written("hi").map(v1::payload::Form::Text) }),
+                expect: None,
+            }],
+            ..Default::default()
+        };
         let cart = v1::GrpcStep { service: "shop.Cart".to_owned(), ..grpc.clone() };
         use v1::step::Kind;
         for (kind, target, field, json) in [
@@ -712,6 +733,14 @@ mod tests {
                 ),
             ),
             (Kind::Grpc(cart), "shop.example:443 shop.Cart", "grpc", None),
+            (
+                Kind::Websocket(websocket),
+                "wss://shop.example/live",
+                "websocket",
+                Some(
+                    r#"{"url":"wss://shop.example/live","headers":{"k":"${env:K}"},"subprotocols":["chat"],"insecure":false,"min_tls":"1.3","dialogue":[{"name":"1","send":"hi"}]}"#,
+                ),
+            ),
             (Kind::Http(http), "https://shop.example/", "http", None),
             (Kind::Tcp(tcp), "shop.example:80", "tcp", None),
             (

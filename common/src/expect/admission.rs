@@ -359,7 +359,8 @@ fn kind(expression: &Expr) -> Kind {
                 | Variable::Sent
                 | Variable::Answered
                 | Variable::Loss
-                | Variable::GrpcStatus,
+                | Variable::GrpcStatus
+                | Variable::CloseCode,
             ) => Kind::Other("a number"),
             Some(
                 Variable::Body
@@ -373,7 +374,8 @@ fn kind(expression: &Expr) -> Kind {
                 | Variable::Message
                 | Variable::Banner
                 | Variable::Received
-                | Variable::Software,
+                | Variable::Software
+                | Variable::Subprotocol,
             ) => Kind::Other("a string"),
             Some(Variable::Answers | Variable::Authority | Variable::Additional) => {
                 Kind::Other("a list")

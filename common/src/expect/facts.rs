@@ -9,7 +9,7 @@ use cel::common::value::{CowVal, Val};
 use cel::context::VariableResolver;
 
 use super::built::{self, Built};
-use super::{Certificate, DnsAnswer, Echoes, GrpcAnswer, SshOffer, Talk, Variable};
+use super::{Certificate, DnsAnswer, Echoes, GrpcAnswer, SshOffer, Talk, Upgraded, Variable};
 use crate::limits::EXPRESSION_BODY_BYTES_MAX;
 use crate::outcome::Phase;
 
@@ -55,6 +55,8 @@ pub struct Facts {
     pub echoes: Option<Echoes>,
     /// What a gRPC health service said.
     pub grpc: Option<GrpcAnswer>,
+    /// What was agreed on for a websocket.
+    pub upgraded: Option<Upgraded>,
     json: OnceLock<Result<Built, String>>,
     shown_cert: OnceLock<Built>,
     answers: OnceLock<Built>,
@@ -218,6 +220,12 @@ impl VariableResolver for Facts {
             }
             Variable::Message => {
                 CowVal::owned(CelString::from(self.grpc.as_ref()?.message.as_str()))
+            }
+            Variable::Subprotocol => {
+                CowVal::owned(CelString::from(self.upgraded.as_ref()?.subprotocol.as_str()))
+            }
+            Variable::CloseCode => {
+                CowVal::owned(CelInt::from(i64::from(self.upgraded.as_ref()?.close_code?)))
             }
             built @ (Variable::Json
             | Variable::Cert

@@ -141,3 +141,12 @@ pub struct GrpcAnswer {
     /// The text that came with it.
     pub message: String,
 }
+
+/// What was agreed on for a websocket.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Upgraded {
+    /// The one that the target has chosen; empty when it chose none.
+    pub subprotocol: String,
+    /// What the target closed it with, when that was waited for.
+    pub close_code: Option<u16>,
+}

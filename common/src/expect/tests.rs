@@ -3,7 +3,7 @@ use std::time::Duration;
 use super::*;
 use crate::check::{
     DnsClass, DnsStep, DnsTransport, DnsType, Exchange, GrpcStep, HttpStep, IcmpStep, SshStep,
-    StartTls, TcpStep, TlsOptions, TlsStep,
+    StartTls, TcpStep, TlsOptions, TlsStep, WebSocketStep,
 };
 use crate::outcome::Phase;
 
@@ -76,6 +76,7 @@ fn facts(body: &str) -> Facts {
         status: 0,
         message: "draining".to_owned(),
     });
+    facts.upgraded = Some(Upgraded { subprotocol: "chat.v2".to_owned(), close_code: Some(1_000) });
     facts.redirects = Redirects { count: 2, url: "https://shop.example/in?x=1".to_owned() };
     facts
 }
@@ -144,6 +145,8 @@ fn expressions_hold_or_do_not() {
         ("rtt_avg < duration('10ms')", false),
         ("serving == 'SERVING'", false),
         ("grpc_status == 0 && message.contains('drain')", true),
+        ("subprotocol == 'chat.v2' && close_code == 1000", true),
+        ("close_code in [1001, 1011]", false),
         ("type(json.count) == int", true),
         ("int('3') == json.count", true),
         ("json.ok ? status == 200 : false", true),
@@ -383,7 +386,17 @@ fn kinds_give_their_variables() {
             metadata: vec![],
         }))
     };
-    let kinds = [https, dns, icmp, grpc(None), ssh, spoken];
+    let websocket = |url: &str, dialogue: &[Exchange]| {
+        variables_of(&StepKind::Websocket(WebSocketStep {
+            url: url.to_owned(),
+            dialogue: dialogue.to_vec(),
+            ..WebSocketStep::default()
+        }))
+    };
+    let talks = std::slice::from_ref(&exchange);
+    let counts = [("ws://h", &[][..]), ("WSS://h", &[]), ("ws://h", talks), ("wss://h", talks)];
+    assert_eq!(counts.map(|(url, dialogue)| websocket(url, dialogue).len()), [6, 9, 9, 12]);
+    let kinds = [https, dns, icmp, grpc(None), ssh, spoken, websocket("ws://h", &[])];
     assert!(Variable::ALL.iter().all(|name| kinds.iter().any(|given| given.contains(name))));
     assert!(grpc(Some(TlsOptions::default())).contains(&Variable::Cert));
     assert!(!grpc(None).contains(&Variable::Cert));

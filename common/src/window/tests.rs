@@ -103,11 +103,22 @@ fn each_bound_refuses() {
         ("a missed that failed", Box::new(fail(Outcome::Missed, Some(Reason::Timeout))), E::Reason),
         ("the same series", Box::new(|w| w.series.push(series(&[1]))), E::Series),
         ("step 16", Box::new(|w| w.series[0].step = 16), E::Series),
-        ("more samples", Box::new(|w| w.series = vec![series(&[1, 2, 3, 4, 5])]), E::Samples),
+        (
+            "more samples",
+            Box::new(|w| w.series = vec![series(&vec![1; 4 * SAMPLES_MAX as usize + 1])]),
+            E::Samples,
+        ),
+        (
+            "more from their slots than outcomes",
+            Box::new(|w| {
+                w.series = vec![Series { phase: Phase::FromSlot, ..series(&[1, 2, 3, 4, 5]) }];
+            }),
+            E::Samples,
+        ),
         (
             "more round trips",
             Box::new(|w| {
-                let echoes = vec![1; 4 * ECHOES_MAX as usize + 1];
+                let echoes = vec![1; (4 * SAMPLES_MAX * ECHOES_MAX) as usize + 1];
                 w.series = vec![Series { phase: Phase::FirstByte, ..series(&echoes) }];
             }),
             E::Samples,
@@ -123,9 +134,9 @@ fn each_bound_refuses() {
             E::Histogram(HistogramError::Disagrees("count")),
         ),
     ];
-    // A run of echoes has a round trip for each.
+    // A run of echoes has a round trip for each, and a slot may have several runs.
     let mut echoes = window();
-    let round_trips = series(&vec![1; 4 * ECHOES_MAX as usize]);
+    let round_trips = series(&vec![1; (4 * SAMPLES_MAX * ECHOES_MAX) as usize]);
     echoes.series = vec![Series { phase: Phase::FirstByte, ..round_trips }];
     assert_eq!(echoes.check(), Ok(()));
     for (what, change, error) in rows {

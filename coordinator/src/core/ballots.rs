@@ -71,7 +71,7 @@ pub struct Terms {
     pub successes_of: u32,
     /// Time between slots.
     pub interval: Duration,
-    /// Of one run.
+    /// Of one run; of all samples when a slot has several.
     pub timeout: Duration,
 }
 
@@ -84,7 +84,7 @@ impl Terms {
             failures_of: check.policy.failures_of,
             successes_of: check.policy.successes_of,
             interval: check.interval,
-            timeout: check.run.timeout,
+            timeout: check.run.longest(check.interval),
         }
     }
 

@@ -45,7 +45,7 @@ impl Confirmation {
         let rounds = runs.iter().map(|(_, count)| *count).max().unwrap_or(0);
         let spacing = check.confirm_spacing * rounds.saturating_sub(1);
         // The order may arrive as late as it expires; its last run may take the whole timeout.
-        let until = now + limits::ORDER_EXPIRES + spacing + check.run.timeout;
+        let until = now + limits::ORDER_EXPIRES + spacing + check.run.longest(check.interval);
         Self { order, until, awaited: runs.to_vec() }
     }
 

@@ -232,6 +232,7 @@ pub(crate) mod tests {
                 ip: IpFamily::Auto,
                 source_address: None,
                 resolver: None,
+                samples: 1,
             }),
             interval,
             phase_ns: 0,

@@ -14,7 +14,7 @@ use parallax_common::check::Assignment;
 use parallax_common::fold::{Fold, Mark, Terms};
 use parallax_common::histogram::Recorder as Histogram;
 use parallax_common::limits::{
-    ASSIGNMENTS_MAX, ECHOES_MAX, EVIDENCE_BYTES_MAX, PHASE_MAX, RUN_STALL_AFTER,
+    ASSIGNMENTS_MAX, ECHOES_MAX, EVIDENCE_BYTES_MAX, PHASE_MAX, RUN_STALL_AFTER, SAMPLES_MAX,
     SNAPSHOT_OUTCOMES_MAX, STEPS_MAX, TIMEOUT_MAX,
 };
 use parallax_common::name::{Generation, Incarnation, RunDigest, Uid};
@@ -41,8 +41,9 @@ pub struct Finding {
     pub evidence: String,
     /// Whom it spoke to last.
     pub remote: Option<SocketAddr>,
-    /// (step, phase, duration) of everything that happened, `total` not among it. Of `first_byte` there
-    /// may be several: one for each echo.
+    /// (step, phase, duration) of everything that happened. `total` is among it only when the slot had
+    /// several samples: then there is one of everything for each. Of `first_byte` there may be several
+    /// a sample: one for each echo.
     pub phases: Vec<(u32, Phase, Duration)>,
 }
 
@@ -381,7 +382,10 @@ impl Recorder {
         let total = ended.ended.since(ended.started);
         let mut phases = finding.phases.clone();
         if finding.outcome != Outcome::Missed {
-            phases.push((0, Phase::Total, total));
+            // `total` counts from each sample's own start; what counts from the slot is of all of them.
+            if !phases.iter().any(|(_, phase, _)| *phase == Phase::Total) {
+                phases.push((0, Phase::Total, total));
+            }
             if slot.is_some() {
                 phases.push((0, Phase::Lateness, ended.lateness));
                 phases.push((0, Phase::FromSlot, ended.lateness + total));
@@ -563,16 +567,21 @@ fn bound(ended: &mut Ended) {
     let finding = &mut ended.finding;
     finding.step = finding.step.min(LAST_STEP);
     cut(&mut finding.evidence, EVIDENCE_BYTES_MAX);
+    let samples = ended.assignment.run.samples.clamp(1, SAMPLES_MAX);
     // A series has one sample a run, that of echoes one for each; those of the whole run are the
-    // recorder's own.
+    // recorder's own, unless there were several.
     let mut seen = [0; STEPS_MAX * Phase::ALL.len()];
     finding.phases.retain_mut(|(step, phase, length)| {
         *length = (*length).min(PHASE_MAX);
-        let ours = matches!(phase, Phase::Total | Phase::Lateness | Phase::FromSlot);
+        let ours = match phase {
+            Phase::Total => samples == 1 || *step > 0,
+            Phase::Lateness | Phase::FromSlot => true,
+            _ => false,
+        };
         let count = &mut seen[(*step).min(LAST_STEP) as usize * Phase::ALL.len() + *phase as usize];
         *count += 1;
         let most = if *phase == Phase::FirstByte { ECHOES_MAX } else { 1 };
-        *count <= most && !ours && *step <= LAST_STEP
+        *count <= most * samples && !ours && *step <= LAST_STEP
     });
 }
 

@@ -110,7 +110,8 @@ impl Entry {
 
     fn overlap_limit(&self) -> u32 {
         let interval = ns(self.assignment.interval).max(1);
-        let ratio = (ns(self.assignment.run.timeout) + interval - 1) / interval;
+        let longest = self.assignment.run.longest(self.assignment.interval);
+        let ratio = (ns(longest) + interval - 1) / interval;
         u32::try_from(ratio).unwrap_or(OVERLAP_MAX).clamp(1, OVERLAP_MAX)
     }
 }

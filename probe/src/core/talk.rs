@@ -3,7 +3,7 @@
 //! A [`Talk`] is a protocol without a socket. Whoever holds it asks [`Talk::next`] what to do, hands in
 //! what has arrived, and asks again: see `crate::execute::converse`. [`dialogue`] is what a check
 //! writes down itself, [`starttls`] the plain part of six protocols, [`ssh`] the greeting of an SSH
-//! server. Nothing here trusts a byte: each machine bounds what it keeps, and says what is wrong.
+//! server, [`websocket`] a dialogue in messages. Nothing here trusts a byte: each machine bounds what it keeps, and says what is wrong.
 
 use parallax_common::outcome::Reason;
 
@@ -11,6 +11,7 @@ pub mod dialogue;
 pub mod evidence;
 pub mod ssh;
 pub mod starttls;
+pub mod websocket;
 
 /// What to do next.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,6 +95,8 @@ pub enum Speaking {
     Dialogue(dialogue::Dialogue),
     /// The greeting of an SSH server.
     Ssh(ssh::Ssh),
+    /// A dialogue in messages.
+    WebSocket(Box<websocket::WebSocket>),
 }
 
 impl Talk for Speaking {
@@ -102,6 +105,7 @@ impl Talk for Speaking {
             Self::StartTls(talk) => talk.next(arrived),
             Self::Dialogue(talk) => talk.next(arrived),
             Self::Ssh(talk) => talk.next(arrived),
+            Self::WebSocket(talk) => talk.next(arrived),
         }
     }
 
@@ -110,6 +114,7 @@ impl Talk for Speaking {
             Self::StartTls(talk) => talk.cut(how),
             Self::Dialogue(talk) => talk.cut(how),
             Self::Ssh(talk) => talk.cut(how),
+            Self::WebSocket(talk) => talk.cut(how),
         }
     }
 }

@@ -50,6 +50,11 @@ pub(super) fn mentions_serving(run: &Run) -> bool {
     run.expect.iter().filter_map(|s| Program::admit(s).ok()).any(|p| p.mentions_serving())
 }
 
+/// Whether an expression speaks of what a websocket is closed with, so that it has to be waited for.
+pub(super) fn mentions_close_code(run: &Run) -> bool {
+    programs(run).any(|program| program.variables().contains(&Variable::CloseCode))
+}
+
 /// Whether an expression speaks of the certificate, so that the whole chain has to be read.
 pub(super) fn mentions_cert(run: &Run) -> bool {
     programs(run).any(|program| program.variables().contains(&Variable::Cert))
@@ -218,6 +223,7 @@ mod tests {
             ip: IpFamily::Auto,
             source_address: None,
             resolver: None,
+            samples: 1,
         }
     }
 

@@ -62,7 +62,8 @@ where
     }
 }
 
-fn failure(error: &hyper::Error) -> Failure {
+/// What an error of an HTTP/1.1 exchange means.
+pub(super) fn failure(error: &hyper::Error) -> Failure {
     let mut cause = error.source();
     let mut io_error: Option<&io::Error> = None;
     while let Some(inner) = cause {

@@ -201,6 +201,7 @@ mod tests {
             ip: IpFamily::Auto,
             source_address: None,
             resolver: None,
+            samples: 1,
         }
     }
 

@@ -21,7 +21,7 @@ pub(super) async fn run(
     let spoken = converse(&mut stream, Speaking::Ssh(Ssh::new()), trace).await?;
     let ssh = match spoken {
         Speaking::Ssh(spoken) => Some(spoken.into_offer()),
-        Speaking::StartTls(_) | Speaking::Dialogue(_) => None,
+        _ => None,
     };
     Ok(Seen { ssh, ..Seen::default() })
 }

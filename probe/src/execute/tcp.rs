@@ -40,15 +40,25 @@ impl Prepared {
         series_from: usize,
     ) -> Result<Self, Failure> {
         let mut used = Vec::new();
-        let mut lines = Vec::with_capacity(step.dialogue.len());
-        for Exchange { name, send, expect } in &step.dialogue {
-            let pieces = send.as_ref().map(|send| pieces(send, secrets, &mut used)).transpose()?;
-            let expect = expect.as_ref().map(awaited).transpose()?;
-            lines.push(Line { name: name.clone(), send: pieces.unwrap_or_default(), expect });
-        }
+        let lines = lines(&step.dialogue, secrets, &mut used)?;
         let series_from = u32::try_from(series_from).unwrap_or(u32::MAX);
         Ok(Self { tls, source, lines: lines.into(), secrets: used.into(), series_from })
     }
+}
+
+/// A dialogue with its references filled in, and its patterns compiled.
+pub(super) fn lines(
+    dialogue: &[Exchange],
+    secrets: &Secrets,
+    used: &mut Vec<String>,
+) -> Result<Vec<Line>, Failure> {
+    let mut lines = Vec::with_capacity(dialogue.len());
+    for Exchange { name, send, expect } in dialogue {
+        let pieces = send.as_ref().map(|send| pieces(send, secrets, used)).transpose()?;
+        let expect = expect.as_ref().map(awaited).transpose()?;
+        lines.push(Line { name: name.clone(), send: pieces.unwrap_or_default(), expect });
+    }
+    Ok(lines)
 }
 
 /// What is sent, with its references filled in.
@@ -162,17 +172,22 @@ async fn dialogue<S: AsyncRead + AsyncWrite + Unpin>(
     // Closed as the protocol below has it; who does not care has everything already.
     let _ = stream.shutdown().await;
     if let Speaking::Dialogue(spoken) = spoken {
-        let (received, captures) = spoken.into_seen();
+        said(spoken, &step.dialogue, talk, trace);
         if step.starttls.is_none() {
-            talk.banner = first_line(&received);
+            talk.banner = first_line(&talk.received);
         }
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        talk.received = received.into();
-        talk.captures = captures.into_iter().map(|(name, taken)| (name, text(&taken))).collect();
-        let names = step.dialogue.iter().map(|exchange| exchange.name.clone());
-        talk.exchanges = names.zip(trace.exchanges.drain(..)).collect();
     }
     Ok(())
+}
+
+/// What was said in a dialogue, as expressions see it.
+pub(super) fn said(spoken: Dialogue, steps: &[Exchange], talk: &mut Talk, trace: &mut Trace) {
+    let (received, captures) = spoken.into_seen();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    talk.received = received.into();
+    talk.captures = captures.into_iter().map(|(name, taken)| (name, text(&taken))).collect();
+    let names = steps.iter().map(|exchange| exchange.name.clone());
+    talk.exchanges = names.zip(trace.exchanges.drain(..)).collect();
 }
 
 fn first_line(received: &[u8]) -> String {

@@ -1,5 +1,6 @@
 //! Every reason a run can have, produced by a small real server. `questions`, `handshakes`, `echoes` and
-//! `health` have the kinds `dns`, `tls`, `icmp` and `grpc`; `talk` has STARTTLS, dialogues, `udp` and `ssh`.
+//! `health` have the kinds `dns`, `tls`, `icmp` and `grpc`; `talk` has STARTTLS, dialogues, `udp` and `ssh`,
+//! `websocket` that kind, `samples` several runs a slot.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -20,7 +21,9 @@ mod handshakes;
 mod health;
 mod http;
 mod questions;
+mod samples;
 mod talk;
+mod websocket;
 
 /// Serves each connection with `serve`, on a thread of its own, until the test ends.
 fn server(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> SocketAddr {
@@ -77,6 +80,7 @@ fn run_of(kind: StepKind) -> Run {
         ip: IpFamily::Auto,
         source_address: None,
         resolver: None,
+        samples: 1,
     }
 }
 

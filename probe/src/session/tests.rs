@@ -218,6 +218,7 @@ fn assignment(n: u8, port: u16) -> Assignment {
         ip: IpFamily::Auto,
         source_address: None,
         resolver: None,
+        samples: 1,
     };
     Assignment {
         check: Uid::from_bytes([n; 16]),

@@ -15,7 +15,7 @@ use parallax_common::target::is_link;
 use parallax_common::text::{format_duration, nearest};
 
 use super::resource::{meta, text_fits};
-use super::run::{length, normalise_dns, normalise_icmp, normalise_tcp, run};
+use super::run::{length, normalise_dialogue, normalise_dns, normalise_icmp, run};
 use super::{Findings, time};
 use crate::v1;
 
@@ -65,7 +65,10 @@ pub fn normalise_check(mut check: v1::Check) -> v1::Check {
             normalise_dns(dns);
         }
         if let Some(v1::step::Kind::Tcp(tcp)) = &mut step.kind {
-            normalise_tcp(tcp);
+            normalise_dialogue(&mut tcp.dialogue);
+        }
+        if let Some(v1::step::Kind::Websocket(websocket)) = &mut step.kind {
+            normalise_dialogue(&mut websocket.dialogue);
         }
         if let Some(v1::step::Kind::Icmp(icmp)) = &mut step.kind {
             normalise_icmp(icmp);
@@ -411,9 +414,13 @@ pub fn check_advice(check: &Check) -> Vec<Advice> {
         let message = "one failing region is enough to page; a single bad path will".to_owned();
         say(rule::ADVICE_QUORUM_ONE, "down.regions", message);
     }
-    if check.run.timeout > check.interval {
+    if check.run.longest(check.interval) > check.interval {
+        let samples = match check.run.samples {
+            0 | 1 => String::new(),
+            samples => format!(" for each of {samples} samples"),
+        };
         let message = format!(
-            "a timeout of {} with an interval of {} lets runs of a hanging target overlap; \
+            "a timeout of {}{samples} with an interval of {} lets runs of a hanging target overlap; \
              above {OVERLAP_MAX} at once slots are missed",
             format_duration(check.run.timeout),
             format_duration(check.interval),

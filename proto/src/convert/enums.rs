@@ -40,6 +40,7 @@ both_ways! {
         HttpRedirectDenied,
         IcmpNoAnswer, IcmpUnreachable, IcmpProhibited, IcmpTimeExceeded, IcmpTooLarge,
         GrpcNotServing, GrpcUnknownService, GrpcUnimplemented, GrpcStatus, GrpcMalformed,
+        WebsocketRefused, WebsocketHandshake, WebsocketMalformed, WebsocketClosed,
         ExpectationFailed, Timeout, InvertedPass, Warning,
         MissedLate, MissedOverlap, MissedOverload, ConfigError, PluginUnknown, ExpressionBudget,
         AddressDenied,

@@ -190,11 +190,21 @@ fn run_fields(run: &v1::Run, out: &mut Gathered) {
                 if let Some(protocol) = enums::start_tls(tcp.starttls) {
                     out.text(&format!("{at}starttls"), protocol.word());
                 }
-                for (place, exchange) in tcp.dialogue.iter().enumerate() {
-                    let at = format!("{at}dialogue[{place}].");
-                    out.text(&format!("{at}name"), &exchange.name);
-                    out.said(&at, exchange.send.as_ref(), exchange.expect.as_ref());
+                out.dialogue(&at, &tcp.dialogue);
+            }
+            Some(v1::step::Kind::Websocket(websocket)) => {
+                let at = format!("{at}websocket.");
+                out.text(&format!("{at}url"), &websocket.url);
+                out.headers(&format!("{at}headers"), &websocket.headers);
+                out.list(&format!("{at}subprotocols"), &websocket.subprotocols);
+                let v1::WebSocketStep { insecure, server_name, ca_pem, .. } = websocket;
+                out.tls(&at, *insecure, server_name, ca_pem);
+                if let Some(version) = enums::tls_version(websocket.min_tls) {
+                    out.text(&format!("{at}min_tls"), version.word());
                 }
+                out.text(&format!("{at}client_cert"), &written(websocket.client_cert.as_ref()));
+                out.text(&format!("{at}client_key"), &written(websocket.client_key.as_ref()));
+                out.dialogue(&at, &websocket.dialogue);
             }
             Some(v1::step::Kind::Udp(udp)) => {
                 let at = format!("{at}udp.");
@@ -373,6 +383,14 @@ impl Gathered {
                 several => list(several),
             };
             self.always(&format!("{field}.{name}"), text);
+        }
+    }
+
+    fn dialogue(&mut self, at: &str, dialogue: &[v1::Exchange]) {
+        for (place, exchange) in dialogue.iter().enumerate() {
+            let at = format!("{at}dialogue[{place}].");
+            self.text(&format!("{at}name"), &exchange.name);
+            self.said(&at, exchange.send.as_ref(), exchange.expect.as_ref());
         }
     }
 

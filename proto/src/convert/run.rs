@@ -6,10 +6,13 @@ use std::time::Duration;
 use parallax_common::check::{HttpStep, IpFamily, Run, Step, StepKind, TlsStep};
 use parallax_common::expect::{Program, Variable, variables_of};
 use parallax_common::limits::{
-    BODY_BYTES_MAX, EXPRESSIONS_MAX, STEPS_MAX, TIMEOUT_MAX, TIMEOUT_MIN,
+    BODY_BYTES_MAX, EXPRESSIONS_MAX, SAMPLES_LENGTH_MAX, SAMPLES_MAX, STEPS_MAX, TIMEOUT_MAX,
+    TIMEOUT_MIN,
 };
 use parallax_common::rule::{self, Rule};
-use parallax_common::target::{HttpUrl, parse_address, parse_resolver, shown_address};
+use parallax_common::target::{
+    HttpUrl, parse_address, parse_resolver, parse_websocket, shown_address,
+};
 use parallax_common::text::{format_duration, nearest};
 
 use super::{Findings, enums, time};
@@ -22,6 +25,7 @@ mod http;
 mod icmp;
 mod talk;
 mod tls;
+mod websocket;
 
 pub(super) use dns::normalise_dns;
 use dns::{dns, dns_to};
@@ -29,9 +33,10 @@ use grpc::{grpc, grpc_to};
 pub(super) use header::{headers, template};
 pub(super) use icmp::normalise_icmp;
 use icmp::{echoes_fit, icmp, icmp_to};
-pub(super) use talk::normalise_tcp;
+pub(super) use talk::normalise_dialogue;
 use talk::{ssh, ssh_to, tcp, tcp_to, together, udp, udp_to};
 use tls::tls_options;
+use websocket::{websocket, websocket_to};
 
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
@@ -50,9 +55,7 @@ pub(super) fn run(run: &v1::Run, findings: &mut Findings<'_>) -> Option<Run> {
     let kind = steps.last().map(|step| &step.kind);
     expressions("expect", &run.expect, kind, findings);
     expressions("warn", &run.warn, kind, findings);
-    if run.samples > 1 {
-        findings.add(rule::NOT_YET, "samples", "more than one sample a slot is not built yet");
-    }
+    samples_fit(run.samples, timeout, findings);
     let ip = match v1::IpFamily::try_from(run.ip) {
         Ok(v1::IpFamily::Unspecified | v1::IpFamily::Auto) => IpFamily::Auto,
         Ok(v1::IpFamily::V4) => IpFamily::V4,
@@ -95,6 +98,7 @@ pub(super) fn run(run: &v1::Run, findings: &mut Findings<'_>) -> Option<Run> {
         ip,
         source_address,
         resolver,
+        samples: run.samples.max(1),
     };
     together(run, &built, findings);
     (whole && findings.none_since(mark)).then_some(built)
@@ -108,7 +112,7 @@ pub fn run_to(run: &Run) -> v1::Run {
         expect: run.expect.clone(),
         warn: run.warn.clone(),
         invert: run.invert,
-        samples: 1,
+        samples: run.samples,
         ip: match run.ip {
             IpFamily::Auto => v1::IpFamily::Auto,
             IpFamily::V4 => v1::IpFamily::V4,
@@ -148,6 +152,7 @@ fn step_to(step: &Step) -> v1::Step {
         StepKind::Ssh(ssh) => v1::step::Kind::Ssh(ssh_to(ssh)),
         StepKind::Icmp(icmp) => v1::step::Kind::Icmp(icmp_to(icmp)),
         StepKind::Grpc(grpc) => v1::step::Kind::Grpc(grpc_to(grpc)),
+        StepKind::Websocket(websocket) => v1::step::Kind::Websocket(websocket_to(websocket)),
     };
     v1::Step { name: step.name.clone(), kind: Some(kind) }
 }
@@ -209,6 +214,9 @@ fn steps(steps: &[v1::Step], findings: &mut Findings<'_>) -> Vec<Step> {
             Some(v1::step::Kind::Ssh(step)) => ssh(step, &format!("{at}ssh."), findings),
             Some(v1::step::Kind::Icmp(step)) => icmp(step, &format!("{at}icmp."), findings),
             Some(v1::step::Kind::Grpc(step)) => grpc(step, &format!("{at}grpc."), findings),
+            Some(v1::step::Kind::Websocket(step)) => {
+                websocket(step, &format!("{at}websocket."), findings)
+            }
             None => {
                 let field = if at.is_empty() { "http" } else { at.trim_end_matches('.') };
                 let message = format!("say what the step does: {}", StepKind::WORDS.join(", "));
@@ -348,7 +356,7 @@ fn expressions(
             let why = match (variable, kind) {
                 (
                     Variable::Cert | Variable::TlsVersion | Variable::Cipher,
-                    "http" | "tcp" | "grpc",
+                    "http" | "tcp" | "grpc" | "websocket",
                 ) => "without TLS there is no certificate; ",
                 _ => "",
             };
@@ -359,6 +367,23 @@ fn expressions(
             let near = nearest(variable.word(), known);
             findings.add_near(rule::EXPRESSION_NOT_FOR_KIND, field.as_str(), message, near);
         }
+    }
+}
+
+fn samples_fit(samples: u32, timeout: Option<Duration>, findings: &mut Findings<'_>) {
+    // None given means one.
+    if samples > SAMPLES_MAX {
+        let message = format!("{samples} is not between 1 and {SAMPLES_MAX}");
+        return findings.add(rule::SAMPLES_RANGE, "samples", message);
+    }
+    let Some(timeout) = timeout.filter(|_| samples > 1) else { return };
+    let all = timeout.saturating_mul(samples);
+    if all > SAMPLES_LENGTH_MAX {
+        let (all, most) = (format_duration(all), format_duration(SAMPLES_LENGTH_MAX));
+        let each = format_duration(timeout);
+        let message =
+            format!("{samples} samples of {each} each may take {all}; at most {most} are allowed");
+        findings.add(rule::SAMPLES_TOO_LONG, "samples", message);
     }
 }
 
@@ -384,6 +409,10 @@ fn family_fits(at: &str, step: &Step, ip: IpFamily, findings: &mut Findings<'_>)
     let (host, field) = match &step.kind {
         StepKind::Http(http) => match HttpUrl::parse(&http.url) {
             Ok(url) => (url.host, "http.url"),
+            Err(_) => return,
+        },
+        StepKind::Websocket(websocket) => match parse_websocket(&websocket.url) {
+            Ok(url) => (url.host, "websocket.url"),
             Err(_) => return,
         },
         StepKind::Tcp(tcp) => (tcp.host.clone(), "tcp.address"),

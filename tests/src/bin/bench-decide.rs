@@ -311,6 +311,7 @@ fn subject(uid: Uid, voters: &[Voter]) -> Subject {
             ip: IpFamily::Auto,
             source_address: None,
             resolver: None,
+            samples: 1,
         },
         run_digest: RunDigest(1),
         interval: ROUND,

@@ -165,6 +165,7 @@ fn assignment(check: Uid) -> Assignment {
         ip: IpFamily::Auto,
         source_address: None,
         resolver: None,
+        samples: 1,
     };
     Assignment {
         check,

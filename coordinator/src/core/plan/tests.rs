@@ -49,6 +49,7 @@ fn check(n: u32, regions: &[&str], kind: StepKind) -> Check {
             ip: IpFamily::Auto,
             source_address: None,
             resolver: None,
+            samples: 1,
         },
         run_digest: RunDigest(u64::from(n)),
         interval: Duration::from_secs(10),

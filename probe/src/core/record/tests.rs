@@ -352,3 +352,46 @@ fn each_round_trip_is_a_sample_and_a_record_tells_their_mean() {
     assert_eq!(count(Phase::FirstByte), 3 + u64::from(ECHOES_MAX));
     assert_eq!((count(Phase::Connect), count(Phase::Total)), (2, 2));
 }
+
+#[test]
+fn a_slot_of_several_samples_has_one_number_and_all_of_them_in_its_series() {
+    let mut bench = Bench::new(Duration::from_secs(1));
+    Arc::make_mut(&mut Arc::make_mut(&mut bench.assignment).run).samples = 3;
+    let ms = Duration::from_millis;
+    bench.start(Cause::Slot(0), 0);
+    let mut found = finding(Outcome::Warn);
+    found.phases.clear();
+    // A fourth is more than the check has asked for.
+    for length in [10, 20, 30, 40] {
+        found.phases.push((0, Phase::Connect, ms(length)));
+        found.phases.push((0, Phase::Total, ms(length)));
+        found.phases.push((0, Phase::Lateness, ms(length)));
+    }
+    let record = bench.recorder.ended(Ended {
+        assignment: Arc::clone(&bench.assignment),
+        generation: bench.generation,
+        cause: Cause::Slot(0),
+        scheduled: at(0),
+        handed: at(0),
+        started: BootTime::from_ns(0),
+        ended: BootTime::from_ns(65 * MS),
+        lateness: ms(2),
+        finding: found,
+    });
+    let record = record.expect("it is sent");
+    assert_eq!((record.number, record.slot, record.outcome), (1, Some(0), Outcome::Warn));
+    let wanted = [
+        (0, Phase::Connect, ms(20)),
+        (0, Phase::Total, ms(20)),
+        (0, Phase::Lateness, ms(2)),
+        // From the slot to the end of the last one.
+        (0, Phase::FromSlot, ms(67)),
+    ];
+    assert_eq!(record.phases, wanted);
+    let [window] = &bench.recorder.seal(at(20_000), 10)[..] else { panic!("one window") };
+    assert_eq!(window.check(), Ok(()));
+    let count = |phase| window.series.iter().find(|s| s.phase == phase).unwrap().totals.count;
+    assert_eq!((count(Phase::Connect), count(Phase::Total)), (3, 3));
+    assert_eq!((count(Phase::Lateness), count(Phase::FromSlot)), (1, 1));
+    assert_eq!(window.outcomes.iter().map(|span| span.count).sum::<u32>(), 1);
+}

@@ -195,6 +195,26 @@ fn runs_of_one_check_overlap_up_to_the_timeout_and_at_most_four() {
 }
 
 #[test]
+fn the_samples_of_a_slot_overlap_as_one_run_as_long_as_all_of_them() {
+    // (interval ms, timeout ms, samples, runs at once): none starts past the next slot.
+    for (interval, timeout, samples, limit) in [
+        (1_000, 200, 5, 1),
+        (1_000, 201, 5, 2),
+        (1_000, 900, 20, 2),
+        (1_000, 1_001, 20, 3),
+        (100, 3_000, 20, 4),
+    ] {
+        let mut check = assignment(1, ms(interval));
+        let run = Arc::make_mut(&mut check.run);
+        (run.timeout, run.samples) = (ms(timeout), samples);
+        let mut world = World::new([check], at(0));
+        world.run_until(at(i64::try_from(interval).unwrap() * 6), ms(100_000), ms(0));
+        assert_eq!(world.starts.len(), limit, "{interval} {timeout} {samples}");
+        assert_eq!(world.missed.len(), 7 - limit);
+    }
+}
+
+#[test]
 fn too_many_runs_in_flight_are_an_overload_and_room_is_used_again() {
     let many = u32::try_from(IN_FLIGHT_MAX).unwrap() + 50;
     let checks = (0..many).map(|n| {

@@ -121,7 +121,66 @@ impl Dialogue {
         (self.received, self.captures)
     }
 
-    fn refuse(&self, reason: Reason, what: &str) -> Refusal {
+    /// What to do, now that this message has arrived, where what is said is in messages: each is judged
+    /// by itself, and one that is not what is awaited is passed over. Asked only when a message is
+    /// awaited ([`Action::Read`]).
+    ///
+    /// # Errors
+    /// The message is not what must arrive.
+    pub fn message(&mut self, message: &[u8]) -> Result<Action, Refusal> {
+        self.take_in(message)?;
+        let lines = Arc::clone(&self.lines);
+        let Some(line) = lines.get(self.at) else { return Ok(Action::Done) };
+        let judged =
+            line.expect.as_ref().map_or(Judged::NotYet, |expect| match expect.judge(message) {
+                // The rest of them does not come in another message.
+                Judged::NotYet if matches!(expect, Awaited::Bytes(_)) => Judged::Never,
+                Judged::Found { captures, .. } => Judged::Found { end: message.len(), captures },
+                judged => judged,
+            });
+        // What was passed over is not looked at again.
+        if matches!(judged, Judged::Found { .. }) {
+            self.taken = self.received.len() - message.len();
+        }
+        self.follow(judged)
+    }
+
+    fn take_in(&mut self, arrived: &[u8]) -> Result<(), Refusal> {
+        self.reads += 1;
+        self.received.extend_from_slice(arrived);
+        if self.received.len() > DIALOGUE_BYTES_MAX {
+            let what = format!("more than {DIALOGUE_BYTES_MAX} bytes arrived");
+            return Err(self.refuse(Reason::AnswerTooLarge, &what));
+        }
+        Ok(())
+    }
+
+    /// What follows from what was found in what has arrived.
+    fn follow(&mut self, judged: Judged) -> Result<Action, Refusal> {
+        match judged {
+            Judged::Found { end, captures } => {
+                for (name, taken) in captures {
+                    if let Some(what) = too_long(&name, &taken) {
+                        return Err(self.refuse(Reason::AnswerTooLarge, &what));
+                    }
+                    self.captures.insert(name, taken);
+                }
+                self.taken += end;
+                Ok(self.end_step())
+            }
+            Judged::Never => {
+                let what = "other bytes than expected arrived";
+                Err(self.refuse(Reason::AnswerMismatch, what))
+            }
+            Judged::NotYet if self.reads >= DIALOGUE_READS_MAX => {
+                let what = format!("the answers came in more than {DIALOGUE_READS_MAX} pieces");
+                Err(self.refuse(Reason::AnswerTooLarge, &what))
+            }
+            Judged::NotYet => Ok(Action::Read),
+        }
+    }
+
+    pub(super) fn refuse(&self, reason: Reason, what: &str) -> Refusal {
         let name = self.lines.get(self.at).map_or("", |line| line.name.as_str());
         let rest = &self.received[self.taken..];
         let evidence = match rest.is_empty() {
@@ -134,7 +193,7 @@ impl Dialogue {
         Refusal::new(reason, evidence)
     }
 
-    fn message(&self, pieces: &[Piece]) -> Vec<u8> {
+    fn message_of(&self, pieces: &[Piece]) -> Vec<u8> {
         let mut message = Vec::new();
         for piece in pieces {
             message.extend_from_slice(match piece {
@@ -156,40 +215,15 @@ impl Dialogue {
 impl Talk for Dialogue {
     fn next(&mut self, arrived: &[u8]) -> Result<Action, Refusal> {
         if !arrived.is_empty() {
-            self.reads += 1;
-            self.received.extend_from_slice(arrived);
-            if self.received.len() > DIALOGUE_BYTES_MAX {
-                let what = format!("more than {DIALOGUE_BYTES_MAX} bytes arrived");
-                return Err(self.refuse(Reason::AnswerTooLarge, &what));
-            }
+            self.take_in(arrived)?;
         }
         let lines = Arc::clone(&self.lines);
         let Some(line) = lines.get(self.at) else { return Ok(Action::Done) };
         if !std::mem::replace(&mut self.sent, true) && !line.send.is_empty() {
-            return Ok(Action::Send(self.message(&line.send)));
+            return Ok(Action::Send(self.message_of(&line.send)));
         }
         let Some(expect) = &line.expect else { return Ok(self.end_step()) };
-        match expect.judge(&self.received[self.taken..]) {
-            Judged::Found { end, captures } => {
-                for (name, taken) in captures {
-                    if let Some(what) = too_long(&name, &taken) {
-                        return Err(self.refuse(Reason::AnswerTooLarge, &what));
-                    }
-                    self.captures.insert(name, taken);
-                }
-                self.taken += end;
-                Ok(self.end_step())
-            }
-            Judged::Never => {
-                let what = "other bytes than expected arrived";
-                Err(self.refuse(Reason::AnswerMismatch, what))
-            }
-            Judged::NotYet if self.reads >= DIALOGUE_READS_MAX => {
-                let what = format!("the answers came in more than {DIALOGUE_READS_MAX} pieces");
-                Err(self.refuse(Reason::AnswerTooLarge, &what))
-            }
-            Judged::NotYet => Ok(Action::Read),
-        }
+        self.follow(expect.judge(&self.received[self.taken..]))
     }
 
     fn cut(&self, how: Cut) -> Refusal {

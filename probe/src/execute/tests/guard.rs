@@ -5,9 +5,9 @@ use std::sync::{Mutex, PoisonError};
 
 use parallax_common::check::{
     DnsClass, DnsStep, DnsTransport, DnsType, GrpcStep, IcmpStep, Payload, SshStep, StartTls,
-    TlsStep, UdpStep,
+    TlsStep, UdpStep, WebSocketStep,
 };
-use parallax_common::target::{HttpUrl, parse_address, parse_resolver};
+use parallax_common::target::{HttpUrl, parse_address, parse_resolver, parse_websocket};
 
 use super::*;
 use crate::core::guard::Network;
@@ -250,6 +250,11 @@ impl Row<'_> {
             Some(("ssh", text)) => {
                 let (host, port) = address(text)?;
                 run_of(StepKind::Ssh(SshStep { host, port }))
+            }
+            Some(("websocket", url)) => {
+                parse_websocket(url).map_err(|error| error.rule.id)?;
+                let url = url.to_owned();
+                run_of(StepKind::Websocket(WebSocketStep { url, ..WebSocketStep::default() }))
             }
             Some(("postgres", text)) => {
                 let (host, port) = address(text)?;

@@ -72,7 +72,7 @@ fn play(stream: TcpStream, script: &[Do], config: &Arc<ServerConfig>) -> io::Res
     Ok(())
 }
 
-fn config(
+pub(super) fn config(
     authority: &Authority,
     years: (i32, i32),
     versions: &[&'static rustls::SupportedProtocolVersion],

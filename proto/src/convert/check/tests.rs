@@ -154,6 +154,14 @@ fn to_grpc(check: &mut v1::Check, change: impl FnOnce(&mut v1::GrpcStep)) {
     run_of(check).expect.clear();
 }
 
+fn to_websocket(check: &mut v1::Check, change: impl FnOnce(&mut v1::WebSocketStep)) {
+    let url = "wss://shop.example/live".to_owned();
+    let mut websocket = v1::WebSocketStep { url, ..Default::default() };
+    change(&mut websocket);
+    run_of(check).steps[0].kind = Some(v1::step::Kind::Websocket(websocket));
+    run_of(check).expect.clear();
+}
+
 fn header(name: &str, value: &str) -> v1::Header {
     let value = v1::Secret { value: Some(v1::secret::Value::Template(value.to_owned())) };
     v1::Header { name: name.to_owned(), value: Some(value) }
@@ -293,7 +301,12 @@ const BROKEN: &[(Rule, &str, Break)] = &[
     (rule::OF_RANGE, "down.of", |c| c.down.as_mut().unwrap().of = 33),
     (rule::OF_RANGE, "up.of", |c| c.up.as_mut().unwrap().of = 1),
     (rule::OF_RANGE, "up.of", |c| c.up.as_mut().unwrap().of = 33),
-    (rule::NOT_YET, "samples", |c| run_of(c).samples = 3),
+    (rule::SAMPLES_RANGE, "samples", |c| run_of(c).samples = 21),
+    (rule::SAMPLES_RANGE, "samples", |c| run_of(c).samples = u32::MAX),
+    (rule::SAMPLES_TOO_LONG, "samples", |c| {
+        let run = run_of(c);
+        (run.samples, run.timeout) = (2, seconds(31));
+    }),
     (rule::NOT_YET, "http.headers.x", |c| {
         let sealed = v1::secret::Value::Sealed(v1::SealedValue::default());
         let value = Some(v1::Secret { value: Some(sealed) });
@@ -637,6 +650,63 @@ const BROKEN: &[(Rule, &str, Break)] = &[
         to_grpc(c, |_| {});
         run_of(c).expect = vec!["cert.days_left > 3".to_owned()];
     }),
+    (rule::MISSING_FIELD, "websocket.url", |c| to_websocket(c, |w| w.url.clear())),
+    (rule::WEBSOCKET_URL, "websocket.url", |c| {
+        to_websocket(c, |w| w.url = "https://shop.example/".to_owned());
+    }),
+    (rule::URL_FRAGMENT, "websocket.url", |c| to_websocket(c, |w| w.url.push_str("#top"))),
+    (rule::REFERENCE_NOT_HERE, "websocket.url", |c| {
+        to_websocket(c, |w| w.url.push_str("${env:P}"));
+    }),
+    (rule::IP_CONFLICT, "websocket.url", |c| {
+        to_websocket(c, |w| w.url = "ws://[::1]/".to_owned());
+        run_of(c).ip = v1::IpFamily::V4 as i32;
+    }),
+    (rule::WEBSOCKET_SUBPROTOCOL, "websocket.subprotocols[1]", |c| {
+        to_websocket(c, |w| w.subprotocols = vec!["a".to_owned(), "a".to_owned()]);
+    }),
+    (rule::WEBSOCKET_SUBPROTOCOL, "websocket.subprotocols[0]", |c| {
+        to_websocket(c, |w| w.subprotocols = vec!["a, b".to_owned()]);
+    }),
+    (rule::WEBSOCKET_SUBPROTOCOL, "websocket.subprotocols[0]", |c| {
+        to_websocket(c, |w| w.subprotocols = vec!["a".repeat(256)]);
+    }),
+    (rule::WEBSOCKET_SUBPROTOCOL, "websocket.subprotocols", |c| {
+        to_websocket(c, |w| w.subprotocols = (0..17).map(|n| n.to_string()).collect());
+    }),
+    (rule::HEADER_RESERVED, "websocket.headers.Sec-WebSocket-Key", |c| {
+        to_websocket(c, |w| w.headers = vec![header("Sec-WebSocket-Key", "x")]);
+    }),
+    (rule::HEADER_RESERVED, "websocket.headers.upgrade", |c| {
+        to_websocket(c, |w| w.headers = vec![header("upgrade", "x")]);
+    }),
+    (rule::TLS_WITHOUT_TLS, "websocket.min_tls", |c| {
+        to_websocket(c, |w| (w.url, w.min_tls) = ("ws://a.example".to_owned(), 1));
+    }),
+    (rule::TLS_WITHOUT_TLS, "websocket.insecure", |c| {
+        to_websocket(c, |w| (w.url, w.insecure) = ("ws://a.example".to_owned(), true));
+    }),
+    (rule::ENUM_UNKNOWN, "websocket.min_tls", |c| to_websocket(c, |w| w.min_tls = 99)),
+    (rule::CLIENT_CERT, "websocket.client_key", |c| {
+        to_websocket(c, |w| w.client_key = secret("${file:/k}"));
+    }),
+    (rule::DIALOGUE_STEP, "websocket.dialogue[0]", |c| {
+        to_websocket(c, |w| w.dialogue = vec![says("a", None, None)]);
+    }),
+    (rule::DIALOGUE_TOO_LONG, "websocket.dialogue", |c| {
+        to_websocket(c, |w| w.dialogue = vec![says("", sends("x"), None); 16]);
+    }),
+    (rule::DIALOGUE_CAPTURE, "websocket.dialogue[0].send", |c| {
+        to_websocket(c, |w| w.dialogue = vec![says("a", sends("%{x}"), None)]);
+    }),
+    (rule::EXPRESSION_NOT_FOR_KIND, "expect[0]", |c| {
+        to_websocket(c, |w| w.url = "ws://a.example".to_owned());
+        run_of(c).expect = vec!["cert.days_left > 3".to_owned()];
+    }),
+    (rule::EXPRESSION_NOT_FOR_KIND, "expect[0]", |c| {
+        to_websocket(c, |_| {});
+        run_of(c).expect = vec!["received == ''".to_owned()];
+    }),
     (rule::SOURCE_ADDRESS, "source_address", |c| run_of(c).source_address = "eth0".to_owned()),
     (rule::RESOLVER_ADDRESS, "resolver", |c| run_of(c).resolver = "dns.example".to_owned()),
     (rule::IP_CONFLICT, "source_address", |c| {
@@ -779,6 +849,30 @@ fn what_is_said_goes_there_and_back() {
         assert_eq!(Some(run_to(&check(&wire).unwrap().run)), wire.run);
         assert_ne!(wire.run_digest, 0);
     }
+    for url in ["ws://shop.example", "wss://shop.example:8443/live?a=1"] {
+        let mut wire = raw();
+        to_websocket(&mut wire, |w| {
+            w.url = url.to_owned();
+            w.headers = vec![header("origin", "https://shop.example"), header("k", "${env:K}")];
+            w.subprotocols = vec!["chat.v2".to_owned(), "chat".to_owned()];
+            w.dialogue.push(says("hello", sends("%%{x}"), expects("(?<id>[0-9]+)")));
+            w.dialogue.push(says("", sends_raw(b"\0"), expects_raw(b"\0")));
+            if url.starts_with("wss") {
+                (w.ca_pem, w.min_tls) = (PEM.to_owned(), v1::TlsVersion::V13 as i32);
+                (w.client_cert, w.client_key) = (secret("${file:/c}"), secret("${file:/k}"));
+                w.server_name = "b.example".to_owned();
+            }
+        });
+        run_of(&mut wire).expect = vec!["close_code == 1000 && captures.id != ''".to_owned()];
+        let wire = normalise_check(wire);
+        let Some(v1::step::Kind::Websocket(step)) = &wire.run.as_ref().unwrap().steps[0].kind
+        else {
+            panic!("{wire:?}")
+        };
+        assert_eq!(step.dialogue[1].name, "2");
+        assert_eq!(Some(run_to(&check(&wire).unwrap().run)), wire.run);
+        assert_ne!(wire.run_digest, 0);
+    }
     let mut wire = raw();
     to_udp(&mut wire, |u| (u.expect, u.resend) = (expects("(?<a>x)"), nanos(10_000_000)));
     run_of(&mut wire).expect = vec!["captures.a == received".to_owned()];
@@ -813,6 +907,7 @@ fn a_stored_check_is_read_whatever_rule_it_breaks_by_now() {
         |c| c.interval = seconds(40 * 86_400),
         |c| run_of(c).timeout = nanos(1),
         |c| run_of(c).timeout = seconds(86_400),
+        |c| run_of(c).samples = 5_000,
         |c| c.confirm_spacing = seconds(86_400),
         |c| c.down.as_mut().unwrap().failures = 1_000,
         |c| c.regions = (0..100).map(|n| format!("r{n}")).collect(),
@@ -829,6 +924,8 @@ fn a_stored_check_is_read_whatever_rule_it_breaks_by_now() {
         |c| to_grpc(c, |g| g.service = "x".repeat(1_000)),
         |c| to_grpc(c, |g| g.metadata = vec![header("Grpc-X", "a\nb"); 200]),
         |c| to_grpc(c, |g| g.authority = "a b".to_owned()),
+        |c| to_websocket(c, |w| w.url = "gopher://shop.example/".to_owned()),
+        |c| to_websocket(c, |w| w.subprotocols = vec!["a b".to_owned(); 99]),
     ];
     for (row, change) in breaks.iter().enumerate() {
         let mut wire = good.clone();

@@ -208,6 +208,41 @@ fn questions_and_handshakes_differ_field_by_field() {
             row("grpc.tls", "", "true"),
         ]
     );
+    let websocket = v1::WebSocketStep { url: "wss://a.example".to_owned(), ..Default::default() };
+    let pattern = v1::expected::Form::Pattern("^hi".to_owned());
+    let other = v1::WebSocketStep {
+        url: "wss://b.example".to_owned(),
+        headers: vec![v1::Header { name: "k".to_owned(), value: key("${env:K}") }],
+        subprotocols: vec!["chat".to_owned()],
+        insecure: true,
+        server_name: "c.example".to_owned(),
+        ca_pem: "pem".to_owned(),
+        min_tls: v1::TlsVersion::V13.into(),
+        client_cert: key("${file:/c}"),
+        client_key: key("${file:/k}"),
+        dialogue: vec![v1::Exchange {
+            name: "1".to_owned(),
+            send: None,
+            expect: Some(v1::Expected { form: Some(pattern) }),
+        }],
+    };
+    let kinds = (v1::step::Kind::Websocket(websocket), v1::step::Kind::Websocket(other));
+    assert_eq!(
+        rows(diff_checks(&with(kinds.0), &with(kinds.1))),
+        [
+            row("websocket.ca_pem", "", "pem"),
+            row("websocket.client_cert", "", "\"${file:/c}\""),
+            row("websocket.client_key", "", "\"${file:/k}\""),
+            row("websocket.dialogue[0].expect", "", "^hi"),
+            row("websocket.dialogue[0].name", "", "\"1\""),
+            row("websocket.headers.k", "", "\"${env:K}\""),
+            row("websocket.insecure", "", "true"),
+            row("websocket.min_tls", "", "\"1.3\""),
+            row("websocket.server_name", "", "c.example"),
+            row("websocket.subprotocols", "", "[chat]"),
+            row("websocket.url", "wss://a.example", "wss://b.example"),
+        ]
+    );
     let tls = v1::TlsStep { address: "a.example:443".to_owned(), ..Default::default() };
     let other = v1::TlsStep {
         address: "b.example:443".to_owned(),

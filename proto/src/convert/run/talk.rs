@@ -97,7 +97,12 @@ fn address(text: &str, at: &str, findings: &mut Findings<'_>) -> Option<(String,
     parse_address(text).map_err(|error| findings.add(error.rule, field, error.message)).ok()
 }
 
-fn dialogue(steps: &[v1::Exchange], at: &str, findings: &mut Findings<'_>) -> Vec<Exchange> {
+/// Reads a dialogue.
+pub(super) fn dialogue(
+    steps: &[v1::Exchange],
+    at: &str,
+    findings: &mut Findings<'_>,
+) -> Vec<Exchange> {
     let mut built: Vec<Exchange> = Vec::new();
     let mut captured = BTreeSet::new();
     for (place, step) in steps.iter().enumerate() {
@@ -235,11 +240,15 @@ fn pattern(
 pub(super) fn together(wire: &v1::Run, run: &Run, findings: &mut Findings<'_>) {
     let mut count = wire.steps.len();
     for (place, step) in wire.steps.iter().enumerate() {
-        let Some(v1::step::Kind::Tcp(tcp)) = &step.kind else { continue };
+        let (kind, dialogue) = match &step.kind {
+            Some(v1::step::Kind::Tcp(tcp)) => ("tcp", &tcp.dialogue),
+            Some(v1::step::Kind::Websocket(websocket)) => ("websocket", &websocket.dialogue),
+            _ => continue,
+        };
         let fitted = count <= STEPS_MAX;
-        count += tcp.dialogue.len();
+        count += dialogue.len();
         if fitted && count > STEPS_MAX {
-            let field = format!("{}tcp.dialogue", prefix(&wire.steps, place));
+            let field = format!("{}{kind}.dialogue", prefix(&wire.steps, place));
             let message =
                 format!("with this there are {count} steps; at most {STEPS_MAX} are allowed");
             findings.add(rule::DIALOGUE_TOO_LONG, field, message);
@@ -288,7 +297,8 @@ pub(super) fn ssh_to(ssh: &SshStep) -> v1::SshStep {
     v1::SshStep { address: shown_address(&ssh.host, ssh.port) }
 }
 
-fn exchange_to(exchange: &Exchange) -> v1::Exchange {
+/// A step of a dialogue as messages carry it.
+pub(super) fn exchange_to(exchange: &Exchange) -> v1::Exchange {
     v1::Exchange {
         name: exchange.name.clone(),
         send: exchange.send.as_ref().map(payload_to),
@@ -313,8 +323,8 @@ fn expected_to(expected: &Expected) -> v1::Expected {
 }
 
 /// Names the steps of a dialogue that have no name by their place, counted from 1.
-pub(in crate::convert) fn normalise_tcp(step: &mut v1::TcpStep) {
-    for (place, exchange) in step.dialogue.iter_mut().enumerate() {
+pub(in crate::convert) fn normalise_dialogue(dialogue: &mut [v1::Exchange]) {
+    for (place, exchange) in dialogue.iter_mut().enumerate() {
         if exchange.name.is_empty() {
             exchange.name = (place + 1).to_string();
         }

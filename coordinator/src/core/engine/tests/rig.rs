@@ -39,6 +39,7 @@ pub fn check(regions: usize, failures: u32) -> Check {
             ip: IpFamily::Auto,
             source_address: None,
             resolver: None,
+            samples: 1,
         },
         run_digest: RunDigest(1),
         interval: Duration::from_secs(1),
