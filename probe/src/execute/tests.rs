@@ -20,6 +20,7 @@ mod handshakes;
 mod health;
 mod http;
 mod questions;
+pub(crate) mod reasons;
 mod talk;
 
 /// Serves each connection with `serve`, on a thread of its own, until the test ends.

@@ -645,6 +645,54 @@ async fn a_window_that_ends_its_lane_without_a_word_is_set_aside_and_the_others_
     world.supervisor.stop();
 }
 
+/// The one thread of this runtime is stopped, as a paused machine stops all of them; and a target that
+/// never answers keeps more runs in flight than a check may have.
+#[tokio::test]
+async fn slots_of_a_probe_that_stands_still_or_has_too_much_are_missed() {
+    use parallax_common::check::HttpStep;
+    let mut world = World::start().await;
+    let (_, mut live, _bulk) = world.session().await;
+    let offset_ns = offset_ns();
+    let ping = v1::Ping { id: 7, measured: true, offset_ns, leader: true, ..Default::default() };
+    say(&live, Say::Ping(ping)).await;
+    let target = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = target.local_addr().unwrap();
+    let swift = assignment(1, address.port());
+    let mut silent = Assignment { interval: Duration::from_millis(100), ..assignment(2, 1) };
+    let step = HttpStep {
+        url: format!("http://{address}/"),
+        method: "GET".into(),
+        body_max_bytes: 1_000,
+        ..HttpStep::default()
+    };
+    let mut run = Run::clone(&silent.run);
+    run.steps[0].kind = StepKind::Http(step);
+    run.timeout = Duration::from_secs(5);
+    silent.run_digest = run_digest(&run);
+    silent.run = Arc::new(run);
+    let chunk = v1::AssignmentChunk {
+        generation: Some(convert::time::generation_to(Generation { epoch: 1, index: 9 })),
+        base: None,
+        chunk: 0,
+        last: true,
+        upserts: [&swift, &silent].map(convert::assignment::assignment_to).into(),
+        removed: vec![],
+    };
+    say(&live, Say::Assignments(chunk)).await;
+    let mut seen = std::collections::BTreeSet::new();
+    let wanted = [Reason::MissedLate, Reason::MissedOverlap];
+    while !wanted.iter().all(|reason| seen.contains(reason)) {
+        let frame = until(&mut live, outcomes).await;
+        let records = frame.records.iter().map(|record| convert::record::record(record).unwrap());
+        seen.extend(records.filter_map(|record| record.reason));
+        std::thread::sleep(Duration::from_millis(700));
+    }
+    world.stop.cancel();
+    drop(live);
+    within("the end", &mut world.ended).await.unwrap().unwrap();
+    world.supervisor.stop();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn members_are_remembered_and_a_stop_says_goodbye() {
     let mut world = World::start().await;
