@@ -80,7 +80,7 @@ words! {
         ConnectionClosed = "connection_closed",
         /// The connection was reset in the middle of what was said.
         ConnectionReset = "connection_reset",
-        /// The probe ran out of descriptors, ports or memory.
+        /// The probe ran out of descriptors, ports or memory: no vote.
         ProbeResources = "probe_resources",
         /// The certificate is past its last day.
         TlsExpired = "tls_expired",
@@ -199,6 +199,7 @@ impl Reason {
             Self::MissedLate
                 | Self::MissedOverlap
                 | Self::MissedOverload
+                | Self::ProbeResources
                 | Self::ConfigError
                 | Self::PluginUnknown
                 | Self::ExpressionBudget

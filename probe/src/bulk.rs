@@ -8,7 +8,8 @@
 //!
 //! A lane that ends is opened again, and the session goes on without it meanwhile. When a coordinator
 //! ends it over what it was sent, those windows are sent one by one, and the one that it is over is set
-//! aside for that coordinator.
+//! aside for that coordinator. So it is when a lane ends without a word over the same windows again and
+//! again while its session lives on: what they do to a coordinator need not leave it able to speak.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -16,8 +17,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parallax_common::limits::{
-    BACK_OFF_MAX, BACK_OFF_MIN, DIAL_TIMEOUT, REPLAY_BYTES_PER_S_MAX, SPOOL_REFUSALS_MAX,
-    WINDOWS_UNACKNOWLEDGED_MAX,
+    BACK_OFF_MAX, BACK_OFF_MIN, DIAL_TIMEOUT, LANE_END_GRACE, REPLAY_BYTES_PER_S_MAX,
+    SPOOL_REFUSALS_MAX, WINDOWS_UNACKNOWLEDGED_MAX,
 };
 use parallax_common::name::Incarnation;
 use parallax_proto::v1;
@@ -87,6 +88,33 @@ impl LaneError {
         let codes = [Code::InvalidArgument, Code::Internal, Code::OutOfRange, Code::DataLoss];
         codes.contains(&status.code()) && std::error::Error::source(status).is_none()
     }
+
+    /// Whether the lane has ended without a word. If its session lives on, that was no broken connection.
+    fn is_silent(&self) -> bool {
+        match self {
+            Self::Closed => true,
+            Self::Ended(status) => {
+                let codes = [Code::Unknown, Code::Cancelled, Code::Internal];
+                codes.contains(&status.code()) && !self.is_refusal()
+            }
+            Self::NotOpen | Self::Goodbye(_) => false,
+        }
+    }
+}
+
+/// How a lane ended.
+struct Ended {
+    why: Result<(), LaneError>,
+    /// First and last window that were on their way.
+    on_its_way: Option<(u64, u64)>,
+    /// Something was acknowledged.
+    moved: bool,
+}
+
+impl From<LaneError> for Ended {
+    fn from(why: LaneError) -> Self {
+        Self { why: Err(why), on_its_way: None, moved: false }
+    }
 }
 
 impl Bulk {
@@ -102,6 +130,10 @@ impl Bulk {
     }
 
     async fn earlier(&self) {
+        tokio::select! {
+            () = self.spooler.opened() => {}
+            () = self.end.cancelled() => return,
+        }
         self.again_and_again(|| self.spooler.owed(self.node)).await;
     }
 
@@ -109,28 +141,61 @@ impl Bulk {
     async fn again_and_again(&self, next: impl Fn() -> Option<Incarnation>) {
         let mut pause = BACK_OFF_MIN;
         while let Some(life) = next() {
-            match self.lane(life).await {
+            let Ended { why, on_its_way, moved } = self.lane(life).await;
+            let error = match why {
                 Ok(()) if self.end.is_cancelled() => return,
                 Ok(()) => {
                     info!(node = self.node, life = life.0, "an earlier life is delivered");
                     pause = BACK_OFF_MIN;
                     continue;
                 }
-                Err(error) => {
-                    debug!(node = self.node, life = life.0, %error, "a bulk lane ended");
-                }
+                Err(error) => error,
+            };
+            debug!(node = self.node, life = life.0, %error, "a bulk lane ended");
+            if moved {
+                pause = BACK_OFF_MIN;
             }
+            if error.is_refusal() {
+                self.ended_over(life, on_its_way, &error);
+            }
+            let at_least = if error.is_silent() { LANE_END_GRACE } else { pause };
             tokio::select! {
-                () = tokio::time::sleep(pause) => {}
+                () = tokio::time::sleep(pause.max(at_least)) => {}
+                // If it said nothing, the connection broke.
                 () = self.end.cancelled() => return,
+            }
+            if error.is_silent() {
+                self.ended_over(life, on_its_way, &error);
             }
             pause = (pause * 2).min(BACK_OFF_MAX);
         }
     }
 
+    /// The coordinator has ended a lane over what was on its way.
+    fn ended_over(&self, life: Incarnation, on_its_way: Option<(u64, u64)>, why: &LaneError) {
+        let Some((first, last)) = on_its_way else { return };
+        let Self { spooler, node, metrics, .. } = self;
+        let times = match why.is_refusal() {
+            true => spooler.refused(life, *node, (first, last)),
+            false => spooler.cut(life, *node, (first, last)),
+        };
+        warn!(node, first, last, times, %why, "a coordinator ended a lane over windows");
+        if times >= SPOOL_REFUSALS_MAX && first == last {
+            error!(
+                node,
+                life = life.0,
+                window = first,
+                %why,
+                "a window is set aside: this coordinator ends the lane over it again and again"
+            );
+            metrics.windows_set_aside.fetch_add(1, Relaxed);
+            spooler.acknowledge(life, *node, first);
+        }
+    }
+
     /// One lane, from its opening to its end: the session's, or that of what there is in an earlier
     /// life.
-    async fn lane(&self, life: Incarnation) -> Result<(), LaneError> {
+    async fn lane(&self, life: Incarnation) -> Ended {
         let (frames, outward) = mpsc::channel(FRAMES);
         let hello = v1::Hello { incarnation: life.0, ..self.hello.clone() };
         // Empty channels have room.
@@ -138,10 +203,14 @@ impl Bulk {
         let mut client = self.client.clone();
         let opening = client.bulk(ReceiverStream::new(outward));
         let inward = tokio::select! {
-            opened = tokio::time::timeout(DIAL_TIMEOUT, opening) => {
-                opened.map_err(|_| LaneError::NotOpen)??.into_inner()
+            opened = tokio::time::timeout(DIAL_TIMEOUT, opening) => match opened {
+                Ok(Ok(opened)) => opened.into_inner(),
+                Ok(Err(status)) => return LaneError::from(status).into(),
+                Err(_) => return LaneError::NotOpen.into(),
+            },
+            () = self.end.cancelled() => {
+                return Ended { why: Ok(()), on_its_way: None, moved: false };
             }
-            () = self.end.cancelled() => return Ok(()),
         };
         let (cursor, replay_through) = self.spooler.place(life, self.node);
         let mut lane = Lane {
@@ -153,13 +222,10 @@ impl Bulk {
             place: None,
             paused_until: clock::instant(),
         };
-        let ended = lane.deliver(inward, frames).await;
-        if let Err(error) = &ended
-            && error.is_refusal()
-        {
-            lane.refused(error);
-        }
-        ended
+        let why = lane.deliver(inward, frames).await;
+        let (first, last) = (lane.acknowledged + 1, lane.cursor - 1);
+        let on_its_way = (first <= last).then_some((first, last));
+        Ended { why, on_its_way, moved: first > cursor }
     }
 }
 
@@ -291,28 +357,6 @@ impl Lane<'_> {
         if refused > 0 {
             warn!(node, refused, "a coordinator refused windows");
             metrics.windows_refused.fetch_add(refused, Relaxed);
-        }
-    }
-
-    /// The coordinator has ended the lane over what is on its way.
-    fn refused(&self, why: &LaneError) {
-        let Bulk { spooler, node, metrics, .. } = self.bulk;
-        let (first, last) = (self.acknowledged + 1, self.cursor - 1);
-        if first > last {
-            return;
-        }
-        let times = spooler.refused(self.life, *node, (first, last));
-        warn!(node, first, last, times, %why, "a coordinator ended a lane over windows");
-        if times >= SPOOL_REFUSALS_MAX && first == last {
-            error!(
-                node,
-                life = self.life.0,
-                window = first,
-                %why,
-                "a window is set aside: this coordinator ends the lane over it again and again"
-            );
-            metrics.windows_set_aside.fetch_add(1, Relaxed);
-            spooler.acknowledge(self.life, *node, first);
         }
     }
 }

@@ -51,7 +51,7 @@ mod udp;
 mod websocket;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 /// What a run is doing, so that a timeout can be named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -255,6 +255,13 @@ impl Executor {
 
     /// Carries out one run.
     pub async fn run(&self, run: &Run) -> Execution {
+        let execution = self.carry_out(run).await;
+        #[cfg(test)]
+        tests::reasons::note(execution.finding.reason);
+        execution
+    }
+
+    async fn carry_out(&self, run: &Run) -> Execution {
         self.secrets.load(run).await;
         let prepared = self.prepare(run);
         let started = clock::boot_time();

@@ -13,7 +13,6 @@ use std::time::Duration;
 use clap::Parser as _;
 use http::{HeaderName, HeaderValue};
 use parallax_common::name::Incarnation;
-use parallax_common::time::BootTime;
 use parallax_runtime::supervisor::{Supervisor, TaskKind};
 use parallax_runtime::transport::{Credentials, CredentialsError, Identity};
 use tokio::sync::{mpsc, watch};
@@ -85,7 +84,7 @@ pub enum RunError {
         dir: PathBuf,
         /// Why.
         #[source]
-        source: std::io::Error,
+        source: spool::holder::OpenError,
     },
     /// The health endpoint cannot listen.
     #[error("cannot listen on {address} for health and metrics")]
@@ -147,7 +146,12 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
     // One random number for each life of the spool: one run of this process.
     let (high, low) = uuid::Uuid::now_v7().as_u64_pair();
     let incarnation = Incarnation(high.rotate_left(32) ^ low);
-    let spooler = open_spool(&config, incarnation, now, &metrics).await?;
+    let holder = spool::holder::Holder {
+        mesh: mesh.clone(),
+        region: region.to_string(),
+        probe: name.to_string(),
+    };
+    let spooler = open_spool(&config, holder, incarnation, &metrics).await?;
     spooler.spawn(&supervisor);
     let secrets = execute::secrets::Secrets::new(config.allow_env, config.allow_files);
     let executor =
@@ -206,21 +210,21 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
 /// The spool on the disk, or in memory when there is no place for it.
 async fn open_spool(
     config: &Config,
+    holder: spool::holder::Holder,
     incarnation: Incarnation,
-    now: BootTime,
     metrics: &Arc<metrics::Metrics>,
 ) -> Result<spool::Spooler, RunError> {
     let Some(dir) = config.spool_dir() else {
         return Ok(spool::Spooler::in_memory(incarnation, Arc::clone(metrics)));
     };
     let (bounds, of, its) = (config.spool_bounds(), dir.clone(), Arc::clone(metrics));
-    let open = move || spool::Spooler::open(&of, bounds, incarnation, now, its);
+    let open = move || spool::Spooler::open(&of, bounds, &holder, incarnation, its);
     let opened = tokio::task::spawn_blocking(open)
         .await
-        .unwrap_or_else(|panicked| Err(std::io::Error::other(panicked)));
+        .unwrap_or_else(|panicked| Err(std::io::Error::other(panicked).into()));
     match opened {
         // A region that falls silent over a bad disk is worse than one without a spool.
-        Err(error) if spool::is_of_the_disk(&error) => {
+        Err(spool::holder::OpenError::Files(error)) if spool::is_of_the_disk(&error) => {
             error!(%error, dir = %dir.display(), "the spool cannot be opened: windows wait in memory");
             metrics.spool_failing.store(1, std::sync::atomic::Ordering::Relaxed);
             Ok(spool::Spooler::in_memory(incarnation, Arc::clone(metrics)))

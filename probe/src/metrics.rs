@@ -89,6 +89,8 @@ impl Default for Metrics {
 impl Metrics {
     /// Counts outcomes.
     pub fn outcome(&self, outcome: Outcome, reason: Option<Reason>, count: u64) {
+        #[cfg(test)]
+        crate::execute::tests::reasons::note(reason);
         self.outcomes[outcome as usize].fetch_add(count, Relaxed);
         if let (Outcome::Missed, Some(reason)) = (outcome, reason) {
             self.missed[reason as usize].fetch_add(count, Relaxed);

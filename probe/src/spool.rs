@@ -3,23 +3,30 @@
 //!
 //! [`Spooler`] is what everybody holds. The owner pushes into it and never waits for a disk; one task
 //! writes what is there twice a second, on a thread for blocking work ([`keeper`]); lanes
-//! (`crate::bulk`) claim what is next, from memory or from a segment.
+//! (`crate::bulk`) claim what is next, from memory or from a segment. What earlier lives have left is
+//! read by the same task: until then the spool is one in memory, and nobody waits for it.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use parallax_common::limits::{SPOOL_COMMIT_EVERY, SPOOL_RECORD_BYTES_MAX};
+use parallax_common::limits::{
+    SPOOL_COMMIT_EVERY, SPOOL_OPEN_AGAIN_AFTER, SPOOL_RECORD_BYTES_MAX, SPOOL_UNREADABLE_FOR,
+    SPOOL_UNREADABLE_TIMES,
+};
 use parallax_common::name::Incarnation;
 use parallax_common::time::{BootTime, MeshTime};
+use parallax_runtime::clock;
 use parallax_runtime::supervisor::{Supervisor, TaskKind};
 use tokio::sync::{Notify, watch};
 use tracing::{error, info, warn};
 
-use self::files::{Files, System, is_bad, is_full};
+use self::files::{Files, System, is_bad, is_full, is_of_the_process};
+use self::holder::{Holder, OpenError};
 use self::keeper::{Keeper, Refused};
 use crate::core::spool::disk::Bounds;
 use crate::core::spool::record::{Record, decode};
@@ -27,6 +34,7 @@ use crate::core::spool::{Claim, Gap, Portion, Spool};
 use crate::metrics::Metrics;
 
 pub mod files;
+pub mod holder;
 pub mod keeper;
 
 /// Bytes read at a time, unless one record is longer.
@@ -50,16 +58,31 @@ struct Inner {
     wake: Notify,
     /// Told whenever there may be more to send.
     changed: watch::Sender<()>,
+    /// What earlier lives have left is known.
+    opened: watch::Sender<bool>,
 }
 
 #[derive(Debug)]
 struct OnDisk {
     files: Arc<dyn Files>,
-    keeper: Mutex<Keeper>,
+    bounds: Bounds,
+    /// `None` until the disk was read.
+    keeper: Mutex<Option<Keeper>>,
+    /// When it is to be read, again if it refused.
+    open_at: Mutex<Instant>,
+    /// Segments that could not be read when they were asked for last.
+    unreadable: Mutex<BTreeMap<u64, Unreadable>>,
     /// Mesh time as the owner told it last.
     now: Mutex<Option<MeshTime>>,
     /// What the disk refused at the last turn.
     refused: Mutex<Option<Refused>>,
+}
+
+/// How a segment refuses to be read.
+#[derive(Debug, Clone, Copy)]
+struct Unreadable {
+    times: u32,
+    since: Instant,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -91,54 +114,88 @@ impl Spooler {
     }
 
     fn new(spool: Spool, disk: Option<OnDisk>, metrics: Arc<Metrics>) -> Self {
-        let (changed, _) = watch::channel(());
+        let ((changed, _), (opened, _)) = (watch::channel(()), watch::channel(disk.is_none()));
         Self(Arc::new(Inner {
             spool: Mutex::new(spool),
             disk,
             metrics,
             wake: Notify::new(),
             changed,
+            opened,
         }))
     }
 
-    /// The spool in a directory, with all that earlier lives have left there. Reads it all: not for
-    /// a thread that has anything else to do.
+    /// The spool in a directory, locked. What earlier lives have left there is read by the first turn.
     ///
     /// # Errors
-    /// When the directory cannot be used, or another process uses it.
+    /// When the directory cannot be used, another process uses it, or it is another probe's.
     pub fn open(
         dir: &Path,
         bounds: Bounds,
+        holder: &Holder,
         incarnation: Incarnation,
-        now: BootTime,
         metrics: Arc<Metrics>,
-    ) -> io::Result<Self> {
-        Self::open_in(Arc::new(System::open(dir)?), bounds, incarnation, now, metrics)
+    ) -> Result<Self, OpenError> {
+        let files = System::open(dir)?;
+        holder::claim(&files, holder)?;
+        Ok(Self::over(Arc::new(files), bounds, incarnation, metrics))
     }
 
-    fn open_in(
+    fn over(
         files: Arc<dyn Files>,
         bounds: Bounds,
         incarnation: Incarnation,
-        now: BootTime,
         metrics: Arc<Metrics>,
-    ) -> io::Result<Self> {
-        let (keeper, found) = Keeper::open(Arc::clone(&files))?;
-        metrics.spool_damaged.fetch_add(found.damaged, Relaxed);
-        let windows: u64 = found.segments.iter().map(|segment| segment.windows).sum();
-        info!(segments = found.segments.len(), windows, "spool open");
-        let mut spool =
-            Spool::on_disk(incarnation, bounds, found.segments, &found.statements, found.quiet);
-        for reader in spool.known_readers() {
-            spool.expect(reader, now);
-        }
+    ) -> Self {
         let disk = OnDisk {
             files,
-            keeper: Mutex::new(keeper),
+            bounds,
+            keeper: Mutex::default(),
+            open_at: Mutex::new(clock::instant()),
+            unreadable: Mutex::default(),
             now: Mutex::default(),
             refused: Mutex::default(),
         };
-        Ok(Self::new(spool, Some(disk), metrics))
+        Self::new(Spool::new(incarnation), Some(disk), metrics)
+    }
+
+    /// Reads what earlier lives have left, unless the disk has refused that a moment ago.
+    fn read_disk(&self, disk: &OnDisk) -> Option<Keeper> {
+        let now = clock::instant();
+        {
+            let mut open_at = lock(&disk.open_at);
+            if *open_at > now {
+                return None;
+            }
+            *open_at = now + SPOOL_OPEN_AGAIN_AFTER;
+        }
+        let (keeper, found) = match Keeper::open(Arc::clone(&disk.files)) {
+            Ok(read) => read,
+            Err(error) => {
+                error!(%error, "the spool cannot be read: windows wait in memory");
+                self.0.metrics.spool_failing.store(1, Relaxed);
+                return None;
+            }
+        };
+        self.0.metrics.spool_damaged.fetch_add(found.damaged, Relaxed);
+        let windows: u64 = found.segments.iter().map(|segment| segment.windows).sum();
+        info!(segments = found.segments.len(), windows, "spool open");
+        {
+            let mut spool = lock(&self.0.spool);
+            spool.take_up(disk.bounds, found.segments, &found.statements, found.quiet);
+            let now = clock::boot_time();
+            for reader in spool.known_readers() {
+                spool.expect(reader, now);
+            }
+        }
+        self.0.opened.send_replace(true);
+        Some(keeper)
+    }
+
+    /// Resolves when it is known what earlier lives have left.
+    pub async fn opened(&self) {
+        // The sender lives as long as this does.
+        let _ = self.0.opened.subscribe().wait_for(|opened| *opened).await;
     }
 
     /// Starts the task that writes, if there is a disk.
@@ -169,10 +226,17 @@ impl Spooler {
         self.tell();
     }
 
-    fn turn(&self) {
+    pub(crate) fn turn(&self) {
         let Some(disk) = &self.0.disk else { return };
         let now = *lock(&disk.now);
-        let turn = lock(&disk.keeper).turn(&self.0.spool, now);
+        let turn = {
+            let mut keeper = lock(&disk.keeper);
+            if keeper.is_none() {
+                *keeper = self.read_disk(disk);
+            }
+            let Some(keeper) = &mut *keeper else { return };
+            keeper.turn(&self.0.spool, now)
+        };
         let metrics = &self.0.metrics;
         metrics.spool_merged.fetch_add(turn.merged, Relaxed);
         if turn.dropped > 0 {
@@ -260,6 +324,11 @@ impl Spooler {
         lock(&self.0.spool).refused(life, reader, windows)
     }
 
+    /// See [`Spool::cut`].
+    pub fn cut(&self, life: Incarnation, reader: u64, windows: (u64, u64)) -> u32 {
+        lock(&self.0.spool).cut(life, reader, windows)
+    }
+
     /// See [`Spool::claim`].
     pub fn claim(
         &self,
@@ -285,7 +354,8 @@ impl Spooler {
     }
 
     /// Reads what a claim says is in a segment, from where one has read last. Nothing when the
-    /// segment has gone meanwhile: claim again. One that is damaged is set aside.
+    /// segment has gone meanwhile: claim again. Of one that is damaged, or that the disk refuses to
+    /// read again and again, what can be read is kept, and the rest given up.
     pub async fn read(
         &self,
         (segment, from): (u64, u64),
@@ -293,34 +363,58 @@ impl Spooler {
         portion: Portion,
     ) -> Option<Batch> {
         let spooler = self.clone();
-        let read = move || spooler.read_now(segment, from, place, portion);
+        let now = clock::instant();
+        let read = move || spooler.read_now((segment, from), place, portion, now);
         tokio::task::spawn_blocking(read).await.ok()?
     }
 
     fn read_now(
         &self,
-        id: u64,
-        from: u64,
+        (id, from): (u64, u64),
         place: Option<Place>,
         portion: Portion,
+        now: Instant,
     ) -> Option<Batch> {
         let disk = self.0.disk.as_ref()?;
         let length = lock(&self.0.spool).segment(id)?.bytes;
         let at = place.filter(|place| place.segment == id).map_or(0, |place| place.at);
         match read(&*disk.files, (id, length), at, from, portion) {
-            Ok(batch) => Some(batch),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                let lost = lock(&disk.keeper).set_aside(&self.0.spool, id);
-                error!(segment = id, windows = lost, "a spooled segment is damaged and set aside");
-                self.0.metrics.spool_damaged.fetch_add(1, Relaxed);
-                None
+            Ok(batch) => {
+                lock(&disk.unreadable).remove(&id);
+                Some(batch)
             }
+            // Deleted between the question and the reading, or by somebody else.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.unreadable(disk, id, now),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => self.mend(disk, id),
             Err(error) => {
                 warn!(segment = id, %error, "a spooled segment cannot be read");
-                None
+                if is_of_the_process(&error) { None } else { self.unreadable(disk, id, now) }
             }
         }
+    }
+
+    /// A segment was not to be read. After a while of that it is damaged.
+    fn unreadable(&self, disk: &OnDisk, id: u64, now: Instant) -> Option<Batch> {
+        let is_lasting = {
+            let spool = lock(&self.0.spool);
+            let mut unreadable = lock(&disk.unreadable);
+            unreadable.retain(|id, _| spool.segment(*id).is_some());
+            spool.segment(id)?;
+            let of = unreadable.entry(id).or_insert(Unreadable { times: 0, since: now });
+            of.times = of.times.saturating_add(1);
+            let age = now.saturating_duration_since(of.since);
+            of.times >= SPOOL_UNREADABLE_TIMES && age >= SPOOL_UNREADABLE_FOR
+        };
+        if is_lasting { self.mend(disk, id) } else { None }
+    }
+
+    fn mend(&self, disk: &OnDisk, id: u64) -> Option<Batch> {
+        let mut keeper = lock(&disk.keeper);
+        lock(&self.0.spool).segment(id)?;
+        let lost = keeper.as_mut()?.mend(&self.0.spool, id);
+        error!(segment = id, windows = lost, "a spooled segment is damaged: these are lost");
+        self.0.metrics.spool_damaged.fetch_add(1, Relaxed);
+        None
     }
 }
 
@@ -333,7 +427,7 @@ pub struct Attached {
 
 impl Drop for Attached {
     fn drop(&mut self) {
-        let now = parallax_runtime::clock::boot_time();
+        let now = clock::boot_time();
         lock(&self.spooler.0.spool).detach(self.reader, now);
     }
 }

@@ -16,12 +16,33 @@ pub const SPOOL_DISK_BYTES_MIN: u64 = 1024 * 1024;
 pub const SPOOL_AGE_DEFAULT: Duration = Duration::from_secs(24 * 3_600);
 /// Least age that it may be told: a window of the longest period must be able to wait.
 pub const SPOOL_AGE_MIN: Duration = Duration::from_secs(600);
-/// One segment of a spool, unless a share of the disk's bound is less. At it the next one begins.
-pub const SPOOL_SEGMENT_BYTES_MAX: u64 = 16 * 1024 * 1024;
-/// What is merged at a time: it is in memory meanwhile. The rest waits for the next turn.
-pub const SPOOL_MERGE_BYTES_MAX: u64 = 32 * 1024 * 1024;
+/// One segment of a spool, unless a share of the disk's bound is less. At it the next one begins. A
+/// start reads one at a time.
+pub const SPOOL_SEGMENT_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// What is merged at a time: it is in memory meanwhile, and one segment beside it. The rest waits for
+/// the next turn.
+pub const SPOOL_MERGE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// One write to a spool. More that waits goes into the next one.
-pub const SPOOL_WRITE_BYTES_MAX: usize = 8 * 1024 * 1024;
+pub const SPOOL_WRITE_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Longest file that is read as a segment: what a merge makes, or a full segment with one write more,
+/// and room for heads. A longer one is none of ours: set aside and counted.
+pub const SPOOL_SEGMENT_READ_MAX: u64 = SPOOL_MERGE_BYTES_MAX + 2 * SPOOL_RECORD_BYTES_MAX as u64;
+/// Bytes read, written and looked at in one piece where a segment is not taken as a whole.
+pub const SPOOL_PIECE_BYTES: usize = 64 * 1024;
+/// Pieces of a damaged segment that may be unreadable before the rest of it is given up: a disk that
+/// fails takes seconds over each.
+pub const SPOOL_BAD_PIECES_MAX: usize = 8;
+/// A segment that cannot be read so often in a row, and for [`SPOOL_UNREADABLE_FOR`], is set aside and
+/// counted: what is behind it must not wait for ever. Before that it is tried again.
+pub const SPOOL_UNREADABLE_TIMES: u32 = 5;
+/// See [`SPOOL_UNREADABLE_TIMES`].
+pub const SPOOL_UNREADABLE_FOR: Duration = Duration::from_secs(10);
+/// Time after which a disk that did not let a spool be opened is asked again. Windows wait in memory.
+pub const SPOOL_OPEN_AGAIN_AFTER: Duration = Duration::from_secs(30);
+/// Turns after which segments are merged again that the disk had no room to merge: a minute of them.
+pub const SPOOL_MERGE_AGAIN_TURNS: u32 = 120;
+/// Longest file that says whose a spool is.
+pub const SPOOL_OWNER_BYTES_MAX: usize = 4 * 1024;
 /// Longest record of a spool: a window fits a frame. A longer one is damage.
 pub const SPOOL_RECORD_BYTES_MAX: usize = FRAME_BYTES_MAX;
 /// Time between two writes to a spool: what a kill may take of what no coordinator has.
@@ -35,8 +56,11 @@ pub const SPOOL_DAMAGED_KEPT: usize = 4;
 /// large probe measures meanwhile, and little beside what its line carries. The rest waits.
 pub const REPLAY_BYTES_PER_S_MAX: u64 = 4 * 1024 * 1024;
 /// A batch of windows that a coordinator ends the lane over so often in a row, sent alone the last
-/// times, is set aside for it.
+/// times, is set aside for it. A lane that ends so often without a word is taken for a refusal.
 pub const SPOOL_REFUSALS_MAX: u32 = 3;
+/// Time that a session has to end after one of its lanes, for the lane's end to be that of the
+/// connection and nothing that was said of windows.
+pub const LANE_END_GRACE: Duration = Duration::from_millis(500);
 /// A start that has not heard a coordinator for so long runs the assignments it has stored.
 pub const CACHED_PLAN_AFTER: Duration = Duration::from_secs(3);
 /// Bytes of one stream of a probe that may be on their way: a bulk lane that waits for the disk of

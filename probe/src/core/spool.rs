@@ -99,6 +99,8 @@ pub struct Spool {
     /// What readers have done since it was written down last.
     unstated: bool,
     dropped: u64,
+    /// Ends of earlier lives that were lost, not told yet.
+    lost: Vec<Gap>,
     /// Somebody is there again after nobody was.
     returned: bool,
 }
@@ -116,6 +118,7 @@ impl Spool {
             disk: None,
             unstated: false,
             dropped: 0,
+            lost: Vec::new(),
             returned: false,
         }
     }
@@ -163,13 +166,29 @@ impl Spool {
         true
     }
 
-    /// The oldest windows kept of each life are those that memory or disk still has.
+    /// The windows kept of each life are those that memory or disk still has. An earlier life gets
+    /// nothing more: what is missing at its end is waited for no longer.
     fn advance(&mut self) {
         for life in self.earlier.iter_mut() {
-            let front = self.disk.as_ref().and_then(|disk| disk.front(life.incarnation));
-            life.first = life.first.max(front.unwrap_or(life.last + 1));
+            let edges = self.disk.as_ref().and_then(|disk| disk.edges(life.incarnation));
+            let Some((front, back)) = edges else {
+                life.first = life.last + 1;
+                continue;
+            };
+            life.first = life.first.max(front);
+            if back < life.last {
+                let (of, last) = (life.incarnation, std::mem::replace(&mut life.last, back));
+                self.lost.extend(life.missing(back, last).map(|(reader, first)| Gap {
+                    reader,
+                    life: of,
+                    first,
+                    last,
+                }));
+                life.first = life.first.min(back + 1);
+            }
         }
-        let on_disk = self.disk.as_ref().and_then(|disk| disk.front(self.life.incarnation));
+        let on_disk = self.disk.as_ref().and_then(|disk| disk.edges(self.life.incarnation));
+        let on_disk = on_disk.map(|(front, _)| front);
         let in_memory = (!self.memory.is_empty()).then_some(self.memory_first);
         let front = on_disk.into_iter().chain(in_memory).min().unwrap_or(self.life.last + 1);
         self.life.first = self.life.first.max(front);
@@ -306,6 +325,12 @@ impl Spool {
         self.life_of(life).map_or(0, |of| of.refused(reader, first, last))
     }
 
+    /// A reader's lane has ended without a word over these windows: how often in a row, from the time
+    /// on at which that is no accident.
+    pub fn cut(&mut self, life: Incarnation, reader: u64, (first, last): (u64, u64)) -> u32 {
+        self.life_of(life).map_or(0, |of| of.cut(reader, first, last))
+    }
+
     /// Whether a window is to be sent alone.
     pub fn is_suspect(&mut self, life: Incarnation, reader: u64, from: u64) -> bool {
         self.life_of(life).is_some_and(|of| of.is_suspect(reader, from))
@@ -322,7 +347,7 @@ impl Spool {
             reader.given_up |= reader.away_since.is_some_and(|since| now.since(since) >= away_max);
         }
         self.release();
-        let mut gaps = Vec::new();
+        let mut gaps = std::mem::take(&mut self.lost);
         for life in self.lives() {
             let of = life.incarnation;
             let begun = life.gaps().into_iter();
@@ -346,9 +371,22 @@ impl Spool {
         self.advance();
     }
 
-    /// Earlier lives of which nothing is kept any more.
+    /// Earlier lives of which nothing is kept any more are forgotten; not what somebody misses of them.
     fn forget_lives(&mut self) {
-        self.earlier.retain(|life| !life.is_empty());
+        let lost = &mut self.lost;
+        self.earlier.retain_mut(|life| {
+            if life.is_empty() {
+                let of = life.incarnation;
+                let gaps = life.gaps().into_iter();
+                lost.extend(gaps.map(|(reader, first, last)| Gap {
+                    reader,
+                    life: of,
+                    first,
+                    last,
+                }));
+            }
+            !life.is_empty()
+        });
     }
 
     /// Up to which window of this life all are on the disk, or have left.

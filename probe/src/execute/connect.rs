@@ -151,7 +151,7 @@ async fn first(open: &mut Vec<(SocketAddr, Attempt)>) -> (SocketAddr, Result<Tcp
 pub(super) fn own(error: &Error, what: String) -> Failure {
     match exhausted(error) {
         Some(out_of) => {
-            Failure::new(Reason::MissedOverload, format!("the probe ran out of {out_of}"))
+            Failure::new(Reason::ProbeResources, format!("the probe ran out of {out_of}"))
         }
         None => Failure::new(Reason::ConfigError, format!("{what}: {}", plain(error))),
     }
@@ -160,7 +160,7 @@ pub(super) fn own(error: &Error, what: String) -> Failure {
 pub(super) fn failure(error: &Error, remote: SocketAddr) -> Failure {
     if let Some(out_of) = exhausted(error) {
         // Ours, not the target's: it must not vote.
-        return Failure::new(Reason::MissedOverload, format!("the probe ran out of {out_of}"));
+        return Failure::new(Reason::ProbeResources, format!("the probe ran out of {out_of}"));
     }
     let reason = match error.kind() {
         ErrorKind::ConnectionRefused => Reason::ConnectRefused,
@@ -218,9 +218,9 @@ mod tests {
             (rustix::io::Errno::CONNRESET, Reason::ConnectReset),
             (rustix::io::Errno::ACCESS, Reason::ConnectDenied),
             (rustix::io::Errno::PERM, Reason::ConnectDenied),
-            (rustix::io::Errno::MFILE, Reason::MissedOverload),
-            (rustix::io::Errno::ADDRNOTAVAIL, Reason::MissedOverload),
-            (rustix::io::Errno::NOBUFS, Reason::MissedOverload),
+            (rustix::io::Errno::MFILE, Reason::ProbeResources),
+            (rustix::io::Errno::ADDRNOTAVAIL, Reason::ProbeResources),
+            (rustix::io::Errno::NOBUFS, Reason::ProbeResources),
         ] {
             let error = Error::from_raw_os_error(errno.raw_os_error());
             assert_eq!(failure(&error, remote).reason, reason, "{error}");
@@ -258,8 +258,8 @@ mod tests {
             (Errno::ACCESS, Reason::ConfigError),
             (Errno::AFNOSUPPORT, Reason::ConfigError),
             (Errno::INVAL, Reason::ConfigError),
-            (Errno::ADDRINUSE, Reason::MissedOverload),
-            (Errno::MFILE, Reason::MissedOverload),
+            (Errno::ADDRINUSE, Reason::ProbeResources),
+            (Errno::MFILE, Reason::ProbeResources),
         ] {
             let error = Error::from_raw_os_error(errno.raw_os_error());
             assert_eq!(own(&error, "what".to_owned()).reason, reason, "{error}");

@@ -22,6 +22,7 @@ mod health;
 mod http;
 mod questions;
 mod samples;
+pub(crate) mod reasons;
 mod talk;
 mod websocket;
 

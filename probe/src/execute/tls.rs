@@ -228,6 +228,11 @@ pub(super) async fn handshake(
                 let evidence = "handshake: the target speaks no version of HTTP that is wanted";
                 return Failure::new(Reason::HttpVersion, evidence);
             }
+            Some(Error::AlertReceived(AlertDescription::CertificateRevoked)) => {
+                let evidence =
+                    "handshake: the target says that this probe's certificate was revoked";
+                return Failure::new(Reason::TlsRevoked, evidence);
+            }
             Some(tls) => tls.to_string(),
             None => plain(&error),
         };

@@ -93,6 +93,11 @@ const MESH_OFFSET_S: i64 = 1_000_000;
 
 impl World {
     async fn start() -> Self {
+        Self::start_after(|_| {}).await
+    }
+
+    /// One whose data directory was made before.
+    async fn start_after(earlier: impl FnOnce(&Path)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut params = CertificateParams::new(vec![]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -106,6 +111,7 @@ impl World {
         let credentials = Credentials::load(&ours).unwrap();
         let coordinator = Coordinator::start(1, &credentials, &supervisor).await;
         let stop = CancellationToken::new();
+        earlier(&dir.path().join("data"));
         let config = Config {
             tls_dir: theirs,
             coordinators: vec![coordinator.address.clone()],
@@ -580,6 +586,112 @@ async fn a_coordinator_that_no_list_names_any_more_is_not_dialled_again() {
     say(&one, list(vec![member])).await;
     let _session = second.session().await;
     world.stop.cancel();
+    world.supervisor.stop();
+}
+
+/// Leaves the spool of an earlier life behind, with so many windows.
+fn spool_of_an_earlier_life(data: &Path, life: Incarnation, windows: i64) {
+    use crate::spool::holder::Holder;
+    let holder = Holder { mesh: "m1".into(), region: "eu-west".into(), probe: "p1".into() };
+    let (bounds, metrics) = (Config::default().spool_bounds(), Arc::default());
+    let spooler =
+        crate::spool::Spooler::open(&data.join("spool"), bounds, &holder, life, metrics).unwrap();
+    spooler.push((0..windows).map(|n| {
+        let of = crate::core::spool::merge::tests::window(1, n, &[Outcome::Pass; 3], &[500; 3]);
+        let of = parallax_common::window::Window { incarnation: life, ..of };
+        let bytes = prost::Message::encode_to_vec(&convert::window::window_to(&of)).into();
+        (of.start + of.period.length(), bytes)
+    }));
+    spooler.turn();
+}
+
+/// A coordinator that says nothing any more over one window: the lane ends, again and again, and the
+/// session lives on. The window is found, set aside and told, and all others arrive.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_window_that_ends_its_lane_without_a_word_is_set_aside_and_the_others_arrive() {
+    const POISON: u64 = 3;
+    let life = Incarnation(77);
+    let mut world = World::start_after(|data| spool_of_an_earlier_life(data, life, 6)).await;
+    let (_, live) = world.coordinator.welcomed().await;
+    let (mut arrived, mut ended, mut lanes) = (vec![], vec![], vec![]);
+    while arrived.last() != Some(&6) {
+        let mut bulk = within("a bulk lane", world.coordinator.bulk.recv()).await.unwrap();
+        let hello = within("a hello", bulk.inward.message()).await.unwrap().unwrap().frame;
+        let Some(v1::bulk_request::Frame::Hello(hello)) = hello else { panic!("{hello:?}") };
+        if hello.incarnation != life.0 {
+            // That of this life, which has nothing yet.
+            lanes.push(bulk);
+            continue;
+        }
+        while arrived.last() != Some(&6) {
+            let frame = windows(&mut bulk).await;
+            let all: Vec<u64> = (frame.first_sequence..).take(frame.windows.len()).collect();
+            if all.contains(&POISON) {
+                ended.push(all);
+                break;
+            }
+            arrived.extend(&all);
+            let ack = v1::WindowsAck { through_sequence: *all.last().unwrap(), refused: 0 };
+            let frame = Some(v1::bulk_response::Frame::Ack(ack));
+            bulk.outward.send(Ok(v1::BulkResponse { frame })).await.unwrap();
+        }
+    }
+    assert_eq!(arrived, [1, 2, 4, 5, 6]);
+    let whole = vec![1, 2, 3, 4, 5, 6];
+    let alone = vec![POISON];
+    let expected = [&whole, &whole, &whole, &alone, &alone, &alone];
+    assert_eq!(ended.iter().collect::<Vec<_>>(), expected, "as it was, then alone");
+    world.stop.cancel();
+    drop(live);
+    within("the end", &mut world.ended).await.unwrap().unwrap();
+    world.supervisor.stop();
+}
+
+/// The one thread of this runtime is stopped, as a paused machine stops all of them; and a target that
+/// never answers keeps more runs in flight than a check may have.
+#[tokio::test]
+async fn slots_of_a_probe_that_stands_still_or_has_too_much_are_missed() {
+    use parallax_common::check::HttpStep;
+    let mut world = World::start().await;
+    let (_, mut live, _bulk) = world.session().await;
+    let offset_ns = offset_ns();
+    let ping = v1::Ping { id: 7, measured: true, offset_ns, leader: true, ..Default::default() };
+    say(&live, Say::Ping(ping)).await;
+    let target = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = target.local_addr().unwrap();
+    let swift = assignment(1, address.port());
+    let mut silent = Assignment { interval: Duration::from_millis(100), ..assignment(2, 1) };
+    let step = HttpStep {
+        url: format!("http://{address}/"),
+        method: "GET".into(),
+        body_max_bytes: 1_000,
+        ..HttpStep::default()
+    };
+    let mut run = Run::clone(&silent.run);
+    run.steps[0].kind = StepKind::Http(step);
+    run.timeout = Duration::from_secs(5);
+    silent.run_digest = run_digest(&run);
+    silent.run = Arc::new(run);
+    let chunk = v1::AssignmentChunk {
+        generation: Some(convert::time::generation_to(Generation { epoch: 1, index: 9 })),
+        base: None,
+        chunk: 0,
+        last: true,
+        upserts: [&swift, &silent].map(convert::assignment::assignment_to).into(),
+        removed: vec![],
+    };
+    say(&live, Say::Assignments(chunk)).await;
+    let mut seen = std::collections::BTreeSet::new();
+    let wanted = [Reason::MissedLate, Reason::MissedOverlap];
+    while !wanted.iter().all(|reason| seen.contains(reason)) {
+        let frame = until(&mut live, outcomes).await;
+        let records = frame.records.iter().map(|record| convert::record::record(record).unwrap());
+        seen.extend(records.filter_map(|record| record.reason));
+        std::thread::sleep(Duration::from_millis(700));
+    }
+    world.stop.cancel();
+    drop(live);
+    within("the end", &mut world.ended).await.unwrap().unwrap();
     world.supervisor.stop();
 }
 

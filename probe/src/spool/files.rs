@@ -111,6 +111,13 @@ pub fn is_bad(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|number| bad.contains(&number))
 }
 
+/// Whether the process lacks something, and the disk nothing.
+pub fn is_of_the_process(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let lacking = [Errno::MFILE, Errno::NFILE, Errno::NOMEM].map(Errno::raw_os_error);
+    error.raw_os_error().is_some_and(|number| lacking.contains(&number))
+}
+
 /// A directory of the system.
 #[derive(Debug)]
 pub struct System {

@@ -11,19 +11,22 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use parallax_common::limits::SPOOL_DAMAGED_KEPT;
+use parallax_common::limits::{SPOOL_MERGE_AGAIN_TURNS, SPOOL_PIECE_BYTES};
 use parallax_common::time::MeshTime;
 use parallax_proto::convert::window::{window, window_to};
 use parallax_proto::v1;
 use prost::Message as _;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
+pub use self::opening::Found;
+use self::opening::{aside, forget_damaged, read_what_can_be};
 use super::files::{Files, Writing, is_full, read_all};
 use crate::core::spool::Spool;
-use crate::core::spool::cursors::Statement;
 use crate::core::spool::disk::{Commit, Room, Segment};
 use crate::core::spool::merge::{self, Key};
-use crate::core::spool::record::{Record, Rest, decode, encode, scan};
+use crate::core::spool::record::{Head, Record, encode, salvage, scan};
+
+mod opening;
 
 /// While it is there, nobody is being sent anything.
 const QUIET: &str = "quiet";
@@ -43,21 +46,6 @@ pub(super) fn name(id: u64) -> String {
 
 fn id_of(name: &str) -> Option<u64> {
     name.strip_prefix(BEGIN)?.strip_suffix(END)?.parse().ok()
-}
-
-/// What a start found.
-#[derive(Debug, Default)]
-pub struct Found {
-    /// Every segment that can be read.
-    pub segments: Vec<Segment>,
-    /// Everything that was written down of readers.
-    pub statements: Vec<Statement>,
-    /// Nobody was being sent anything.
-    pub quiet: bool,
-    /// Segments that were set aside.
-    pub damaged: u64,
-    /// Bytes cut from the ends of segments.
-    pub torn: u64,
 }
 
 /// What a turn did.
@@ -100,59 +88,33 @@ struct Active {
 pub struct Keeper {
     files: Arc<dyn Files>,
     active: Option<Active>,
+    /// The quiet file could not be deleted, although somebody is being sent something.
+    quiet_left: bool,
+    /// Turns until segments are merged that the disk had no room to merge.
+    merge_again_in: Option<u32>,
 }
+
+/// Windows of a segment by their numbers, with the ends of their periods.
+type Windows = BTreeMap<u64, (MeshTime, Bytes)>;
 
 fn lock(spool: &Mutex<Spool>) -> MutexGuard<'_, Spool> {
     spool.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Keeper {
-    /// Reads what is there: cuts torn ends, sets damaged segments aside, deletes what was not
-    /// finished or is told by another segment.
+    /// Reads what is there and puts it in order, see [`opening::open`].
     ///
     /// # Errors
     /// When the directory cannot be read or put in order.
     pub fn open(files: Arc<dyn Files>) -> io::Result<(Self, Found)> {
-        let mut found = Found::default();
-        let mut segments = Vec::new();
-        for name in files.list()? {
-            if name == QUIET {
-                found.quiet = true;
-            } else if name.ends_with(UNFINISHED) {
-                files.remove(&name)?;
-            } else if let Some(id) = id_of(&name) {
-                segments.push(id);
-            }
-        }
-        segments.sort_unstable();
-        let mut ends: BTreeMap<u64, u64> = BTreeMap::new();
-        for id in &segments {
-            for (other, length) in replaced_by(&*files, &name(*id))? {
-                let end = ends.entry(other).or_insert(length);
-                *end = length.min(*end);
-            }
-        }
-        for id in segments {
-            match ends.get(&id) {
-                Some(0) => files.remove(&name(id))?,
-                Some(end) if files.length(&name(id))? > *end => files.cut(&name(id), *end)?,
-                _ => {}
-            }
-            if ends.get(&id) != Some(&0) {
-                read_segment(&*files, &name(id), id, &mut found)?;
-            }
-        }
-        never_merge_twice(&mut found.segments);
-        if found.damaged > 0 {
-            forget_damaged(&*files)?;
-        }
-        files.sync_names()?;
-        Ok((Self { files, active: None }, found))
+        let found = opening::open(&*files)?;
+        Ok((Self { files, active: None, quiet_left: false, merge_again_in: None }, found))
     }
 
     /// Does everything that is due. Whatever the disk refuses is tried again by the next turn.
     pub fn turn(&mut self, spool: &Mutex<Spool>, now: Option<MeshTime>) -> Turn {
         let mut turn = Turn::default();
+        self.count_down(spool);
         let done = self
             .speak(spool)
             .and_then(|()| self.remove(spool))
@@ -166,7 +128,7 @@ impl Keeper {
 
     /// Before anything is sent, the disk says no longer that nothing is.
     fn speak(&mut self, spool: &Mutex<Spool>) -> Result<(), Refused> {
-        if lock(spool).wants_quiet() != Some(false) {
+        if lock(spool).wants_quiet() != Some(false) && !self.quiet_left {
             return Ok(());
         }
         let removed = match self.files.remove(QUIET) {
@@ -174,9 +136,19 @@ impl Keeper {
             _ => self.files.sync_names(),
         };
         // On a disk that cannot even be deleted from, sending is worth more than what a later life
-        // may merge by mistake.
+        // may merge by mistake. It is tried again for as long as it is there.
         lock(spool).is_quiet(false);
+        self.quiet_left = removed.is_err();
         removed.map_err(refused("delete the quiet file"))
+    }
+
+    /// After a while what was put off may be merged.
+    fn count_down(&mut self, spool: &Mutex<Spool>) {
+        self.merge_again_in = self.merge_again_in.and_then(|turns| turns.checked_sub(1));
+        if self.merge_again_in == Some(0) {
+            lock(spool).merge_again();
+            self.merge_again_in = None;
+        }
     }
 
     fn be_quiet(&mut self, spool: &Mutex<Spool>) -> Result<(), Refused> {
@@ -226,7 +198,8 @@ impl Keeper {
                     // A disk that has no room for it may have some for what is to be written.
                     Err(refused) => {
                         warn!(%refused, "spooled windows were not merged");
-                        lock(spool).unmergeable(&ids);
+                        lock(spool).put_off(&ids);
+                        self.merge_again_in.get_or_insert(SPOOL_MERGE_AGAIN_TURNS);
                     }
                 },
                 Room::Drop(id) => {
@@ -249,7 +222,7 @@ impl Keeper {
             let spool = lock(spool);
             ids.iter().filter_map(|id| spool.segment(*id).cloned()).collect()
         };
-        let mut windows = BTreeMap::new();
+        let mut windows = Windows::new();
         for input in &inputs {
             let bytes =
                 read_all(&*self.files, &name(input.id)).map_err(refused("read a segment"))?;
@@ -276,27 +249,14 @@ impl Keeper {
             lock(spool).unmergeable(ids);
             return Ok(0);
         };
-        let mut segment = Segment::new(&head);
-        let (mut out, id) = (Vec::new(), head.id);
-        encode(&Record::Head(head), &mut out);
-        encode(&Record::Cursors(lock(spool).statements()), &mut out);
-        for (sequence, (end, bytes)) in &windows {
-            segment.add(*sequence, *end);
-            encode(&Record::Window { sequence: *sequence, end: *end, bytes }, &mut out);
-        }
-        segment.bytes = out.len() as u64;
-        let life = segment.life;
-        let unfinished = name(id) + UNFINISHED;
-        let write = || {
-            let mut file = self.files.create(&unfinished)?;
-            file.add(&out)?;
-            file.sync()
-        };
-        if let Err(error) = write() {
+        let unfinished = name(head.id) + UNFINISHED;
+        let written = self.write_stand_in(spool, &unfinished, head, &windows);
+        let segment = written.map_err(|error| {
             // Without room for it there may be room for what is to be written all the same.
             let _ = self.files.remove(&unfinished);
-            return Err(refused("write a merged segment")(error));
-        }
+            refused("write a merged segment")(error)
+        })?;
+        let (id, life) = (segment.id, segment.life);
         {
             // Somebody may have been sent a part of it meanwhile.
             let mut spool = lock(spool);
@@ -320,6 +280,34 @@ impl Keeper {
             self.delete(*id)?;
         }
         Ok(away)
+    }
+
+    /// Writes the file of a segment that is to stand for others, piece by piece, and syncs it.
+    fn write_stand_in(
+        &self,
+        spool: &Mutex<Spool>,
+        unfinished: &str,
+        head: Head,
+        windows: &Windows,
+    ) -> io::Result<Segment> {
+        let mut segment = Segment::new(&head);
+        let mut out = Vec::new();
+        encode(&Record::Head(head), &mut out);
+        encode(&Record::Cursors(lock(spool).statements()), &mut out);
+        let mut file = self.files.create(unfinished)?;
+        for (sequence, (end, bytes)) in windows {
+            segment.add(*sequence, *end);
+            encode(&Record::Window { sequence: *sequence, end: *end, bytes }, &mut out);
+            if out.len() >= SPOOL_PIECE_BYTES {
+                segment.bytes += out.len() as u64;
+                file.add(&out)?;
+                out.clear();
+            }
+        }
+        segment.bytes += out.len() as u64;
+        file.add(&out)?;
+        file.sync()?;
+        Ok(segment)
     }
 
     fn commit(&mut self, spool: &Mutex<Spool>) -> Result<(), Refused> {
@@ -379,94 +367,73 @@ impl Keeper {
         Ok(length)
     }
 
-    /// A segment that was read is not what was written: it is set aside.
-    pub fn set_aside(&mut self, spool: &Mutex<Spool>, id: u64) -> u64 {
+    /// A segment that was read is not what was written, or cannot be read: another one with what can
+    /// be read takes its place, and it is set aside. How many windows are lost.
+    pub fn mend(&mut self, spool: &Mutex<Spool>, id: u64) -> u64 {
+        let Some(length) = lock(spool).segment(id).map(|segment| segment.bytes) else {
+            // Merged or delivered meanwhile.
+            return 0;
+        };
+        let mut windows = Windows::new();
+        match read_what_can_be(&*self.files, &name(id)) {
+            Ok((bytes, _)) => {
+                let good = usize::try_from(length).unwrap_or(usize::MAX).min(bytes.len());
+                salvage(&bytes[..good], |record| {
+                    if let Record::Window { sequence, end, bytes } = record {
+                        windows.insert(sequence, (end, Bytes::copy_from_slice(bytes)));
+                    }
+                });
+            }
+            Err(error) => warn!(segment = id, %error, "nothing can be read of a segment"),
+        }
+        let head = if windows.is_empty() { None } else { lock(spool).mended_head(id) };
+        let Some(head) = head else { return self.set_aside(spool, id) };
+        let (new, unfinished) = (name(head.id), name(head.id) + UNFINISHED);
+        let written = self.write_stand_in(spool, &unfinished, head, &windows);
+        let named = written.and_then(|segment| {
+            self.files.rename(&unfinished, &new)?;
+            // From here on it stands for the other, whichever of both a crash leaves.
+            self.files.sync_names()?;
+            Ok(segment)
+        });
+        match named {
+            Ok(segment) => {
+                self.active = self.active.take().filter(|active| active.id != id);
+                let lost = lock(spool).mended(id, segment);
+                self.put_aside(id);
+                lost
+            }
+            Err(error) => {
+                warn!(segment = id, %error, "a damaged segment cannot be mended");
+                // Both must not be found by the next start: its head says so, whatever is left of it.
+                let _ = self.files.remove(&unfinished).or_else(|_| self.files.remove(&new));
+                self.set_aside(spool, id)
+            }
+        }
+    }
+
+    fn put_aside(&self, id: u64) {
+        aside(&*self.files, &name(id));
+        if let Err(error) = forget_damaged(&*self.files) {
+            warn!(%error, "old damaged segments are still there");
+        }
+    }
+
+    /// A segment of which nothing can be had is set aside.
+    fn set_aside(&mut self, spool: &Mutex<Spool>, id: u64) -> u64 {
         if lock(spool).segment(id).is_none() {
             // Merged or delivered meanwhile.
             return 0;
         }
         self.active = self.active.take().filter(|active| active.id != id);
-        aside(&*self.files, &name(id));
-        if let Err(error) = forget_damaged(&*self.files) {
-            warn!(%error, "old damaged segments are still there");
-        }
+        self.put_aside(id);
         lock(spool).drop_segment(id)
     }
 }
 
-/// What the head of a segment says of others.
-fn replaced_by(files: &dyn Files, name: &str) -> io::Result<Vec<(u64, u64)>> {
-    let mut bytes = vec![0; HEAD_BYTES_MAX];
-    let there = files.read(name, 0, &mut bytes)?;
-    match decode(&bytes[..there]) {
-        Some((Record::Head(head), _)) => Ok(head.replaces),
-        _ => Ok(Vec::new()),
-    }
-}
-
-/// Reads one file of a start.
-fn read_segment(files: &dyn Files, name: &str, id: u64, found: &mut Found) -> io::Result<()> {
-    let bytes = read_all(files, name)?;
-    let (mut segment, mut statements, mut misplaced) = (None, Vec::new(), false);
-    let (good, rest) = scan(&bytes, |record| match (record, &mut segment) {
-        (Record::Head(head), None) if head.id == id => segment = Some(Segment::new(&head)),
-        (Record::Window { sequence, end, .. }, Some(segment)) => segment.add(sequence, end),
-        (Record::Cursors(of), Some(_)) => statements.extend(of),
-        _ => misplaced = true,
-    });
-    if rest == Rest::Damaged || misplaced || (segment.is_none() && good > 0) {
-        error!(segment = name, "a spooled segment is damaged and set aside");
-        found.damaged += 1;
-        aside(files, name);
-        return Ok(());
-    }
-    let Some(mut segment) = segment else {
-        // Its first write never ended.
-        return files.remove(name);
-    };
-    if let Rest::Torn(bytes) = rest {
-        warn!(segment = name, bytes, "the torn end of a spooled segment was cut");
-        found.torn += bytes as u64;
-        files.cut(name, good as u64)?;
-    }
-    segment.bytes = good as u64;
-    found.statements.extend(statements);
-    found.segments.push(segment);
-    Ok(())
-}
-
-/// Windows that are in two segments, because a write failed after it was done, must not be merged
-/// with others in one of them: the other would then say a part of it again.
-fn never_merge_twice(segments: &mut [Segment]) {
-    let spans: Vec<_> = segments.iter().map(|of| (of.id, of.life, of.first, of.last)).collect();
-    for segment in segments {
-        let shares = spans.iter().any(|(id, life, first, last)| {
-            let overlap = *first <= segment.last && segment.first <= *last;
-            *id != segment.id && *life == segment.life && overlap
-        });
-        segment.merged |= shares;
-    }
-}
-
-fn aside(files: &dyn Files, name: &str) {
-    let damaged = name.trim_end_matches(END).to_owned() + DAMAGED;
-    if let Err(error) = files.rename(name, &damaged).and_then(|()| files.sync_names()) {
-        warn!(segment = name, %error, "a damaged segment cannot be set aside");
-    }
-}
-
-/// Damaged segments beyond the newest few are deleted.
-fn forget_damaged(files: &dyn Files) -> io::Result<()> {
-    let mut names = files.list()?;
-    names.retain(|name| name.ends_with(DAMAGED));
-    names.sort();
-    let beyond = names.len().saturating_sub(SPOOL_DAMAGED_KEPT);
-    names.iter().take(beyond).try_for_each(|name| files.remove(name))
-}
-
 /// Sequences of windows that could be one, by minute. A minute that is not over by the mesh's clock
 /// stays as it is: merged it would end in the future, and no coordinator takes that.
-fn minutes(windows: &BTreeMap<u64, (MeshTime, Bytes)>, now: Option<MeshTime>) -> Vec<Vec<u64>> {
+fn minutes(windows: &Windows, now: Option<MeshTime>) -> Vec<Vec<u64>> {
     let mut groups: BTreeMap<Key, Vec<u64>> = BTreeMap::new();
     for (sequence, (_, bytes)) in windows {
         let read = v1::Window::decode(bytes.as_ref()).ok();
@@ -481,10 +448,7 @@ fn minutes(windows: &BTreeMap<u64, (MeshTime, Bytes)>, now: Option<MeshTime>) ->
 
 /// Merges groups in place, each under the number of its last window. First and last number of those
 /// that were, and how many windows have gone.
-fn merge_groups(
-    windows: &mut BTreeMap<u64, (MeshTime, Bytes)>,
-    groups: Vec<Vec<u64>>,
-) -> (Vec<(u64, u64)>, u64) {
+fn merge_groups(windows: &mut Windows, groups: Vec<Vec<u64>>) -> (Vec<(u64, u64)>, u64) {
     let (mut done, mut away) = (Vec::new(), 0);
     for group in groups {
         let parts = group.iter().filter_map(|sequence| windows.get(sequence));

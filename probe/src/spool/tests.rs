@@ -9,11 +9,19 @@ const LIFE: Incarnation = Incarnation(1);
 const BOUNDS: Bounds = Bounds { bytes_max: SPOOL_DISK_BYTES_MIN, age_max: SPOOL_AGE_DEFAULT };
 const MANY: Portion = Portion { windows: 1_000, bytes: usize::MAX };
 
+/// A spool that has read its disk.
 fn open(files: &Twin, life: u64) -> (Spooler, Arc<Metrics>) {
+    let (spooler, metrics) = unread(files, life);
+    spooler.turn();
+    assert!(*spooler.0.opened.borrow());
+    (spooler, metrics)
+}
+
+/// A spool that has not read its disk yet.
+fn unread(files: &Twin, life: u64) -> (Spooler, Arc<Metrics>) {
     let metrics = Arc::new(Metrics::default());
-    let (files, now) = (Arc::new(files.clone()), BootTime::default());
-    let of = Incarnation(life);
-    (Spooler::open_in(files, BOUNDS, of, now, Arc::clone(&metrics)).unwrap(), metrics)
+    let (files, of) = (Arc::new(files.clone()), Incarnation(life));
+    (Spooler::over(files, BOUNDS, of, Arc::clone(&metrics)), metrics)
 }
 
 fn push(spooler: &Spooler, count: u64, bytes: usize) {
@@ -69,7 +77,7 @@ async fn windows_that_left_the_memory_are_read_from_the_disk() {
     let bounds = Bounds { bytes_max: 1 << 30, ..BOUNDS };
     let now = BootTime::default();
     let twin = Arc::new(files.clone());
-    let spooler = Spooler::open_in(twin, bounds, LIFE, now, Arc::clone(&metrics)).unwrap();
+    let spooler = Spooler::over(twin, bounds, LIFE, Arc::clone(&metrics));
     for _ in 0..20 {
         push(&spooler, 10, 100_000);
         spooler.write().await;
@@ -129,23 +137,145 @@ async fn a_segment_that_goes_bad_after_the_start_is_set_aside_and_the_rest_goes_
     let Claim::Disk(segment, 1) = next.claim(LIFE, 1, (1, u64::MAX), MANY) else { panic!("disk") };
     assert_eq!(next.read((segment, 1), None, MANY).await, None);
     assert_eq!(metrics.spool_damaged.load(Relaxed), 1);
+    assert!(next.0.spool.lock().unwrap().segment(segment).is_none(), "another one stands for it");
     let found = all(&next, LIFE, MANY).await;
     let numbers: Vec<u64> = found.into_iter().map(|(sequence, _)| sequence).collect();
-    assert!(!numbers.is_empty() && numbers[0] > 1 && numbers.last() == Some(&30), "{numbers:?}");
+    assert_eq!(numbers, (2..=30).collect::<Vec<_>>(), "the first one was hit");
     next.look(BootTime::default(), None, Duration::MAX);
-    assert_eq!(metrics.spool_dropped.load(Relaxed), 30 - numbers.len() as u64);
+    assert_eq!(metrics.spool_dropped.load(Relaxed), 1);
+    // So it is for the life after.
+    drop(next);
+    let (last, _) = open(&files, 3);
+    let _attached = last.attach(1);
+    last.write().await;
+    assert_eq!(all(&last, LIFE, MANY).await.len(), 29);
+}
+
+/// An earlier life with three segments, their numbers, and the spool that is to bring them.
+fn three(files: &Twin) -> (Spooler, Arc<Metrics>, Vec<u64>) {
+    let (spooler, _) = open(files, 1);
+    for _ in 0..3 {
+        push(&spooler, 10, 4_000);
+        spooler.turn();
+    }
+    let (next, metrics) = open(files, 2);
+    let ids = {
+        let spool = lock(&next.0.spool);
+        (1..20).filter(|id| spool.segment(*id).is_some_and(|of| of.windows > 0)).collect()
+    };
+    (next, metrics, ids)
+}
+
+#[tokio::test]
+async fn a_segment_that_cannot_be_read_is_tried_again_and_after_a_while_given_up_for_those_behind_it()
+ {
+    let second = Duration::from_secs(1);
+    for (failing_s, lost) in [(5, false), (60, true)] {
+        let files = Twin::default();
+        let (next, metrics, ids) = three(&files);
+        let _attached = next.attach(1);
+        next.write().await;
+        let name = keeper::name(ids[0]);
+        files.refuse_reading(&name, 0..1 << 20, u64::MAX);
+        let began = clock::instant();
+        for s in 0..failing_s {
+            let now = began + second * s;
+            assert_eq!(next.read_now((ids[0], 1), None, MANY, now), None);
+        }
+        files.read_again();
+        assert_eq!(metrics.spool_damaged.load(Relaxed), u64::from(lost));
+        let found = all(&next, LIFE, MANY).await;
+        let numbers: Vec<u64> = found.into_iter().map(|(sequence, _)| sequence).collect();
+        assert_eq!(numbers.last(), Some(&30));
+        assert_eq!(numbers[0] > 1, lost, "{numbers:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_end_of_an_earlier_life_that_is_lost_is_told_and_waited_for_by_nobody() {
+    let files = Twin::default();
+    let (next, _, ids) = three(&files);
+    let _attached = next.attach(1);
+    next.write().await;
+    let last = ids[ids.len() - 1];
+    let first = lock(&next.0.spool).segment(last).unwrap().first;
+    files.remove(&keeper::name(last)).unwrap();
+    let began = clock::instant();
+    for s in 0..30 {
+        next.read_now((last, first), None, MANY, began + Duration::from_secs(s));
+    }
+    assert_eq!(next.place(LIFE, 1), (1, first - 1));
+    assert_eq!(all(&next, LIFE, MANY).await.len() as u64, first - 1);
+    next.acknowledge(LIFE, 1, first - 1);
+    assert_eq!(next.owed(1), None);
+    assert_eq!(next.claim(LIFE, 1, (first, u64::MAX), MANY), Claim::Over, "the lane may end");
+    let gaps = next.look(BootTime::default(), None, Duration::MAX);
+    assert_eq!(gaps, [Gap { reader: 1, life: LIFE, first, last: 30 }]);
+    assert_eq!(next.look(BootTime::default(), None, Duration::MAX), [], "once");
+}
+
+#[tokio::test]
+async fn while_the_disk_is_read_windows_are_taken_and_sent_and_then_it_goes_on_with_both() {
+    let files = Twin::default();
+    let (spooler, _) = open(&files, 1);
+    push(&spooler, 20, 100);
+    spooler.turn();
+    drop(spooler);
+    let (next, _) = unread(&files, 2);
+    let ours = next.incarnation();
+    let attached = next.attach(1);
+    push(&next, 5, 100);
+    assert_eq!((next.owed(1), next.place(ours, 1)), (None, (1, 5)));
+    assert_eq!(all(&next, ours, MANY).await.len(), 5, "what is new is sent at once");
+    next.acknowledge(ours, 1, 2);
+    drop(attached);
+    next.write().await;
+    next.opened().await;
+    assert_eq!(next.owed(1), Some(LIFE), "a reader that was here already is owed the rest");
+    // What it was sent of this life is on the disk now, and known there.
+    let (last, _) = open(&files, 3);
+    let _attached = last.attach(1);
+    last.write().await;
+    assert_eq!((last.place(LIFE, 1), last.place(ours, 1)), ((1, 20), (3, 5)));
+    assert!(!lock(&last.0.spool).may_merge(ours, 4, 5), "it may have them");
+}
+
+#[tokio::test]
+async fn a_disk_that_cannot_be_read_is_asked_again_later_and_windows_wait_in_memory() {
+    let files = Twin::default();
+    let (spooler, _) = open(&files, 1);
+    push(&spooler, 20, 100);
+    spooler.turn();
+    files.set(Fault::FailAt(0, u64::MAX));
+    let (next, metrics) = unread(&files, 2);
+    push(&next, 3, 100);
+    next.write().await;
+    assert_eq!(metrics.spool_failing.load(Relaxed), 1);
+    let _attached = next.attach(1);
+    assert_eq!(all(&next, next.incarnation(), MANY).await.len(), 3);
+    files.set(Fault::None);
+    next.write().await;
+    assert_eq!(next.owed(1), None, "not at once");
+    let disk = next.0.disk.as_ref().unwrap();
+    *lock(&disk.open_at) -= SPOOL_OPEN_AGAIN_AFTER;
+    next.write().await;
+    assert_eq!((next.owed(1), metrics.spool_failing.load(Relaxed)), (Some(LIFE), 0));
 }
 
 #[tokio::test]
 async fn the_task_writes_by_itself_and_the_directory_of_another_probe_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let metrics = Arc::new(Metrics::default());
-    let now = BootTime::default();
     let supervisor = Supervisor::default();
-    let spooler = Spooler::open(dir.path(), BOUNDS, LIFE, now, Arc::clone(&metrics)).unwrap();
+    let holder =
+        |region: &str| Holder { mesh: "m1".into(), region: region.into(), probe: "p1".into() };
+    let open = |region: &str, life| {
+        Spooler::open(dir.path(), BOUNDS, &holder(region), Incarnation(life), Arc::clone(&metrics))
+    };
+    let spooler = open("eu-west", 1).unwrap();
     spooler.spawn(&supervisor);
-    let again = Spooler::open(dir.path(), BOUNDS, Incarnation(2), now, Arc::clone(&metrics));
-    assert_eq!(again.unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    let again = open("eu-west", 2).unwrap_err();
+    assert!(matches!(&again, OpenError::Files(of) if of.kind() == io::ErrorKind::WouldBlock));
     push(&spooler, 5, 100);
     let mut changes = spooler.changes();
     let written = async {
@@ -157,6 +287,9 @@ async fn the_task_writes_by_itself_and_the_directory_of_another_probe_is_refused
     supervisor.stop();
     assert!(supervisor.join(Duration::from_secs(20)).await);
     drop(spooler);
-    let next = Spooler::open(dir.path(), BOUNDS, Incarnation(2), now, metrics).unwrap();
+    let another = open("us-east", 2).unwrap_err();
+    assert!(matches!(another, OpenError::Another { .. }), "{another}");
+    let next = open("eu-west", 2).unwrap();
+    next.turn();
     assert_eq!(next.place(LIFE, 1), (1, 5));
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use parallax_common::limits::SPOOL_REFUSALS_MAX;
 use parallax_common::name::Incarnation;
 
 /// A statement under this number is about no reader: it is unknown who was sent what of that life.
@@ -27,6 +28,8 @@ struct Cursor {
     /// Its gap was told.
     gap_told: bool,
     refused: Refused,
+    /// A lane ended without a word while this window was the first on its way: how often in a row.
+    cut: (u64, u32),
 }
 
 /// What a reader has ended its lane over.
@@ -103,6 +106,14 @@ impl Life {
         self.cursors.entry(reader).or_insert(fresh);
     }
 
+    /// Readers that have not everything of the windows behind `back` up to `last`, with the first one
+    /// that each of them misses.
+    pub fn missing(&self, back: u64, last: u64) -> impl Iterator<Item = (u64, u64)> {
+        let readers = self.cursors.iter().map(|(&reader, cursor)| (reader, cursor.acknowledged));
+        let behind = readers.filter(move |(_, acknowledged)| *acknowledged < last);
+        behind.map(move |(reader, acknowledged)| (reader, acknowledged.max(back) + 1))
+    }
+
     /// A reader is remembered no longer.
     pub fn forget(&mut self, reader: u64) {
         self.cursors.remove(&reader);
@@ -145,6 +156,20 @@ impl Life {
         let among = if first <= before.last { before.last } else { 0 };
         cursor.refused = Refused { first, last: last.max(among), times };
         times
+    }
+
+    /// A reader's lane has ended without a word, with windows `first..=last` on their way. Once or
+    /// twice that is an accident; from then on it counts as a refusal of them: how often in a row.
+    pub fn cut(&mut self, reader: u64, first: u64, last: u64) -> u32 {
+        if !self.is_suspect(reader, first) {
+            let Some(cursor) = self.cursors.get_mut(&reader) else { return 0 };
+            let times = if cursor.cut.0 == first { cursor.cut.1.saturating_add(1) } else { 1 };
+            cursor.cut = (first, times);
+            if times < SPOOL_REFUSALS_MAX {
+                return 0;
+            }
+        }
+        self.refused(reader, first, last)
     }
 
     /// Whether a window must be sent by itself: the reader has ended its lane over it, or over what
@@ -240,5 +265,19 @@ mod tests {
         assert!(life.is_suspect(1, 9) && life.is_suspect(1, 60) && !life.is_suspect(1, 8));
         assert_eq!((life.refused(1, 9, 9), life.refused(1, 9, 9)), (2, 3));
         assert_eq!(life.refused(9, 1, 1), 0, "nobody we know");
+    }
+
+    #[test]
+    fn a_lane_that_ends_without_a_word_again_and_again_has_refused() {
+        let mut life = life();
+        let cuts: Vec<u32> = (0..3).map(|_| life.cut(1, 5, 60)).collect();
+        assert_eq!(cuts, [0, 0, 1], "twice it may be an accident");
+        assert!(life.is_suspect(1, 5) && life.is_suspect(1, 60));
+        assert_eq!((life.cut(1, 5, 5), life.cut(1, 5, 5)), (2, 3), "alone each one counts");
+        // What went through ends the row.
+        let mut life = self::life();
+        assert_eq!((life.cut(1, 5, 9), life.cut(1, 5, 9), life.cut(1, 7, 9)), (0, 0, 0));
+        assert!(!life.is_suspect(1, 7));
+        assert_eq!(life.cut(9, 1, 1), 0, "nobody we know");
     }
 }

@@ -43,6 +43,8 @@ pub struct Segment {
     pub newest: MeshTime,
     /// Its windows were merged, or cannot be.
     pub merged: bool,
+    /// The disk had no room to merge it; later it may.
+    pub put_off: bool,
     /// See [`Head::replaces`].
     pub replaces: Vec<(u64, u64)>,
 }
@@ -60,6 +62,7 @@ impl Segment {
             oldest: MeshTime::from_ns(i64::MAX),
             newest: MeshTime::from_ns(i64::MIN),
             merged: head.merged,
+            put_off: false,
             replaces: head.replaces.clone(),
         }
     }
@@ -123,9 +126,10 @@ impl Disk {
         self.segments.values().filter(move |segment| segment.life == life && segment.windows > 0)
     }
 
-    /// The first window of a life.
-    pub(super) fn front(&self, life: Incarnation) -> Option<u64> {
-        self.of(life).map(|segment| segment.first).min()
+    /// The first and the last window of a life.
+    pub(super) fn edges(&self, life: Incarnation) -> Option<(u64, u64)> {
+        let front = self.of(life).map(|segment| segment.first).min()?;
+        Some((front, self.of(life).map(|segment| segment.last).max()?))
     }
 
     /// The segment with the first window from `from` on: its number, its first and its last window.
@@ -171,16 +175,29 @@ impl Spool {
         quiet: bool,
     ) -> Self {
         let mut spool = Self::new(incarnation);
+        spool.take_up(bounds, found, statements, quiet);
+        spool
+    }
+
+    /// The disk has been read: a spool in memory goes on with what was found there. What it has been
+    /// given and has sent meanwhile is all of this life, and nothing of that is on the disk.
+    pub fn take_up(
+        &mut self,
+        bounds: Bounds,
+        found: Vec<Segment>,
+        statements: &[Statement],
+        quiet: bool,
+    ) {
         let segments: BTreeMap<u64, Segment> = found.into_iter().map(|of| (of.id, of)).collect();
         for segment in segments.values().filter(|segment| segment.windows > 0) {
-            let known = spool.earlier.iter().position(|of| of.incarnation == segment.life);
+            let known = self.earlier.iter().position(|of| of.incarnation == segment.life);
             let place = known.unwrap_or_else(|| {
-                spool.earlier.push(Life::new(segment.life));
-                let place = spool.earlier.len() - 1;
-                spool.earlier[place].first = u64::MAX;
+                self.earlier.push(Life::new(segment.life));
+                let place = self.earlier.len() - 1;
+                self.earlier[place].first = u64::MAX;
                 place
             });
-            let life = &mut spool.earlier[place];
+            let life = &mut self.earlier[place];
             life.first = life.first.min(segment.first);
             life.last = life.last.max(segment.last);
             if !quiet {
@@ -188,13 +205,16 @@ impl Spool {
             }
         }
         for statement in statements {
-            if let Some(life) = spool.life_of(statement.life) {
+            if let Some(life) = self.life_of(statement.life) {
                 life.recall(*statement);
             }
         }
+        for reader in self.readers.keys() {
+            self.earlier.iter_mut().for_each(|life| life.expect(*reader));
+        }
         let next_id = segments.keys().next_back().map_or(1, |last| last + 1);
-        spool.unstated = !segments.is_empty();
-        spool.disk = Some(Disk {
+        self.unstated |= !segments.is_empty();
+        self.disk = Some(Disk {
             bounds,
             segments,
             active: None,
@@ -204,7 +224,11 @@ impl Spool {
             durable: 0,
             quiet,
         });
-        spool
+    }
+
+    /// Whether there is a disk that was read.
+    pub fn has_disk(&self) -> bool {
+        self.disk.is_some()
     }
 
     /// Readers of earlier lives: windows wait for them as for one whose session just ended.
@@ -240,6 +264,8 @@ impl Spool {
     pub fn removed(&mut self, id: u64) {
         if let Some(disk) = &mut self.disk {
             disk.segments.remove(&id);
+            // The newest cursors were in it.
+            self.unstated |= disk.active == Some(id);
             disk.active = disk.active.filter(|active| *active != id);
         }
         self.advance();
@@ -305,7 +331,9 @@ impl Spool {
         for life in self.earlier.iter().chain([&self.life]) {
             let mut of_life: Vec<&Segment> = disk.of(life.incarnation).collect();
             of_life.sort_by_key(|segment| segment.first);
-            let fresh = |segment: &Segment| !segment.merged && Some(segment.id) != disk.active;
+            let fresh = |segment: &Segment| {
+                !segment.merged && !segment.put_off && Some(segment.id) != disk.active
+            };
             for stretch in of_life.chunk_by(|one, other| fresh(one) == fresh(other)) {
                 let (mut ids, mut bytes) = (Vec::new(), 0);
                 for segment in stretch.iter().filter(|segment| fresh(segment)) {
@@ -372,6 +400,45 @@ impl Spool {
                 segment.merged = true;
             }
         }
+    }
+
+    /// The disk had no room to merge these: not before [`Self::merge_again`].
+    pub fn put_off(&mut self, ids: &[u64]) {
+        let Some(disk) = &mut self.disk else { return };
+        for id in ids {
+            if let Some(segment) = disk.segments.get_mut(id) {
+                segment.put_off = true;
+            }
+        }
+    }
+
+    /// What was put off may be merged; whether there was any.
+    pub fn merge_again(&mut self) -> bool {
+        let Some(disk) = &mut self.disk else { return false };
+        let put_off = disk.segments.values_mut().filter(|segment| segment.put_off);
+        put_off.map(|segment| segment.put_off = false).count() > 0
+    }
+
+    /// The head of a segment that stands for what can still be read of another one.
+    pub fn mended_head(&mut self, id: u64) -> Option<Head> {
+        let merged = self.segment(id)?.merged;
+        self.merged_head(&[id]).map(|head| Head { merged, ..head })
+    }
+
+    /// What can still be read of a segment is in another one now; how many windows are lost.
+    pub fn mended(&mut self, id: u64, by: Segment) -> u64 {
+        let Some(disk) = &mut self.disk else { return 0 };
+        let Some(before) = disk.segments.remove(&id) else { return 0 };
+        self.unstated |= disk.active == Some(id);
+        disk.active = disk.active.filter(|active| *active != id);
+        let (life, kept) = (by.life, by.windows);
+        disk.segments.insert(by.id, by);
+        let first = self.life_of(life).map_or(u64::MAX, |life| life.first);
+        let owed = before.windows.min((before.last + 1).saturating_sub(first));
+        let lost = owed.saturating_sub(kept);
+        self.dropped += lost;
+        self.advance();
+        lost
     }
 
     /// All that is to be written down of readers.

@@ -173,22 +173,39 @@ fn numbers_of(bytes: &[u8]) -> Option<Vec<u64>> {
 /// Hands out every record up to the first place that is none; how many bytes they take, and what is
 /// behind them.
 pub fn scan<'a>(bytes: &'a [u8], mut each: impl FnMut(Record<'a>)) -> (usize, Rest) {
+    let at = scan_from(bytes, &mut each);
+    (at, rest(&bytes[at..]))
+}
+
+fn scan_from<'a>(bytes: &'a [u8], each: &mut impl FnMut(Record<'a>)) -> usize {
     let mut at = 0;
     while let Some((record, length)) = decode(&bytes[at..]) {
         each(record);
         at += length;
     }
-    (at, rest(&bytes[at..]))
+    at
 }
 
 fn rest(bytes: &[u8]) -> Rest {
-    if bytes.is_empty() {
-        return Rest::Nothing;
+    match next(bytes) {
+        _ if bytes.is_empty() => Rest::Nothing,
+        Some(_) => Rest::Damaged,
+        None => Rest::Torn(bytes.len()),
     }
+}
+
+/// Where the first record is.
+fn next(bytes: &[u8]) -> Option<usize> {
     let marks = bytes.windows(MARK.len()).enumerate().filter(|(_, four)| *four == MARK);
-    match marks.into_iter().any(|(at, _)| decode(&bytes[at..]).is_some()) {
-        true => Rest::Damaged,
-        false => Rest::Torn(bytes.len()),
+    marks.map(|(at, _)| at).find(|at| decode(&bytes[*at..]).is_some())
+}
+
+/// Hands out every record that is whole, also those behind places that are none.
+pub fn salvage<'a>(bytes: &'a [u8], mut each: impl FnMut(Record<'a>)) {
+    let mut at = 0;
+    while let Some(skipped) = next(&bytes[at..]) {
+        at += skipped;
+        at += scan_from(&bytes[at..], &mut each);
     }
 }
 
@@ -255,6 +272,10 @@ mod tests {
             } else {
                 assert_eq!(rest, Rest::Damaged, "{at}");
             }
+            let mut saved = vec![];
+            salvage(&changed, |record| saved.push(record));
+            let others: Vec<_> = (0..all.len()).filter(|n| *n != found).collect();
+            assert!(saved.iter().eq(others.iter().map(|n| &all[*n])), "{at}: {saved:?}");
         }
         let mut zeros = bytes;
         zeros.extend([0; 4096]);

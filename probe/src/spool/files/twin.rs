@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rand::rngs::StdRng;
@@ -77,6 +78,10 @@ struct World {
     fault: Fault,
     steps: u64,
     over: bool,
+    /// Places that cannot be read, and how often.
+    unreadable: Vec<(String, Range<u64>, u64)>,
+    /// The most that was read at once.
+    read_most: usize,
 }
 
 fn rename(names: &mut BTreeMap<String, usize>, change: &[Naming]) {
@@ -185,6 +190,21 @@ impl Twin {
         }
     }
 
+    /// Reading this place of a file fails so many times.
+    pub fn refuse_reading(&self, name: &str, place: Range<u64>, times: u64) {
+        self.world().unreadable.push((name.to_owned(), place, times));
+    }
+
+    /// Everything can be read again.
+    pub fn read_again(&self) {
+        self.world().unreadable.clear();
+    }
+
+    /// The most bytes that were read at once.
+    pub fn read_most(&self) -> usize {
+        self.world().read_most
+    }
+
     /// What the next life finds.
     pub fn after(&self, loss: Loss) -> Self {
         let mut next = World { fault: Fault::None, steps: 0, over: false, ..self.world().clone() };
@@ -257,7 +277,16 @@ impl Files for Twin {
     }
 
     fn read(&self, name: &str, at: u64, bytes: &mut [u8]) -> io::Result<usize> {
-        let world = self.world();
+        let mut world = self.world();
+        world.read_most = world.read_most.max(bytes.len());
+        let end = at + bytes.len() as u64;
+        let bad = world.unreadable.iter_mut().find(|(of, place, times)| {
+            of == name && *times > 0 && place.start < end && at < place.end
+        });
+        if let Some((.., times)) = bad {
+            *times -= 1;
+            return Err(rustix::io::Errno::IO.into());
+        }
         let all = &world.inodes[world.inode(name)?].now;
         let from = all.get(at as usize..).unwrap_or_default();
         let there = from.len().min(bytes.len());

@@ -7,6 +7,10 @@
 
 use std::time::Duration;
 
+use parallax_common::limits::{
+    SPOOL_DAMAGED_KEPT, SPOOL_MERGE_AGAIN_TURNS, SPOOL_MERGE_BYTES_MAX, SPOOL_SEGMENT_BYTES_MAX,
+    SPOOL_SEGMENT_READ_MAX, SPOOL_UNREADABLE_TIMES, SPOOL_WRITE_BYTES_MAX,
+};
 use parallax_common::name::Incarnation;
 use parallax_common::outcome::Outcome;
 use parallax_common::time::BootTime;
@@ -16,6 +20,7 @@ use super::super::files::twin::{Fault, Loss, Twin};
 use super::*;
 use crate::core::spool::disk::Bounds;
 use crate::core::spool::merge::tests::window as measured;
+use crate::core::spool::record::decode;
 use crate::core::spool::{Claim, Portion};
 
 /// Room for some 80 windows; segments of some 5.
@@ -326,30 +331,207 @@ fn three() -> (Twin, Outside, Vec<String>) {
     (files.after(Loss::All), outside, names)
 }
 
+/// The kinds of the records of a file, with their ends.
+fn records(bytes: &[u8]) -> Vec<(&'static str, usize)> {
+    let (mut at, mut all) = (0, vec![]);
+    while let Some((record, length)) = decode(&bytes[at..]) {
+        at += length;
+        let kind = match record {
+            Record::Head(_) => "head",
+            Record::Cursors(_) => "cursors",
+            Record::Window { .. } => "window",
+        };
+        all.push((kind, at));
+    }
+    all
+}
+
+/// What both readers are brought in the next life: runs of three segments with six windows of ten.
+fn brought(files: &Twin, outside: &mut Outside, why: &str) -> u64 {
+    let mut life = Life::begin(files, 2, AMPLE).unwrap();
+    life.bring_all(outside);
+    outside.never_more_than_was_sealed(why);
+    let runs = outside.counted.values().map(|counted| counted.values().sum());
+    let runs: Vec<u64> = runs.collect();
+    assert!(runs.len() == 2 && runs[0] == runs[1], "{runs:?} {why}");
+    runs[0]
+}
+
+fn aside_in(files: &Twin) -> usize {
+    files.list().unwrap().iter().filter(|name| name.ends_with(DAMAGED)).count()
+}
+
 #[test]
-fn a_torn_end_is_cut_and_damage_in_the_middle_sets_its_segment_aside() {
-    let length = {
+fn a_torn_end_is_cut_and_damage_in_the_middle_takes_only_what_it_hit() {
+    let kinds = {
         let (files, _, names) = three();
-        files.length(&names[1]).unwrap() as usize
+        records(&read_all(&files, &names[1]).unwrap())
     };
-    let mut damaged = 0;
+    assert_eq!(kinds.iter().filter(|(kind, _)| *kind == "window").count(), 6, "{kinds:?}");
+    let length = kinds.last().unwrap().1;
     for at in (0..length).step_by(7) {
         let (files, mut outside, names) = three();
         files.flip(&names[1], at);
-        let mut life = Life::begin(&files, 2, AMPLE).unwrap();
-        life.bring_all(&mut outside);
-        outside.never_more_than_was_sealed("damaged");
-        for (reader, counted) in &outside.counted {
-            // Six windows of ten runs are in each: the others are there, and the tail loses one.
-            let runs: u64 = counted.values().sum();
-            assert!(runs == 120 || runs == 170, "{reader} has {runs}, flipped {at}");
-            damaged += u64::from(runs == 120);
-        }
-        let left = files.list().unwrap();
-        let aside = left.iter().any(|name| name.ends_with(DAMAGED));
-        assert_eq!(aside, outside.counted[&1].values().sum::<u64>() == 120, "{left:?}");
+        let hit = kinds.iter().position(|(_, end)| at < *end).unwrap();
+        let runs = brought(&files, &mut outside, "damaged");
+        let kept = match kinds[hit].0 {
+            "head" => 120,
+            "cursors" => 180,
+            _ => 170,
+        };
+        assert_eq!(runs, kept, "flipped {at}, in the {}", kinds[hit].0);
+        let torn = hit == kinds.len() - 1;
+        assert_eq!(aside_in(&files), usize::from(!torn), "flipped {at}");
     }
-    assert!(damaged > 20, "{damaged}");
+}
+
+#[test]
+fn a_hole_in_the_last_commit_takes_nothing_of_those_before_it() {
+    let (files, mut outside) = (Twin::default(), Outside::default());
+    let mut life = Life::begin(&files, 1, AMPLE).unwrap();
+    life.seal(&mut outside, 5);
+    life.turn(&mut outside);
+    let synced = files.length(&name(1)).unwrap();
+    life.seal(&mut outside, 5);
+    life.turn(&mut outside);
+    drop(life);
+    // The machine ended before the second one was whole: a page of it was not written.
+    let at = usize::try_from(synced).unwrap();
+    let end = usize::try_from(files.length(&name(1)).unwrap()).unwrap();
+    for byte in at..(at + 20).min(end) {
+        files.flip(&name(1), byte);
+    }
+    assert_eq!(brought(&files, &mut outside, "a hole"), 90, "one window of ten was hit");
+    assert_eq!(aside_in(&files), 1);
+}
+
+#[test]
+fn a_damaged_segment_that_cannot_be_mended_keeps_what_is_before_the_damage() {
+    let (files, mut outside, names) = three();
+    let kinds = records(&read_all(&files, &names[1]).unwrap());
+    files.flip(&names[1], kinds[4].1 + 30);
+    files.set(Fault::FullAt(0, u64::MAX));
+    let windows = kinds[..=4].iter().filter(|(kind, _)| *kind == "window").count() as u64;
+    assert!(windows > 1, "{kinds:?}");
+    assert_eq!(brought(&files, &mut outside, "full"), 120 + 10 * windows);
+}
+
+#[test]
+fn a_place_that_the_disk_refuses_to_read_for_a_moment_costs_nothing_and_for_good_what_is_there() {
+    for (times, runs) in [(u64::from(SPOOL_UNREADABLE_TIMES) - 1, 180), (u64::MAX, 120)] {
+        let (files, mut outside, names) = three();
+        files.refuse_reading(&names[1], 100..101, times);
+        assert_eq!(brought(&files, &mut outside, "unreadable"), runs, "{times}");
+        assert_eq!(aside_in(&files), usize::from(runs == 120));
+    }
+}
+
+#[test]
+fn a_file_that_is_longer_than_any_segment_is_not_read() {
+    let (files, mut outside, names) = three();
+    let mut long = files.create(&names[1]).unwrap();
+    long.add(&vec![0; usize::try_from(SPOOL_SEGMENT_READ_MAX).unwrap() + 1]).unwrap();
+    assert_eq!(brought(&files, &mut outside, "long"), 120);
+    assert!(files.read_most() < 1 << 20, "{}", files.read_most());
+}
+
+#[test]
+fn a_quiet_file_that_could_not_be_deleted_once_is_deleted_by_the_next_turn() {
+    let (files, mut outside) = (Twin::default(), Outside::default());
+    let mut life = Life::begin(&files, 1, AMPLE).unwrap();
+    life.seal(&mut outside, 3);
+    life.turn(&mut outside);
+    assert!(files.list().unwrap().contains(&QUIET.to_owned()));
+    lock(&life.spool).attach(1);
+    files.set(Fault::FailAt(files.steps(), 1));
+    let turn = life.keeper.turn(&life.spool, None);
+    assert_eq!(turn.refused.unwrap().what, "delete the quiet file");
+    assert!(files.list().unwrap().contains(&QUIET.to_owned()));
+    let incarnation = life.incarnation;
+    life.bring(&mut outside, incarnation, 1, 1, false);
+    assert!(!outside.counted[&1].is_empty(), "what waits is sent all the same");
+    life.turn(&mut outside);
+    assert!(!files.after(Loss::All).list().unwrap().contains(&QUIET.to_owned()));
+}
+
+#[test]
+fn what_the_disk_had_no_room_to_merge_is_merged_later() {
+    let (files, mut outside) = (Twin::default(), Outside::default());
+    let mut life = Life::begin(&files, 1, SMALL).unwrap();
+    // Up to where merging begins, and no further.
+    loop {
+        let room = lock(&life.spool).room(None);
+        if matches!(room, Room::Merge(_)) {
+            break;
+        }
+        life.seal(&mut outside, 1);
+        let commit = lock(&life.spool).commit().unwrap();
+        let length = life.keeper.write(&commit).unwrap();
+        lock(&life.spool).committed(&commit, length);
+    }
+    files.set(Fault::FullAt(files.steps(), u64::MAX / 2));
+    life.turn(&mut outside);
+    assert_eq!((outside.merged, lock(&life.spool).dropped()), (0, 0));
+    files.set(Fault::None);
+    for _ in 1..SPOOL_MERGE_AGAIN_TURNS {
+        life.turn(&mut outside);
+        assert_eq!(outside.merged, 0, "not at once: it is much work");
+    }
+    life.turn(&mut outside);
+    assert!(outside.merged > 0);
+    life.bring_all(&mut outside);
+    outside.has(&outside.sealed, "after all");
+    outside.never_more_than_was_sealed("after all");
+}
+
+#[test]
+fn neither_a_start_nor_a_merge_reads_more_than_a_segment_at_once() {
+    const MIB: usize = 1024 * 1024;
+    let bounds = Bounds { bytes_max: 64 * MIB as u64, age_max: SMALL.age_max };
+    let files = Twin::default();
+    let mut life = Life::begin(&files, 1, bounds).unwrap();
+    for n in 0..110_u64 {
+        let end = MeshTime::from_ns(n as i64);
+        lock(&life.spool).push(end, vec![0; MIB / 2 - 100].into());
+        if n % 8 == 0 {
+            life.keeper.turn(&life.spool, None);
+        }
+    }
+    life.keeper.turn(&life.spool, None);
+    let most = {
+        let spool = lock(&life.spool);
+        let ids = files.list().unwrap().iter().filter_map(|name| id_of(name)).collect::<Vec<_>>();
+        assert!(ids.len() > 8, "{ids:?}");
+        let lengths = ids.iter().filter_map(|id| spool.segment(*id)).map(|of| of.bytes);
+        let most = lengths.max().unwrap();
+        let Room::Enough = spool.room(None) else { panic!("it was all looked at") };
+        most
+    };
+    // A write may go over the bound of a segment by itself.
+    let one = SPOOL_SEGMENT_BYTES_MAX + SPOOL_WRITE_BYTES_MAX as u64 + MIB as u64;
+    assert!(most <= one && one <= SPOOL_SEGMENT_READ_MAX, "{most}");
+    Life::begin(&files, 2, bounds).unwrap();
+    assert!(files.read_most() as u64 <= one, "{}", files.read_most());
+}
+
+#[test]
+fn a_merge_takes_no_more_than_its_bound() {
+    let (files, mut outside) = (Twin::default(), Outside::default());
+    let bounds = Bounds { bytes_max: 1 << 20, ..SMALL };
+    let mut life = Life::begin(&files, 1, bounds).unwrap();
+    let mut merges = 0;
+    for _ in 0..400 {
+        life.seal(&mut outside, 20);
+        let room = lock(&life.spool).room(None);
+        if let Room::Merge(ids) = room {
+            merges += 1;
+            let spool = lock(&life.spool);
+            let bytes: u64 = ids.iter().filter_map(|id| spool.segment(*id)).map(|s| s.bytes).sum();
+            assert!(bytes <= bounds.segment_bytes() * 4 && bytes <= SPOOL_MERGE_BYTES_MAX);
+        }
+        life.turn(&mut outside);
+    }
+    assert!(merges > 2 && outside.merged > 1_000, "{merges}, {}", outside.merged);
 }
 
 #[test]
