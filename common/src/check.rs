@@ -13,11 +13,13 @@ use crate::target::shown_address;
 mod dns;
 mod grpc;
 mod icmp;
+mod plugin;
 mod talk;
 
 pub use dns::{DnsClass, DnsStep, DnsTransport, DnsType};
 pub use grpc::GrpcStep;
 pub use icmp::IcmpStep;
+pub use plugin::{PluginStep, shown_plugin};
 pub use talk::{Exchange, Expected, Payload, SshStep, StartTls, UdpStep};
 
 /// What to test, how often, from where, and what counts as down.
@@ -134,12 +136,14 @@ pub enum StepKind {
     Icmp(IcmpStep),
     /// One question to a gRPC health service.
     Grpc(GrpcStep),
+    /// A program of the probe's machine that looks.
+    Plugin(PluginStep),
 }
 
 impl StepKind {
     /// The word of every kind: in YAML, and in what a probe says it can run.
-    pub const WORDS: [&'static str; 8] =
-        ["http", "tcp", "tls", "dns", "icmp", "grpc", "udp", "ssh"];
+    pub const WORDS: [&'static str; 9] =
+        ["http", "tcp", "tls", "dns", "icmp", "grpc", "udp", "ssh", "plugin"];
 
     /// The word of this kind.
     pub const fn word(&self) -> &'static str {
@@ -152,6 +156,7 @@ impl StepKind {
             Self::Grpc(_) => Self::WORDS[5],
             Self::Udp(_) => Self::WORDS[6],
             Self::Ssh(_) => Self::WORDS[7],
+            Self::Plugin(_) => Self::WORDS[8],
         }
     }
 
@@ -174,6 +179,7 @@ impl StepKind {
                 "" => shown_address(host, *port),
                 service => format!("{} {service}", shown_address(host, *port)),
             },
+            Self::Plugin(plugin) => plugin.shown(),
         }
     }
 
@@ -184,14 +190,15 @@ impl StepKind {
             Self::Tcp(tcp) => tcp.tls.as_ref().is_some_and(|tls| tls.insecure),
             Self::Tls(tls) => tls.tls.insecure,
             Self::Grpc(grpc) => grpc.tls.as_ref().is_some_and(|tls| tls.insecure),
-            Self::Dns(_) | Self::Icmp(_) | Self::Udp(_) | Self::Ssh(_) => false,
+            Self::Dns(_) | Self::Icmp(_) | Self::Udp(_) | Self::Ssh(_) | Self::Plugin(_) => false,
         }
     }
 
-    /// Steps of its dialogue: each has a series of its own.
+    /// Steps of its dialogue, or times that its plugin tells: each has a series of its own.
     pub fn exchanges(&self) -> usize {
         match self {
             Self::Tcp(tcp) => tcp.dialogue.len(),
+            Self::Plugin(plugin) => plugin.series.len(),
             _ => 0,
         }
     }
@@ -206,6 +213,7 @@ impl StepKind {
                 sent.filter_map(Payload::text).collect()
             }
             Self::Udp(udp) => udp.send.text().into_iter().collect(),
+            Self::Plugin(plugin) => plugin.templates().collect(),
             Self::Tls(_) | Self::Dns(_) | Self::Icmp(_) | Self::Ssh(_) => Vec::new(),
         }
     }
@@ -420,6 +428,14 @@ mod tests {
                 metadata: vec![],
             })
         };
+        let plugin = |args: &[&str]| {
+            StepKind::Plugin(PluginStep {
+                command: "check_http".to_owned(),
+                args: args.iter().map(|arg| (*arg).to_owned()).collect(),
+                env: vec![],
+                series: vec![],
+            })
+        };
         let tls = TlsStep { host: "::1".to_owned(), port: 443, tls: insecure.clone() };
         let tcp = |tls| {
             let host = "db.example".to_owned();
@@ -449,6 +465,8 @@ mod tests {
                 false,
             ),
             (StepKind::Ssh(SshStep { host: "::1".to_owned(), port: 22 }), "ssh", "[::1]:22", false),
+            (plugin(&["-H", "shop.example"]), "plugin", "check_http -H shop.example", false),
+            (plugin(&[&"x".repeat(60), "-v"]), "plugin", "check_http ...", false),
         ] {
             assert_eq!((kind.word(), kind.target().as_str()), (word, target));
             assert_eq!(kind.insecure(), insecure, "{target}");

@@ -10,7 +10,8 @@
 //! When no `expect` of an `http` check mentions `status`, the probe applies the default rule: a
 //! status of 2xx or 3xx, else `http_status` (see [`Program::mentions_status`]). The same holds for
 //! `rcode` and `dns`: an answer without an error that has records, else a reason of its own; for `loss`
-//! or `answered` and `icmp`: at least one answer; for `serving` or `grpc_status` and `grpc`: `SERVING`.
+//! or `answered` and `icmp`: at least one answer; for `serving` or `grpc_status` and `grpc`: `SERVING`; for
+//! `exit_code` and `plugin`: what the plugin's exit code says.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
@@ -31,7 +32,10 @@ mod facts;
 mod seen;
 
 pub use facts::{Facts, Redirects};
-pub use seen::{Certificate, DnsAnswer, DnsFlags, DnsRecord, Echoes, GrpcAnswer, SshOffer, Talk};
+pub use seen::{
+    Certificate, DnsAnswer, DnsFlags, DnsRecord, Echoes, GrpcAnswer, PerfValue, PluginAnswer,
+    SshOffer, Talk,
+};
 
 words! {
     /// A name that expressions may use.
@@ -111,6 +115,13 @@ words! {
         GrpcStatus = "grpc_status",
         /// The text that came with that status, a string.
         Message = "message",
+        /// The exit code of a plugin, an int.
+        ExitCode = "exit_code",
+        /// The first line that a plugin wrote, without its performance data, a string.
+        Output = "output",
+        /// Map from a label of its performance data to the value: a duration where its unit is one of
+        /// time, else a double.
+        Perf = "perf",
     }
 }
 
@@ -203,6 +214,7 @@ pub fn variables_of(kind: &StepKind) -> &'static [Variable] {
             V::Phases,
             V::Ip,
         ],
+        StepKind::Plugin(_) => &[V::ExitCode, V::Output, V::Perf, V::Latency, V::Phases],
         StepKind::Grpc(grpc) => {
             let all = const {
                 &[
@@ -375,6 +387,12 @@ impl Program {
     /// not apply.
     pub fn mentions_serving(&self) -> bool {
         [Variable::Serving, Variable::GrpcStatus].iter().any(|name| self.variables.contains(name))
+    }
+
+    /// Whether it says something about the exit code of a plugin, so that the default rule does not
+    /// apply.
+    pub fn mentions_exit_code(&self) -> bool {
+        self.variables.contains(&Variable::ExitCode)
     }
 
     /// Whether it needs the body: for checks without such an expression nobody has to keep it.

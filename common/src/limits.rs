@@ -5,10 +5,12 @@
 use std::time::Duration;
 
 mod echo;
+mod plugin;
 mod spool;
 mod talk;
 
 pub use echo::*;
+pub use plugin::*;
 pub use spool::*;
 pub use talk::*;
 

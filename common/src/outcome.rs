@@ -158,6 +158,10 @@ words! {
         GrpcStatus = "grpc_status",
         /// The answer is not that of a gRPC health service.
         GrpcMalformed = "grpc_malformed",
+        /// A plugin says that its target is in a critical state.
+        PluginCritical = "plugin_critical",
+        /// A plugin ended as none does: by a signal, with another code than 0 to 3, or after a flood of output.
+        PluginFailed = "plugin_failed",
         /// An `expect` expression did not hold, or could not be evaluated.
         ExpectationFailed = "expectation_failed",
         /// The run's own time was over while the answer was awaited or read.

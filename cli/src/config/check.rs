@@ -81,6 +81,9 @@ const OWN: &[Field<Draft>] = &[
     field("grpc", "a mapping with `address`", |draft, node, reader| {
         draft.kinds.read_grpc(node, reader);
     }),
+    field("plugin", "a mapping with `command`", |draft, node, reader| {
+        draft.kinds.read_plugin(node, reader);
+    }),
     field("steps", "a list of steps", |draft, node, reader| {
         draft.steps = Some(steps(node, reader));
     }),

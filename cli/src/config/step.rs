@@ -1,5 +1,6 @@
 //! What a step may say, field by field: `http`, `tcp`, `tls`, `dns`, `icmp`, `grpc`, and a list of them.
-//! What is said in a dialogue, and the kinds `udp` and `ssh`, are in [`super::talk`].
+//! What is said in a dialogue, and the kinds `udp` and `ssh`, are in [`super::talk`]; `plugin` is in
+//! [`super::plugin`].
 
 use std::io::Read as _;
 
@@ -7,6 +8,7 @@ use parallax_common::check::StepKind;
 use parallax_common::limits;
 use parallax_proto::v1;
 
+use super::plugin::PLUGIN;
 use super::reader::{Field, Reader, field, required};
 use super::talk::{self, quoted};
 use super::tree::{Node, Value};
@@ -262,6 +264,7 @@ pub(super) struct Kinds {
     ssh: Option<v1::SshStep>,
     icmp: Option<v1::IcmpStep>,
     grpc: Option<v1::GrpcStep>,
+    plugin: Option<v1::PluginStep>,
 }
 
 impl Kinds {
@@ -313,9 +316,15 @@ impl Kinds {
         self.grpc = Some(step);
     }
 
+    pub(super) fn read_plugin(&mut self, node: &Node, reader: &mut Reader<'_>) {
+        let mut step = v1::PluginStep::default();
+        reader.mapping(node, PLUGIN, &mut step);
+        self.plugin = Some(step);
+    }
+
     /// All that were given.
     pub(super) fn given(self) -> Vec<v1::step::Kind> {
-        let Self { http, tcp, tls, dns, icmp, grpc, udp, ssh } = self;
+        let Self { http, tcp, tls, dns, icmp, grpc, udp, ssh, plugin } = self;
         let mut given = Vec::new();
         given.extend(http.map(v1::step::Kind::Http));
         given.extend(tcp.map(v1::step::Kind::Tcp));
@@ -325,6 +334,7 @@ impl Kinds {
         given.extend(ssh.map(v1::step::Kind::Ssh));
         given.extend(icmp.map(v1::step::Kind::Icmp));
         given.extend(grpc.map(v1::step::Kind::Grpc));
+        given.extend(plugin.map(v1::step::Kind::Plugin));
         given
     }
 }
@@ -363,6 +373,9 @@ const STEP: &[Field<StepDraft>] = &[
     }),
     field("grpc", "a mapping with `address`", |step, node, reader| {
         step.kinds.read_grpc(node, reader);
+    }),
+    field("plugin", "a mapping with `command`", |step, node, reader| {
+        step.kinds.read_plugin(node, reader);
     }),
 ];
 

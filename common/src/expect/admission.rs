@@ -190,7 +190,12 @@ impl<'e> Walk<'e> {
                 && !self.looks
                 && matches!(
                     variable,
-                    Variable::Body | Variable::Headers | Variable::Received | Variable::Captures
+                    Variable::Body
+                        | Variable::Headers
+                        | Variable::Received
+                        | Variable::Captures
+                        | Variable::Output
+                        | Variable::Perf
                 )
             {
                 let message = format!(
@@ -359,7 +364,8 @@ fn kind(expression: &Expr) -> Kind {
                 | Variable::Sent
                 | Variable::Answered
                 | Variable::Loss
-                | Variable::GrpcStatus,
+                | Variable::GrpcStatus
+                | Variable::ExitCode,
             ) => Kind::Other("a number"),
             Some(
                 Variable::Body
@@ -371,6 +377,7 @@ fn kind(expression: &Expr) -> Kind {
                 | Variable::Transport
                 | Variable::Serving
                 | Variable::Message
+                | Variable::Output
                 | Variable::Banner
                 | Variable::Received
                 | Variable::Software,
@@ -381,7 +388,7 @@ fn kind(expression: &Expr) -> Kind {
             Some(
                 Variable::Kex | Variable::HostKeyAlgorithms | Variable::Ciphers | Variable::Macs,
             ) => Kind::Other("a list"),
-            Some(Variable::Flags | Variable::Captures | Variable::Exchanges) => {
+            Some(Variable::Flags | Variable::Captures | Variable::Exchanges | Variable::Perf) => {
                 Kind::Other("a map")
             }
             Some(Variable::Latency | Variable::RttMin | Variable::RttAvg | Variable::RttMax) => {

@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::check::{
-    DnsClass, DnsStep, DnsTransport, DnsType, Exchange, GrpcStep, HttpStep, IcmpStep, SshStep,
-    StartTls, TcpStep, TlsOptions, TlsStep,
+    DnsClass, DnsStep, DnsTransport, DnsType, Exchange, GrpcStep, HttpStep, IcmpStep, PluginStep,
+    SshStep, StartTls, TcpStep, TlsOptions, TlsStep,
 };
 use crate::outcome::Phase;
 
@@ -383,7 +383,13 @@ fn kinds_give_their_variables() {
             metadata: vec![],
         }))
     };
-    let kinds = [https, dns, icmp, grpc(None), ssh, spoken];
+    let plugin = variables_of(&StepKind::Plugin(PluginStep {
+        command: "check_http".to_owned(),
+        args: vec![],
+        env: vec![],
+        series: vec![],
+    }));
+    let kinds = [https, dns, icmp, grpc(None), ssh, spoken, plugin];
     assert!(Variable::ALL.iter().all(|name| kinds.iter().any(|given| given.contains(name))));
     assert!(grpc(Some(TlsOptions::default())).contains(&Variable::Cert));
     assert!(!grpc(None).contains(&Variable::Cert));
@@ -391,6 +397,9 @@ fn kinds_give_their_variables() {
     assert!(!Program::admit("rtt_max < duration('1s')").unwrap().mentions_echoes());
     assert!(Program::admit("serving == 'UNKNOWN'").unwrap().mentions_serving());
     assert!(!Program::admit("message == ''").unwrap().mentions_serving());
+    assert!(Program::admit("exit_code < 2").unwrap().mentions_exit_code());
+    assert!(!Program::admit("output != ''").unwrap().mentions_exit_code());
+    assert!(!plugin.contains(&Variable::Ip));
     let both: Vec<_> = https.iter().filter(|name| dns.contains(name)).collect();
     assert_eq!(both, [&Variable::Latency, &Variable::Phases, &Variable::Ip]);
     assert_eq!(StepKind::WORDS.iter().position(|word| *word == tls.word()), Some(2));

@@ -20,6 +20,7 @@ mod grpc;
 mod header;
 mod http;
 mod icmp;
+mod plugin;
 mod talk;
 mod tls;
 
@@ -29,6 +30,7 @@ use grpc::{grpc, grpc_to};
 pub(super) use header::{headers, template};
 pub(super) use icmp::normalise_icmp;
 use icmp::{echoes_fit, icmp, icmp_to};
+use plugin::{plugin, plugin_to};
 pub(super) use talk::normalise_tcp;
 use talk::{ssh, ssh_to, tcp, tcp_to, together, udp, udp_to};
 use tls::tls_options;
@@ -97,6 +99,7 @@ pub(super) fn run(run: &v1::Run, findings: &mut Findings<'_>) -> Option<Run> {
         resolver,
     };
     together(run, &built, findings);
+    plugin::network(run, &built, findings);
     (whole && findings.none_since(mark)).then_some(built)
 }
 
@@ -148,6 +151,7 @@ fn step_to(step: &Step) -> v1::Step {
         StepKind::Ssh(ssh) => v1::step::Kind::Ssh(ssh_to(ssh)),
         StepKind::Icmp(icmp) => v1::step::Kind::Icmp(icmp_to(icmp)),
         StepKind::Grpc(grpc) => v1::step::Kind::Grpc(grpc_to(grpc)),
+        StepKind::Plugin(plugin) => v1::step::Kind::Plugin(plugin_to(plugin)),
     };
     v1::Step { name: step.name.clone(), kind: Some(kind) }
 }
@@ -209,6 +213,7 @@ fn steps(steps: &[v1::Step], findings: &mut Findings<'_>) -> Vec<Step> {
             Some(v1::step::Kind::Ssh(step)) => ssh(step, &format!("{at}ssh."), findings),
             Some(v1::step::Kind::Icmp(step)) => icmp(step, &format!("{at}icmp."), findings),
             Some(v1::step::Kind::Grpc(step)) => grpc(step, &format!("{at}grpc."), findings),
+            Some(v1::step::Kind::Plugin(step)) => plugin(step, &format!("{at}plugin."), findings),
             None => {
                 let field = if at.is_empty() { "http" } else { at.trim_end_matches('.') };
                 let message = format!("say what the step does: {}", StepKind::WORDS.join(", "));
@@ -396,6 +401,7 @@ fn family_fits(at: &str, step: &Step, ip: IpFamily, findings: &mut Findings<'_>)
         },
         StepKind::Icmp(icmp) => (icmp.host.clone(), "icmp.host"),
         StepKind::Grpc(grpc) => (grpc.host.clone(), "grpc.address"),
+        StepKind::Plugin(_) => return,
     };
     if host.parse().is_ok_and(|address| conflicts(address, ip)) {
         let message = format!("{host} is not of the family that ip asks for");

@@ -203,6 +203,8 @@ fn reason(value: Reason) -> v1::Reason {
         Reason::GrpcUnimplemented => v1::Reason::GrpcUnimplemented,
         Reason::GrpcStatus => v1::Reason::GrpcStatus,
         Reason::GrpcMalformed => v1::Reason::GrpcMalformed,
+        Reason::PluginCritical => v1::Reason::PluginCritical,
+        Reason::PluginFailed => v1::Reason::PluginFailed,
         Reason::ExpectationFailed => v1::Reason::ExpectationFailed,
         Reason::Timeout => v1::Reason::Timeout,
         Reason::InvertedPass => v1::Reason::InvertedPass,

@@ -235,11 +235,15 @@ fn pattern(
 pub(super) fn together(wire: &v1::Run, run: &Run, findings: &mut Findings<'_>) {
     let mut count = wire.steps.len();
     for (place, step) in wire.steps.iter().enumerate() {
-        let Some(v1::step::Kind::Tcp(tcp)) = &step.kind else { continue };
+        let (more, field) = match &step.kind {
+            Some(v1::step::Kind::Tcp(tcp)) => (tcp.dialogue.len(), "tcp.dialogue"),
+            Some(v1::step::Kind::Plugin(plugin)) => (plugin.series.len(), "plugin.series"),
+            _ => continue,
+        };
         let fitted = count <= STEPS_MAX;
-        count += tcp.dialogue.len();
+        count += more;
         if fitted && count > STEPS_MAX {
-            let field = format!("{}tcp.dialogue", prefix(&wire.steps, place));
+            let field = format!("{}{field}", prefix(&wire.steps, place));
             let message =
                 format!("with this there are {count} steps; at most {STEPS_MAX} are allowed");
             findings.add(rule::DIALOGUE_TOO_LONG, field, message);
