@@ -17,6 +17,7 @@ pub mod diagnostic;
 pub mod document;
 pub mod parse;
 pub mod place;
+mod plugin;
 pub mod reader;
 pub mod source;
 pub mod step;

@@ -20,6 +20,7 @@ mod echoes;
 mod handshakes;
 mod health;
 mod http;
+mod plugins;
 mod questions;
 mod talk;
 mod websocket;
@@ -151,6 +152,7 @@ fn the_reference_has_every_field_and_no_other() {
         include_str!("config/check.rs"),
         include_str!("config/step.rs"),
         include_str!("config/talk.rs"),
+        include_str!("config/plugin.rs"),
         include_str!("config/contact.rs"),
     ];
     let mut fields = BTreeSet::new();

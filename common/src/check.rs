@@ -13,12 +13,14 @@ use crate::target::shown_address;
 mod dns;
 mod grpc;
 mod icmp;
+mod plugin;
 mod talk;
 mod websocket;
 
 pub use dns::{DnsClass, DnsStep, DnsTransport, DnsType};
 pub use grpc::GrpcStep;
 pub use icmp::IcmpStep;
+pub use plugin::{PluginStep, shown_plugin};
 pub use talk::{Exchange, Expected, Payload, SshStep, StartTls, UdpStep};
 pub use websocket::WebSocketStep;
 
@@ -158,12 +160,14 @@ pub enum StepKind {
     Grpc(GrpcStep),
     /// An upgrade to a websocket, and what is said over it.
     Websocket(WebSocketStep),
+    /// A program of the probe's machine that looks.
+    Plugin(PluginStep),
 }
 
 impl StepKind {
     /// The word of every kind: in YAML, and in what a probe says it can run.
-    pub const WORDS: [&'static str; 9] =
-        ["http", "tcp", "tls", "dns", "icmp", "grpc", "udp", "ssh", "websocket"];
+    pub const WORDS: [&'static str; 10] =
+        ["http", "tcp", "tls", "dns", "icmp", "grpc", "udp", "ssh", "websocket", "plugin"];
 
     /// The word of this kind.
     pub const fn word(&self) -> &'static str {
@@ -177,6 +181,7 @@ impl StepKind {
             Self::Udp(_) => Self::WORDS[6],
             Self::Ssh(_) => Self::WORDS[7],
             Self::Websocket(_) => Self::WORDS[8],
+            Self::Plugin(_) => Self::WORDS[9],
         }
     }
 
@@ -200,6 +205,7 @@ impl StepKind {
                 "" => shown_address(host, *port),
                 service => format!("{} {service}", shown_address(host, *port)),
             },
+            Self::Plugin(plugin) => plugin.shown(),
         }
     }
 
@@ -211,15 +217,16 @@ impl StepKind {
             Self::Tls(tls) => tls.tls.insecure,
             Self::Grpc(grpc) => grpc.tls.as_ref().is_some_and(|tls| tls.insecure),
             Self::Websocket(websocket) => websocket.tls.insecure,
-            Self::Dns(_) | Self::Icmp(_) | Self::Udp(_) | Self::Ssh(_) => false,
+            Self::Dns(_) | Self::Icmp(_) | Self::Udp(_) | Self::Ssh(_) | Self::Plugin(_) => false,
         }
     }
 
-    /// Steps of its dialogue: each has a series of its own.
+    /// Steps of its dialogue, or times that its plugin tells: each has a series of its own.
     pub fn exchanges(&self) -> usize {
         match self {
             Self::Tcp(tcp) => tcp.dialogue.len(),
             Self::Websocket(websocket) => websocket.dialogue.len(),
+            Self::Plugin(plugin) => plugin.series.len(),
             _ => 0,
         }
     }
@@ -235,6 +242,7 @@ impl StepKind {
                 sent.filter_map(Payload::text).collect()
             }
             Self::Udp(udp) => udp.send.text().into_iter().collect(),
+            Self::Plugin(plugin) => plugin.templates().collect(),
             Self::Tls(_) | Self::Dns(_) | Self::Icmp(_) | Self::Ssh(_) => Vec::new(),
         }
     }
@@ -451,6 +459,14 @@ mod tests {
                 metadata: vec![],
             })
         };
+        let plugin = |args: &[&str]| {
+            StepKind::Plugin(PluginStep {
+                command: "check_http".to_owned(),
+                args: args.iter().map(|arg| (*arg).to_owned()).collect(),
+                env: vec![],
+                series: vec![],
+            })
+        };
         let tls = TlsStep { host: "::1".to_owned(), port: 443, tls: insecure.clone() };
         let tcp = |tls| {
             let host = "db.example".to_owned();
@@ -490,6 +506,8 @@ mod tests {
                 "wss://shop.example/live",
                 true,
             ),
+            (plugin(&["-H", "shop.example"]), "plugin", "check_http -H shop.example", false),
+            (plugin(&[&"x".repeat(60), "-v"]), "plugin", "check_http ...", false),
         ] {
             assert_eq!((kind.word(), kind.target().as_str()), (word, target));
             assert_eq!(kind.insecure(), insecure, "{target}");

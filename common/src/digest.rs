@@ -15,8 +15,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::check::{
     ClientCertificate, DnsStep, Exchange, Expected, GrpcStep, HttpAuth, HttpStep, HttpVersion,
-    IcmpStep, IpFamily, Payload, Run, SshStep, Step, StepKind, TcpStep, TlsOptions, TlsStep,
-    UdpStep, WebSocketStep,
+    IcmpStep, IpFamily, Payload, PluginStep, Run, SshStep, Step, StepKind, TcpStep, TlsOptions,
+    TlsStep, UdpStep, WebSocketStep,
 };
 use crate::name::RunDigest;
 use crate::time::ns;
@@ -173,6 +173,18 @@ fn encode_step(out: &mut Encoder, step: &Step) {
             out.number((*payload_bytes).into());
             out.flag(*dont_fragment);
             out.option(ttl.as_ref(), |out, ttl: &u8| out.byte(*ttl));
+        }
+        StepKind::Plugin(plugin) => {
+            let PluginStep { command, args, env, series } = plugin;
+            out.text("plugin");
+            out.text(command);
+            out.texts(args);
+            out.number(env.len() as u64);
+            for (name, value) in env {
+                out.text(name);
+                out.text(value);
+            }
+            out.texts(series);
         }
         StepKind::Grpc(grpc) => {
             let GrpcStep { host, port, service, tls, authority, metadata } = grpc;
@@ -391,6 +403,17 @@ mod tests {
         tcp_with(|t| t.dialogue = vec![Exchange { name: name.to_owned(), send, expect }])
     }
 
+    fn plugin(change: impl FnOnce(&mut PluginStep)) -> Run {
+        let mut step = PluginStep {
+            command: "check_http".to_owned(),
+            args: vec!["-H".to_owned(), "a".to_owned()],
+            env: vec![],
+            series: vec![],
+        };
+        change(&mut step);
+        of(StepKind::Plugin(step))
+    }
+
     fn icmp(change: impl FnOnce(&mut IcmpStep)) -> Run {
         let mut step = IcmpStep {
             host: "db.example".to_owned(),
@@ -579,6 +602,13 @@ mod tests {
             ("grpc empty authority", grpc(|g| g.authority = Some(String::new()))),
             ("grpc metadata", grpc(|g| g.metadata = vec![(text(), String::new())])),
             ("grpc metadata value", grpc(|g| g.metadata = vec![(String::new(), text())])),
+            ("plugin", plugin(|_| {})),
+            ("plugin command", plugin(|p| p.command = text())),
+            ("plugin args", plugin(|p| p.args = vec![text()])),
+            ("plugin args apart", plugin(|p| p.args = vec!["-H".to_owned() + "a"])),
+            ("plugin env", plugin(|p| p.env = vec![(text(), String::new())])),
+            ("plugin env value", plugin(|p| p.env = vec![(String::new(), text())])),
+            ("plugin series", plugin(|p| p.series = vec![text()])),
             (
                 "tcp insecure",
                 tcp_with(|t| t.tls = Some(TlsOptions { insecure: true, ..TlsOptions::default() })),

@@ -10,7 +10,8 @@
 //! When no `expect` of an `http` check mentions `status`, the probe applies the default rule: a
 //! status of 2xx or 3xx, else `http_status` (see [`Program::mentions_status`]). The same holds for
 //! `rcode` and `dns`: an answer without an error that has records, else a reason of its own; for `loss`
-//! or `answered` and `icmp`: at least one answer; for `serving` or `grpc_status` and `grpc`: `SERVING`.
+//! or `answered` and `icmp`: at least one answer; for `serving` or `grpc_status` and `grpc`: `SERVING`; for
+//! `exit_code` and `plugin`: what the plugin's exit code says.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
@@ -32,7 +33,8 @@ mod seen;
 
 pub use facts::{Facts, Redirects};
 pub use seen::{
-    Certificate, DnsAnswer, DnsFlags, DnsRecord, Echoes, GrpcAnswer, SshOffer, Talk, Upgraded,
+    Certificate, DnsAnswer, DnsFlags, DnsRecord, Echoes, GrpcAnswer, PerfValue, PluginAnswer,
+    SshOffer, Talk, Upgraded,
 };
 
 words! {
@@ -117,6 +119,13 @@ words! {
         Subprotocol = "subprotocol",
         /// What the target closed the websocket with, an int; 1005 when it gave no code.
         CloseCode = "close_code",
+        /// The exit code of a plugin, an int.
+        ExitCode = "exit_code",
+        /// The first line that a plugin wrote, without its performance data, a string.
+        Output = "output",
+        /// Map from a label of its performance data to the value: a duration where its unit is one of
+        /// time, else a double.
+        Perf = "perf",
     }
 }
 
@@ -209,6 +218,7 @@ pub fn variables_of(kind: &StepKind) -> &'static [Variable] {
             V::Phases,
             V::Ip,
         ],
+        StepKind::Plugin(_) => &[V::ExitCode, V::Output, V::Perf, V::Latency, V::Phases],
         StepKind::Grpc(grpc) => {
             let all = const {
                 &[
@@ -402,6 +412,12 @@ impl Program {
     /// not apply.
     pub fn mentions_serving(&self) -> bool {
         [Variable::Serving, Variable::GrpcStatus].iter().any(|name| self.variables.contains(name))
+    }
+
+    /// Whether it says something about the exit code of a plugin, so that the default rule does not
+    /// apply.
+    pub fn mentions_exit_code(&self) -> bool {
+        self.variables.contains(&Variable::ExitCode)
     }
 
     /// Whether it needs the body: for checks without such an expression nobody has to keep it.

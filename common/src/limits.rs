@@ -5,12 +5,14 @@
 use std::time::Duration;
 
 mod echo;
+mod plugin;
 mod samples;
 mod spool;
 mod talk;
 mod websocket;
 
 pub use echo::*;
+pub use plugin::*;
 pub use samples::*;
 pub use spool::*;
 pub use talk::*;

@@ -166,6 +166,10 @@ words! {
         WebsocketMalformed = "websocket_malformed",
         /// The target closed the websocket in the middle of what was said.
         WebsocketClosed = "websocket_closed",
+        /// A plugin says that its target is in a critical state.
+        PluginCritical = "plugin_critical",
+        /// A plugin ended as none does: by a signal, with another code than 0 to 3, or after a flood of output.
+        PluginFailed = "plugin_failed",
         /// An `expect` expression did not hold, or could not be evaluated.
         ExpectationFailed = "expectation_failed",
         /// The run's own time was over while the answer was awaited or read.

@@ -153,7 +153,7 @@ rules! {
     DIALOGUE_STEP = "dialogue_step", Resource,
         "A step of a dialogue sends something, or expects something, or both.";
     DIALOGUE_TOO_LONG = "dialogue_too_long", Resource,
-        "The steps of a check and those of its dialogues are at most 16 together.";
+        "The steps of a check, those of its dialogues and the series of its plugins are at most 16 together.";
     DIALOGUE_CAPTURE = "dialogue_capture", Resource,
         "A message fills in only what an earlier pattern of its dialogue captures, as %{name}.";
     DIALOGUE_CAPTURES = "dialogue_captures", Resource,
@@ -183,6 +183,16 @@ rules! {
     SAMPLES_RANGE = "samples_range", Resource, "samples is between 1 and 20.";
     SAMPLES_TOO_LONG = "samples_too_long", Resource,
         "The timeouts of all samples are at most 1m together.";
+    PLUGIN_COMMAND = "plugin_command", Resource,
+        "A plugin is named by its file alone: letters, digits, - _ + and ., without a path.";
+    PLUGIN_ARGS = "plugin_args", Resource,
+        "A plugin gets at most 64 arguments, each of at most 4 KiB and without zero bytes.";
+    PLUGIN_ENV = "plugin_env", Resource,
+        "A plugin gets at most 32 variables: letters, digits and _, and none of PATH, LANG and LC_ALL, which it always has.";
+    PLUGIN_SERIES = "plugin_series", Resource,
+        "Each label of a plugin's series is given once, and has 1 to 128 bytes without = and quotes.";
+    PLUGIN_NETWORK = "plugin_network", Resource,
+        "ip, source_address and resolver do not reach into plugins: a check of plugins alone has none of them.";
     SOURCE_ADDRESS = "source_address", Resource, "A source address is an IP address.";
     RESOLVER_ADDRESS = "resolver_address", Resource,
         "A resolver is an IP address, with a port or without.";
@@ -191,7 +201,7 @@ rules! {
     SECRET_REFERENCE = "secret_reference", Resource,
         "A reference is ${env:NAME} or ${file:/PATH}.";
     REFERENCE_NOT_HERE = "reference_not_here", Resource,
-        "References are resolved in header and query values, credentials, messages and contact URLs only.";
+        "References are resolved in header and query values, credentials, messages, variables of plugins and contact URLs only.";
 
     EXPRESSION_TOO_LONG = "expression_too_long", Resource, "An expression has at most 4 KiB.";
     EXPRESSION_SYNTAX = "expression_syntax", Resource, "An expression must be CEL.";
@@ -204,7 +214,7 @@ rules! {
     EXPRESSION_TOO_DEEP = "expression_too_deep", Resource,
         "An expression nests at most two of all, exists, map and filter.";
     EXPRESSION_UNBOUNDED = "expression_unbounded", Resource,
-        "Inside all, exists, map and filter, body, headers, received and captures are only searched, compared and measured.";
+        "Inside all, exists, map and filter, body, headers, received, captures, output and perf are only searched, compared and measured.";
     EXPRESSION_SUMS = "expression_sums", Resource, "An expression adds at most 16 times.";
     EXPRESSION_NOT_BOOLEAN = "expression_not_boolean", Resource,
         "An expression says true or false.";

@@ -35,6 +35,10 @@ pub struct Config {
     pub allow_env: Vec<String>,
     /// Files, or directories of files, that checks may refer to.
     pub allow_files: Vec<PathBuf>,
+    /// Directories whose programs checks may start as plugins.
+    pub plugin_dirs: Vec<PathBuf>,
+    /// Environment variables that checks may hand to plugins.
+    pub plugin_env: Vec<String>,
     /// Networks that checks may connect to although a shorter prefix or a default denies them.
     pub allow_networks: Vec<Network>,
     /// Networks that checks may not connect to.
@@ -84,6 +88,12 @@ pub(crate) struct Args {
     /// A file, or a directory of files, that checks may refer to as ${file:PATH}.
     #[arg(long = "allow-file", value_name = "PATH")]
     allow_files: Vec<PathBuf>,
+    /// A directory whose programs checks may start as plugins. May be given several times.
+    #[arg(long = "plugin-dir", value_name = "DIR", value_parser = absolute)]
+    plugin_dirs: Vec<PathBuf>,
+    /// An environment variable that checks may hand to plugins. May be given several times.
+    #[arg(long = "plugin-env", value_name = "NAME")]
+    plugin_env: Vec<String>,
     /// A network, such as 10.1.0.0/16, or an address that checks may connect to although a shorter
     /// prefix or a default denies it. May be given several times.
     #[arg(
@@ -113,6 +123,15 @@ pub(crate) struct Args {
     /// Print what is in force as JSON, the networks in the order in which they are asked, and end.
     #[arg(long)]
     pub(crate) print_config: bool,
+}
+
+/// A path that means the same wherever a plugin or this probe is started.
+fn absolute(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    match path.is_absolute() {
+        true => Ok(path),
+        false => Err(format!("`{text}` is not an absolute path")),
+    }
 }
 
 /// A length of at least [`SPOOL_AGE_MIN`].
@@ -152,6 +171,8 @@ pub(crate) struct InForce {
     source_address: Option<IpAddr>,
     allow_env: Vec<String>,
     allow_files: Vec<PathBuf>,
+    plugin_dirs: Vec<PathBuf>,
+    plugin_env: Vec<String>,
     health: Option<SocketAddr>,
     log: String,
     log_json: bool,
@@ -179,6 +200,8 @@ impl InForce {
             source_address: args.source_address,
             allow_env: args.allow_env,
             allow_files: args.allow_files,
+            plugin_dirs: args.plugin_dirs,
+            plugin_env: args.plugin_env,
             health: args.health,
             log: args.log,
             log_json: args.log_json,
@@ -220,6 +243,8 @@ impl From<Args> for Config {
             source_address: args.source_address,
             allow_env: args.allow_env,
             allow_files: args.allow_files,
+            plugin_dirs: args.plugin_dirs,
+            plugin_env: args.plugin_env,
             allow_networks: args.allow_networks,
             deny_networks: args.deny_networks,
             health: args.health,
@@ -322,6 +347,10 @@ mod tests {
             "--print-config",
             "--allow-env",
             "TOKEN",
+            "--plugin-dir",
+            "/usr/lib/nagios/plugins",
+            "--plugin-env",
+            "PGPASSWORD",
         ]);
         let args = args.unwrap();
         assert!(args.print_config);
@@ -329,6 +358,10 @@ mod tests {
         let shown = serde_json::to_value(InForce::new(args, &guard)).unwrap();
         assert_eq!(shown["coordinators"][0], "a:1");
         assert_eq!(shown["allow_env"][0], "TOKEN");
+        assert_eq!(shown["plugin_dirs"][0], "/usr/lib/nagios/plugins");
+        assert_eq!(shown["plugin_env"][0], "PGPASSWORD");
+        let error = parse(&["--plugin-dir", "plugins"]).unwrap_err().to_string();
+        assert!(error.contains("--plugin-dir") && error.contains("absolute"), "{error}");
         assert_eq!(shown["log"], "info");
         let networks = shown["networks"].as_array().unwrap();
         let find = |network: &str, by: &str| {

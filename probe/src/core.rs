@@ -5,12 +5,13 @@
 //! A check goes [`assign`] -> [`schedule`] -> (a run) -> [`record`] -> [`spool`], with
 //! [`watermark`] saying how far all of it has come and [`confirm`] ordering runs between slots.
 //! Where a run may connect to is [`guard`]'s, what it says there [`talk`]'s; what echoes are and what their
-//! answers say is [`echo`]'s.
+//! answers say is [`echo`]'s; what plugins write is read in [`perfdata`].
 
 pub mod assign;
 pub mod confirm;
 pub mod echo;
 pub mod guard;
+pub mod perfdata;
 pub mod record;
 pub mod samples;
 pub mod schedule;

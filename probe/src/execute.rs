@@ -1,9 +1,9 @@
 //! One run of one check: its steps in order, timed by phase, then its expectations; and the runs of a slot.
 //!
 //! [`Executor::run`] never fails: whatever happens becomes a finding. [`resolve`], [`connect`],
-//! [`tls`], [`redirects`], [`http_exchange`], `converse`, [`tcp`], `udp`, `ssh`, `websocket`, `dns`, `icmp` and `grpc` are
-//! the parts of a step, [`secrets`] fills in references before the clock starts, [`expect`] judges after it
-//! has stopped. When runs start is the schedule's.
+//! [`tls`], [`redirects`], [`http_exchange`], `converse`, [`tcp`], `udp`, `ssh`, `websocket`, `dns`,
+//! `icmp`, `grpc` and [`plugin`] are the parts of a step, [`secrets`] fills in references before the clock
+//! starts, [`expect`] judges after it has stopped. When runs start is the schedule's.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +13,8 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use parallax_common::check::{HttpStep, HttpVersion, Run, StepKind, TlsOptions};
 use parallax_common::expect::{
-    Certificate, DnsAnswer, Echoes, Facts, GrpcAnswer, Redirects, SshOffer, Talk as Said, Upgraded,
+    Certificate, DnsAnswer, Echoes, Facts, GrpcAnswer, PluginAnswer, Redirects, SshOffer,
+    Talk as Said, Upgraded,
 };
 use parallax_common::limits::{EVIDENCE_BYTES_MAX, RUN_STALL_AFTER, SAMPLES_MAX};
 use parallax_common::outcome::{Outcome, Phase, Reason};
@@ -39,6 +40,7 @@ mod grpc;
 pub mod http2_exchange;
 pub mod http_exchange;
 mod icmp;
+pub mod plugin;
 pub mod redirects;
 pub mod request;
 pub mod resolve;
@@ -115,6 +117,8 @@ pub(crate) struct Trace {
     pub series_from: u32,
     /// How long the steps of the dialogue took that have ended.
     pub exchanges: Vec<Duration>,
+    /// A plugin warned: in which step, and what it said.
+    pub warned: Option<(u32, String)>,
     /// When the run's time is over.
     pub ends_at: Option<Instant>,
 }
@@ -166,6 +170,7 @@ pub(crate) struct Seen {
     pub grpc: Option<GrpcAnswer>,
     /// What was agreed on for a websocket.
     pub upgraded: Option<Upgraded>,
+    pub plugin: Option<PluginAnswer>,
 }
 
 /// A run that was carried out.
@@ -186,6 +191,7 @@ pub struct Executor {
     pub(crate) resolvers: resolve::Resolvers,
     pub(crate) tls: tls::Configs,
     pub(crate) secrets: secrets::Secrets,
+    pub(crate) plugins: plugin::Plugins,
     pub(crate) decoder: decode::Decoder,
     pub(crate) evaluator: expect::Evaluator,
     pub(crate) source_address: Option<IpAddr>,
@@ -207,6 +213,7 @@ impl Executor {
             resolvers: resolve::Resolvers::default(),
             tls: tls::Configs::new(),
             secrets,
+            plugins: plugin::Plugins::default(),
             decoder: decode::Decoder::default(),
             evaluator: expect::Evaluator::default(),
             source_address,
@@ -219,6 +226,11 @@ impl Executor {
     pub fn guarded(self, guard: Guard) -> Self {
         let guard = Arc::new(guard);
         Self { resolvers: resolve::Resolvers::new(Arc::clone(&guard)), guard, ..self }
+    }
+
+    /// The same executor, which starts these plugins. Without them it starts none.
+    pub fn with_plugins(self, plugins: plugin::Plugins) -> Self {
+        Self { plugins, ..self }
     }
 
     fn id(&self) -> u16 {
@@ -263,7 +275,11 @@ impl Executor {
 
     async fn carry_out(&self, run: &Run) -> Execution {
         self.secrets.load(run).await;
-        let prepared = self.prepare(run);
+        let ready = self.plugins.ready(run).await;
+        let prepared = match &ready {
+            Ok(ready) => self.prepare(run, ready),
+            Err(failure) => Err(failure.clone()),
+        };
         let started = clock::boot_time();
         let prepared = match prepared {
             Ok(prepared) => prepared,
@@ -335,7 +351,7 @@ impl Executor {
     }
 
     /// Everything that can be done before the clock starts.
-    fn prepare(&self, run: &Run) -> Result<Vec<Prepared>, (u32, Failure)> {
+    fn prepare(&self, run: &Run, ready: &plugin::Ready) -> Result<Vec<Prepared>, (u32, Failure)> {
         let source = run.source_address.or(self.source_address);
         let last = run.steps.len().saturating_sub(1);
         let series_from = |place: usize| {
@@ -395,6 +411,12 @@ impl Executor {
                     let judge = place != last || !expect::mentions_echoes(run);
                     let (id, token) = (self.id(), self.token());
                     Ok(Prepared::Icmp(icmp::Plan { id, token, judge, source }))
+                }
+                StepKind::Plugin(plugin) => {
+                    let judge = place != last || !expect::mentions_exit_code(run);
+                    let (ready, own) = ((ready, place), (&self.plugins, &self.secrets));
+                    plugin::Prepared::prepare(plugin, ready, own, series_from(place), judge)
+                        .map(|plugin| Prepared::Plugin(Box::new(plugin)))
                 }
                 StepKind::Grpc(grpc) => {
                     let judge = place != last || !expect::mentions_serving(run);
@@ -492,6 +514,9 @@ impl Executor {
                 (StepKind::Grpc(step), Prepared::Grpc(call, config, source)) => {
                     let tls = config.as_deref().zip(step.tls.as_ref());
                     Box::pin(grpc::run(self, run, step, call, tls, *source, trace)).await?
+                }
+                (StepKind::Plugin(step), Prepared::Plugin(prepared)) => {
+                    Box::pin(plugin::run(run, step, prepared, trace)).await?
                 }
                 // Prepared from the same steps a moment ago.
                 _ => return Err(Failure::new(Reason::ConfigError, "the step changed")),
@@ -597,11 +622,11 @@ impl Executor {
             return failed(trace, Failure::new(Reason::HttpStatus, evidence));
         }
         if run.expect.is_empty() && run.warn.is_empty() {
-            return found(trace, Outcome::Pass, None, String::new());
+            return passed(trace);
         }
         let facts = facts(run, &mut trace, seen, latency);
         match self.evaluator.judge(run, facts).await {
-            expect::Judgement::Pass => found(trace, Outcome::Pass, None, String::new()),
+            expect::Judgement::Pass => passed(trace),
             expect::Judgement::Warn(evidence) => {
                 found(trace, Outcome::Warn, Some(Reason::Warning), evidence)
             }
@@ -630,6 +655,7 @@ enum Prepared {
     Dns(Box<dns::message::Question>, Option<IpAddr>),
     Icmp(icmp::Plan),
     Grpc(Box<grpc::Call>, Option<Arc<tls::Config>>, Option<IpAddr>),
+    Plugin(Box<plugin::Prepared>),
 }
 
 impl Prepared {
@@ -640,6 +666,7 @@ impl Prepared {
             Self::Tcp(tcp) => &tcp.secrets,
             Self::Udp(udp) => &udp.secrets,
             Self::Websocket(websocket) => &websocket.secrets,
+            Self::Plugin(plugin) => &plugin.secrets,
             Self::Tls(..) | Self::Dns(..) | Self::Icmp(..) | Self::Ssh(_) => &[],
         }
     }
@@ -677,12 +704,22 @@ fn facts(run: &Run, trace: &mut Trace, seen: Seen, latency: Duration) -> Facts {
     facts.echoes = seen.echoes;
     facts.grpc = seen.grpc;
     facts.upgraded = seen.upgraded;
+    facts.plugin = seen.plugin;
     facts
 }
 
 fn found(trace: Trace, outcome: Outcome, reason: Option<Reason>, evidence: String) -> Finding {
     let Trace { step, remote, phases, .. } = trace;
     Finding { outcome, reason, step, evidence, remote, phases }
+}
+
+/// A pass, or a warning when a plugin gave one.
+fn passed(mut trace: Trace) -> Finding {
+    let Some((step, evidence)) = trace.warned.take() else {
+        return found(trace, Outcome::Pass, None, String::new());
+    };
+    trace.step = step;
+    found(trace, Outcome::Warn, Some(Reason::Warning), evidence)
 }
 
 fn failed(trace: Trace, failure: Failure) -> Finding {

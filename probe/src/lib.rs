@@ -154,8 +154,10 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
     let spooler = open_spool(&config, holder, incarnation, &metrics).await?;
     spooler.spawn(&supervisor);
     let secrets = execute::secrets::Secrets::new(config.allow_env, config.allow_files);
-    let executor =
-        execute::Executor::new(secrets, config.source_address, extra_header).guarded(guard);
+    let plugins = execute::plugin::Plugins::new(config.plugin_dirs, config.plugin_env);
+    let executor = execute::Executor::new(secrets, config.source_address, extra_header)
+        .guarded(guard)
+        .with_plugins(plugins);
     let (events, inbox) = mpsc::channel(EVENTS);
     let identity = session::Identity { region, probe: name, mesh, incarnation };
     let cached = config.data_dir.as_ref().and_then(|dir| cache::load(dir, &identity, &boot_id));

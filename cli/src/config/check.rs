@@ -84,6 +84,9 @@ const OWN: &[Field<Draft>] = &[
     field("websocket", "a mapping with `url`", |draft, node, reader| {
         draft.kinds.read_websocket(node, reader);
     }),
+    field("plugin", "a mapping with `command`", |draft, node, reader| {
+        draft.kinds.read_plugin(node, reader);
+    }),
     field("steps", "a list of steps", |draft, node, reader| {
         draft.steps = Some(steps(node, reader));
     }),

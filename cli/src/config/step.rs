@@ -1,5 +1,6 @@
 //! What a step may say, field by field: `http`, `tcp`, `tls`, `dns`, `icmp`, `grpc`, and a list of them.
-//! What is said in a dialogue, and the kinds `udp`, `ssh` and `websocket`, are in [`super::talk`].
+//! What is said in a dialogue, and the kinds `udp`, `ssh` and `websocket`, are in [`super::talk`];
+//! `plugin` is in [`super::plugin`].
 
 use std::io::Read as _;
 
@@ -7,6 +8,7 @@ use parallax_common::check::StepKind;
 use parallax_common::limits;
 use parallax_proto::v1;
 
+use super::plugin::PLUGIN;
 use super::reader::{Field, Reader, field, required};
 use super::talk::{self, quoted};
 use super::tree::{Node, Value};
@@ -263,6 +265,7 @@ pub(super) struct Kinds {
     icmp: Option<v1::IcmpStep>,
     grpc: Option<v1::GrpcStep>,
     websocket: Option<v1::WebSocketStep>,
+    plugin: Option<v1::PluginStep>,
 }
 
 impl Kinds {
@@ -319,10 +322,15 @@ impl Kinds {
         reader.mapping(node, talk::WEBSOCKET, &mut step);
         self.websocket = Some(step);
     }
+    pub(super) fn read_plugin(&mut self, node: &Node, reader: &mut Reader<'_>) {
+        let mut step = v1::PluginStep::default();
+        reader.mapping(node, PLUGIN, &mut step);
+        self.plugin = Some(step);
+    }
 
     /// All that were given.
     pub(super) fn given(self) -> Vec<v1::step::Kind> {
-        let Self { http, tcp, tls, dns, icmp, grpc, udp, ssh, websocket } = self;
+        let Self { http, tcp, tls, dns, icmp, grpc, udp, ssh, websocket, plugin } = self;
         let mut given = Vec::new();
         given.extend(http.map(v1::step::Kind::Http));
         given.extend(tcp.map(v1::step::Kind::Tcp));
@@ -333,6 +341,7 @@ impl Kinds {
         given.extend(icmp.map(v1::step::Kind::Icmp));
         given.extend(grpc.map(v1::step::Kind::Grpc));
         given.extend(websocket.map(v1::step::Kind::Websocket));
+        given.extend(plugin.map(v1::step::Kind::Plugin));
         given
     }
 }
@@ -374,6 +383,9 @@ const STEP: &[Field<StepDraft>] = &[
     }),
     field("websocket", "a mapping with `url`", |step, node, reader| {
         step.kinds.read_websocket(node, reader);
+    }),
+    field("plugin", "a mapping with `command`", |step, node, reader| {
+        step.kinds.read_plugin(node, reader);
     }),
 ];
 

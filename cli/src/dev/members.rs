@@ -51,6 +51,8 @@ impl Members {
                 source_address: sources.address(region),
                 allow_env: Vec::new(),
                 allow_files: Vec::new(),
+                plugin_dirs: Vec::new(),
+                plugin_env: Vec::new(),
                 allow_networks: Vec::new(),
                 deny_networks: Vec::new(),
                 health: None,

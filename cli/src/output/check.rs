@@ -16,6 +16,10 @@ use super::mark::{self, Tone};
 use super::table::Table;
 use super::{Shell, time, word};
 
+mod plugin;
+
+use plugin::PluginView;
+
 /// A check: the fields of YAML with all defaults filled in, and what the coordinator added.
 #[derive(Debug, Serialize)]
 pub struct CheckView {
@@ -88,6 +92,7 @@ pub struct StepView {
     grpc: Option<GrpcView>,
     #[serde(skip_serializing_if = "Option::is_none")]
     websocket: Option<WebSocketView>,
+    plugin: Option<PluginView>,
 }
 
 /// An HTTP exchange. Header values are shown as written: references stay references.
@@ -354,6 +359,7 @@ impl CheckView {
             StepView { ssh: Some(ssh), .. } => ssh.address.clone(),
             StepView { icmp: Some(icmp), .. } => icmp.host.clone(),
             StepView { websocket: Some(websocket), .. } => websocket.url().to_owned(),
+            StepView { plugin: Some(plugin), .. } => plugin.target(),
             StepView { grpc: Some(GrpcView { address, service, .. }), .. } => {
                 format!("{address} {service}").trim_end().to_owned()
             }
@@ -389,6 +395,7 @@ impl StepView {
             Some(v1::step::Kind::Websocket(websocket)) => {
                 view.websocket = Some(WebSocketView::new(websocket));
             }
+            Some(v1::step::Kind::Plugin(plugin)) => view.plugin = Some(PluginView::new(plugin)),
             None => {}
         }
         view
@@ -714,8 +721,22 @@ mod tests {
             ..Default::default()
         };
         let cart = v1::GrpcStep { service: "shop.Cart".to_owned(), ..grpc.clone() };
+        let plugin = v1::PluginStep {
+            command: "check_http".to_owned(),
+            args: vec!["-H".to_owned(), "shop.example".to_owned()],
+            env: vec![v1::Header { name: "K".to_owned(), value: written("${env:K}") }],
+            series: vec!["time".to_owned()],
+        };
         use v1::step::Kind;
         for (kind, target, field, json) in [
+            (
+                Kind::Plugin(plugin),
+                "check_http -H shop.example",
+                "plugin",
+                Some(
+                    r#"{"command":"check_http","args":["-H","shop.example"],"env":{"K":"${env:K}"},"series":["time"]}"#,
+                ),
+            ),
             (
                 Kind::Icmp(icmp),
                 "gw.example",

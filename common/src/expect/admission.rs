@@ -190,7 +190,12 @@ impl<'e> Walk<'e> {
                 && !self.looks
                 && matches!(
                     variable,
-                    Variable::Body | Variable::Headers | Variable::Received | Variable::Captures
+                    Variable::Body
+                        | Variable::Headers
+                        | Variable::Received
+                        | Variable::Captures
+                        | Variable::Output
+                        | Variable::Perf
                 )
             {
                 let message = format!(
@@ -360,7 +365,8 @@ fn kind(expression: &Expr) -> Kind {
                 | Variable::Answered
                 | Variable::Loss
                 | Variable::GrpcStatus
-                | Variable::CloseCode,
+                | Variable::CloseCode
+                | Variable::ExitCode,
             ) => Kind::Other("a number"),
             Some(
                 Variable::Body
@@ -372,6 +378,7 @@ fn kind(expression: &Expr) -> Kind {
                 | Variable::Transport
                 | Variable::Serving
                 | Variable::Message
+                | Variable::Output
                 | Variable::Banner
                 | Variable::Received
                 | Variable::Software
@@ -383,7 +390,7 @@ fn kind(expression: &Expr) -> Kind {
             Some(
                 Variable::Kex | Variable::HostKeyAlgorithms | Variable::Ciphers | Variable::Macs,
             ) => Kind::Other("a list"),
-            Some(Variable::Flags | Variable::Captures | Variable::Exchanges) => {
+            Some(Variable::Flags | Variable::Captures | Variable::Exchanges | Variable::Perf) => {
                 Kind::Other("a map")
             }
             Some(Variable::Latency | Variable::RttMin | Variable::RttAvg | Variable::RttMax) => {

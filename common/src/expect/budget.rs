@@ -178,6 +178,17 @@ impl<'e> Walk<'e> {
                 let said = self.facts.talk.as_ref().map_or("", |talk| talk.banner.as_str());
                 Bound::of(SMALL_BYTES + text(said), 0)
             }
+            Some(Variable::Output) => {
+                let said = self.facts.plugin.as_ref().map_or("", |plugin| plugin.output.as_str());
+                Bound::of(SMALL_BYTES + text(said), 0)
+            }
+            Some(Variable::Perf) => {
+                let perf = self.facts.plugin.iter().flat_map(|plugin| plugin.perf.keys());
+                let (bytes, items) = perf.fold((SMALL_BYTES, 0), |(bytes, items), label| {
+                    (bytes + text(label) + VALUE_BYTES, items + 1)
+                });
+                Bound::of(bytes, items)
+            }
             Some(Variable::Headers) => {
                 let headers = &self.facts.headers;
                 let bytes = headers.iter().map(|(name, value)| text(name) + text(value)).sum();

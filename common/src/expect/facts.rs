@@ -9,7 +9,10 @@ use cel::common::value::{CowVal, Val};
 use cel::context::VariableResolver;
 
 use super::built::{self, Built};
-use super::{Certificate, DnsAnswer, Echoes, GrpcAnswer, SshOffer, Talk, Upgraded, Variable};
+use super::{
+    Certificate, DnsAnswer, Echoes, GrpcAnswer, PerfValue, PluginAnswer, SshOffer, Talk, Upgraded,
+    Variable,
+};
 use crate::limits::EXPRESSION_BODY_BYTES_MAX;
 use crate::outcome::Phase;
 
@@ -57,6 +60,8 @@ pub struct Facts {
     pub grpc: Option<GrpcAnswer>,
     /// What was agreed on for a websocket.
     pub upgraded: Option<Upgraded>,
+    /// What a plugin said.
+    pub plugin: Option<PluginAnswer>,
     json: OnceLock<Result<Built, String>>,
     shown_cert: OnceLock<Built>,
     answers: OnceLock<Built>,
@@ -227,6 +232,20 @@ impl VariableResolver for Facts {
             Variable::CloseCode => {
                 CowVal::owned(CelInt::from(i64::from(self.upgraded.as_ref()?.close_code?)))
             }
+            Variable::ExitCode => {
+                CowVal::owned(CelInt::from(i64::from(self.plugin.as_ref()?.exit_code)))
+            }
+            Variable::Output => {
+                CowVal::owned(CelString::from(self.plugin.as_ref()?.output.as_str()))
+            }
+            Variable::Perf => CowVal::owned(CelMap::from(
+                self.plugin
+                    .as_ref()?
+                    .perf
+                    .iter()
+                    .map(|(label, value)| (CelMapKey::from(label.as_str()), perf(*value)))
+                    .collect::<HashMap<_, _>>(),
+            )),
             built @ (Variable::Json
             | Variable::Cert
             | Variable::Flags
@@ -250,6 +269,13 @@ fn lossy(bytes: &[u8]) -> CowVal<'_, '_> {
 
 fn text<'b>(text: &'b str) -> Box<dyn Val + 'b> {
     Box::new(CelString::from(text))
+}
+
+fn perf<'b>(value: PerfValue) -> Box<dyn Val + 'b> {
+    match value {
+        PerfValue::Time(ns) => Box::new(CelDuration::from(chrono::Duration::nanoseconds(ns))),
+        PerfValue::Number(number) => Box::new(CelDouble::from(number)),
+    }
 }
 
 fn duration(length: Duration) -> CelDuration {

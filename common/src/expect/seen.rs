@@ -1,5 +1,5 @@
 //! What expressions see of a certificate, of a DNS answer, of echoes and of a health service, of what was
-//! said, and of an SSH server.
+//! said, of an SSH server, and of a plugin.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -129,6 +129,26 @@ impl Echoes {
             sent => f64::from(sent.saturating_sub(self.answered)) / f64::from(sent),
         }
     }
+}
+
+/// What a plugin said.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PluginAnswer {
+    /// 0 to 3.
+    pub exit_code: u8,
+    /// Its first line, without the performance data.
+    pub output: String,
+    /// Its performance data: each label once.
+    pub perf: BTreeMap<String, PerfValue>,
+}
+
+/// A value of a plugin's performance data.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum PerfValue {
+    /// A time, in nanoseconds; an offset may be negative.
+    Time(i64),
+    /// Anything else, in the plugin's own unit.
+    Number(f64),
 }
 
 /// What a gRPC health service said.

@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::check::{
-    DnsClass, DnsStep, DnsTransport, DnsType, Exchange, GrpcStep, HttpStep, IcmpStep, SshStep,
-    StartTls, TcpStep, TlsOptions, TlsStep, WebSocketStep,
+    DnsClass, DnsStep, DnsTransport, DnsType, Exchange, GrpcStep, HttpStep, IcmpStep, PluginStep,
+    SshStep, StartTls, TcpStep, TlsOptions, TlsStep, WebSocketStep,
 };
 use crate::outcome::Phase;
 
@@ -396,7 +396,14 @@ fn kinds_give_their_variables() {
     let talks = std::slice::from_ref(&exchange);
     let counts = [("ws://h", &[][..]), ("WSS://h", &[]), ("ws://h", talks), ("wss://h", talks)];
     assert_eq!(counts.map(|(url, dialogue)| websocket(url, dialogue).len()), [6, 9, 9, 12]);
-    let kinds = [https, dns, icmp, grpc(None), ssh, spoken, websocket("ws://h", &[])];
+    let plugin = variables_of(&StepKind::Plugin(PluginStep {
+        command: "check_http".to_owned(),
+        args: vec![],
+        env: vec![],
+        series: vec![],
+    }));
+    let upgraded = websocket("ws://h", &[]);
+    let kinds = [https, dns, icmp, grpc(None), ssh, spoken, upgraded, plugin];
     assert!(Variable::ALL.iter().all(|name| kinds.iter().any(|given| given.contains(name))));
     assert!(grpc(Some(TlsOptions::default())).contains(&Variable::Cert));
     assert!(!grpc(None).contains(&Variable::Cert));
@@ -404,6 +411,9 @@ fn kinds_give_their_variables() {
     assert!(!Program::admit("rtt_max < duration('1s')").unwrap().mentions_echoes());
     assert!(Program::admit("serving == 'UNKNOWN'").unwrap().mentions_serving());
     assert!(!Program::admit("message == ''").unwrap().mentions_serving());
+    assert!(Program::admit("exit_code < 2").unwrap().mentions_exit_code());
+    assert!(!Program::admit("output != ''").unwrap().mentions_exit_code());
+    assert!(!plugin.contains(&Variable::Ip));
     let both: Vec<_> = https.iter().filter(|name| dns.contains(name)).collect();
     assert_eq!(both, [&Variable::Latency, &Variable::Phases, &Variable::Ip]);
     assert_eq!(StepKind::WORDS.iter().position(|word| *word == tls.word()), Some(2));

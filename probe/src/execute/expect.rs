@@ -55,6 +55,11 @@ pub(super) fn mentions_close_code(run: &Run) -> bool {
     programs(run).any(|program| program.variables().contains(&Variable::CloseCode))
 }
 
+/// Whether an `expect` speaks of a plugin's exit code: then the default rule does not apply.
+pub(super) fn mentions_exit_code(run: &Run) -> bool {
+    run.expect.iter().filter_map(|s| Program::admit(s).ok()).any(|p| p.mentions_exit_code())
+}
+
 /// Whether an expression speaks of the certificate, so that the whole chain has to be read.
 pub(super) fn mentions_cert(run: &Run) -> bool {
     programs(run).any(|program| program.variables().contains(&Variable::Cert))
@@ -69,7 +74,8 @@ pub(super) fn mentions_answer(run: &Run) -> bool {
 
 fn mentions_records(program: &Program) -> bool {
     use Variable as V;
-    let records = [V::Answers, V::Authority, V::Additional, V::Received, V::Captures, V::Banner];
+    let records =
+        [V::Answers, V::Authority, V::Additional, V::Received, V::Captures, V::Banner, V::Output];
     program.variables().iter().any(|name| records.contains(name))
 }
 
@@ -139,7 +145,8 @@ impl Evaluator {
     /// What the run's expressions say of the facts. Takes little more than
     /// [`EXPRESSION_WALL_MAX`], the wait for a permit included.
     pub async fn judge(&self, run: &Run, facts: Facts) -> Judgement {
-        let received = facts.talk.as_ref().map_or(0, |talk| talk.received.len());
+        let said = facts.plugin.as_ref().map_or(0, |plugin| plugin.output.len());
+        let received = facts.talk.as_ref().map_or(said, |talk| talk.received.len());
         let records_bytes = facts.dns.as_ref().map_or(received, DnsAnswer::bytes);
         let place = Place::of(run, facts.body.len(), records_bytes);
         if place == Place::Here {

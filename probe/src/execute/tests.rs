@@ -1,6 +1,6 @@
 //! Every reason a run can have, produced by a small real server. `questions`, `handshakes`, `echoes` and
 //! `health` have the kinds `dns`, `tls`, `icmp` and `grpc`; `talk` has STARTTLS, dialogues, `udp` and `ssh`,
-//! `websocket` that kind, `samples` several runs a slot.
+//! `websocket` and `plugins` those kinds, `samples` several runs a slot.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -20,9 +20,10 @@ mod guard;
 mod handshakes;
 mod health;
 mod http;
+mod plugins;
 mod questions;
-mod samples;
 pub(crate) mod reasons;
+mod samples;
 mod talk;
 mod websocket;
 

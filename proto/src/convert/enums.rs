@@ -39,6 +39,7 @@ both_ways! {
         HttpEncoding, HttpDecodedTooLarge, HttpGoaway, HttpVersion,
         HttpRedirectDenied,
         IcmpNoAnswer, IcmpUnreachable, IcmpProhibited, IcmpTimeExceeded, IcmpTooLarge,
+        PluginCritical, PluginFailed,
         GrpcNotServing, GrpcUnknownService, GrpcUnimplemented, GrpcStatus, GrpcMalformed,
         WebsocketRefused, WebsocketHandshake, WebsocketMalformed, WebsocketClosed,
         ExpectationFailed, Timeout, InvertedPass, Warning,

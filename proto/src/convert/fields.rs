@@ -245,6 +245,13 @@ fn run_fields(run: &v1::Run, out: &mut Gathered) {
                 out.number(&format!("{at}ttl"), icmp.ttl.into());
             }
             Some(v1::step::Kind::Grpc(grpc)) => grpc_fields(&format!("{at}grpc."), grpc, out),
+            Some(v1::step::Kind::Plugin(plugin)) => {
+                let at = format!("{at}plugin.");
+                out.text(&format!("{at}command"), &plugin.command);
+                out.list(&format!("{at}args"), &plugin.args);
+                out.headers(&format!("{at}env"), &plugin.env);
+                out.list(&format!("{at}series"), &plugin.series);
+            }
             None => {}
         }
     }

@@ -23,6 +23,7 @@ mod grpc;
 mod header;
 mod http;
 mod icmp;
+mod plugin;
 mod talk;
 mod tls;
 mod websocket;
@@ -33,6 +34,7 @@ use grpc::{grpc, grpc_to};
 pub(super) use header::{headers, template};
 pub(super) use icmp::normalise_icmp;
 use icmp::{echoes_fit, icmp, icmp_to};
+use plugin::{plugin, plugin_to};
 pub(super) use talk::normalise_dialogue;
 use talk::{ssh, ssh_to, tcp, tcp_to, together, udp, udp_to};
 use tls::tls_options;
@@ -101,6 +103,7 @@ pub(super) fn run(run: &v1::Run, findings: &mut Findings<'_>) -> Option<Run> {
         samples: run.samples.max(1),
     };
     together(run, &built, findings);
+    plugin::network(run, &built, findings);
     (whole && findings.none_since(mark)).then_some(built)
 }
 
@@ -153,6 +156,7 @@ fn step_to(step: &Step) -> v1::Step {
         StepKind::Icmp(icmp) => v1::step::Kind::Icmp(icmp_to(icmp)),
         StepKind::Grpc(grpc) => v1::step::Kind::Grpc(grpc_to(grpc)),
         StepKind::Websocket(websocket) => v1::step::Kind::Websocket(websocket_to(websocket)),
+        StepKind::Plugin(plugin) => v1::step::Kind::Plugin(plugin_to(plugin)),
     };
     v1::Step { name: step.name.clone(), kind: Some(kind) }
 }
@@ -217,6 +221,7 @@ fn steps(steps: &[v1::Step], findings: &mut Findings<'_>) -> Vec<Step> {
             Some(v1::step::Kind::Websocket(step)) => {
                 websocket(step, &format!("{at}websocket."), findings)
             }
+            Some(v1::step::Kind::Plugin(step)) => plugin(step, &format!("{at}plugin."), findings),
             None => {
                 let field = if at.is_empty() { "http" } else { at.trim_end_matches('.') };
                 let message = format!("say what the step does: {}", StepKind::WORDS.join(", "));
@@ -425,6 +430,7 @@ fn family_fits(at: &str, step: &Step, ip: IpFamily, findings: &mut Findings<'_>)
         },
         StepKind::Icmp(icmp) => (icmp.host.clone(), "icmp.host"),
         StepKind::Grpc(grpc) => (grpc.host.clone(), "grpc.address"),
+        StepKind::Plugin(_) => return,
     };
     if host.parse().is_ok_and(|address| conflicts(address, ip)) {
         let message = format!("{host} is not of the family that ip asks for");

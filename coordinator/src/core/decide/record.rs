@@ -209,6 +209,8 @@ fn reason(value: Reason) -> v1::Reason {
         Reason::WebsocketHandshake => v1::Reason::WebsocketHandshake,
         Reason::WebsocketMalformed => v1::Reason::WebsocketMalformed,
         Reason::WebsocketClosed => v1::Reason::WebsocketClosed,
+        Reason::PluginCritical => v1::Reason::PluginCritical,
+        Reason::PluginFailed => v1::Reason::PluginFailed,
         Reason::ExpectationFailed => v1::Reason::ExpectationFailed,
         Reason::Timeout => v1::Reason::Timeout,
         Reason::InvertedPass => v1::Reason::InvertedPass,

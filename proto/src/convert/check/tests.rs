@@ -133,6 +133,13 @@ fn says(name: &str, send: Option<v1::Payload>, expect: Option<v1::Expected>) -> 
     v1::Exchange { name: name.to_owned(), send, expect }
 }
 
+fn to_plugin(check: &mut v1::Check, change: impl FnOnce(&mut v1::PluginStep)) {
+    let mut plugin = v1::PluginStep { command: "check_http".to_owned(), ..Default::default() };
+    change(&mut plugin);
+    run_of(check).steps[0].kind = Some(v1::step::Kind::Plugin(plugin));
+    run_of(check).expect.clear();
+}
+
 fn to_icmp(check: &mut v1::Check, change: impl FnOnce(&mut v1::IcmpStep)) {
     let mut icmp = v1::IcmpStep {
         host: "gw.example".to_owned(),
@@ -594,6 +601,71 @@ const BROKEN: &[(Rule, &str, Break)] = &[
         to_icmp(c, |_| {});
         run_of(c).expect = vec!["rtt_avg".to_owned()];
     }),
+    (rule::MISSING_FIELD, "plugin.command", |c| to_plugin(c, |p| p.command.clear())),
+    (rule::PLUGIN_COMMAND, "plugin.command", |c| {
+        to_plugin(c, |p| p.command = "/bin/sh".to_owned());
+    }),
+    (rule::PLUGIN_COMMAND, "plugin.command", |c| to_plugin(c, |p| p.command = "..".to_owned())),
+    (rule::PLUGIN_COMMAND, "plugin.command", |c| to_plugin(c, |p| p.command = "-c".to_owned())),
+    (rule::PLUGIN_COMMAND, "plugin.command", |c| to_plugin(c, |p| p.command = "a b".to_owned())),
+    (rule::PLUGIN_COMMAND, "plugin.command", |c| to_plugin(c, |p| p.command = "x".repeat(129))),
+    (rule::REFERENCE_NOT_HERE, "plugin.command", |c| {
+        to_plugin(c, |p| p.command = "${env:C}".to_owned());
+    }),
+    (rule::REFERENCE_NOT_HERE, "plugin.args[1]", |c| {
+        to_plugin(c, |p| p.args = vec!["-p".to_owned(), "${file:/pw}".to_owned()]);
+    }),
+    (rule::PLUGIN_ARGS, "plugin.args", |c| to_plugin(c, |p| p.args = vec![String::new(); 65])),
+    (rule::PLUGIN_ARGS, "plugin.args[0]", |c| to_plugin(c, |p| p.args = vec!["x".repeat(4_097)])),
+    (rule::PLUGIN_ARGS, "plugin.args[0]", |c| to_plugin(c, |p| p.args = vec!["a\0b".to_owned()])),
+    (rule::PLUGIN_ENV, "plugin.env", |c| {
+        to_plugin(c, |p| p.env = (0..33).map(|n| header(&format!("V{n}"), "")).collect());
+    }),
+    (rule::PLUGIN_ENV, "plugin.env.PATH", |c| to_plugin(c, |p| p.env = vec![header("PATH", "/")])),
+    (rule::PLUGIN_ENV, "plugin.env.1A", |c| to_plugin(c, |p| p.env = vec![header("1A", "")])),
+    (rule::PLUGIN_ENV, "plugin.env.A-B", |c| to_plugin(c, |p| p.env = vec![header("A-B", "")])),
+    (rule::PLUGIN_ENV, "plugin.env.A", |c| {
+        to_plugin(c, |p| p.env = vec![header("A", "1"), header("A", "2")]);
+    }),
+    (rule::PLUGIN_ENV, "plugin.env.A", |c| to_plugin(c, |p| p.env = vec![header("A", "\0")])),
+    (rule::SECRET_REFERENCE, "plugin.env.A", |c| {
+        to_plugin(c, |p| p.env = vec![header("A", "${vault:x}")]);
+    }),
+    (rule::MISSING_FIELD, "plugin.env.A", |c| {
+        to_plugin(c, |p| p.env = vec![v1::Header { name: "A".to_owned(), value: None }]);
+    }),
+    (rule::PLUGIN_SERIES, "plugin.series[0]", |c| {
+        to_plugin(c, |p| p.series = vec![String::new()]);
+    }),
+    (rule::PLUGIN_SERIES, "plugin.series[0]", |c| {
+        to_plugin(c, |p| p.series = vec!["a=b".to_owned()]);
+    }),
+    (rule::PLUGIN_SERIES, "plugin.series[1]", |c| {
+        to_plugin(c, |p| p.series = vec!["time".to_owned(); 2]);
+    }),
+    (rule::DIALOGUE_TOO_LONG, "plugin.series", |c| {
+        to_plugin(c, |p| p.series = (0..16).map(|n| format!("t{n}")).collect());
+    }),
+    (rule::PLUGIN_NETWORK, "ip", |c| {
+        to_plugin(c, |_| {});
+        run_of(c).ip = v1::IpFamily::V6 as i32;
+    }),
+    (rule::PLUGIN_NETWORK, "source_address", |c| {
+        to_plugin(c, |_| {});
+        run_of(c).source_address = "10.0.0.1".to_owned();
+    }),
+    (rule::PLUGIN_NETWORK, "resolver", |c| {
+        to_plugin(c, |_| {});
+        run_of(c).resolver = "10.0.0.1".to_owned();
+    }),
+    (rule::EXPRESSION_NOT_FOR_KIND, "expect[0]", |c| {
+        to_plugin(c, |_| {});
+        run_of(c).expect = vec!["ip == ''".to_owned()];
+    }),
+    (rule::EXPRESSION_NOT_BOOLEAN, "expect[0]", |c| {
+        to_plugin(c, |_| {});
+        run_of(c).expect = vec!["exit_code".to_owned()];
+    }),
     (rule::TCP_ADDRESS, "grpc.address", |c| to_grpc(c, |g| g.address = "a.example".to_owned())),
     (rule::PORT_RANGE, "grpc.address", |c| to_grpc(c, |g| g.address = "a.example:0".to_owned())),
     (rule::REFERENCE_NOT_HERE, "grpc.address", |c| {
@@ -818,6 +890,14 @@ fn questions_and_handshakes_go_there_and_back() {
         let wire = normalise_check(call);
         assert_eq!(Some(run_to(&check(&wire).unwrap().run)), wire.run);
     }
+    let mut looked = raw();
+    to_plugin(&mut looked, |p| {
+        p.args = vec!["-H".to_owned(), String::new(), "a b".to_owned()];
+        p.env = vec![header("TOKEN", "${env:TOKEN}"), header("B", "")];
+        p.series = vec!["time".to_owned(), "round trip".to_owned()];
+    });
+    let wire = normalise_check(looked);
+    assert_eq!(Some(run_to(&check(&wire).unwrap().run)), wire.run);
     let mut unverified = raw();
     to_grpc(&mut unverified, |g| (g.tls, g.insecure) = (true, true));
     let advice = check_advice(&check(&normalise_check(unverified)).unwrap());
@@ -921,6 +1001,9 @@ fn a_stored_check_is_read_whatever_rule_it_breaks_by_now() {
         |c| c.run_digest = 1,
         |c| to_icmp(c, |i| (i.count, i.payload_bytes) = (5_000, 1)),
         |c| to_icmp(c, |i| i.spacing = seconds(40)),
+        |c| to_plugin(c, |p| (p.command, p.args) = ("a/b".to_owned(), vec!["\0".to_owned(); 99])),
+        |c| to_plugin(c, |p| p.env = vec![header("PATH", "x"); 99]),
+        |c| to_plugin(c, |p| p.series = vec![String::new(); 99]),
         |c| to_grpc(c, |g| g.service = "x".repeat(1_000)),
         |c| to_grpc(c, |g| g.metadata = vec![header("Grpc-X", "a\nb"); 200]),
         |c| to_grpc(c, |g| g.authority = "a b".to_owned()),

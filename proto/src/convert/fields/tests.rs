@@ -175,9 +175,26 @@ fn questions_and_handshakes_differ_field_by_field() {
             row("icmp.ttl", "", "4"),
         ]
     );
-    let grpc = v1::GrpcStep { address: "a.example:443".to_owned(), ..Default::default() };
     let key =
         |text: &str| Some(v1::Secret { value: Some(v1::secret::Value::Template(text.into())) });
+    let plugin = v1::PluginStep { command: "check_a".to_owned(), ..Default::default() };
+    let other = v1::PluginStep {
+        command: "check_b".to_owned(),
+        args: vec!["-H".to_owned(), "a b".to_owned()],
+        env: vec![v1::Header { name: "K".to_owned(), value: key("${env:K}") }],
+        series: vec!["time".to_owned()],
+    };
+    let (plugin, other) = (v1::step::Kind::Plugin(plugin), v1::step::Kind::Plugin(other));
+    assert_eq!(
+        rows(diff_checks(&with(plugin), &with(other))),
+        [
+            row("plugin.args", "", "[\"-H\", a b]"),
+            row("plugin.command", "check_a", "check_b"),
+            row("plugin.env.K", "", "\"${env:K}\""),
+            row("plugin.series", "", "[time]"),
+        ]
+    );
+    let grpc = v1::GrpcStep { address: "a.example:443".to_owned(), ..Default::default() };
     let other = v1::GrpcStep {
         address: "b.example:443".to_owned(),
         service: "shop.Cart".to_owned(),

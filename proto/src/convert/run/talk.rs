@@ -240,15 +240,18 @@ fn pattern(
 pub(super) fn together(wire: &v1::Run, run: &Run, findings: &mut Findings<'_>) {
     let mut count = wire.steps.len();
     for (place, step) in wire.steps.iter().enumerate() {
-        let (kind, dialogue) = match &step.kind {
-            Some(v1::step::Kind::Tcp(tcp)) => ("tcp", &tcp.dialogue),
-            Some(v1::step::Kind::Websocket(websocket)) => ("websocket", &websocket.dialogue),
+        let (more, field) = match &step.kind {
+            Some(v1::step::Kind::Tcp(tcp)) => (tcp.dialogue.len(), "tcp.dialogue"),
+            Some(v1::step::Kind::Websocket(websocket)) => {
+                (websocket.dialogue.len(), "websocket.dialogue")
+            }
+            Some(v1::step::Kind::Plugin(plugin)) => (plugin.series.len(), "plugin.series"),
             _ => continue,
         };
         let fitted = count <= STEPS_MAX;
-        count += dialogue.len();
+        count += more;
         if fitted && count > STEPS_MAX {
-            let field = format!("{}{kind}.dialogue", prefix(&wire.steps, place));
+            let field = format!("{}{field}", prefix(&wire.steps, place));
             let message =
                 format!("with this there are {count} steps; at most {STEPS_MAX} are allowed");
             findings.add(rule::DIALOGUE_TOO_LONG, field, message);

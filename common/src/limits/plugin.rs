@@ -1,0 +1,34 @@
+//! Limits of plugins: what they are handed, what is read from them, and how they end.
+
+use std::time::Duration;
+
+/// Bytes of the name of a plugin. Refused.
+pub const PLUGIN_COMMAND_BYTES_MAX: usize = 128;
+/// Arguments of a plugin. Refused.
+pub const PLUGIN_ARGS_MAX: usize = 64;
+/// Bytes of one argument, or of one variable as it is written: more than any address, path or threshold
+/// takes. Refused; what references make larger is `config_error`.
+pub const PLUGIN_TEXT_BYTES_MAX: usize = 4 * 1024;
+/// Variables that a check hands to its plugin. Refused.
+pub const PLUGIN_ENV_MAX: usize = 32;
+/// Bytes of a label of performance data. Refused in a check; left out of what a plugin says.
+pub const PLUGIN_LABEL_BYTES_MAX: usize = 128;
+/// Values of performance data of one run, the first ones: expressions see no others.
+pub const PLUGIN_VALUES_MAX: usize = 128;
+/// Bytes of a plugin's standard output that are read, as many as a monitoring system of its kind takes
+/// and some more, and the same of what it says beside it. What is over is passed over, and said.
+pub const PLUGIN_OUTPUT_BYTES_MAX: usize = 64 * 1024;
+/// Bytes that a plugin may write, read or passed over. One that writes more never ends, and is ended:
+/// `plugin_failed`.
+pub const PLUGIN_FLOOD_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Plugins that run at once on one probe. Each is a process, often several: a machine that swaps has no
+/// lateness to speak of. The next one waits.
+pub const PLUGINS_AT_ONCE_MAX: usize = 64;
+/// So long, or for the run's timeout if that is shorter; then it is `missed_overload`.
+pub const PLUGIN_WAIT_MAX: Duration = Duration::from_secs(1);
+/// A plugin is asked to end this before its run's time is over, or a tenth of a shorter run, and is killed
+/// half-way: so the run itself can tell how that went.
+pub const PLUGIN_LEEWAY_MAX: Duration = Duration::from_millis(500);
+/// What a plugin wrote is awaited so long after its end: processes that left its group may hold its
+/// output open for ever.
+pub const PLUGIN_DRAIN_MAX: Duration = Duration::from_millis(100);
