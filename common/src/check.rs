@@ -13,11 +13,13 @@ use crate::target::shown_address;
 mod dns;
 mod grpc;
 mod icmp;
+mod proxy;
 mod talk;
 
 pub use dns::{DnsClass, DnsStep, DnsTransport, DnsType};
 pub use grpc::GrpcStep;
 pub use icmp::IcmpStep;
+pub use proxy::{Proxy, ProxyCredentials, ProxyScheme};
 pub use talk::{Exchange, Expected, Payload, SshStep, StartTls, UdpStep};
 
 /// What to test, how often, from where, and what counts as down.
@@ -238,6 +240,8 @@ pub struct HttpStep {
     pub version: HttpVersion,
     /// Content codings that are asked for, and decoded. None: what comes is left as it is.
     pub accept_encoding: Vec<ContentEncoding>,
+    /// Through whom every connection of the step goes.
+    pub proxy: Option<Proxy>,
 }
 
 impl HttpStep {
@@ -250,7 +254,8 @@ impl HttpStep {
         };
         let client = self.tls.client.iter().flat_map(|client| [&client.cert, &client.key]);
         let pairs = self.headers.iter().chain(&self.query).map(|(_, value)| value);
-        pairs.chain(first).chain(second).chain(client).map(String::as_str)
+        let proxy = self.proxy.iter().flat_map(Proxy::templates);
+        pairs.chain(first).chain(second).chain(client).chain(proxy).map(String::as_str)
     }
 }
 

@@ -15,8 +15,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::check::{
     ClientCertificate, DnsStep, Exchange, Expected, GrpcStep, HttpAuth, HttpStep, HttpVersion,
-    IcmpStep, IpFamily, Payload, Run, SshStep, Step, StepKind, TcpStep, TlsOptions, TlsStep,
-    UdpStep,
+    IcmpStep, IpFamily, Payload, Proxy, ProxyCredentials, Run, SshStep, Step, StepKind, TcpStep,
+    TlsOptions, TlsStep, UdpStep,
 };
 use crate::name::RunDigest;
 use crate::time::ns;
@@ -69,6 +69,7 @@ fn encode_step(out: &mut Encoder, step: &Step) {
                 query,
                 version,
                 accept_encoding,
+                proxy,
             } = http;
             out.text("http");
             out.text(url);
@@ -102,6 +103,7 @@ fn encode_step(out: &mut Encoder, step: &Step) {
                     &accept_encoding.iter().map(|of| of.word().to_owned()).collect::<Vec<_>>(),
                 );
             });
+            encode_proxy(out, proxy.as_ref());
         }
         StepKind::Tcp(tcp) => {
             let TcpStep { host, port, tls, starttls, dialogue } = tcp;
@@ -198,6 +200,20 @@ fn encode_expected(out: &mut Encoder, expected: &Expected) {
     }
 }
 
+fn encode_proxy(out: &mut Encoder, proxy: Option<&Proxy>) {
+    let Some(Proxy { scheme, host, port, credentials }) = proxy else { return };
+    out.extra("proxy", true, |out| {
+        out.text(scheme.word());
+        out.text(host);
+        out.number((*port).into());
+        out.option(credentials.as_ref(), |out, of: &ProxyCredentials| {
+            let ProxyCredentials { username, password } = of;
+            out.text(username);
+            out.text(password);
+        });
+    });
+}
+
 fn encode_tls(out: &mut Encoder, tls: &TlsOptions) {
     let TlsOptions { insecure, server_name, ca_pem, min_version, client } = tls;
     out.flag(*insecure);
@@ -283,7 +299,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::check::{ContentEncoding, DnsClass, DnsTransport, DnsType, StartTls, TlsVersion};
+    use crate::check::{
+        ContentEncoding, DnsClass, DnsTransport, DnsType, ProxyScheme, StartTls, TlsVersion,
+    };
 
     fn run() -> Run {
         Run {
@@ -414,6 +432,18 @@ mod tests {
         ClientCertificate { cert: cert.to_owned(), key: key.to_owned() }
     }
 
+    fn proxy(credentials: Option<(&str, &str)>) -> Proxy {
+        Proxy {
+            scheme: ProxyScheme::Http,
+            host: "proxy.example".to_owned(),
+            port: 3128,
+            credentials: credentials.map(|(username, password)| ProxyCredentials {
+                username: username.to_owned(),
+                password: password.to_owned(),
+            }),
+        }
+    }
+
     fn with(change: impl FnOnce(&mut Run)) -> Run {
         let mut run = run();
         change(&mut run);
@@ -429,6 +459,7 @@ mod tests {
 
     #[test]
     fn every_field_changes_the_digest() {
+        use ProxyScheme::Socks5;
         let text = || "x".to_owned();
         let changed = [
             ("nothing", run()),
@@ -473,6 +504,12 @@ mod tests {
             ("http auto", http(|h| h.version = HttpVersion::Auto)),
             ("gzip", http(|h| h.accept_encoding = vec![ContentEncoding::Gzip])),
             ("br", http(|h| h.accept_encoding = vec![ContentEncoding::Br])),
+            ("proxy", http(|h| h.proxy = Some(proxy(None)))),
+            ("proxy scheme", http(|h| h.proxy = Some(Proxy { scheme: Socks5, ..proxy(None) }))),
+            ("proxy host", http(|h| h.proxy = Some(Proxy { host: text(), ..proxy(None) }))),
+            ("proxy port", http(|h| h.proxy = Some(Proxy { port: 1, ..proxy(None) }))),
+            ("proxy user", http(|h| h.proxy = Some(proxy(Some(("x", "")))))),
+            ("proxy password", http(|h| h.proxy = Some(proxy(Some(("", "x")))))),
             ("tcp host", tcp_with(|t| t.host = text())),
             ("tcp port", tcp_with(|t| t.port = 1)),
             ("tcp plain", tcp_with(|t| t.tls = None)),

@@ -7,10 +7,12 @@ use std::time::Duration;
 mod echo;
 mod spool;
 mod talk;
+mod web;
 
 pub use echo::*;
 pub use spool::*;
 pub use talk::*;
+pub use web::*;
 
 /// Shortest interval of a check. Below it a slot costs more than it tells. Refused.
 pub const INTERVAL_MIN: Duration = Duration::from_millis(100);

@@ -132,6 +132,8 @@ rules! {
         "A content coding is asked for once, and not in a header beside it.";
     CLIENT_CERT = "client_cert", Resource,
         "A client certificate comes with its key, and both are references.";
+    PROXY_URL = "proxy_url", Resource,
+        "A proxy is http://HOST:PORT, socks5://HOST:PORT or socks5h://HOST:PORT.";
     TLS_WITHOUT_TLS = "tls_without_tls", Resource,
         "TLS options are given only where there is TLS.";
     SERVER_NAME = "server_name", Resource, "A server name is a host name.";

@@ -38,6 +38,7 @@ mod grpc;
 pub mod http2_exchange;
 pub mod http_exchange;
 mod icmp;
+mod proxy;
 pub mod redirects;
 pub mod request;
 pub mod resolve;
@@ -379,7 +380,14 @@ impl Executor {
             None => Arc::clone(&tls_abroad),
             client => self.tls.get_with(&step.tls, client, alpn)?,
         };
-        Ok(redirects::Visit { request, tls, tls_abroad, source })
+        let tunnel = match &step.proxy {
+            None => None,
+            Some(proxy) => {
+                let secrets = &mut request.secrets;
+                Some(proxy::Tunnel::prepare(proxy, &self.secrets, secrets)?)
+            }
+        };
+        Ok(redirects::Visit { request, tls, tls_abroad, tunnel, source })
     }
 
     /// The client certificate that a step shows, with its references filled in.
@@ -453,6 +461,23 @@ impl Executor {
     ) -> Result<tokio::net::TcpStream, Failure> {
         let allowed = self.allowed(run, (host, port), source, trace).await?;
         self.open(run, &allowed, source, trace).await
+    }
+
+    /// The same through a proxy, when there is one.
+    async fn reach(
+        &self,
+        run: &Run,
+        tunnel: Option<&proxy::Tunnel>,
+        target: (&str, u16),
+        source: Option<IpAddr>,
+        trace: &mut Trace,
+    ) -> Result<tokio::net::TcpStream, Failure> {
+        match tunnel {
+            None => self.connect(run, target, source, trace).await,
+            Some(tunnel) => {
+                Box::pin(proxy::connect(self, run, tunnel, target, source, trace)).await
+            }
+        }
     }
 
     /// Name to the addresses that the guard allows.

@@ -68,6 +68,11 @@ const HTTP: &[Field<v1::HttpStep>] = &[
     field("client_key", "a reference to a key", |step, node, reader| {
         step.client_key = value::text(node, reader).and_then(template);
     }),
+    field("proxy", "a mapping with `url`", |step, node, reader| {
+        let mut proxy = v1::Proxy::default();
+        reader.mapping(node, PROXY, &mut proxy);
+        step.proxy = Some(proxy);
+    }),
     field("body_max_bytes", "a whole number of bytes", |step, node, reader| {
         step.body_max_bytes = at_least_one(node, reader);
     }),
@@ -91,6 +96,18 @@ const BASIC: &[Field<v1::BasicAuth>] = &[
     }),
     required("password", "a reference to a password", |basic, node, reader| {
         basic.password = value::text(node, reader).and_then(template);
+    }),
+];
+
+const PROXY: &[Field<v1::Proxy>] = &[
+    required("url", "a proxy such as http://proxy.example:3128", |proxy, node, reader| {
+        proxy.url = value::text(node, reader).unwrap_or_default();
+    }),
+    field("username", TEXT, |proxy, node, reader| {
+        proxy.username = value::text(node, reader).and_then(template);
+    }),
+    field("password", "a reference to a password", |proxy, node, reader| {
+        proxy.password = value::text(node, reader).and_then(template);
     }),
 ];
 

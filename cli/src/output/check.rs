@@ -117,6 +117,28 @@ pub struct HttpView {
     client_cert: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     client_key: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proxy: Option<ProxyView>,
+}
+
+/// A proxy, as written.
+#[derive(Debug, Serialize)]
+pub struct ProxyView {
+    url: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    username: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    password: String,
+}
+
+impl ProxyView {
+    fn new(proxy: &v1::Proxy) -> Self {
+        Self {
+            url: proxy.url.clone(),
+            username: secret(proxy.username.as_ref()),
+            password: secret(proxy.password.as_ref()),
+        }
+    }
 }
 
 /// Redirects as YAML has them: `none`, or how many.
@@ -418,6 +440,7 @@ impl HttpView {
                 .map_or_else(String::new, |version| version.word().to_owned()),
             client_cert: secret(step.client_cert.as_ref()),
             client_key: secret(step.client_key.as_ref()),
+            proxy: step.proxy.as_ref().map(ProxyView::new),
         }
     }
 }
@@ -784,6 +807,11 @@ mod tests {
             min_tls: v1::TlsVersion::V13.into(),
             client_cert: written("${file:/c}"),
             client_key: written("${file:/k}"),
+            proxy: Some(v1::Proxy {
+                url: "http://proxy.example:3128".to_owned(),
+                username: written("me"),
+                password: written("${env:PROXY}"),
+            }),
             ..none
         };
         assert_eq!(
@@ -794,6 +822,9 @@ mod tests {
                 "basic": {"username": "me", "password": "${env:PW}"}, "bearer": "${env:TOKEN}",
                 "query": {"k": "v"}, "accept_encoding": ["br"], "http_version": "2",
                 "min_tls": "1.3", "client_cert": "${file:/c}", "client_key": "${file:/k}",
+                "proxy": {
+                    "url": "http://proxy.example:3128", "username": "me", "password": "${env:PROXY}",
+                },
             })
         );
     }

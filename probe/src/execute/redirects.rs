@@ -14,7 +14,9 @@ use parallax_common::outcome::Reason;
 use parallax_common::target::HttpUrl;
 
 use super::request::Request;
-use super::{Executor, Failure, Seen, Stage, Trace, expect, http_exchange, http2_exchange, tls};
+use super::{
+    Executor, Failure, Seen, Stage, Trace, expect, http_exchange, http2_exchange, proxy, tls,
+};
 
 /// An HTTP step with everything filled in.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub(super) struct Visit {
     pub tls: Arc<tls::Config>,
     /// For other origins: without the client certificate.
     pub tls_abroad: Arc<tls::Config>,
+    /// Through whom every hop connects.
+    pub tunnel: Option<proxy::Tunnel>,
     pub source: Option<IpAddr>,
 }
 
@@ -42,7 +46,8 @@ pub(super) async fn run(
         trace.cert = None;
         let target = (request.url.host.as_str(), request.url.port);
         let is_abroad = chain.count() > 0;
-        let connected = executor.connect(run, target, visit.source, trace).await;
+        let tunnel = visit.tunnel.as_ref();
+        let connected = executor.reach(run, tunnel, target, visit.source, trace).await;
         let stream = connected.map_err(|failure| of_hop(is_abroad, failure))?;
         let mut seen = if request.url.https {
             let (config, name) = match request.at_home {

@@ -1,5 +1,6 @@
 //! Every reason a run can have, produced by a small real server. `questions`, `handshakes`, `echoes` and
-//! `health` have the kinds `dns`, `tls`, `icmp` and `grpc`; `talk` has STARTTLS, dialogues, `udp` and `ssh`.
+//! `health` have the kinds `dns`, `tls`, `icmp` and `grpc`; `talk` has STARTTLS, dialogues, `udp` and `ssh`, `proxies`
+//! the ways through proxies.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -19,6 +20,7 @@ mod guard;
 mod handshakes;
 mod health;
 mod http;
+mod proxies;
 mod questions;
 mod talk;
 

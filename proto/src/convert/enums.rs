@@ -38,6 +38,7 @@ both_ways! {
         HttpRedirectLoop, HttpRedirectsTooMany, HttpRedirectDowngrade, HttpRedirectMalformed,
         HttpEncoding, HttpDecodedTooLarge, HttpGoaway, HttpVersion,
         HttpRedirectDenied,
+        ProxyAuth, ProxyRefused, ProxyUnreachable, ProxyMalformed,
         IcmpNoAnswer, IcmpUnreachable, IcmpProhibited, IcmpTimeExceeded, IcmpTooLarge,
         GrpcNotServing, GrpcUnknownService, GrpcUnimplemented, GrpcStatus, GrpcMalformed,
         ExpectationFailed, Timeout, InvertedPass, Warning,

@@ -277,6 +277,11 @@ fn http_options(at: &str, http: &v1::HttpStep, out: &mut Gathered) {
     }
     out.text(&format!("{at}client_cert"), &written(http.client_cert.as_ref()));
     out.text(&format!("{at}client_key"), &written(http.client_key.as_ref()));
+    if let Some(proxy) = &http.proxy {
+        out.text(&format!("{at}proxy.url"), &proxy.url);
+        out.text(&format!("{at}proxy.username"), &written(proxy.username.as_ref()));
+        out.text(&format!("{at}proxy.password"), &written(proxy.password.as_ref()));
+    }
 }
 
 fn region_fields(region: &v1::Region) -> Fields {

@@ -20,6 +20,7 @@ mod grpc;
 mod header;
 mod http;
 mod icmp;
+mod proxy;
 mod talk;
 mod tls;
 
@@ -258,6 +259,10 @@ fn http(step: &v1::HttpStep, at: &str, findings: &mut Findings<'_>) -> Option<St
         http::for_first_origin("server_name", at, findings);
     }
     (tls.min_version, tls.client) = http::tls_options(step, (https, reaches_tls), at, findings);
+    // Without its proxy a stored check would connect by itself.
+    if options.proxy.is_some() != step.proxy.is_some() {
+        return None;
+    }
     (url.is_some() || findings.is_stored()).then(|| {
         StepKind::Http(HttpStep {
             url: step.url.clone(),
@@ -381,6 +386,12 @@ fn source_address(text: &str, ip: IpFamily, findings: &mut Findings<'_>) -> Opti
 
 /// A target that is an address must be of the family that is asked for.
 fn family_fits(at: &str, step: &Step, ip: IpFamily, findings: &mut Findings<'_>) {
+    if let StepKind::Http(HttpStep { proxy: Some(proxy), .. }) = &step.kind
+        && proxy.host.parse().is_ok_and(|address| conflicts(address, ip))
+    {
+        let message = format!("{} is not of the family that ip asks for", proxy.host);
+        findings.add(rule::IP_CONFLICT, format!("{at}http.proxy.url"), message);
+    }
     let (host, field) = match &step.kind {
         StepKind::Http(http) => match HttpUrl::parse(&http.url) {
             Ok(url) => (url.host, "http.url"),

@@ -167,6 +167,14 @@ fn basic(username: &str, password: &str) -> Option<v1::BasicAuth> {
     Some(v1::BasicAuth { username: secret(username), password: secret(password) })
 }
 
+fn through(
+    url: &str,
+    username: Option<v1::Secret>,
+    password: Option<v1::Secret>,
+) -> Option<v1::Proxy> {
+    Some(v1::Proxy { url: url.to_owned(), username, password })
+}
+
 fn parameter(name: &str, value: &str) -> v1::QueryParameter {
     v1::QueryParameter { name: name.to_owned(), value: secret(value) }
 }
@@ -182,6 +190,7 @@ fn with_options() -> v1::Check {
     step.http_version = v1::HttpVersion::Auto as i32;
     step.min_tls = v1::TlsVersion::V13 as i32;
     (step.client_cert, step.client_key) = (secret("${file:/c.pem}"), secret("${env:K}"));
+    step.proxy = through("socks5h://proxy.example:1080", secret("me"), secret("${env:PROXY}"));
     normalise_check(check)
 }
 
@@ -386,6 +395,29 @@ const BROKEN: &[(Rule, &str, Break)] = &[
     (rule::CLIENT_CERT, "http.client_key", |c| http(c).client_key = secret("${env:KEY}")),
     (rule::CLIENT_CERT, "http.client_cert", |c| {
         (http(c).client_cert, http(c).client_key) = (secret(PEM), secret("${env:KEY}"));
+    }),
+    (rule::MISSING_FIELD, "http.proxy.url", |c| http(c).proxy = through("", None, None)),
+    (rule::PROXY_URL, "http.proxy.url", |c| http(c).proxy = through("https://p:1", None, None)),
+    (rule::URL_USERINFO, "http.proxy.url", |c| http(c).proxy = through("http://a@p:1", None, None)),
+    (rule::PORT_RANGE, "http.proxy.url", |c| http(c).proxy = through("http://p:0", None, None)),
+    (rule::REFERENCE_NOT_HERE, "http.proxy.url", |c| {
+        http(c).proxy = through("http://${env:P}:1", None, None);
+    }),
+    (rule::MISSING_FIELD, "http.proxy.password", |c| {
+        http(c).proxy = through("http://p:1", secret("me"), None);
+    }),
+    (rule::MISSING_FIELD, "http.proxy.username", |c| {
+        http(c).proxy = through("http://p:1", None, secret("${env:PW}"));
+    }),
+    (rule::AUTH_USERNAME, "http.proxy.username", |c| {
+        http(c).proxy = through("http://p:1", secret("a:b"), secret("${env:PW}"));
+    }),
+    (rule::AUTH_REFERENCE, "http.proxy.password", |c| {
+        http(c).proxy = through("http://p:1", secret("me"), secret("pw"));
+    }),
+    (rule::IP_CONFLICT, "http.proxy.url", |c| {
+        http(c).proxy = through("http://[::1]:1", None, None);
+        run_of(c).ip = v1::IpFamily::V4 as i32;
     }),
     (rule::ENUM_UNKNOWN, "http.http_version", |c| http(c).http_version = 99),
     (rule::TLS_WITHOUT_TLS, "http.http_version", |c| {

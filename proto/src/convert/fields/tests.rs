@@ -97,6 +97,11 @@ fn the_options_of_http_are_shown_each_by_its_name() {
         http.min_tls = v1::TlsVersion::V13 as i32;
         http.client_cert = secret("${file:/c}");
         http.client_key = secret("${file:/k}");
+        http.proxy = Some(v1::Proxy {
+            url: "socks5://p:1".to_owned(),
+            username: secret("me"),
+            password: secret("${env:PROXY}"),
+        });
     }
     assert_eq!(
         rows(diff_checks(&check(), &other)),
@@ -109,6 +114,9 @@ fn the_options_of_http_are_shown_each_by_its_name() {
             row("http.client_key", "", "\"${file:/k}\""),
             row("http.http_version", "", "\"2\""),
             row("http.min_tls", "", "\"1.3\""),
+            row("http.proxy.password", "", "\"${env:PROXY}\""),
+            row("http.proxy.url", "", "socks5://p:1"),
+            row("http.proxy.username", "", "me"),
             row("http.query.k", "", "v"),
             row("http.redirects", "", "none"),
             row("http.redirects.max", "10", ""),

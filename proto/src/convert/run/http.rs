@@ -9,7 +9,7 @@ use parallax_common::rule;
 use parallax_common::secret::Template;
 use parallax_common::target::HttpUrl;
 
-use super::{Findings, secret_to, template};
+use super::{Findings, proxy, secret_to, template};
 use crate::convert::enums;
 use crate::v1;
 
@@ -24,6 +24,7 @@ pub(super) fn options(step: &v1::HttpStep, at: &str, findings: &mut Findings<'_>
         query: query(&step.query, &format!("{at}query"), findings),
         version: version(step, at, findings),
         accept_encoding: accept_encoding(step, &format!("{at}accept_encoding"), findings),
+        proxy: proxy::proxy(step.proxy.as_ref(), &format!("{at}proxy"), findings),
         ..HttpStep::default()
     }
 }
@@ -63,6 +64,7 @@ pub(super) fn options_to(http: &HttpStep) -> v1::HttpStep {
             .map_or(v1::TlsVersion::Unspecified as i32, enums::tls_version_to),
         client_cert: client.map(|client| secret_to(&client.cert)),
         client_key: client.map(|client| secret_to(&client.key)),
+        proxy: http.proxy.as_ref().map(proxy::proxy_to),
         ..v1::HttpStep::default()
     }
 }
@@ -109,16 +111,7 @@ fn auth(step: &v1::HttpStep, at: &str, findings: &mut Findings<'_>) -> Option<Ht
     }
     if let Some(basic) = &step.basic {
         let field = format!("{at}basic.username");
-        let username = template(basic.username.as_ref(), &field, findings)?.to_owned();
-        // In the template as written: what a reference resolves to is checked where it is used.
-        let outside =
-            Template::parse(&username).map(|template| template.plain().map(str::to_owned));
-        if let Ok(Some(plain)) = outside
-            && (plain.is_empty() || plain.contains(|c: char| c == ':' || c.is_control()))
-        {
-            let message = "a user name is one line of text without a colon";
-            findings.add(rule::AUTH_USERNAME, field, message);
-        }
+        let username = username(basic.username.as_ref(), &field, findings)?;
         let password = reference(basic.password.as_ref(), &format!("{at}basic.password"), findings);
         return Some(HttpAuth::Basic { username, password: password? });
     }
@@ -126,8 +119,26 @@ fn auth(step: &v1::HttpStep, at: &str, findings: &mut Findings<'_>) -> Option<Ht
     reference(Some(bearer), &format!("{at}bearer"), findings).map(HttpAuth::Bearer)
 }
 
+/// Reads a user name, which may come from a reference.
+pub(super) fn username(
+    secret: Option<&v1::Secret>,
+    field: &str,
+    findings: &mut Findings<'_>,
+) -> Option<String> {
+    let username = template(secret, field, findings)?.to_owned();
+    // In the template as written: what a reference resolves to is checked where it is used.
+    let outside = Template::parse(&username).map(|template| template.plain().map(str::to_owned));
+    if let Ok(Some(plain)) = outside
+        && (plain.is_empty() || plain.contains(|c: char| c == ':' || c.is_control()))
+    {
+        let message = "a user name is one line of text without a colon";
+        findings.add(rule::AUTH_USERNAME, field, message);
+    }
+    Some(username)
+}
+
 /// Reads a value that must come from a reference: written out it would be stored and shown.
-fn reference(
+pub(super) fn reference(
     secret: Option<&v1::Secret>,
     field: &str,
     findings: &mut Findings<'_>,
