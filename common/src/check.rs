@@ -13,12 +13,14 @@ use crate::target::shown_address;
 mod dns;
 mod grpc;
 mod icmp;
+mod oauth2;
 mod proxy;
 mod talk;
 
 pub use dns::{DnsClass, DnsStep, DnsTransport, DnsType};
 pub use grpc::GrpcStep;
 pub use icmp::IcmpStep;
+pub use oauth2::{OAuth2, is_scope};
 pub use proxy::{Proxy, ProxyCredentials, ProxyScheme};
 pub use talk::{Exchange, Expected, Payload, SshStep, StartTls, UdpStep};
 
@@ -251,6 +253,7 @@ impl HttpStep {
             None => (None, None),
             Some(HttpAuth::Basic { username, password }) => (Some(username), Some(password)),
             Some(HttpAuth::Bearer(token)) => (Some(token), None),
+            Some(HttpAuth::OAuth2(of)) => (Some(&of.client_id), Some(&of.client_secret)),
         };
         let client = self.tls.client.iter().flat_map(|client| [&client.cert, &client.key]);
         let pairs = self.headers.iter().chain(&self.query).map(|(_, value)| value);
@@ -271,6 +274,8 @@ pub enum HttpAuth {
     },
     /// RFC 6750: a token, which holds a reference.
     Bearer(String),
+    /// The same with a token that is got by client credentials.
+    OAuth2(Box<OAuth2>),
 }
 
 words! {

@@ -15,8 +15,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::check::{
     ClientCertificate, DnsStep, Exchange, Expected, GrpcStep, HttpAuth, HttpStep, HttpVersion,
-    IcmpStep, IpFamily, Payload, Proxy, ProxyCredentials, Run, SshStep, Step, StepKind, TcpStep,
-    TlsOptions, TlsStep, UdpStep,
+    IcmpStep, IpFamily, OAuth2, Payload, Proxy, ProxyCredentials, Run, SshStep, Step, StepKind,
+    TcpStep, TlsOptions, TlsStep, UdpStep,
 };
 use crate::name::RunDigest;
 use crate::time::ns;
@@ -88,6 +88,7 @@ fn encode_step(out: &mut Encoder, step: &Step) {
                     out.texts(&[username.clone(), password.clone()]);
                 }
                 Some(HttpAuth::Bearer(token)) => out.text(token),
+                Some(HttpAuth::OAuth2(of)) => encode_oauth2(out, of),
                 None => {}
             });
             out.extra("query", !query.is_empty(), |out| {
@@ -198,6 +199,17 @@ fn encode_expected(out: &mut Encoder, expected: &Expected) {
         Expected::Pattern(pattern) => out.text(pattern),
         Expected::Bytes(bytes) => out.bytes(bytes),
     }
+}
+
+fn encode_oauth2(out: &mut Encoder, of: &OAuth2) {
+    let OAuth2 { token_url, client_id, client_secret, scopes, audience } = of;
+    out.extra("oauth2", true, |out| {
+        out.text(token_url);
+        out.text(client_id);
+        out.text(client_secret);
+        out.texts(scopes);
+        out.option(audience.as_ref(), |out, audience: &String| out.text(audience));
+    });
 }
 
 fn encode_proxy(out: &mut Encoder, proxy: Option<&Proxy>) {
@@ -428,6 +440,18 @@ mod tests {
         HttpAuth::Basic { username: username.to_owned(), password: password.to_owned() }
     }
 
+    fn oauth2(change: impl FnOnce(&mut OAuth2)) -> HttpAuth {
+        let mut of = OAuth2 {
+            token_url: "https://login.example/token".to_owned(),
+            client_id: "me".to_owned(),
+            client_secret: "${env:SECRET}".to_owned(),
+            scopes: vec![],
+            audience: None,
+        };
+        change(&mut of);
+        HttpAuth::OAuth2(Box::new(of))
+    }
+
     fn client(cert: &str, key: &str) -> ClientCertificate {
         ClientCertificate { cert: cert.to_owned(), key: key.to_owned() }
     }
@@ -498,6 +522,12 @@ mod tests {
             ("bearer", http(|h| h.auth = Some(HttpAuth::Bearer(text())))),
             ("basic user", http(|h| h.auth = Some(basic("x", "")))),
             ("basic password", http(|h| h.auth = Some(basic("", "x")))),
+            ("oauth2", http(|h| h.auth = Some(oauth2(|_| {})))),
+            ("oauth2 url", http(|h| h.auth = Some(oauth2(|o| o.token_url = text())))),
+            ("oauth2 client", http(|h| h.auth = Some(oauth2(|o| o.client_id = text())))),
+            ("oauth2 secret", http(|h| h.auth = Some(oauth2(|o| o.client_secret = text())))),
+            ("oauth2 scope", http(|h| h.auth = Some(oauth2(|o| o.scopes = vec![text()])))),
+            ("oauth2 audience", http(|h| h.auth = Some(oauth2(|o| o.audience = Some(text()))))),
             ("query", http(|h| h.query = vec![(text(), String::new())])),
             ("query value", http(|h| h.query = vec![(String::new(), text())])),
             ("http 2", http(|h| h.version = HttpVersion::V2)),

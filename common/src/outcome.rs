@@ -132,6 +132,10 @@ words! {
         ProxyUnreachable = "proxy_unreachable",
         /// The proxy does not speak its protocol, or ends the connection in the middle of it.
         ProxyMalformed = "proxy_malformed",
+        /// No token could be got for the request: the provider does not answer as it should.
+        AuthTokenFailed = "auth_token_failed",
+        /// The provider of tokens refuses the check's client.
+        AuthTokenRefused = "auth_token_refused",
         /// The body is not encoded as was asked for, or cannot be decoded.
         HttpEncoding = "http_encoding",
         /// The decoded body is larger than the check allows.

@@ -5,7 +5,7 @@
 //! A check goes [`assign`] -> [`schedule`] -> (a run) -> [`record`] -> [`spool`], with
 //! [`watermark`] saying how far all of it has come and [`confirm`] ordering runs between slots.
 //! Where a run may connect to is [`guard`]'s, what it says there [`talk`]'s, and to a
-//! proxy on the way [`proxy`]'s; what echoes are and what their
+//! proxy on the way [`proxy`]'s, to a provider of tokens [`token`]'s; what echoes are and what their
 //! answers say is [`echo`]'s.
 
 pub mod assign;
@@ -17,4 +17,5 @@ pub mod record;
 pub mod schedule;
 pub mod spool;
 pub mod talk;
+pub mod token;
 pub mod watermark;

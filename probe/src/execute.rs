@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
-use parallax_common::check::{HttpStep, HttpVersion, Run, StepKind, TlsOptions};
+use parallax_common::check::{HttpAuth, HttpStep, HttpVersion, Run, StepKind, TlsOptions};
 use parallax_common::expect::{
     Certificate, DnsAnswer, Echoes, Facts, GrpcAnswer, Redirects, SshOffer, Talk as Said,
 };
@@ -47,6 +47,7 @@ mod socket;
 mod ssh;
 pub mod tcp;
 pub mod tls;
+pub mod tokens;
 mod udp;
 
 #[cfg(test)]
@@ -185,6 +186,7 @@ pub struct Executor {
     pub(crate) secrets: secrets::Secrets,
     pub(crate) decoder: decode::Decoder,
     pub(crate) evaluator: expect::Evaluator,
+    pub(crate) tokens: tokens::Tokens,
     pub(crate) source_address: Option<IpAddr>,
     pub(crate) extra_header: Option<(HeaderName, HeaderValue)>,
     /// Where the ids of questions come from: who cannot see them must not guess them.
@@ -206,6 +208,7 @@ impl Executor {
             secrets,
             decoder: decode::Decoder::default(),
             evaluator: expect::Evaluator::default(),
+            tokens: tokens::Tokens::default(),
             source_address,
             extra_header,
             ids: Mutex::new(StdRng::seed_from_u64(uuid::Uuid::now_v7().as_u64_pair().1)),
@@ -229,17 +232,16 @@ impl Executor {
     /// Carries out one run.
     pub async fn run(&self, run: &Run) -> Execution {
         self.secrets.load(run).await;
-        let prepared = self.prepare(run);
-        let started = clock::boot_time();
-        let prepared = match prepared {
+        let mut prepared = match self.prepare(run) {
             Ok(prepared) => prepared,
-            Err((step, failure)) => {
-                let trace = Trace { step, ..Trace::default() };
-                let mut finding = missed(trace, failure);
-                cap(&mut finding.evidence);
-                return Execution { started, ended: started, finding };
-            }
+            Err((step, failure)) => return not_begun(step, failure, &[]),
         };
+        if prepared.iter().any(Prepared::needs_token)
+            && let Err((step, failure)) = Box::pin(self.authorize(run, &mut prepared)).await
+        {
+            return not_begun(step, failure, &prepared);
+        }
+        let started = clock::boot_time();
         let begun = clock::instant();
         let ends_at = begun + run.timeout;
         let wants_chain = expect::mentions_cert(run);
@@ -288,12 +290,7 @@ impl Executor {
             cut(&mut finding.evidence, room);
             finding.evidence = format!("{}; {left_out}", finding.evidence);
         }
-        let secrets: Vec<&str> =
-            prepared.iter().flat_map(|step| step.secrets()).map(String::as_str).collect();
-        if !secrets.is_empty() {
-            finding.evidence = redact(&finding.evidence, &secrets);
-        }
-        cap(&mut finding.evidence);
+        hide(&mut finding.evidence, &prepared);
         if run.invert {
             invert(&mut finding);
         }
@@ -309,7 +306,7 @@ impl Executor {
                 StepKind::Http(http) => {
                     let extra = self.extra_header.clone();
                     let judged = place == last && expect::mentions_status(run);
-                    self.visit(http, extra, !judged, source)
+                    self.visit(run, http, extra, !judged, source)
                         .map(|visit| Prepared::Http(Box::new(visit)))
                 }
                 StepKind::Tcp(tcp) => {
@@ -364,6 +361,7 @@ impl Executor {
     /// An HTTP step with its references filled in.
     fn visit(
         &self,
+        run: &Run,
         step: &HttpStep,
         extra: Option<(HeaderName, HeaderValue)>,
         judge_status: bool,
@@ -387,7 +385,32 @@ impl Executor {
                 Some(proxy::Tunnel::prepare(proxy, &self.secrets, secrets)?)
             }
         };
-        Ok(redirects::Visit { request, tls, tls_abroad, tunnel, source })
+        let wish = match &step.auth {
+            Some(HttpAuth::OAuth2(of)) => {
+                let (with, used) = ((&self.secrets, &self.tls), &mut request.secrets);
+                Some(Box::new(tokens::Wish::prepare(run, step, of, with, source, used)?))
+            }
+            _ => None,
+        };
+        Ok(redirects::Visit { request, tls, tls_abroad, tunnel, wish, token: None, source })
+    }
+
+    /// Gets the tokens that the steps need, in the time of one run.
+    async fn authorize(&self, run: &Run, prepared: &mut [Prepared]) -> Result<(), (u32, Failure)> {
+        let ends_at = clock::instant() + run.timeout;
+        for (place, step) in prepared.iter_mut().enumerate() {
+            let Prepared::Http(visit) = step else { continue };
+            let Some(wish) = &visit.wish else { continue };
+            let (tunnel, source) = (visit.tunnel.as_ref(), visit.source);
+            let got = self.tokens.get(self, run, wish, tunnel, source, ends_at).await;
+            let ready = got.and_then(|token| {
+                visit.request.authorize(&token.text)?;
+                visit.token = Some(token);
+                Ok(())
+            });
+            ready.map_err(|failure| (u32::try_from(place).unwrap_or(u32::MAX), failure))?;
+        }
+        Ok(())
     }
 
     /// The client certificate that a step shows, with its references filled in.
@@ -598,6 +621,10 @@ enum Prepared {
 }
 
 impl Prepared {
+    fn needs_token(&self) -> bool {
+        matches!(self, Self::Http(visit) if visit.wish.is_some())
+    }
+
     fn secrets(&self) -> &[String] {
         match self {
             Self::Http(visit) => &visit.request.secrets,
@@ -641,6 +668,28 @@ fn facts(run: &Run, trace: &mut Trace, seen: Seen, latency: Duration) -> Facts {
     facts.echoes = seen.echoes;
     facts.grpc = seen.grpc;
     facts
+}
+
+/// What a run found that could not begin. It is never inverted: nobody has looked at the target.
+fn not_begun(step: u32, failure: Failure, prepared: &[Prepared]) -> Execution {
+    let started = clock::boot_time();
+    let trace = Trace { step, ..Trace::default() };
+    let mut finding = match failure.reason.is_missed() {
+        true => missed(trace, failure),
+        false => failed(trace, failure),
+    };
+    hide(&mut finding.evidence, prepared);
+    Execution { started, ended: started, finding }
+}
+
+/// Takes secrets out of evidence, and cuts it to its bound.
+fn hide(evidence: &mut String, prepared: &[Prepared]) {
+    let secrets: Vec<&str> =
+        prepared.iter().flat_map(|step| step.secrets()).map(String::as_str).collect();
+    if !secrets.is_empty() {
+        *evidence = redact(evidence, &secrets);
+    }
+    cap(evidence);
 }
 
 fn found(trace: Trace, outcome: Outcome, reason: Option<Reason>, evidence: String) -> Finding {

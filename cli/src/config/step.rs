@@ -38,6 +38,11 @@ const HTTP: &[Field<v1::HttpStep>] = &[
     field("bearer", "a reference to a token", |step, node, reader| {
         step.bearer = value::text(node, reader).and_then(template);
     }),
+    field("oauth2", "a mapping with `token_url`", |step, node, reader| {
+        let mut oauth2 = v1::OAuth2::default();
+        reader.mapping(node, OAUTH2, &mut oauth2);
+        step.oauth2 = Some(oauth2);
+    }),
     field("body", TEXT, |step, node, reader| {
         only_one(&mut step.body, value::text(node, reader), ["body", "body_file"], node, reader);
     }),
@@ -96,6 +101,24 @@ const BASIC: &[Field<v1::BasicAuth>] = &[
     }),
     required("password", "a reference to a password", |basic, node, reader| {
         basic.password = value::text(node, reader).and_then(template);
+    }),
+];
+
+const OAUTH2: &[Field<v1::OAuth2>] = &[
+    required("token_url", "an https URL", |oauth2, node, reader| {
+        oauth2.token_url = value::text(node, reader).unwrap_or_default();
+    }),
+    required("client_id", TEXT, |oauth2, node, reader| {
+        oauth2.client_id = value::text(node, reader).and_then(template);
+    }),
+    required("client_secret", "a reference to a secret", |oauth2, node, reader| {
+        oauth2.client_secret = value::text(node, reader).and_then(template);
+    }),
+    field("scopes", "a list of words", |oauth2, node, reader| {
+        oauth2.scopes = value::texts(node, reader).unwrap_or_default();
+    }),
+    field("audience", TEXT, |oauth2, node, reader| {
+        oauth2.audience = value::text(node, reader).unwrap_or_default();
     }),
 ];
 

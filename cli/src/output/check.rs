@@ -118,7 +118,33 @@ pub struct HttpView {
     #[serde(skip_serializing_if = "String::is_empty")]
     client_key: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    oauth2: Option<OAuth2View>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     proxy: Option<ProxyView>,
+}
+
+/// Client credentials, as written.
+#[derive(Debug, Serialize)]
+pub struct OAuth2View {
+    token_url: String,
+    client_id: String,
+    client_secret: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    scopes: Vec<String>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    audience: String,
+}
+
+impl OAuth2View {
+    fn new(oauth2: &v1::OAuth2) -> Self {
+        Self {
+            token_url: oauth2.token_url.clone(),
+            client_id: secret(oauth2.client_id.as_ref()),
+            client_secret: secret(oauth2.client_secret.as_ref()),
+            scopes: oauth2.scopes.clone(),
+            audience: oauth2.audience.clone(),
+        }
+    }
 }
 
 /// A proxy, as written.
@@ -440,6 +466,7 @@ impl HttpView {
                 .map_or_else(String::new, |version| version.word().to_owned()),
             client_cert: secret(step.client_cert.as_ref()),
             client_key: secret(step.client_key.as_ref()),
+            oauth2: step.oauth2.as_ref().map(OAuth2View::new),
             proxy: step.proxy.as_ref().map(ProxyView::new),
         }
     }
@@ -807,6 +834,13 @@ mod tests {
             min_tls: v1::TlsVersion::V13.into(),
             client_cert: written("${file:/c}"),
             client_key: written("${file:/k}"),
+            oauth2: Some(v1::OAuth2 {
+                token_url: "https://login.example/".to_owned(),
+                client_id: written("me"),
+                client_secret: written("${env:SECRET}"),
+                scopes: vec!["read".to_owned()],
+                ..Default::default()
+            }),
             proxy: Some(v1::Proxy {
                 url: "http://proxy.example:3128".to_owned(),
                 username: written("me"),
@@ -822,6 +856,10 @@ mod tests {
                 "basic": {"username": "me", "password": "${env:PW}"}, "bearer": "${env:TOKEN}",
                 "query": {"k": "v"}, "accept_encoding": ["br"], "http_version": "2",
                 "min_tls": "1.3", "client_cert": "${file:/c}", "client_key": "${file:/k}",
+                "oauth2": {
+                    "token_url": "https://login.example/", "client_id": "me",
+                    "client_secret": "${env:SECRET}", "scopes": ["read"],
+                },
                 "proxy": {
                     "url": "http://proxy.example:3128", "username": "me", "password": "${env:PROXY}",
                 },

@@ -16,6 +16,7 @@ use parallax_common::target::HttpUrl;
 use super::request::Request;
 use super::{
     Executor, Failure, Seen, Stage, Trace, expect, http_exchange, http2_exchange, proxy, tls,
+    tokens,
 };
 
 /// An HTTP step with everything filled in.
@@ -27,6 +28,9 @@ pub(super) struct Visit {
     pub tls_abroad: Arc<tls::Config>,
     /// Through whom every hop connects.
     pub tunnel: Option<proxy::Tunnel>,
+    /// The token that the request needs, and the one that was got.
+    pub wish: Option<Box<tokens::Wish>>,
+    pub token: Option<Arc<tokens::Token>>,
     pub source: Option<IpAddr>,
 }
 
@@ -73,6 +77,9 @@ pub(super) async fn run(
         } else {
             http_exchange::exchange(&request, stream, keep_body, trace).await?
         };
+        if let (Some(401), true, Some(token)) = (seen.status, request.at_home, &visit.token) {
+            token.refuse();
+        }
         match chain.next(&request, seen.status.unwrap_or_default(), &seen.headers)? {
             Some(next) => request = Cow::Owned(next),
             None => {

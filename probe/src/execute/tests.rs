@@ -1,6 +1,6 @@
 //! Every reason a run can have, produced by a small real server. `questions`, `handshakes`, `echoes` and
 //! `health` have the kinds `dns`, `tls`, `icmp` and `grpc`; `talk` has STARTTLS, dialogues, `udp` and `ssh`, `proxies`
-//! the ways through proxies.
+//! the ways through proxies, `tokens` those of OAuth 2.0.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -23,6 +23,7 @@ mod http;
 mod proxies;
 mod questions;
 mod talk;
+mod tokens;
 
 /// Serves each connection with `serve`, on a thread of its own, until the test ends.
 fn server(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> SocketAddr {

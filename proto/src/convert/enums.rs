@@ -39,6 +39,7 @@ both_ways! {
         HttpEncoding, HttpDecodedTooLarge, HttpGoaway, HttpVersion,
         HttpRedirectDenied,
         ProxyAuth, ProxyRefused, ProxyUnreachable, ProxyMalformed,
+        AuthTokenFailed, AuthTokenRefused,
         IcmpNoAnswer, IcmpUnreachable, IcmpProhibited, IcmpTimeExceeded, IcmpTooLarge,
         GrpcNotServing, GrpcUnknownService, GrpcUnimplemented, GrpcStatus, GrpcMalformed,
         ExpectationFailed, Timeout, InvertedPass, Warning,

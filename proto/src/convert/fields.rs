@@ -265,6 +265,14 @@ fn http_options(at: &str, http: &v1::HttpStep, out: &mut Gathered) {
         out.text(&format!("{at}basic.password"), &written(basic.password.as_ref()));
     }
     out.text(&format!("{at}bearer"), &written(http.bearer.as_ref()));
+    if let Some(oauth2) = &http.oauth2 {
+        let at = format!("{at}oauth2.");
+        out.text(&format!("{at}token_url"), &oauth2.token_url);
+        out.text(&format!("{at}client_id"), &written(oauth2.client_id.as_ref()));
+        out.text(&format!("{at}client_secret"), &written(oauth2.client_secret.as_ref()));
+        out.list(&format!("{at}scopes"), &oauth2.scopes);
+        out.text(&format!("{at}audience"), &oauth2.audience);
+    }
     out.pairs(&format!("{at}query"), http.query.iter().map(|q| (&q.name, q.value.as_ref())));
     let encodings = http.accept_encoding.iter().filter_map(|it| enums::content_encoding(*it));
     let encodings: Vec<String> = encodings.map(|encoding| encoding.word().to_owned()).collect();

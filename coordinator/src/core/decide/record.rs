@@ -195,6 +195,8 @@ fn reason(value: Reason) -> v1::Reason {
         Reason::ProxyRefused => v1::Reason::ProxyRefused,
         Reason::ProxyUnreachable => v1::Reason::ProxyUnreachable,
         Reason::ProxyMalformed => v1::Reason::ProxyMalformed,
+        Reason::AuthTokenFailed => v1::Reason::AuthTokenFailed,
+        Reason::AuthTokenRefused => v1::Reason::AuthTokenRefused,
         Reason::HttpEncoding => v1::Reason::HttpEncoding,
         Reason::HttpDecodedTooLarge => v1::Reason::HttpDecodedTooLarge,
         Reason::IcmpNoAnswer => v1::Reason::IcmpNoAnswer,

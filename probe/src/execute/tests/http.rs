@@ -19,7 +19,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use super::*;
 
 /// Reads a request with its body.
-fn message(stream: &mut impl Read) -> String {
+pub(super) fn message(stream: &mut impl Read) -> String {
     let mut text = request(stream);
     let length = text.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
     let mut body = vec![0; length.unwrap_or(0)];
@@ -260,6 +260,7 @@ async fn credentials_stay_at_their_origin_and_do_not_come_back() {
             None => "authorization: Token 7",
             Some(HttpAuth::Bearer(_)) => "authorization: Bearer tok-1234",
             Some(HttpAuth::Basic { .. }) => "authorization: Basic bWU6dG9rLTEyMzQ=",
+            Some(HttpAuth::OAuth2(_)) => panic!("none of these"),
         };
         let own = [authorization, "cookie: session=7", "x-key: tok-1234", "host: shop.example"];
         let has = |lines: &[String], line: &str| lines.iter().any(|l| l == line);

@@ -167,6 +167,18 @@ fn basic(username: &str, password: &str) -> Option<v1::BasicAuth> {
     Some(v1::BasicAuth { username: secret(username), password: secret(password) })
 }
 
+fn tokens(change: impl FnOnce(&mut v1::OAuth2)) -> Option<v1::OAuth2> {
+    let mut oauth2 = v1::OAuth2 {
+        token_url: "https://login.example/token".to_owned(),
+        client_id: secret("me"),
+        client_secret: secret("${env:SECRET}"),
+        scopes: vec!["read".to_owned()],
+        audience: "https://shop.example".to_owned(),
+    };
+    change(&mut oauth2);
+    Some(oauth2)
+}
+
 fn through(
     url: &str,
     username: Option<v1::Secret>,
@@ -201,6 +213,9 @@ fn the_options_of_http_go_there_and_back() {
     assert_eq!(Some(run_to(&built.run)), wire.run);
     http(&mut wire).bearer = None;
     http(&mut wire).basic = basic("me", "${env:PW}");
+    let mut wire = normalise_check(wire);
+    assert_eq!(Some(run_to(&check(&wire).unwrap().run)), wire.run);
+    (http(&mut wire).basic, http(&mut wire).oauth2) = (None, tokens(|_| {}));
     let wire = normalise_check(wire);
     assert_eq!(Some(run_to(&check(&wire).unwrap().run)), wire.run);
 }
@@ -380,6 +395,44 @@ const BROKEN: &[(Rule, &str, Break)] = &[
         http(c).basic = Some(v1::BasicAuth { username: secret("me"), password: None });
     }),
     (rule::SECRET_REFERENCE, "http.bearer", |c| http(c).bearer = secret("${TOKEN}")),
+    (rule::AUTH_TWICE, "http.oauth2", |c| {
+        (http(c).bearer, http(c).oauth2) = (secret("${env:TOKEN}"), tokens(|_| {}));
+    }),
+    (rule::MISSING_FIELD, "http.oauth2.token_url", |c| {
+        http(c).oauth2 = tokens(|o| o.token_url.clear());
+    }),
+    (rule::OAUTH2_URL, "http.oauth2.token_url", |c| {
+        http(c).oauth2 = tokens(|o| o.token_url = "http://login.example/".to_owned());
+    }),
+    (rule::URL_SCHEME, "http.oauth2.token_url", |c| {
+        http(c).oauth2 = tokens(|o| o.token_url = "login.example".to_owned());
+    }),
+    (rule::IP_CONFLICT, "http.oauth2.token_url", |c| {
+        http(c).oauth2 = tokens(|o| o.token_url = "https://[::1]/".to_owned());
+        run_of(c).ip = v1::IpFamily::V4 as i32;
+    }),
+    (rule::OAUTH2_TEXT, "http.oauth2.client_id", |c| {
+        http(c).oauth2 = tokens(|o| o.client_id = secret(""));
+    }),
+    (rule::OAUTH2_TEXT, "http.oauth2.audience", |c| {
+        http(c).oauth2 = tokens(|o| o.audience = "a\nb".to_owned());
+    }),
+    (rule::AUTH_REFERENCE, "http.oauth2.client_secret", |c| {
+        http(c).oauth2 = tokens(|o| o.client_secret = secret("hunter2"));
+    }),
+    (rule::MISSING_FIELD, "http.oauth2.client_secret", |c| {
+        http(c).oauth2 = tokens(|o| o.client_secret = None);
+    }),
+    (rule::OAUTH2_SCOPE, "http.oauth2.scopes[1]", |c| {
+        http(c).oauth2 = tokens(|o| o.scopes.push("a b".to_owned()));
+    }),
+    (rule::OAUTH2_SCOPE, "http.oauth2.scopes", |c| {
+        http(c).oauth2 = tokens(|o| o.scopes = vec!["a".to_owned(); 17]);
+    }),
+    (rule::TLS_WITHOUT_TLS, "http.insecure", |c| {
+        plain(c, 0);
+        (http(c).insecure, http(c).oauth2) = (true, tokens(|_| {}));
+    }),
     (rule::QUERY_NAME, "http.query", |c| http(c).query = vec![parameter("", "x")]),
     (rule::QUERY_TOO_MANY, "http.query", |c| http(c).query = vec![parameter("k", ""); 65]),
     (rule::SECRET_REFERENCE, "http.query.k", |c| http(c).query = vec![parameter("k", "${x}")]),

@@ -9,7 +9,7 @@ use parallax_common::rule;
 use parallax_common::secret::Template;
 use parallax_common::target::HttpUrl;
 
-use super::{Findings, proxy, secret_to, template};
+use super::{Findings, oauth2, proxy, secret_to, template};
 use crate::convert::enums;
 use crate::v1;
 
@@ -38,6 +38,11 @@ pub(super) fn options_to(http: &HttpStep) -> v1::HttpStep {
             let (username, password) = (Some(secret_to(username)), Some(secret_to(password)));
             (Some(v1::BasicAuth { username, password }), None)
         }
+        Some(HttpAuth::OAuth2(_)) => (None, None),
+    };
+    let oauth2 = match &http.auth {
+        Some(HttpAuth::OAuth2(of)) => Some(oauth2::oauth2_to(of)),
+        _ => None,
     };
     let parameter = |(name, value): &(String, String)| v1::QueryParameter {
         name: name.clone(),
@@ -48,6 +53,7 @@ pub(super) fn options_to(http: &HttpStep) -> v1::HttpStep {
         redirects: Some(v1::Redirects { max: http.redirects_max }),
         basic,
         bearer,
+        oauth2,
         query: http.query.iter().map(parameter).collect(),
         accept_encoding: http
             .accept_encoding
@@ -100,11 +106,15 @@ fn version(step: &v1::HttpStep, at: &str, findings: &mut Findings<'_>) -> HttpVe
 
 fn auth(step: &v1::HttpStep, at: &str, findings: &mut Findings<'_>) -> Option<HttpAuth> {
     let header = step.headers.iter().any(|h| h.name.eq_ignore_ascii_case("authorization"));
-    let given = [("basic", step.basic.is_some()), ("bearer", step.bearer.is_some())];
+    let given = [
+        ("basic", step.basic.is_some()),
+        ("bearer", step.bearer.is_some()),
+        ("oauth2", step.oauth2.is_some()),
+    ];
     let given: Vec<&str> =
         given.iter().filter(|(_, given)| *given).map(|(name, _)| *name).collect();
     if given.len() + usize::from(header) > 1 {
-        let beside = if given.len() > 1 { "basic" } else { "an authorization header" };
+        let beside = if given.len() > 1 { given[0] } else { "an authorization header" };
         let last = given.last().copied().unwrap_or_default();
         let message = format!("{last} is given beside {beside}; only one of them can be sent");
         findings.add(rule::AUTH_TWICE, format!("{at}{last}"), message);
@@ -114,6 +124,10 @@ fn auth(step: &v1::HttpStep, at: &str, findings: &mut Findings<'_>) -> Option<Ht
         let username = username(basic.username.as_ref(), &field, findings)?;
         let password = reference(basic.password.as_ref(), &format!("{at}basic.password"), findings);
         return Some(HttpAuth::Basic { username, password: password? });
+    }
+    if let Some(given) = &step.oauth2 {
+        let read = oauth2::oauth2(given, &format!("{at}oauth2"), findings);
+        return read.map(|of| HttpAuth::OAuth2(Box::new(of)));
     }
     let bearer = step.bearer.as_ref()?;
     reference(Some(bearer), &format!("{at}bearer"), findings).map(HttpAuth::Bearer)
