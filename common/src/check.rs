@@ -122,7 +122,7 @@ pub struct Step {
 /// The kinds of step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StepKind {
-    /// One HTTP exchange on a new connection, and one more for each redirect that is followed.
+    /// One HTTP exchange on a new connection, unless one is kept, and one more for each redirect that is followed.
     Http(HttpStep),
     /// A TCP connect, with a TLS handshake and a dialogue when asked.
     Tcp(TcpStep),
@@ -244,6 +244,8 @@ pub struct HttpStep {
     pub accept_encoding: Vec<ContentEncoding>,
     /// Through whom every connection of the step goes.
     pub proxy: Option<Proxy>,
+    /// A connection stays open for the next run.
+    pub keep_alive: bool,
 }
 
 impl HttpStep {

@@ -70,6 +70,7 @@ fn encode_step(out: &mut Encoder, step: &Step) {
                 version,
                 accept_encoding,
                 proxy,
+                keep_alive,
             } = http;
             out.text("http");
             out.text(url);
@@ -105,6 +106,7 @@ fn encode_step(out: &mut Encoder, step: &Step) {
                 );
             });
             encode_proxy(out, proxy.as_ref());
+            out.extra("keep_alive", *keep_alive, |_| {});
         }
         StepKind::Tcp(tcp) => {
             let TcpStep { host, port, tls, starttls, dialogue } = tcp;
@@ -534,6 +536,7 @@ mod tests {
             ("http auto", http(|h| h.version = HttpVersion::Auto)),
             ("gzip", http(|h| h.accept_encoding = vec![ContentEncoding::Gzip])),
             ("br", http(|h| h.accept_encoding = vec![ContentEncoding::Br])),
+            ("keep alive", http(|h| h.keep_alive = true)),
             ("proxy", http(|h| h.proxy = Some(proxy(None)))),
             ("proxy scheme", http(|h| h.proxy = Some(Proxy { scheme: Socks5, ..proxy(None) }))),
             ("proxy host", http(|h| h.proxy = Some(Proxy { host: text(), ..proxy(None) }))),

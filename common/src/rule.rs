@@ -132,6 +132,8 @@ rules! {
         "A content coding is asked for once, and not in a header beside it.";
     CLIENT_CERT = "client_cert", Resource,
         "A client certificate comes with its key, and both are references.";
+    KEEP_ALIVE = "keep_alive", Resource,
+        "A connection is kept only with GET, HEAD, OPTIONS, PUT and DELETE, which may be repeated.";
     OAUTH2_URL = "token_url", Resource, "A token is asked for over https.";
     OAUTH2_SCOPE = "token_scope", Resource,
         "A scope is one word of ASCII without quotes and backslashes; there are at most 16.";

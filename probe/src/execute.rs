@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use parallax_common::check::{HttpAuth, HttpStep, HttpVersion, Run, StepKind, TlsOptions};
+use parallax_common::digest::run_digest;
 use parallax_common::expect::{
     Certificate, DnsAnswer, Echoes, Facts, GrpcAnswer, Redirects, SshOffer, Talk as Said,
 };
@@ -38,6 +39,7 @@ mod grpc;
 pub mod http2_exchange;
 pub mod http_exchange;
 mod icmp;
+pub mod keep;
 mod proxy;
 pub mod redirects;
 pub mod request;
@@ -117,6 +119,8 @@ pub(crate) struct Trace {
     pub exchanges: Vec<Duration>,
     /// When the run's time is over.
     pub ends_at: Option<Instant>,
+    /// The head of an answer has come.
+    pub is_answered: bool,
 }
 
 impl Trace {
@@ -158,6 +162,8 @@ pub(crate) struct Seen {
     /// Redirects that were followed, and where they led.
     pub redirects: u32,
     pub url: String,
+    /// It came over a connection that was kept.
+    pub reused: bool,
     pub dns: Option<DnsAnswer>,
     /// What was said in a dialogue, or in answer to a datagram.
     pub talk: Option<Said>,
@@ -187,6 +193,7 @@ pub struct Executor {
     pub(crate) decoder: decode::Decoder,
     pub(crate) evaluator: expect::Evaluator,
     pub(crate) tokens: tokens::Tokens,
+    pub(crate) kept: keep::Pool,
     pub(crate) source_address: Option<IpAddr>,
     pub(crate) extra_header: Option<(HeaderName, HeaderValue)>,
     /// Where the ids of questions come from: who cannot see them must not guess them.
@@ -209,6 +216,7 @@ impl Executor {
             decoder: decode::Decoder::default(),
             evaluator: expect::Evaluator::default(),
             tokens: tokens::Tokens::default(),
+            kept: keep::Pool::default(),
             source_address,
             extra_header,
             ids: Mutex::new(StdRng::seed_from_u64(uuid::Uuid::now_v7().as_u64_pair().1)),
@@ -231,6 +239,7 @@ impl Executor {
 
     /// Carries out one run.
     pub async fn run(&self, run: &Run) -> Execution {
+        self.kept.sweep();
         self.secrets.load(run).await;
         let mut prepared = match self.prepare(run) {
             Ok(prepared) => prepared,
@@ -392,7 +401,9 @@ impl Executor {
             }
             _ => None,
         };
-        Ok(redirects::Visit { request, tls, tls_abroad, tunnel, wish, token: None, source })
+        let kept = step.keep_alive.then(|| run_digest(run));
+        let token = None;
+        Ok(redirects::Visit { request, tls, tls_abroad, tunnel, wish, token, kept, source })
     }
 
     /// Gets the tokens that the steps need, in the time of one run.
@@ -657,6 +668,7 @@ fn facts(run: &Run, trace: &mut Trace, seen: Seen, latency: Duration) -> Facts {
     facts.http_version = seen.http_version.to_owned();
     facts.cert = trace.cert.take();
     facts.redirects = Redirects { count: seen.redirects, url: seen.url };
+    facts.reused = seen.reused;
     facts.chain = std::mem::take(&mut trace.chain);
     facts.tls_version = trace.tls_version.to_owned();
     // IANA's name does not say the version of 1.3.

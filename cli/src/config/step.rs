@@ -73,6 +73,9 @@ const HTTP: &[Field<v1::HttpStep>] = &[
     field("client_key", "a reference to a key", |step, node, reader| {
         step.client_key = value::text(node, reader).and_then(template);
     }),
+    field("keep_alive", BOOLEAN, |step, node, reader| {
+        step.keep_alive = value::boolean(node, reader).unwrap_or_default();
+    }),
     field("proxy", "a mapping with `url`", |step, node, reader| {
         let mut proxy = v1::Proxy::default();
         reader.mapping(node, PROXY, &mut proxy);

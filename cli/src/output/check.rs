@@ -117,6 +117,8 @@ pub struct HttpView {
     client_cert: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     client_key: String,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    keep_alive: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     oauth2: Option<OAuth2View>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -466,6 +468,7 @@ impl HttpView {
                 .map_or_else(String::new, |version| version.word().to_owned()),
             client_cert: secret(step.client_cert.as_ref()),
             client_key: secret(step.client_key.as_ref()),
+            keep_alive: step.keep_alive,
             oauth2: step.oauth2.as_ref().map(OAuth2View::new),
             proxy: step.proxy.as_ref().map(ProxyView::new),
         }
@@ -834,6 +837,7 @@ mod tests {
             min_tls: v1::TlsVersion::V13.into(),
             client_cert: written("${file:/c}"),
             client_key: written("${file:/k}"),
+            keep_alive: true,
             oauth2: Some(v1::OAuth2 {
                 token_url: "https://login.example/".to_owned(),
                 client_id: written("me"),
@@ -856,6 +860,7 @@ mod tests {
                 "basic": {"username": "me", "password": "${env:PW}"}, "bearer": "${env:TOKEN}",
                 "query": {"k": "v"}, "accept_encoding": ["br"], "http_version": "2",
                 "min_tls": "1.3", "client_cert": "${file:/c}", "client_key": "${file:/k}",
+                "keep_alive": true,
                 "oauth2": {
                     "token_url": "https://login.example/", "client_id": "me",
                     "client_secret": "${env:SECRET}", "scopes": ["read"],

@@ -1,4 +1,5 @@
-//! Limits of the ways to a target: proxies, and tokens.
+//! Limits of the ways to a target: proxies, tokens, and connections that are
+//! kept.
 
 use std::time::Duration;
 
@@ -32,3 +33,11 @@ pub const TOKEN_MARGIN_MAX: Duration = Duration::from_secs(30);
 pub const TOKEN_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Tokens that are kept. Above it those that are of no use are dropped, then all: they are asked for anew.
 pub const TOKENS_KEPT_MAX: usize = 1_024;
+
+/// How long a connection of a step with `keep_alive` waits for its next use: longer than most servers let
+/// one wait. It is closed then.
+pub const KEPT_IDLE_MAX: Duration = Duration::from_secs(90);
+/// How long such a connection is used at the most. Then names are looked up and certificates judged anew.
+pub const KEPT_LIFE_MAX: Duration = Duration::from_secs(300);
+/// Connections that wait at once on a probe, each with a descriptor. Above it they are closed after use.
+pub const KEPT_CONNECTIONS_MAX: usize = 1_024;

@@ -93,7 +93,9 @@ impl Request {
         }
         headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(AGENT));
         headers.entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
-        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        if !step.keep_alive {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         Ok(Self {
             url,
             method,

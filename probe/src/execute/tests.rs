@@ -1,6 +1,7 @@
 //! Every reason a run can have, produced by a small real server. `questions`, `handshakes`, `echoes` and
 //! `health` have the kinds `dns`, `tls`, `icmp` and `grpc`; `talk` has STARTTLS, dialogues, `udp` and `ssh`, `proxies`
-//! the ways through proxies, `tokens` those of OAuth 2.0.
+//! the ways through proxies, `tokens` those of OAuth 2.0, `kept` connections that
+//! outlive a run.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -20,6 +21,7 @@ mod guard;
 mod handshakes;
 mod health;
 mod http;
+mod kept;
 mod proxies;
 mod questions;
 mod talk;

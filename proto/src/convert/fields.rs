@@ -285,6 +285,7 @@ fn http_options(at: &str, http: &v1::HttpStep, out: &mut Gathered) {
     }
     out.text(&format!("{at}client_cert"), &written(http.client_cert.as_ref()));
     out.text(&format!("{at}client_key"), &written(http.client_key.as_ref()));
+    out.flag(&format!("{at}keep_alive"), http.keep_alive);
     if let Some(proxy) = &http.proxy {
         out.text(&format!("{at}proxy.url"), &proxy.url);
         out.text(&format!("{at}proxy.username"), &written(proxy.username.as_ref()));

@@ -520,7 +520,7 @@ async fn what_is_encrypted_stays_encrypted() {
 }
 
 /// An HTTPS server that speaks HTTP/2 and does as the path says.
-fn http2_site(authority: &Authority, alpn: &[&[u8]]) -> SocketAddr {
+pub(super) fn http2_site(authority: &Authority, alpn: &[&[u8]]) -> SocketAddr {
     let config = tls_server(authority, rustls::DEFAULT_VERSIONS, false);
     let mut config = Arc::unwrap_or_clone(config);
     config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();

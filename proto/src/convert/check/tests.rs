@@ -202,6 +202,7 @@ fn with_options() -> v1::Check {
     step.http_version = v1::HttpVersion::Auto as i32;
     step.min_tls = v1::TlsVersion::V13 as i32;
     (step.client_cert, step.client_key) = (secret("${file:/c.pem}"), secret("${env:K}"));
+    step.keep_alive = true;
     step.proxy = through("socks5h://proxy.example:1080", secret("me"), secret("${env:PROXY}"));
     normalise_check(check)
 }
@@ -448,6 +449,9 @@ const BROKEN: &[(Rule, &str, Break)] = &[
     (rule::CLIENT_CERT, "http.client_key", |c| http(c).client_key = secret("${env:KEY}")),
     (rule::CLIENT_CERT, "http.client_cert", |c| {
         (http(c).client_cert, http(c).client_key) = (secret(PEM), secret("${env:KEY}"));
+    }),
+    (rule::KEEP_ALIVE, "http.keep_alive", |c| {
+        (http(c).method, http(c).keep_alive) = ("POST".to_owned(), true);
     }),
     (rule::MISSING_FIELD, "http.proxy.url", |c| http(c).proxy = through("", None, None)),
     (rule::PROXY_URL, "http.proxy.url", |c| http(c).proxy = through("https://p:1", None, None)),

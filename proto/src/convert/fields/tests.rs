@@ -104,6 +104,7 @@ fn the_options_of_http_are_shown_each_by_its_name() {
             scopes: vec!["a".to_owned(), "b".to_owned()],
             audience: "shop".to_owned(),
         });
+        http.keep_alive = true;
         http.proxy = Some(v1::Proxy {
             url: "socks5://p:1".to_owned(),
             username: secret("me"),
@@ -120,6 +121,7 @@ fn the_options_of_http_are_shown_each_by_its_name() {
             row("http.client_cert", "", "\"${file:/c}\""),
             row("http.client_key", "", "\"${file:/k}\""),
             row("http.http_version", "", "\"2\""),
+            row("http.keep_alive", "", "true"),
             row("http.min_tls", "", "\"1.3\""),
             row("http.oauth2.audience", "", "shop"),
             row("http.oauth2.client_id", "", "me"),

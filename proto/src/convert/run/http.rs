@@ -24,6 +24,7 @@ pub(super) fn options(step: &v1::HttpStep, at: &str, findings: &mut Findings<'_>
         query: query(&step.query, &format!("{at}query"), findings),
         version: version(step, at, findings),
         accept_encoding: accept_encoding(step, &format!("{at}accept_encoding"), findings),
+        keep_alive: keep_alive(step, &format!("{at}keep_alive"), findings),
         proxy: proxy::proxy(step.proxy.as_ref(), &format!("{at}proxy"), findings),
         ..HttpStep::default()
     }
@@ -71,6 +72,7 @@ pub(super) fn options_to(http: &HttpStep) -> v1::HttpStep {
         client_cert: client.map(|client| secret_to(&client.cert)),
         client_key: client.map(|client| secret_to(&client.key)),
         proxy: http.proxy.as_ref().map(proxy::proxy_to),
+        keep_alive: http.keep_alive,
         ..v1::HttpStep::default()
     }
 }
@@ -83,6 +85,16 @@ fn redirects(step: &v1::HttpStep, at: &str, findings: &mut Findings<'_>) -> u32 
         findings.add(rule::REDIRECTS_RANGE, format!("{at}redirects.max"), message);
     }
     max
+}
+
+/// What was sent over a connection that turns out to be closed is sent once more, which is not for every
+/// method.
+fn keep_alive(step: &v1::HttpStep, field: &str, findings: &mut Findings<'_>) -> bool {
+    if step.keep_alive && matches!(step.method.as_str(), "POST" | "PATCH") {
+        let message = format!("a {} must not be sent twice, as may happen then", step.method);
+        findings.add(rule::KEEP_ALIVE, field, message);
+    }
+    step.keep_alive
 }
 
 fn version(step: &v1::HttpStep, at: &str, findings: &mut Findings<'_>) -> HttpVersion {
