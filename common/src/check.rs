@@ -207,7 +207,9 @@ impl StepKind {
             Self::Grpc(grpc) => grpc.templates().collect(),
             Self::Tcp(tcp) => {
                 let sent = tcp.dialogue.iter().filter_map(|exchange| exchange.send.as_ref());
-                sent.filter_map(Payload::text).collect()
+                let client = tcp.tls.iter().filter_map(|tls| tls.client.as_ref());
+                let client = client.flat_map(|client| [client.cert.as_str(), &client.key]);
+                sent.filter_map(Payload::text).chain(client).collect()
             }
             Self::Udp(udp) => udp.send.text().into_iter().collect(),
             Self::Tls(_) | Self::Dns(_) | Self::Icmp(_) | Self::Ssh(_) => Vec::new(),

@@ -559,6 +559,10 @@ mod tests {
                 let tls = TlsOptions { min_version: Some(TlsVersion::V13), ..Default::default() };
                 tcp_with(|t| t.tls = Some(tls))
             }),
+            ("tcp client", {
+                let tls = TlsOptions { client: Some(client("x", "y")), ..Default::default() };
+                tcp_with(|t| t.tls = Some(tls))
+            }),
             ("sends text", says("a", Some(Payload::Text(text())), None)),
             ("sends bytes", says("a", Some(Payload::Bytes(vec![b'x'])), None)),
             ("sends under another name", says("b", Some(Payload::Text(text())), None)),

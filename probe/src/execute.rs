@@ -321,10 +321,16 @@ impl Executor {
                 StepKind::Tcp(tcp) => {
                     let before = run.steps[..place].iter().map(|step| step.kind.exchanges());
                     let series_from = run.steps.len() + before.sum::<usize>();
-                    let config = tcp.tls.as_ref().map(|tls| self.tls.get(tls)).transpose();
+                    let mut used = Vec::new();
+                    let config = tcp.tls.as_ref().map(|options| {
+                        let client = self.client(options, &mut used)?;
+                        self.tls.get_with(options, client, tls::Alpn::Nothing)
+                    });
+                    let secrets = (&self.secrets, used);
                     config
+                        .transpose()
                         .and_then(|config| {
-                            tcp::Prepared::prepare(tcp, config, &self.secrets, source, series_from)
+                            tcp::Prepared::prepare(tcp, config, secrets, source, series_from)
                         })
                         .map(|tcp| Prepared::Tcp(Box::new(tcp)))
                 }

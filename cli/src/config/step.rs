@@ -177,6 +177,12 @@ const TCP: &[Field<v1::TcpStep>] = &[
     field("min_tls", "1.2 or 1.3", |step, node, reader| {
         step.min_tls = value::word(node, TLS_VERSIONS, reader).unwrap_or_default().into();
     }),
+    field("client_cert", "a reference to a certificate", |step, node, reader| {
+        step.client_cert = value::text(node, reader).and_then(template);
+    }),
+    field("client_key", "a reference to a key", |step, node, reader| {
+        step.client_key = value::text(node, reader).and_then(template);
+    }),
     field("starttls", "a protocol such as smtp", |step, node, reader| {
         step.starttls = value::word(node, talk::PROTOCOLS, reader).unwrap_or_default().into();
     }),

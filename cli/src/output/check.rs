@@ -202,6 +202,10 @@ pub struct TcpView {
     #[serde(skip_serializing_if = "String::is_empty")]
     min_tls: String,
     #[serde(skip_serializing_if = "String::is_empty")]
+    client_cert: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    client_key: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
     starttls: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     dialogue: Vec<ExchangeView>,
@@ -485,6 +489,8 @@ impl TcpView {
             ca_pem: step.ca_pem.clone(),
             min_tls: enums::tls_version(step.min_tls)
                 .map_or(String::new(), |version| version.word().to_owned()),
+            client_cert: secret(step.client_cert.as_ref()),
+            client_key: secret(step.client_key.as_ref()),
             starttls: enums::start_tls(step.starttls)
                 .map_or(String::new(), |protocol| protocol.word().to_owned()),
             dialogue: step.dialogue.iter().map(ExchangeView::new).collect(),
@@ -714,6 +720,8 @@ mod tests {
             address: "mail.example:25".to_owned(),
             starttls: v1::StartTls::Smtp.into(),
             min_tls: v1::TlsVersion::V12.into(),
+            client_cert: written("${file:/c}"),
+            client_key: written("${file:/k}"),
             dialogue: vec![v1::Exchange {
                 name: "1".to_owned(),
                 send: Some(v1::Payload {
@@ -787,7 +795,7 @@ mod tests {
                 "mail.example:25",
                 "tcp",
                 Some(
-                    r#"{"address":"mail.example:25","tls":false,"insecure":false,"min_tls":"1.2","starttls":"smtp","dialogue":[{"name":"1","send":"PASS ${env:PW}","expect_hex":"0d0a"}]}"#,
+                    r#"{"address":"mail.example:25","tls":false,"insecure":false,"min_tls":"1.2","client_cert":"${file:/c}","client_key":"${file:/k}","starttls":"smtp","dialogue":[{"name":"1","send":"PASS ${env:PW}","expect_hex":"0d0a"}]}"#,
                 ),
             ),
             (

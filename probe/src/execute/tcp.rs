@@ -31,15 +31,14 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    /// Fills in references, and compiles patterns.
+    /// Fills in references, and compiles patterns. Others have been filled in before: `used`.
     pub fn prepare(
         step: &TcpStep,
         tls: Option<Arc<tls::Config>>,
-        secrets: &Secrets,
+        (secrets, mut used): (&Secrets, Vec<String>),
         source: Option<IpAddr>,
         series_from: usize,
     ) -> Result<Self, Failure> {
-        let mut used = Vec::new();
         let mut lines = Vec::with_capacity(step.dialogue.len());
         for Exchange { name, send, expect } in &step.dialogue {
             let pieces = send.as_ref().map(|send| pieces(send, secrets, &mut used)).transpose()?;

@@ -190,6 +190,8 @@ fn run_fields(run: &v1::Run, out: &mut Gathered) {
                 if let Some(protocol) = enums::start_tls(tcp.starttls) {
                     out.text(&format!("{at}starttls"), protocol.word());
                 }
+                out.text(&format!("{at}client_cert"), &written(tcp.client_cert.as_ref()));
+                out.text(&format!("{at}client_key"), &written(tcp.client_key.as_ref()));
                 for (place, exchange) in tcp.dialogue.iter().enumerate() {
                     let at = format!("{at}dialogue[{place}].");
                     out.text(&format!("{at}name"), &exchange.name);

@@ -221,6 +221,26 @@ fn the_options_of_http_go_there_and_back() {
     assert_eq!(Some(run_to(&check(&wire).unwrap().run)), wire.run);
 }
 
+#[test]
+fn the_client_certificate_of_tcp_goes_there_and_back_and_is_shown() {
+    let mut wire = raw();
+    to_talk(&mut wire, |t| {
+        t.tls = true;
+        (t.client_cert, t.client_key) = (secret("${file:/c}"), secret("${env:K}"));
+    });
+    let wire = normalise_check(wire);
+    let built = check(&wire).unwrap();
+    assert_eq!(Some(run_to(&built.run)), wire.run);
+    let StepKind::Tcp(_) = &built.run.steps[0].kind else { panic!("a tcp step") };
+    let references = ["${file:/c}", "${env:K}"];
+    let templates = built.run.steps[0].kind.templates();
+    assert!(references.iter().all(|reference| templates.contains(reference)), "{templates:?}");
+    let resource = v1::Resource { kind: Some(v1::resource::Kind::Check(wire)) };
+    let shown = crate::convert::fields::shown(&resource);
+    assert_eq!(shown["tcp.client_cert"], "\"${file:/c}\"");
+    assert_eq!(shown["tcp.client_key"], "\"${env:K}\"");
+}
+
 /// Before there was a choice nothing was followed: what is stored without one goes on like that, under
 /// the digest it has; what is applied now says how many.
 #[test]
@@ -521,6 +541,18 @@ const BROKEN: &[(Rule, &str, Break)] = &[
         to_talk(c, |t| t.min_tls = v1::TlsVersion::V13 as i32);
     }),
     (rule::ENUM_UNKNOWN, "tcp.min_tls", |c| to_talk(c, |t| (t.tls, t.min_tls) = (true, 99))),
+    (rule::TLS_WITHOUT_TLS, "tcp.client_cert", |c| {
+        to_talk(c, |t| t.client_cert = secret("${file:/c}"));
+    }),
+    (rule::CLIENT_CERT, "tcp.client_key", |c| {
+        to_talk(c, |t| (t.tls, t.client_key) = (true, secret("${file:/k}")));
+    }),
+    (rule::CLIENT_CERT, "tcp.client_key", |c| {
+        to_talk(c, |t| {
+            t.starttls = v1::StartTls::Smtp as i32;
+            (t.client_cert, t.client_key) = (secret("${file:/c}"), secret("plain"));
+        });
+    }),
     (rule::DIALOGUE_STEP, "tcp.dialogue[1]", |c| {
         to_talk(c, |t| t.dialogue.push(says("two", None, None)));
     }),
