@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
-use parallax_common::check::{HttpStep, HttpVersion, Run, StepKind, TlsOptions};
+use parallax_common::check::{HttpAuth, HttpStep, HttpVersion, Run, StepKind, TlsOptions};
+use parallax_common::digest::run_digest;
 use parallax_common::expect::{
     Certificate, DnsAnswer, Echoes, Facts, GrpcAnswer, PluginAnswer, Redirects, SshOffer,
     Talk as Said, Upgraded,
@@ -40,7 +41,9 @@ mod grpc;
 pub mod http2_exchange;
 pub mod http_exchange;
 mod icmp;
+pub mod keep;
 pub mod plugin;
+mod proxy;
 pub mod redirects;
 pub mod request;
 pub mod resolve;
@@ -49,6 +52,7 @@ mod socket;
 mod ssh;
 pub mod tcp;
 pub mod tls;
+pub mod tokens;
 mod udp;
 mod websocket;
 
@@ -121,6 +125,8 @@ pub(crate) struct Trace {
     pub warned: Option<(u32, String)>,
     /// When the run's time is over.
     pub ends_at: Option<Instant>,
+    /// The head of an answer has come.
+    pub is_answered: bool,
 }
 
 impl Trace {
@@ -162,6 +168,8 @@ pub(crate) struct Seen {
     /// Redirects that were followed, and where they led.
     pub redirects: u32,
     pub url: String,
+    /// It came over a connection that was kept.
+    pub reused: bool,
     pub dns: Option<DnsAnswer>,
     /// What was said in a dialogue, or in answer to a datagram.
     pub talk: Option<Said>,
@@ -194,6 +202,8 @@ pub struct Executor {
     pub(crate) plugins: plugin::Plugins,
     pub(crate) decoder: decode::Decoder,
     pub(crate) evaluator: expect::Evaluator,
+    pub(crate) tokens: tokens::Tokens,
+    pub(crate) kept: keep::Pool,
     pub(crate) source_address: Option<IpAddr>,
     pub(crate) extra_header: Option<(HeaderName, HeaderValue)>,
     /// Where the ids of questions come from: who cannot see them must not guess them.
@@ -216,6 +226,8 @@ impl Executor {
             plugins: plugin::Plugins::default(),
             decoder: decode::Decoder::default(),
             evaluator: expect::Evaluator::default(),
+            tokens: tokens::Tokens::default(),
+            kept: keep::Pool::default(),
             source_address,
             extra_header,
             ids: Mutex::new(StdRng::seed_from_u64(uuid::Uuid::now_v7().as_u64_pair().1)),
@@ -274,22 +286,23 @@ impl Executor {
     }
 
     async fn carry_out(&self, run: &Run) -> Execution {
+        self.kept.sweep();
         self.secrets.load(run).await;
         let ready = self.plugins.ready(run).await;
         let prepared = match &ready {
             Ok(ready) => self.prepare(run, ready),
             Err(failure) => Err(failure.clone()),
         };
-        let started = clock::boot_time();
-        let prepared = match prepared {
+        let mut prepared = match prepared {
             Ok(prepared) => prepared,
-            Err((step, failure)) => {
-                let trace = Trace { step, ..Trace::default() };
-                let mut finding = missed(trace, failure);
-                cap(&mut finding.evidence);
-                return Execution { started, ended: started, finding };
-            }
+            Err((step, failure)) => return not_begun(step, failure, &[]),
         };
+        if prepared.iter().any(Prepared::needs_token)
+            && let Err((step, failure)) = Box::pin(self.authorize(run, &mut prepared)).await
+        {
+            return not_begun(step, failure, &prepared);
+        }
+        let started = clock::boot_time();
         let begun = clock::instant();
         let ends_at = begun + run.timeout;
         let wants_chain = expect::mentions_cert(run);
@@ -338,12 +351,7 @@ impl Executor {
             cut(&mut finding.evidence, room);
             finding.evidence = format!("{}; {left_out}", finding.evidence);
         }
-        let secrets: Vec<&str> =
-            prepared.iter().flat_map(|step| step.secrets()).map(String::as_str).collect();
-        if !secrets.is_empty() {
-            finding.evidence = redact(&finding.evidence, &secrets);
-        }
-        cap(&mut finding.evidence);
+        hide(&mut finding.evidence, &prepared);
         if run.invert {
             invert(&mut finding);
         }
@@ -363,15 +371,21 @@ impl Executor {
                 StepKind::Http(http) => {
                     let extra = self.extra_header.clone();
                     let judged = place == last && expect::mentions_status(run);
-                    self.visit(http, extra, !judged, source)
+                    self.visit(run, http, extra, !judged, source)
                         .map(|visit| Prepared::Http(Box::new(visit)))
                 }
                 StepKind::Tcp(tcp) => {
                     let series_from = series_from(place);
-                    let config = tcp.tls.as_ref().map(|tls| self.tls.get(tls)).transpose();
+                    let mut used = Vec::new();
+                    let config = tcp.tls.as_ref().map(|options| {
+                        let client = self.client(options, &mut used)?;
+                        self.tls.get_with(options, client, tls::Alpn::Nothing)
+                    });
+                    let secrets = (&self.secrets, used);
                     config
+                        .transpose()
                         .and_then(|config| {
-                            tcp::Prepared::prepare(tcp, config, &self.secrets, source, series_from)
+                            tcp::Prepared::prepare(tcp, config, secrets, source, series_from)
                         })
                         .map(|tcp| Prepared::Tcp(Box::new(tcp)))
                 }
@@ -441,6 +455,7 @@ impl Executor {
     /// An HTTP step with its references filled in.
     fn visit(
         &self,
+        run: &Run,
         step: &HttpStep,
         extra: Option<(HeaderName, HeaderValue)>,
         judge_status: bool,
@@ -457,7 +472,41 @@ impl Executor {
             None => Arc::clone(&tls_abroad),
             client => self.tls.get_with(&step.tls, client, alpn)?,
         };
-        Ok(redirects::Visit { request, tls, tls_abroad, source })
+        let tunnel = match &step.proxy {
+            None => None,
+            Some(proxy) => {
+                let secrets = &mut request.secrets;
+                Some(proxy::Tunnel::prepare(proxy, &self.secrets, secrets)?)
+            }
+        };
+        let wish = match &step.auth {
+            Some(HttpAuth::OAuth2(of)) => {
+                let (with, used) = ((&self.secrets, &self.tls), &mut request.secrets);
+                Some(Box::new(tokens::Wish::prepare(run, step, of, with, source, used)?))
+            }
+            _ => None,
+        };
+        let kept = step.keep_alive.then(|| run_digest(run));
+        let token = None;
+        Ok(redirects::Visit { request, tls, tls_abroad, tunnel, wish, token, kept, source })
+    }
+
+    /// Gets the tokens that the steps need, in the time of one run.
+    async fn authorize(&self, run: &Run, prepared: &mut [Prepared]) -> Result<(), (u32, Failure)> {
+        let ends_at = clock::instant() + run.timeout;
+        for (place, step) in prepared.iter_mut().enumerate() {
+            let Prepared::Http(visit) = step else { continue };
+            let Some(wish) = &visit.wish else { continue };
+            let (tunnel, source) = (visit.tunnel.as_ref(), visit.source);
+            let got = self.tokens.get(self, run, wish, tunnel, source, ends_at).await;
+            let ready = got.and_then(|token| {
+                visit.request.authorize(&token.text)?;
+                visit.token = Some(token);
+                Ok(())
+            });
+            ready.map_err(|failure| (u32::try_from(place).unwrap_or(u32::MAX), failure))?;
+        }
+        Ok(())
     }
 
     /// The client certificate that a step shows, with its references filled in.
@@ -537,6 +586,23 @@ impl Executor {
     ) -> Result<tokio::net::TcpStream, Failure> {
         let allowed = self.allowed(run, (host, port), source, trace).await?;
         self.open(run, &allowed, source, trace).await
+    }
+
+    /// The same through a proxy, when there is one.
+    async fn reach(
+        &self,
+        run: &Run,
+        tunnel: Option<&proxy::Tunnel>,
+        target: (&str, u16),
+        source: Option<IpAddr>,
+        trace: &mut Trace,
+    ) -> Result<tokio::net::TcpStream, Failure> {
+        match tunnel {
+            None => self.connect(run, target, source, trace).await,
+            Some(tunnel) => {
+                Box::pin(proxy::connect(self, run, tunnel, target, source, trace)).await
+            }
+        }
     }
 
     /// Name to the addresses that the guard allows.
@@ -659,6 +725,10 @@ enum Prepared {
 }
 
 impl Prepared {
+    fn needs_token(&self) -> bool {
+        matches!(self, Self::Http(visit) if visit.wish.is_some())
+    }
+
     fn secrets(&self) -> &[String] {
         match self {
             Self::Http(visit) => &visit.request.secrets,
@@ -693,6 +763,7 @@ fn facts(run: &Run, trace: &mut Trace, seen: Seen, latency: Duration) -> Facts {
     facts.http_version = seen.http_version.to_owned();
     facts.cert = trace.cert.take();
     facts.redirects = Redirects { count: seen.redirects, url: seen.url };
+    facts.reused = seen.reused;
     facts.chain = std::mem::take(&mut trace.chain);
     facts.tls_version = trace.tls_version.to_owned();
     // IANA's name does not say the version of 1.3.
@@ -706,6 +777,28 @@ fn facts(run: &Run, trace: &mut Trace, seen: Seen, latency: Duration) -> Facts {
     facts.upgraded = seen.upgraded;
     facts.plugin = seen.plugin;
     facts
+}
+
+/// What a run found that could not begin. It is never inverted: nobody has looked at the target.
+fn not_begun(step: u32, failure: Failure, prepared: &[Prepared]) -> Execution {
+    let started = clock::boot_time();
+    let trace = Trace { step, ..Trace::default() };
+    let mut finding = match failure.reason.is_missed() {
+        true => missed(trace, failure),
+        false => failed(trace, failure),
+    };
+    hide(&mut finding.evidence, prepared);
+    Execution { started, ended: started, finding }
+}
+
+/// Takes secrets out of evidence, and cuts it to its bound.
+fn hide(evidence: &mut String, prepared: &[Prepared]) {
+    let secrets: Vec<&str> =
+        prepared.iter().flat_map(|step| step.secrets()).map(String::as_str).collect();
+    if !secrets.is_empty() {
+        *evidence = redact(evidence, &secrets);
+    }
+    cap(evidence);
 }
 
 fn found(trace: Trace, outcome: Outcome, reason: Option<Reason>, evidence: String) -> Finding {

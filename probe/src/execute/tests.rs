@@ -1,6 +1,7 @@
 //! Every reason a run can have, produced by a small real server. `questions`, `handshakes`, `echoes` and
 //! `health` have the kinds `dns`, `tls`, `icmp` and `grpc`; `talk` has STARTTLS, dialogues, `udp` and `ssh`,
-//! `websocket` and `plugins` those kinds, `samples` several runs a slot.
+//! `websocket` and `plugins` those kinds, `samples` several runs a slot, `proxies` the ways through proxies,
+//! `tokens` those of OAuth 2.0, `kept` connections that outlive a run.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -20,11 +21,14 @@ mod guard;
 mod handshakes;
 mod health;
 mod http;
+mod kept;
 mod plugins;
+mod proxies;
 mod questions;
 pub(crate) mod reasons;
 mod samples;
 mod talk;
+mod tokens;
 mod websocket;
 
 /// Serves each connection with `serve`, on a thread of its own, until the test ends.
