@@ -220,8 +220,9 @@ impl StepKind {
             Self::Tcp(tcp) => tcp.tls.as_ref().is_some_and(|tls| tls.insecure),
             Self::Tls(tls) => tls.tls.insecure,
             Self::Grpc(grpc) => grpc.tls.as_ref().is_some_and(|tls| tls.insecure),
+            Self::Dns(dns) => dns.tls.as_ref().is_some_and(|tls| tls.insecure),
             Self::Websocket(websocket) => websocket.tls.insecure,
-            Self::Dns(_) | Self::Icmp(_) | Self::Udp(_) | Self::Ssh(_) | Self::Plugin(_) => false,
+            Self::Icmp(_) | Self::Udp(_) | Self::Ssh(_) | Self::Plugin(_) => false,
         }
     }
 
@@ -452,6 +453,8 @@ mod tests {
                 server: server.map(|host| (host.to_owned(), 53)),
                 transport: DnsTransport::Udp,
                 recursion: true,
+                tls: None,
+                path: None,
             })
         };
         let insecure = TlsOptions { insecure: true, ..TlsOptions::default() };

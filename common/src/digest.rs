@@ -157,7 +157,7 @@ fn encode_step(out: &mut Encoder, step: &Step) {
             encode_tls(out, tls);
         }
         StepKind::Dns(dns) => {
-            let DnsStep { name, record_type, class, server, transport, recursion } = dns;
+            let DnsStep { name, record_type, class, server, transport, recursion, tls, path } = dns;
             out.text("dns");
             out.text(name);
             out.text(record_type.word());
@@ -168,6 +168,8 @@ fn encode_step(out: &mut Encoder, step: &Step) {
             });
             out.text(transport.word());
             out.flag(*recursion);
+            out.extra("tls", tls.is_some(), |out| out.option(tls.as_ref(), encode_tls));
+            out.extra("path", path.is_some(), |out| out.text(path.as_deref().unwrap_or_default()));
         }
         StepKind::Icmp(icmp) => {
             let IcmpStep { host, count, spacing, payload_bytes, dont_fragment, ttl } = icmp;
@@ -406,6 +408,8 @@ mod tests {
             server: Some(("ns1.example".to_owned(), 53)),
             transport: DnsTransport::Udp,
             recursion: true,
+            tls: None,
+            path: None,
         };
         change(&mut step);
         of(StepKind::Dns(step))
@@ -658,6 +662,14 @@ mod tests {
             ("dns port", dns(|d| d.server = Some(("ns1.example".to_owned(), 54)))),
             ("dns udp only", dns(|d| d.transport = DnsTransport::UdpOnly)),
             ("dns tcp", dns(|d| d.transport = DnsTransport::Tcp)),
+            ("dns tls", dns(|d| d.transport = DnsTransport::Tls)),
+            ("dns https", dns(|d| d.transport = DnsTransport::Https)),
+            ("dns handshake", dns(|d| d.tls = Some(TlsOptions::default()))),
+            ("dns insecure", {
+                let tls = TlsOptions { insecure: true, ..Default::default() };
+                dns(|d| d.tls = Some(tls))
+            }),
+            ("dns path", dns(|d| d.path = Some(text()))),
             ("dns recursion", dns(|d| d.recursion = false)),
             ("icmp", icmp(|_| {})),
             ("icmp host", icmp(|i| i.host = text())),

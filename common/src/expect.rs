@@ -79,7 +79,7 @@ words! {
         Authority = "authority",
         /// Records of the additional section.
         Additional = "additional",
-        /// `udp` or `tcp`: what brought the answer.
+        /// `udp`, `tcp`, `tls` or `https`: what brought the answer.
         Transport = "transport",
         /// The first line that the target said, a string.
         Banner = "banner",
@@ -200,17 +200,25 @@ pub fn variables_of(kind: &StepKind) -> &'static [Variable] {
             V::Phases,
             V::Ip,
         ],
-        StepKind::Dns(_) => &[
-            V::Rcode,
-            V::Flags,
-            V::Answers,
-            V::Authority,
-            V::Additional,
-            V::Transport,
-            V::Latency,
-            V::Phases,
-            V::Ip,
-        ],
+        StepKind::Dns(dns) => {
+            let all = const {
+                &[
+                    V::Rcode,
+                    V::Flags,
+                    V::Answers,
+                    V::Authority,
+                    V::Additional,
+                    V::Transport,
+                    V::Latency,
+                    V::Phases,
+                    V::Ip,
+                    V::Cert,
+                    V::TlsVersion,
+                    V::Cipher,
+                ]
+            };
+            if dns.tls.is_some() { all } else { &all[..9] }
+        }
         StepKind::Icmp(_) => &[
             V::Sent,
             V::Answered,

@@ -157,6 +157,8 @@ rules! {
     DNS_CLASS = "dns_class", Resource, "A class of records is IN, CH or HS.";
     DNS_SERVER = "dns_server", Resource,
         "A name server is a host or an address, with a port or without.";
+    DNS_PATH = "dns_path", Resource,
+        "A path begins with / and is one word of at most 1 KiB; only DNS over HTTPS has one.";
     STARTTLS_TWICE = "starttls_twice", Resource,
         "tls shakes hands at once and starttls after the plain part: only one of them is given.";
     DIALOGUE_STEP = "dialogue_step", Resource,

@@ -209,14 +209,14 @@ pub fn parse_resolver(text: &str) -> Result<SocketAddr, TargetError> {
     })
 }
 
-/// Reads the host or address of a DNS server, with a port or without; 53 when none is given. An IPv6
+/// Reads the host or address of a DNS server, with a port or without; `default` when none is given. An IPv6
 /// address with a port is in brackets.
 ///
 /// # Errors
 /// No host and no address, or a port that cannot be one.
-pub fn parse_server(text: &str) -> Result<(String, u16), TargetError> {
+pub fn parse_server(text: &str, default: u16) -> Result<(String, u16), TargetError> {
     if text.parse::<IpAddr>().is_ok() || (is_host(text) && !text.contains(':')) {
-        return Ok((text.to_owned(), 53));
+        return Ok((text.to_owned(), default));
     }
     parse_address(text).or_else(|error| match error.rule {
         rule::PORT_RANGE => Err(error),
@@ -411,9 +411,9 @@ mod tests {
             ("::1", "::1", 53, "[::1]:53"),
             ("[::1]:1053", "::1", 1053, "[::1]:1053"),
         ] {
-            assert_eq!(parse_server(text), Ok((host.to_owned(), port)), "{text}");
+            assert_eq!(parse_server(text, 53), Ok((host.to_owned(), port)), "{text}");
             assert_eq!(shown_address(host, port), shown);
-            assert_eq!(parse_server(shown), Ok((host.to_owned(), port)), "{shown}");
+            assert_eq!(parse_server(shown, 853), Ok((host.to_owned(), port)), "{shown}");
         }
         for (text, rule) in [
             ("", rule::DNS_SERVER),
@@ -424,7 +424,7 @@ mod tests {
             ("ns1.example:0", rule::PORT_RANGE),
             ("ns1.example:70000", rule::PORT_RANGE),
         ] {
-            assert_eq!(parse_server(text).map_err(|error| error.rule), Err(rule), "{text}");
+            assert_eq!(parse_server(text, 53).map_err(|error| error.rule), Err(rule), "{text}");
         }
     }
 

@@ -11,24 +11,23 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
-use parallax_common::check::{HttpAuth, HttpStep, HttpVersion, Run, StepKind, TlsOptions};
-use parallax_common::digest::run_digest;
+use parallax_common::check::{DnsTransport, Run, StepKind, TlsOptions};
 use parallax_common::expect::{
     Certificate, DnsAnswer, Echoes, Facts, GrpcAnswer, PluginAnswer, Redirects, SshOffer,
     Talk as Said, Upgraded,
 };
 use parallax_common::limits::{EVIDENCE_BYTES_MAX, RUN_STALL_AFTER, SAMPLES_MAX};
 use parallax_common::outcome::{Outcome, Phase, Reason};
-use parallax_common::redact::redact;
 use parallax_common::time::BootTime;
 use parallax_runtime::clock;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::core::guard::{Allowed, Guard};
+use crate::core::guard::Guard;
 use crate::core::record::{Finding, cut, means};
 use crate::core::samples::Samples;
 use crate::core::talk::{Cut, Speaking, Talk};
+use visit::{hide, not_begun};
 
 pub mod answer;
 mod certificate;
@@ -44,6 +43,7 @@ mod icmp;
 pub mod keep;
 pub mod plugin;
 mod proxy;
+mod reach;
 pub mod redirects;
 pub mod request;
 pub mod resolve;
@@ -54,6 +54,7 @@ pub mod tcp;
 pub mod tls;
 pub mod tokens;
 mod udp;
+mod visit;
 mod websocket;
 
 #[cfg(test)]
@@ -418,8 +419,13 @@ impl Executor {
                     // Expressions see the last step; the default rule judges the others.
                     let judge = place != last || !expect::mentions_rcode(run);
                     let facts = place == last && expect::mentions_answer(run);
-                    dns::message::Question::prepare(dns, self.id(), judge, facts)
-                        .map(|question| Prepared::Dns(Box::new(question), source))
+                    // RFC 8484, 4.1: the same question is the same message.
+                    let id = if dns.transport == DnsTransport::Https { 0 } else { self.id() };
+                    let question = dns::message::Question::prepare(dns, id, judge, facts);
+                    question.and_then(|question| {
+                        let way = dns::Way::prepare(dns, &question, &self.tls)?;
+                        Ok(Prepared::Dns(Box::new(question), way, source))
+                    })
                 }
                 StepKind::Icmp(_) => {
                     let judge = place != last || !expect::mentions_echoes(run);
@@ -450,63 +456,6 @@ impl Executor {
             prepared.map_err(|failure| (u32::try_from(place).unwrap_or(u32::MAX), failure))
         };
         run.steps.iter().enumerate().map(prepare).collect()
-    }
-
-    /// An HTTP step with its references filled in.
-    fn visit(
-        &self,
-        run: &Run,
-        step: &HttpStep,
-        extra: Option<(HeaderName, HeaderValue)>,
-        judge_status: bool,
-        source: Option<IpAddr>,
-    ) -> Result<redirects::Visit, Failure> {
-        let mut request = request::Request::prepare(step, &self.secrets, extra, judge_status)?;
-        let alpn = match step.version {
-            HttpVersion::V1 => tls::Alpn::Http1,
-            HttpVersion::V2 => tls::Alpn::Http2,
-            HttpVersion::Auto => tls::Alpn::Both,
-        };
-        let tls_abroad = self.tls.get_with(&step.tls, None, alpn)?;
-        let tls = match self.client(&step.tls, &mut request.secrets)? {
-            None => Arc::clone(&tls_abroad),
-            client => self.tls.get_with(&step.tls, client, alpn)?,
-        };
-        let tunnel = match &step.proxy {
-            None => None,
-            Some(proxy) => {
-                let secrets = &mut request.secrets;
-                Some(proxy::Tunnel::prepare(proxy, &self.secrets, secrets)?)
-            }
-        };
-        let wish = match &step.auth {
-            Some(HttpAuth::OAuth2(of)) => {
-                let (with, used) = ((&self.secrets, &self.tls), &mut request.secrets);
-                Some(Box::new(tokens::Wish::prepare(run, step, of, with, source, used)?))
-            }
-            _ => None,
-        };
-        let kept = step.keep_alive.then(|| run_digest(run));
-        let token = None;
-        Ok(redirects::Visit { request, tls, tls_abroad, tunnel, wish, token, kept, source })
-    }
-
-    /// Gets the tokens that the steps need, in the time of one run.
-    async fn authorize(&self, run: &Run, prepared: &mut [Prepared]) -> Result<(), (u32, Failure)> {
-        let ends_at = clock::instant() + run.timeout;
-        for (place, step) in prepared.iter_mut().enumerate() {
-            let Prepared::Http(visit) = step else { continue };
-            let Some(wish) = &visit.wish else { continue };
-            let (tunnel, source) = (visit.tunnel.as_ref(), visit.source);
-            let got = self.tokens.get(self, run, wish, tunnel, source, ends_at).await;
-            let ready = got.and_then(|token| {
-                visit.request.authorize(&token.text)?;
-                visit.token = Some(token);
-                Ok(())
-            });
-            ready.map_err(|failure| (u32::try_from(place).unwrap_or(u32::MAX), failure))?;
-        }
-        Ok(())
     }
 
     /// The client certificate that a step shows, with its references filled in.
@@ -554,8 +503,9 @@ impl Executor {
                     let tls = (&**config, &step.tls);
                     Box::pin(tcp::handshake(self, run, target, tls, *source, trace)).await?
                 }
-                (StepKind::Dns(step), Prepared::Dns(question, source)) => {
-                    Box::pin(dns::run(self, run, step, question, *source, trace)).await?
+                (StepKind::Dns(step), Prepared::Dns(question, way, source)) => {
+                    let asked = (&**question, way);
+                    Box::pin(dns::run(self, run, step, asked, *source, trace)).await?
                 }
                 (StepKind::Icmp(step), Prepared::Icmp(plan)) => {
                     Box::pin(icmp::run(self, run, step, plan, trace)).await?
@@ -572,104 +522,6 @@ impl Executor {
             };
         }
         Ok(seen)
-    }
-
-    /// Name to open connection: resolved once, each address checked by the guard, and connected to
-    /// as it was checked. Whatever a run connects to goes through here, each hop of a redirect
-    /// included.
-    pub(crate) async fn connect(
-        &self,
-        run: &Run,
-        (host, port): (&str, u16),
-        source: Option<IpAddr>,
-        trace: &mut Trace,
-    ) -> Result<tokio::net::TcpStream, Failure> {
-        let allowed = self.allowed(run, (host, port), source, trace).await?;
-        self.open(run, &allowed, source, trace).await
-    }
-
-    /// The same through a proxy, when there is one.
-    async fn reach(
-        &self,
-        run: &Run,
-        tunnel: Option<&proxy::Tunnel>,
-        target: (&str, u16),
-        source: Option<IpAddr>,
-        trace: &mut Trace,
-    ) -> Result<tokio::net::TcpStream, Failure> {
-        match tunnel {
-            None => self.connect(run, target, source, trace).await,
-            Some(tunnel) => {
-                Box::pin(proxy::connect(self, run, tunnel, target, source, trace)).await
-            }
-        }
-    }
-
-    /// Name to the addresses that the guard allows.
-    pub(crate) async fn allowed(
-        &self,
-        run: &Run,
-        (host, port): (&str, u16),
-        source: Option<IpAddr>,
-        trace: &mut Trace,
-    ) -> Result<Vec<Allowed>, Failure> {
-        trace.left_out = None;
-        let addresses = self.resolvers.resolve(host, run.ip, run.resolver, source, trace).await?;
-        trace.stage = Stage::Connect;
-        trace.remote = None;
-        let reachable = connect::reachable(&addresses, source)?;
-        self.admit(host, &reachable, port, trace)
-    }
-
-    /// Addresses to open connection.
-    pub(crate) async fn open(
-        &self,
-        run: &Run,
-        to: &[Allowed],
-        source: Option<IpAddr>,
-        trace: &mut Trace,
-    ) -> Result<tokio::net::TcpStream, Failure> {
-        trace.stage = Stage::Connect;
-        trace.remote = None;
-        let wanted = connect::Wanted { source, timeout: run.timeout };
-        let stream = connect::connect(to, wanted, trace).await?;
-        trace.left_out = None;
-        Ok(stream)
-    }
-
-    /// Those addresses of `host` that the guard allows. Denied ones are left out when there are
-    /// others: a stray address in a name's records must not hide an outage behind the good one.
-    /// What is left out is told should none of the others take the connection.
-    pub(crate) fn admit(
-        &self,
-        host: &str,
-        addresses: &[IpAddr],
-        port: u16,
-        trace: &mut Trace,
-    ) -> Result<Vec<Allowed>, Failure> {
-        let (mut allowed, mut first_denied) = (Vec::with_capacity(addresses.len()), None);
-        for address in addresses {
-            match self.guard.admit(SocketAddr::new(*address, port)) {
-                Ok(address) => allowed.push(address),
-                Err(denied) => first_denied = first_denied.or(Some(denied)),
-            }
-        }
-        let denied_count = addresses.len() - allowed.len();
-        match first_denied {
-            None => Ok(allowed),
-            Some(denied) if allowed.is_empty() => {
-                let evidence = match denied_count {
-                    _ if host.parse::<IpAddr>().is_ok() => denied.to_string(),
-                    1 => format!("{host}: {denied}"),
-                    count => format!("{host}: {denied}; all its {count} addresses are denied"),
-                };
-                Err(Failure::new(Reason::AddressDenied, evidence))
-            }
-            Some(denied) => {
-                trace.left_out = Some(format!("{denied_count} more not tried: {denied}"));
-                Ok(allowed)
-            }
-        }
     }
 
     async fn judge(
@@ -718,7 +570,7 @@ enum Prepared {
     Ssh(Option<IpAddr>),
     Websocket(Box<websocket::Prepared>),
     Tls(Arc<tls::Config>, Option<IpAddr>),
-    Dns(Box<dns::message::Question>, Option<IpAddr>),
+    Dns(Box<dns::message::Question>, dns::Way, Option<IpAddr>),
     Icmp(icmp::Plan),
     Grpc(Box<grpc::Call>, Option<Arc<tls::Config>>, Option<IpAddr>),
     Plugin(Box<plugin::Prepared>),
@@ -777,28 +629,6 @@ fn facts(run: &Run, trace: &mut Trace, seen: Seen, latency: Duration) -> Facts {
     facts.upgraded = seen.upgraded;
     facts.plugin = seen.plugin;
     facts
-}
-
-/// What a run found that could not begin. It is never inverted: nobody has looked at the target.
-fn not_begun(step: u32, failure: Failure, prepared: &[Prepared]) -> Execution {
-    let started = clock::boot_time();
-    let trace = Trace { step, ..Trace::default() };
-    let mut finding = match failure.reason.is_missed() {
-        true => missed(trace, failure),
-        false => failed(trace, failure),
-    };
-    hide(&mut finding.evidence, prepared);
-    Execution { started, ended: started, finding }
-}
-
-/// Takes secrets out of evidence, and cuts it to its bound.
-fn hide(evidence: &mut String, prepared: &[Prepared]) {
-    let secrets: Vec<&str> =
-        prepared.iter().flat_map(|step| step.secrets()).map(String::as_str).collect();
-    if !secrets.is_empty() {
-        *evidence = redact(evidence, &secrets);
-    }
-    cap(evidence);
 }
 
 fn found(trace: Trace, outcome: Outcome, reason: Option<Reason>, evidence: String) -> Finding {

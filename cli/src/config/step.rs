@@ -218,6 +218,8 @@ const TRANSPORTS: &[(&str, v1::DnsTransport)] = &[
     ("udp", v1::DnsTransport::Udp),
     ("udp_only", v1::DnsTransport::UdpOnly),
     ("tcp", v1::DnsTransport::Tcp),
+    ("tls", v1::DnsTransport::Tls),
+    ("https", v1::DnsTransport::Https),
 ];
 
 const DNS: &[Field<v1::DnsStep>] = &[
@@ -233,12 +235,30 @@ const DNS: &[Field<v1::DnsStep>] = &[
     field("server", "a name server such as ns1.example:53", |step, node, reader| {
         step.server = value::text(node, reader).unwrap_or_default();
     }),
-    field("transport", "one of udp, udp_only, tcp", |step, node, reader| {
+    field("transport", "one of udp, udp_only, tcp, tls, https", |step, node, reader| {
         let transport = value::word(node, TRANSPORTS, reader);
         step.transport = transport.unwrap_or_default().into();
     }),
     field("recursion", BOOLEAN, |step, node, reader| {
         step.recursion = value::boolean(node, reader);
+    }),
+    field("path", "a path such as /dns-query", |step, node, reader| {
+        step.path = value::text(node, reader).unwrap_or_default();
+    }),
+    field("insecure", BOOLEAN, |step, node, reader| {
+        step.insecure = value::boolean(node, reader).unwrap_or_default();
+    }),
+    field("server_name", TEXT, |step, node, reader| {
+        step.server_name = value::text(node, reader).unwrap_or_default();
+    }),
+    field("ca_pem", "certificates as PEM", |step, node, reader| {
+        authorities(&mut step.ca_pem, value::text(node, reader), node, reader);
+    }),
+    field("ca_file", "the path of a PEM file", |step, node, reader| {
+        authorities(&mut step.ca_pem, pem_file(node, reader), node, reader);
+    }),
+    field("min_tls", "1.2 or 1.3", |step, node, reader| {
+        step.min_tls = value::word(node, TLS_VERSIONS, reader).unwrap_or_default().into();
     }),
 ];
 

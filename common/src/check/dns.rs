@@ -1,5 +1,6 @@
 //! What a `dns` step asks, whom, and how.
 
+use super::TlsOptions;
 use crate::outcome::words;
 
 words! {
@@ -63,6 +64,10 @@ words! {
         UdpOnly = "udp_only",
         /// A connection of its own.
         Tcp = "tcp",
+        /// A connection with TLS (RFC 7858).
+        Tls = "tls",
+        /// An HTTP request over TLS (RFC 8484).
+        Https = "https",
     }
 }
 
@@ -81,4 +86,24 @@ pub struct DnsStep {
     pub transport: DnsTransport,
     /// Whether the server is asked to find the answer elsewhere.
     pub recursion: bool,
+    /// How the handshake is done, where there is one.
+    pub tls: Option<TlsOptions>,
+    /// What is asked of the HTTP server, where that is how the question travels.
+    pub path: Option<String>,
+}
+
+impl DnsTransport {
+    /// The port of a server that names none.
+    pub const fn port(self) -> u16 {
+        match self {
+            Self::Udp | Self::UdpOnly | Self::Tcp => 53,
+            Self::Tls => 853,
+            Self::Https => 443,
+        }
+    }
+
+    /// Whether there is a handshake.
+    pub const fn is_secure(self) -> bool {
+        matches!(self, Self::Tls | Self::Https)
+    }
 }

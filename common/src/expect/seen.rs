@@ -38,7 +38,7 @@ pub struct DnsAnswer {
     pub authority: Vec<DnsRecord>,
     /// Records that may help.
     pub additional: Vec<DnsRecord>,
-    /// `udp` or `tcp`: what brought it.
+    /// `udp`, `tcp`, `tls` or `https`: what brought it.
     pub transport: String,
 }
 

@@ -342,6 +342,8 @@ fn kinds_give_their_variables() {
         server: None,
         transport: DnsTransport::Udp,
         recursion: true,
+        tls: None,
+        path: None,
     });
     let tls = TlsStep { host: "h".to_owned(), port: 1, tls: TlsOptions::default() };
     let tls = StepKind::Tls(tls);
@@ -387,6 +389,12 @@ fn kinds_give_their_variables() {
             metadata: vec![],
         }))
     };
+    let kept = |url: &str| {
+        let (url, keep_alive) = (url.to_owned(), true);
+        variables_of(&StepKind::Http(HttpStep { url, keep_alive, ..HttpStep::default() }))
+    };
+    assert_eq!(kept("http://x"), &kept("https://x")[..10]);
+    assert_eq!((&kept("https://x")[1..], kept("http://x")[0]), (https, Variable::Reused));
     let websocket = |url: &str, dialogue: &[Exchange]| {
         variables_of(&StepKind::Websocket(WebSocketStep {
             url: url.to_owned(),
@@ -404,12 +412,6 @@ fn kinds_give_their_variables() {
         series: vec![],
     }));
     let upgraded = websocket("ws://h", &[]);
-    let kept = |url: &str| {
-        let (url, keep_alive) = (url.to_owned(), true);
-        variables_of(&StepKind::Http(HttpStep { url, keep_alive, ..HttpStep::default() }))
-    };
-    assert_eq!(kept("http://x"), &kept("https://x")[..10]);
-    assert_eq!((&kept("https://x")[1..], kept("http://x")[0]), (https, Variable::Reused));
     let kinds = [https, kept("http://x"), dns, icmp, grpc(None), ssh, spoken, upgraded, plugin];
     assert!(Variable::ALL.iter().all(|name| kinds.iter().any(|given| given.contains(name))));
     assert!(grpc(Some(TlsOptions::default())).contains(&Variable::Cert));

@@ -1,5 +1,5 @@
 //! Limits of the ways to a target: proxies, tokens, and connections that are
-//! kept.
+//! kept, and name servers that are asked over HTTPS.
 
 use std::time::Duration;
 
@@ -41,3 +41,6 @@ pub const KEPT_IDLE_MAX: Duration = Duration::from_secs(90);
 pub const KEPT_LIFE_MAX: Duration = Duration::from_secs(300);
 /// Connections that wait at once on a probe, each with a descriptor. Above it they are closed after use.
 pub const KEPT_CONNECTIONS_MAX: usize = 1_024;
+
+/// Path of a name server that is asked over HTTPS. Refused.
+pub const DNS_PATH_BYTES_MAX: usize = 1_024;

@@ -3,30 +3,68 @@
 //! [`message`] writes the question and reads answers, without a socket; here the two travel. Over UDP
 //! anybody can send a datagram that looks like an answer: what does not fit the question is passed
 //! over, so many times, and the wait goes on. Over TCP the connection is the server's, so there it
-//! is the server that is wrong.
+//! is the server that is wrong, and so it is over TLS (RFC 7858) and in an HTTP request (RFC 8484).
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use http::HeaderValue;
+use http::header::CONTENT_TYPE;
 use parallax_common::check::{DnsStep, DnsTransport, Run};
 use parallax_common::limits::{DNS_IGNORED_MAX, DNS_UDP_BYTES_MAX};
 use parallax_common::outcome::{Phase, Reason};
+use parallax_common::target::{HttpUrl, shown_address};
 use parallax_runtime::clock;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::connect::{self, plain};
-use super::{Executor, Failure, Seen, Stage, Trace, socket};
+use super::request::Request;
+use super::{Executor, Failure, Seen, Stage, Trace, http_exchange, http2_exchange, socket, tls};
 use crate::core::guard::Allowed;
 
 pub(super) mod message;
 
 use message::{Answer, Question, Refused};
 
+/// How a question travels, where it takes more than a socket.
+#[derive(Debug)]
+pub(super) enum Way {
+    Plain,
+    /// A handshake under this name.
+    Tls(Arc<tls::Config>, String),
+    /// The same, and a request.
+    Https(Arc<tls::Config>, String, Box<Request>),
+}
+
+impl Way {
+    pub fn prepare(
+        step: &DnsStep,
+        question: &Question,
+        configs: &tls::Configs,
+    ) -> Result<Self, Failure> {
+        let (Some(options), Some((host, port))) = (&step.tls, &step.server) else {
+            return Ok(Self::Plain);
+        };
+        let name = options.server_name.as_ref().unwrap_or(host).clone();
+        let Some(path) = &step.path else {
+            let config = configs.get_with(options, None, tls::Alpn::Nothing)?;
+            return Ok(Self::Tls(config, name));
+        };
+        let config = configs.get_with(options, None, tls::Alpn::Both)?;
+        let url = format!("https://{}{path}", shown_address(&name, *port));
+        let url = HttpUrl::parse(&url)
+            .map_err(|error| Failure::new(Reason::ConfigError, error.message))?;
+        let request = Request::for_question(url, &question.packet)?;
+        Ok(Self::Https(config, name, Box::new(request)))
+    }
+}
+
 /// Asks, and judges the answer unless the check does so itself.
 pub(super) async fn run(
     executor: &Executor,
     run: &Run,
     step: &DnsStep,
-    question: &Question,
+    (question, way): (&Question, &Way),
     source: Option<IpAddr>,
     trace: &mut Trace,
 ) -> Result<Seen, Failure> {
@@ -41,6 +79,10 @@ pub(super) async fn run(
         (None, None) => vec![executor.resolvers.system_server(run.ip, source)?],
     };
     let (answer, brought) = match step.transport {
+        secure @ (DnsTransport::Tls | DnsTransport::Https) => {
+            let answer = secured(executor, run, &servers, (question, way), source, trace).await?;
+            (answer, secure)
+        }
         DnsTransport::Tcp => {
             let answer = over_tcp(executor, run, &servers, question, source, trace).await?;
             (answer, DnsTransport::Tcp)
@@ -136,7 +178,54 @@ async fn over_tcp(
     source: Option<IpAddr>,
     trace: &mut Trace,
 ) -> Result<Answer, Failure> {
-    let mut stream = executor.open(run, servers, source, trace).await?;
+    let stream = executor.open(run, servers, source, trace).await?;
+    ask(stream, question, trace).await
+}
+
+async fn secured(
+    executor: &Executor,
+    run: &Run,
+    servers: &[Allowed],
+    (question, way): (&Question, &Way),
+    source: Option<IpAddr>,
+    trace: &mut Trace,
+) -> Result<Answer, Failure> {
+    let (config, name) = match way {
+        Way::Tls(config, name) | Way::Https(config, name, _) => (config, name),
+        // Prepared from the same step a moment ago.
+        Way::Plain => return Err(Failure::new(Reason::ConfigError, "the step changed")),
+    };
+    let stream = executor.open(run, servers, source, trace).await?;
+    let stream = tls::handshake(config, name, stream, trace).await?;
+    let Way::Https(_, _, request) = way else { return ask(stream, question, trace).await };
+    trace.refusal = Some(Failure::new(Reason::DnsTimeout, "no answer to the request in time"));
+    let seen = match stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+        true => http2_exchange::exchange(request, stream, true, trace).await,
+        false => http_exchange::exchange(request, stream, true, trace).await,
+    };
+    trace.refusal = None;
+    let seen = seen?;
+    let status = seen.status.unwrap_or_default();
+    if status != 200 {
+        let evidence = format!("status {status}, {} bytes", seen.body_bytes);
+        return Err(Failure::new(Reason::HttpStatus, evidence));
+    }
+    let kind = seen.headers.get(CONTENT_TYPE).map_or(&[][..], HeaderValue::as_bytes);
+    let kind = kind.split(|byte| *byte == b';').next().unwrap_or_default();
+    if !kind.trim_ascii().eq_ignore_ascii_case(b"application/dns-message") {
+        return Err(malformed("it is not of the type application/dns-message"));
+    }
+    question.read(&seen.body).map_err(|refused| match refused {
+        Refused::Malformed(why) | Refused::Other(why) => malformed(&why),
+    })
+}
+
+/// Asks over a connection that nobody else uses.
+async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
+    mut stream: S,
+    question: &Question,
+    trace: &mut Trace,
+) -> Result<Answer, Failure> {
     trace.stage = Stage::Answer;
     let since = clock::instant();
     let lost = |error: std::io::Error| match error.kind() {
@@ -147,6 +236,8 @@ async fn over_tcp(
     let length = u16::try_from(question.packet.len()).unwrap_or(u16::MAX);
     let framed = [&length.to_be_bytes()[..], &question.packet].concat();
     stream.write_all(&framed).await.map_err(lost)?;
+    // What TLS has not sent yet nobody can answer.
+    stream.flush().await.map_err(lost)?;
     let mut length = [0; 2];
     stream.read_exact(&mut length[..1]).await.map_err(lost)?;
     trace.phase(Phase::FirstByte, since);

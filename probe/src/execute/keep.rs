@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parallax_common::expect::Certificate;
 use parallax_common::limits::{KEPT_CONNECTIONS_MAX, KEPT_IDLE_MAX, KEPT_LIFE_MAX};
@@ -19,6 +19,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::request::Request;
 use super::{Failure, Seen, Trace, http_exchange, http2_exchange, tls};
+
+/// How often connections that wait are looked through.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// What bytes go over, with TLS or without.
 pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -134,6 +137,7 @@ pub(super) fn is_stale(reason: Reason) -> bool {
 #[derive(Default)]
 pub struct Pool {
     kept: Mutex<HashMap<Place, Line>>,
+    swept_at: Mutex<Option<Instant>>,
     /// So that a probe without any pays nothing.
     count: AtomicUsize,
 }
@@ -152,10 +156,16 @@ impl Pool {
         result
     }
 
-    /// Closes those that have waited too long.
+    /// Closes those that have waited too long; looks once a second.
     pub(super) fn sweep(&self) {
         if self.count.load(Ordering::Relaxed) > 0 {
             let now = clock::instant();
+            let mut swept_at = self.swept_at.lock().unwrap_or_else(PoisonError::into_inner);
+            if swept_at.is_some_and(|at| now.saturating_duration_since(at) < SWEEP_EVERY) {
+                return;
+            }
+            *swept_at = Some(now);
+            drop(swept_at);
             self.with(|kept| kept.retain(|_, line| is_fresh(line.made_at, line.idle_since, now)));
         }
     }
@@ -185,8 +195,6 @@ impl Pool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]

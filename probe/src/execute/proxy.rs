@@ -90,7 +90,10 @@ pub(super) async fn connect(
             let Failure { reason, evidence } = failure;
             Failure::new(reason, format!("the proxy: {evidence}"))
         })?;
-        match shake(&mut stream, tunnel, target, trace).await {
+        let shaken = shake(&mut stream, tunnel, target, trace).await;
+        // It is for a time that is over in the middle: what comes next has reasons of its own.
+        trace.refusal = None;
+        match shaken {
             Ok(()) => return Ok(stream),
             Err(failure) if failure.reason == Reason::ProxyUnreachable => {
                 unreachable = Some(failure);
@@ -145,7 +148,6 @@ async fn shake(
             Next::Open => break,
         }
     }
-    trace.refusal = None;
     trace.phase(Phase::Connect, since);
     Ok(())
 }

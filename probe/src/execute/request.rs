@@ -148,6 +148,31 @@ impl Request {
         })
     }
 
+    /// A question to a name server (RFC 8484, 4.1).
+    pub fn for_question(url: HttpUrl, question: &[u8]) -> Result<Self, Failure> {
+        let message = HeaderValue::from_static("application/dns-message");
+        let headers = [
+            (HOST, host(&url).ok_or_else(|| refuse("the host cannot be sent"))?),
+            (CONTENT_TYPE, message.clone()),
+            (ACCEPT, message),
+            (USER_AGENT, HeaderValue::from_static(AGENT)),
+            (CONNECTION, HeaderValue::from_static("close")),
+        ];
+        Ok(Self {
+            url,
+            method: Method::POST,
+            headers: headers.into_iter().collect(),
+            body: Bytes::copy_from_slice(question),
+            body_max_bytes: u16::MAX.into(),
+            judge_status: false,
+            secrets: Vec::new(),
+            own: Vec::new(),
+            at_home: true,
+            redirects_max: 0,
+            accepts: Vec::new(),
+        })
+    }
+
     /// Says who it is from by a token.
     pub fn authorize(&mut self, token: &str) -> Result<(), Failure> {
         let mut value = HeaderValue::try_from(format!("Bearer {token}"))

@@ -1,6 +1,6 @@
 //! Every reason a run can have, produced by a small real server. `questions`, `handshakes`, `echoes` and
 //! `health` have the kinds `dns`, `tls`, `icmp` and `grpc`; `talk` has STARTTLS, dialogues, `udp` and `ssh`,
-//! `websocket` and `plugins` those kinds, `samples` several runs a slot, `proxies` the ways through proxies,
+//! `websocket` and `plugins` those kinds, `samples` several runs a slot; `proxies` the ways through proxies,
 //! `tokens` those of OAuth 2.0, `kept` connections that outlive a run.
 
 use std::io::{Read, Write};

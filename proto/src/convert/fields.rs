@@ -236,6 +236,11 @@ fn run_fields(run: &v1::Run, out: &mut Gathered) {
                     out.always(&format!("{at}transport"), transport);
                 }
                 out.always(&format!("{at}recursion"), dns.recursion.unwrap_or(true).to_string());
+                out.tls(&at, dns.insecure, &dns.server_name, &dns.ca_pem);
+                if let Some(version) = enums::tls_version(dns.min_tls) {
+                    out.text(&format!("{at}min_tls"), version.word());
+                }
+                out.text(&format!("{at}path"), &dns.path);
             }
             Some(v1::step::Kind::Icmp(icmp)) => {
                 let at = format!("{at}icmp.");

@@ -374,7 +374,7 @@ fn expressions(
             let why = match (variable, kind) {
                 (
                     Variable::Cert | Variable::TlsVersion | Variable::Cipher,
-                    "http" | "tcp" | "grpc" | "websocket",
+                    "http" | "tcp" | "grpc" | "dns" | "websocket",
                 ) => "without TLS there is no certificate; ",
                 _ => "",
             };

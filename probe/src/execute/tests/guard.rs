@@ -289,15 +289,24 @@ impl Row<'_> {
                 let grpc = GrpcStep { host, port, service, tls, authority: None, metadata };
                 run_of(StepKind::Grpc(grpc))
             }
-            Some((kind @ ("dns" | "dns_tcp"), text)) => run_of(StepKind::Dns(DnsStep {
-                name: "shop.example".into(),
-                record_type: DnsType::A,
-                class: DnsClass::In,
-                // Without one the check's resolver is asked.
-                server: if text == "-" { None } else { Some(address(text)?) },
-                transport: if kind == "dns" { DnsTransport::Udp } else { DnsTransport::Tcp },
-                recursion: true,
-            })),
+            Some((kind @ ("dns" | "dns_tcp" | "dns_tls" | "dns_https"), text)) => {
+                run_of(StepKind::Dns(DnsStep {
+                    name: "shop.example".into(),
+                    record_type: DnsType::A,
+                    class: DnsClass::In,
+                    // Without one the check's resolver is asked.
+                    server: if text == "-" { None } else { Some(address(text)?) },
+                    transport: match kind {
+                        "dns" => DnsTransport::Udp,
+                        "dns_tcp" => DnsTransport::Tcp,
+                        "dns_tls" => DnsTransport::Tls,
+                        _ => DnsTransport::Https,
+                    },
+                    recursion: true,
+                    tls: matches!(kind, "dns_tls" | "dns_https").then(TlsOptions::default),
+                    path: (kind == "dns_https").then(|| "/dns-query".into()),
+                }))
+            }
             _ => {
                 HttpUrl::parse(&self.target).map_err(|error| error.rule.id)?;
                 let mut run = http(self.target.clone());

@@ -150,6 +150,8 @@ fn step_of(server: SocketAddr) -> DnsStep {
         server: Some((server.ip().to_string(), server.port())),
         transport: DnsTransport::Udp,
         recursion: true,
+        tls: None,
+        path: None,
     }
 }
 
@@ -762,4 +764,159 @@ async fn an_answer_that_is_long_when_written_out_is_refused_where_it_is_wanted()
     let finding = found(&run).await;
     assert_eq!(finding.reason, Some(Reason::DnsMalformed), "{finding:?}");
     assert!(finding.evidence.contains("bytes"), "{finding:?}");
+}
+
+/// A name server over TLS: gets what came over the connection and says what goes back.
+fn secure_server(
+    ours: &Authority,
+    alpn: &[&[u8]],
+    serve: impl Fn(&mut dyn Read, &mut Vec<u8>) + Send + Sync + 'static,
+) -> SocketAddr {
+    let config = super::http::tls_server(ours, rustls::DEFAULT_VERSIONS, false);
+    let mut config = Arc::unwrap_or_clone(config);
+    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+    let config = Arc::new(config);
+    server(move |mut stream| {
+        let mut session = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+        let mut tls = rustls::Stream::new(&mut session, &mut stream);
+        let mut says = Vec::new();
+        serve(&mut tls, &mut says);
+        let _ = tls.write_all(&says);
+        tls.conn.send_close_notify();
+        let _ = tls.flush();
+    })
+}
+
+fn secure_step(server: SocketAddr, ours: &Authority, transport: DnsTransport) -> DnsStep {
+    let tls = TlsOptions { ca_pem: Some(ours.pem.clone()), ..TlsOptions::default() };
+    let path = (transport == DnsTransport::Https).then(|| "/dns-query".to_owned());
+    DnsStep { transport, tls: Some(tls), path, ..step_of(server) }
+}
+
+#[tokio::test]
+async fn over_tls_a_question_has_the_reasons_of_tcp_and_of_the_handshake() {
+    let (ours, other) = (authority(), authority());
+    let serving = |says: fn(&[u8]) -> Vec<u8>| {
+        secure_server(&ours, &[], move |stream, out| {
+            let mut length = [0; 2];
+            if stream.read_exact(&mut length).is_ok() {
+                let mut asked = vec![0; u16::from_be_bytes(length).into()];
+                stream.read_exact(&mut asked).unwrap();
+                out.extend(says(&asked));
+            }
+        })
+    };
+    fn framed(answer: Vec<u8>) -> Vec<u8> {
+        [&u16::try_from(answer.len()).unwrap().to_be_bytes()[..], &answer].concat()
+    }
+    let all = &[Phase::Connect, Phase::Tls, Phase::FirstByte, Phase::Transfer][..];
+    type Says = fn(&[u8]) -> Vec<u8>;
+    let rows: [(Says, Option<Reason>, &[Phase]); 6] = [
+        (|asked| framed(address(asked)), None, all),
+        (|asked| framed(code(asked, 3)), Some(Reason::DnsNxdomain), all),
+        (|asked| framed(cut(asked)), Some(Reason::DnsTruncated), all),
+        (|asked| framed(other_id(asked)), Some(Reason::DnsMalformed), all),
+        (|asked| framed(address(asked))[..9].to_vec(), Some(Reason::DnsMalformed), all),
+        (|_| vec![], Some(Reason::DnsMalformed), &all[..2]),
+    ];
+    for (place, (says, reason, phases_of)) in rows.into_iter().enumerate() {
+        let step = secure_step(serving(says), &ours, DnsTransport::Tls);
+        let finding = found(&run_of(StepKind::Dns(step))).await;
+        assert_eq!(finding.reason, reason, "{place}: {finding:?}");
+        assert_eq!(phases(&finding), phases_of, "{place}: {finding:?}");
+    }
+    let good = serving(|asked| framed(address(asked)));
+    let mut run = run_of(StepKind::Dns(secure_step(good, &ours, DnsTransport::Tls)));
+    run.expect = vec![
+        "transport == 'tls' && answers[0].data == '192.0.2.1'".to_owned(),
+        "cert.days_left > 0 && tls_version == '1.3'".to_owned(),
+    ];
+    assert_eq!(found(&run).await.outcome, Outcome::Pass);
+    let untrusted = run_of(StepKind::Dns(secure_step(good, &other, DnsTransport::Tls)));
+    assert_eq!(found(&untrusted).await.reason, Some(Reason::TlsUntrusted));
+    for (serve, reason) in [
+        (server(hang), Reason::TlsTimeout),
+        (
+            secure_server(&ours, &[], |stream, _| {
+                let _ = stream.read_exact(&mut [0; 2]);
+                thread::sleep(Duration::from_secs(5));
+            }),
+            Reason::DnsTimeout,
+        ),
+    ] {
+        let mut run = run_of(StepKind::Dns(secure_step(serve, &ours, DnsTransport::Tls)));
+        run.timeout = ms(300);
+        assert_eq!(found(&run).await.reason, Some(reason));
+    }
+}
+
+#[tokio::test]
+async fn over_https_a_question_is_a_request_and_each_answer_has_its_reason() {
+    let ours = authority();
+    let serving = |says: fn(&[u8]) -> Vec<u8>| {
+        secure_server(&ours, &[b"http/1.1"], move |mut stream, out| {
+            let head = request(&mut stream);
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+            let mut asked = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+            let _ = stream.read_exact(&mut asked);
+            let wanted = [
+                "POST /dns-query HTTP/1.1",
+                "content-type: application/dns-message",
+                "accept: application/dns-message",
+            ];
+            // The same question is the same message: its id is 0.
+            let good = wanted.iter().all(|line| head.lines().any(|it| it == *line));
+            if good && asked.starts_with(&[0, 0]) {
+                out.extend(says(&asked));
+            }
+        })
+    };
+    fn ok(kind: &str, body: Vec<u8>) -> Vec<u8> {
+        let length = body.len();
+        let head =
+            format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n");
+        [head.into_bytes(), body].concat()
+    }
+    const KIND: &str = "application/dns-message";
+    let all = &[Phase::Connect, Phase::Tls, Phase::FirstByte, Phase::Transfer][..];
+    type Says = fn(&[u8]) -> Vec<u8>;
+    let rows: [(Says, Option<Reason>, &[Phase]); 9] = [
+        (|asked| ok(KIND, address(asked)), None, all),
+        (|asked| ok("Application/DNS-message; x=y", address(asked)), None, all),
+        (|asked| ok(KIND, code(asked, 2)), Some(Reason::DnsServfail), all),
+        (|asked| ok("text/html", address(asked)), Some(Reason::DnsMalformed), all),
+        (|asked| ok(KIND, address(asked)[..20].to_vec()), Some(Reason::DnsMalformed), all),
+        (|asked| ok(KIND, other_question(asked)), Some(Reason::DnsMalformed), all),
+        (
+            |_| b"HTTP/1.1 415 No\r\ncontent-length: 0\r\n\r\n".to_vec(),
+            Some(Reason::HttpStatus),
+            all,
+        ),
+        (|_| ok(KIND, vec![0; 70_000]), Some(Reason::HttpBodyTooLarge), &all[..3]),
+        (|_| b"220 mail\r\n\r\n".to_vec(), Some(Reason::HttpMalformed), &all[..2]),
+    ];
+    for (place, (says, reason, phases_of)) in rows.into_iter().enumerate() {
+        let step = secure_step(serving(says), &ours, DnsTransport::Https);
+        let mut run = run_of(StepKind::Dns(step));
+        if reason.is_none() {
+            run.expect = vec!["transport == 'https' && answers[0].data == '192.0.2.1'".to_owned()];
+        }
+        let finding = found(&run).await;
+        assert_eq!(finding.reason, reason, "{place}: {finding:?}");
+        assert_eq!(phases(&finding), phases_of, "{place}: {finding:?}");
+    }
+    let silent = secure_server(&ours, &[b"http/1.1"], |mut stream, _| {
+        request(&mut stream);
+        thread::sleep(Duration::from_secs(5));
+    });
+    let mut run = run_of(StepKind::Dns(secure_step(silent, &ours, DnsTransport::Https)));
+    run.timeout = ms(300);
+    assert_eq!(found(&run).await.reason, Some(Reason::DnsTimeout));
+    // Over HTTP/2, where the server chooses it: one that answers something else is told from silence.
+    let address = super::http::http2_site(&ours, &[b"h2"]);
+    let run = run_of(StepKind::Dns(secure_step(address, &ours, DnsTransport::Https)));
+    let finding = found(&run).await;
+    assert_eq!(finding.reason, Some(Reason::DnsMalformed), "{finding:?}");
+    assert!(finding.evidence.contains("application/dns-message"), "{finding:?}");
+    assert_eq!(phases(&finding), all);
 }

@@ -87,6 +87,13 @@ fn to_dns(check: &mut v1::Check, change: impl FnOnce(&mut v1::DnsStep)) {
 }
 
 /// A `tcp` step with a dialogue of one exchange.
+fn secure(check: &mut v1::Check, change: impl FnOnce(&mut v1::DnsStep)) {
+    to_dns(check, |dns| {
+        (dns.server, dns.transport) = ("9.9.9.9".to_owned(), v1::DnsTransport::Https as i32);
+        change(dns);
+    });
+}
+
 fn to_talk(check: &mut v1::Check, change: impl FnOnce(&mut v1::TcpStep)) {
     to_tcp(check, "mail.example:25", false);
     if let Some(v1::step::Kind::Tcp(tcp)) = &mut run_of(check).steps[0].kind {
@@ -254,6 +261,27 @@ fn the_client_certificate_of_tcp_goes_there_and_back_and_is_shown() {
     let shown = crate::convert::fields::shown(&resource);
     assert_eq!(shown["tcp.client_cert"], "\"${file:/c}\"");
     assert_eq!(shown["tcp.client_key"], "\"${env:K}\"");
+}
+
+#[test]
+fn a_name_server_over_tls_and_https_has_a_port_of_its_own_and_comes_back() {
+    for (transport, server, path) in [
+        (v1::DnsTransport::Tls, "9.9.9.9:853", ""),
+        (v1::DnsTransport::Https, "9.9.9.9:443", "/dns-query"),
+    ] {
+        let mut wire = raw();
+        secure(&mut wire, |dns| dns.transport = transport as i32);
+        let mut wire = normalise_check(wire);
+        let built = check(&wire).unwrap();
+        // The port is written out, whoever left it to us.
+        to_dns(&mut wire, |dns| {
+            (dns.server, dns.path) = (server.to_owned(), path.to_owned());
+            dns.transport = transport as i32;
+        });
+        let wire = normalise_check(wire);
+        assert_eq!(Some(run_to(&built.run)), wire.run);
+        assert_eq!(run_to(&check(&wire).unwrap().run), run_to(&built.run));
+    }
 }
 
 /// Before there was a choice nothing was followed: what is stored without one goes on like that, under
@@ -633,6 +661,19 @@ const BROKEN: &[(Rule, &str, Break)] = &[
             t.dialogue = (0..16).map(|n| says(&n.to_string(), sends("x"), None)).collect();
         });
     }),
+    (rule::MISSING_FIELD, "dns.server", |c| {
+        to_dns(c, |d| (d.server, d.transport) = (String::new(), v1::DnsTransport::Tls as i32));
+    }),
+    (rule::TLS_WITHOUT_TLS, "dns.insecure", |c| to_dns(c, |d| d.insecure = true)),
+    (rule::TLS_WITHOUT_TLS, "dns.min_tls", |c| {
+        to_dns(c, |d| d.min_tls = v1::TlsVersion::V13 as i32);
+    }),
+    (rule::ENUM_UNKNOWN, "dns.min_tls", |c| secure(c, |d| d.min_tls = 99)),
+    (rule::SERVER_NAME, "dns.server_name", |c| secure(c, |d| d.server_name = "a b".to_owned())),
+    (rule::DNS_PATH, "dns.path", |c| to_dns(c, |d| d.path = "/dns-query".to_owned())),
+    (rule::DNS_PATH, "dns.path", |c| secure(c, |d| d.path = "dns-query".to_owned())),
+    (rule::DNS_PATH, "dns.path", |c| secure(c, |d| d.path = "/a b".to_owned())),
+    (rule::REFERENCE_NOT_HERE, "dns.path", |c| secure(c, |d| d.path = "/${env:P}".to_owned())),
     (rule::IP_CONFLICT, "udp.address", |c| {
         to_udp(c, |u| u.address = "[::1]:7".to_owned());
         run_of(c).ip = v1::IpFamily::V4 as i32;

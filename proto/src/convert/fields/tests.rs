@@ -161,18 +161,28 @@ fn questions_and_handshakes_differ_field_by_field() {
         r#type: "MX".to_owned(),
         class: "CH".to_owned(),
         server: "9.9.9.9".to_owned(),
-        transport: v1::DnsTransport::UdpOnly.into(),
+        transport: v1::DnsTransport::Https.into(),
         recursion: Some(false),
+        insecure: true,
+        server_name: "c.example".to_owned(),
+        ca_pem: "pem".to_owned(),
+        min_tls: v1::TlsVersion::V13.into(),
+        path: String::new(),
     };
     let (dns, other) = (v1::step::Kind::Dns(dns), v1::step::Kind::Dns(other));
     assert_eq!(
         rows(diff_checks(&with(dns), &with(other))),
         [
+            row("dns.ca_pem", "", "pem"),
             row("dns.class", "IN", "CH"),
+            row("dns.insecure", "", "true"),
+            row("dns.min_tls", "", "\"1.3\""),
             row("dns.name", "shop.example", "mail.example"),
+            row("dns.path", "", "/dns-query"),
             row("dns.recursion", "true", "false"),
             row("dns.server", "", "9.9.9.9"),
-            row("dns.transport", "udp", "udp_only"),
+            row("dns.server_name", "", "c.example"),
+            row("dns.transport", "udp", "https"),
             row("dns.type", "A", "MX"),
         ]
     );

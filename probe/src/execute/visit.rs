@@ -1,0 +1,101 @@
+//! What an HTTP step needs before the clock of a run starts: references, TLS, a proxy, a token; and what
+//! is found when it cannot be had.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue};
+use parallax_common::check::{HttpAuth, HttpStep, HttpVersion, Run};
+use parallax_common::digest::run_digest;
+use parallax_common::redact::redact;
+use parallax_runtime::clock;
+
+use super::{
+    Execution, Executor, Failure, Prepared, Trace, cap, failed, missed, proxy, redirects, request,
+    tls, tokens,
+};
+
+impl Executor {
+    /// An HTTP step with its references filled in.
+    pub(super) fn visit(
+        &self,
+        run: &Run,
+        step: &HttpStep,
+        extra: Option<(HeaderName, HeaderValue)>,
+        judge_status: bool,
+        source: Option<IpAddr>,
+    ) -> Result<redirects::Visit, Failure> {
+        let mut request = request::Request::prepare(step, &self.secrets, extra, judge_status)?;
+        let alpn = match step.version {
+            HttpVersion::V1 => tls::Alpn::Http1,
+            HttpVersion::V2 => tls::Alpn::Http2,
+            HttpVersion::Auto => tls::Alpn::Both,
+        };
+        let tls_abroad = self.tls.get_with(&step.tls, None, alpn)?;
+        let tls = match self.client(&step.tls, &mut request.secrets)? {
+            None => Arc::clone(&tls_abroad),
+            client => self.tls.get_with(&step.tls, client, alpn)?,
+        };
+        let tunnel = match &step.proxy {
+            None => None,
+            Some(proxy) => {
+                let secrets = &mut request.secrets;
+                Some(proxy::Tunnel::prepare(proxy, &self.secrets, secrets)?)
+            }
+        };
+        let wish = match &step.auth {
+            Some(HttpAuth::OAuth2(of)) => {
+                let (with, used) = ((&self.secrets, &self.tls), &mut request.secrets);
+                Some(Box::new(tokens::Wish::prepare(run, step, of, with, source, used)?))
+            }
+            _ => None,
+        };
+        let kept = step.keep_alive.then(|| run_digest(run));
+        let token = None;
+        Ok(redirects::Visit { request, tls, tls_abroad, tunnel, wish, token, kept, source })
+    }
+
+    /// Gets the tokens that the steps need, in the time of one run.
+    pub(super) async fn authorize(
+        &self,
+        run: &Run,
+        prepared: &mut [Prepared],
+    ) -> Result<(), (u32, Failure)> {
+        let ends_at = clock::instant() + run.timeout;
+        for (place, step) in prepared.iter_mut().enumerate() {
+            let Prepared::Http(visit) = step else { continue };
+            let Some(wish) = &visit.wish else { continue };
+            let (tunnel, source) = (visit.tunnel.as_ref(), visit.source);
+            let got = self.tokens.get(self, run, wish, tunnel, source, ends_at).await;
+            let ready = got.and_then(|token| {
+                visit.request.authorize(&token.text)?;
+                visit.token = Some(token);
+                Ok(())
+            });
+            ready.map_err(|failure| (u32::try_from(place).unwrap_or(u32::MAX), failure))?;
+        }
+        Ok(())
+    }
+}
+
+/// What a run found that could not begin. It is never inverted: nobody has looked at the target.
+pub(super) fn not_begun(step: u32, failure: Failure, prepared: &[Prepared]) -> Execution {
+    let started = clock::boot_time();
+    let trace = Trace { step, ..Trace::default() };
+    let mut finding = match failure.reason.is_missed() {
+        true => missed(trace, failure),
+        false => failed(trace, failure),
+    };
+    hide(&mut finding.evidence, prepared);
+    Execution { started, ended: started, finding }
+}
+
+/// Takes secrets out of evidence, and cuts it to its bound.
+pub(super) fn hide(evidence: &mut String, prepared: &[Prepared]) {
+    let secrets: Vec<&str> =
+        prepared.iter().flat_map(|step| step.secrets()).map(String::as_str).collect();
+    if !secrets.is_empty() {
+        *evidence = redact(evidence, &secrets);
+    }
+    cap(evidence);
+}
