@@ -63,17 +63,13 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Line<S> {
         keep_body: bool,
         trace: &mut Trace,
     ) -> Result<(Seen, bool), Failure> {
-        let Self { sender, connection } = self;
-        exchange_over(request, (sender, connection), keep_body, trace).await
+        exchange_over(request, self, keep_body, trace).await
     }
 }
 
 async fn exchange_over<S>(
     request: &Request,
-    (sender, connection): (
-        &mut http1::SendRequest<Full<Bytes>>,
-        &mut http1::Connection<TokioIo<S>, Full<Bytes>>,
-    ),
+    Line { sender, connection }: &mut Line<S>,
     keep_body: bool,
     trace: &mut Trace,
 ) -> Result<(Seen, bool), Failure>

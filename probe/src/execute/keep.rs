@@ -46,8 +46,8 @@ impl Place {
 }
 
 enum Spoken {
-    Http1(http_exchange::Line<Box<dyn Duplex>>),
-    Http2(http2_exchange::Line<Box<dyn Duplex>>),
+    Http1(Box<http_exchange::Line<Box<dyn Duplex>>>),
+    Http2(Box<http2_exchange::Line<Box<dyn Duplex>>>),
 }
 
 /// An open connection, and what was seen when it was made.
@@ -73,8 +73,8 @@ impl Line {
         trace: &Trace,
     ) -> Result<Self, Failure> {
         let spoken = match http2 {
-            true => Spoken::Http2(http2_exchange::Line::open(stream).await?),
-            false => Spoken::Http1(http_exchange::Line::open(stream).await?),
+            true => Spoken::Http2(Box::new(http2_exchange::Line::open(stream).await?)),
+            false => Spoken::Http1(Box::new(http_exchange::Line::open(stream).await?)),
         };
         let now = clock::instant();
         Ok(Self {

@@ -74,10 +74,10 @@ impl Request {
             value.set_sensitive(true);
             headers.append(header, value);
         }
-        if let Some(auth) = &step.auth {
-            if let Some(authorization) = authorization(auth, secrets, &mut used)? {
-                headers.insert(AUTHORIZATION, authorization);
-            }
+        if let Some(auth) = &step.auth
+            && let Some(authorization) = authorization(auth, secrets, &mut used)?
+        {
+            headers.insert(AUTHORIZATION, authorization);
         }
         if !step.accept_encoding.is_empty() {
             let words: Vec<&str> = step.accept_encoding.iter().map(|it| it.word()).collect();

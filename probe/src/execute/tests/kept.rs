@@ -90,7 +90,8 @@ async fn a_connection_that_the_target_has_closed_is_replaced_and_tried_once_more
     // What the target does, by connection and request; phases of the second run and what comes of it; what
     // the target was asked in all.
     type Does = Box<dyn Fn(usize, usize) -> (Vec<u8>, bool) + Send + Sync>;
-    let rows: [(&str, Does, &[Phase], Option<Reason>, &[(usize, usize)]); 6] = [
+    type Row<'a> = (&'a str, Does, &'a [Phase], Option<Reason>, &'a [(usize, usize)]);
+    let rows: [Row<'_>; 6] = [
         ("says so", Box::new(move |_, _| (ends.clone(), false)), NEW, None, &[(0, 0), (1, 0)]),
         ("closes", Box::new(move |_, _| (good(), false)), NEW, None, &[(0, 0), (1, 0)]),
         (
