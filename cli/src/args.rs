@@ -405,6 +405,21 @@ pub struct IncidentResolve {
 pub enum Probe {
     /// All probes
     List(List),
+    /// All that is known of one
+    #[command(after_help = "Examples:\n  parallax probe get probe-1\n  \
+                            parallax probe get probe-1 --region eu-west -o json")]
+    Get(ProbeGet),
+}
+
+/// `probe get`.
+#[derive(Debug, Clone, Args)]
+pub struct ProbeGet {
+    /// Its name, and whether the member that is asked may answer by itself
+    #[command(flatten)]
+    pub get: Get,
+    /// Its region: needed when probes of several regions have this name
+    #[arg(long, value_name = "NAME")]
+    pub region: Option<String>,
 }
 
 /// `cluster ...`.

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod digest;
 pub mod expect;
 pub mod fold;
+pub mod health;
 pub mod histogram;
 pub mod limits;
 pub mod message;

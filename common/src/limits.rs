@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 mod echo;
-mod plugin;
+mod probe;
 mod samples;
 mod spool;
 mod talk;
@@ -13,7 +13,7 @@ mod web;
 mod websocket;
 
 pub use echo::*;
-pub use plugin::*;
+pub use probe::*;
 pub use samples::*;
 pub use spool::*;
 pub use talk::*;

@@ -8,6 +8,7 @@ use clap::Parser;
 use parallax_common::limits::{
     SPOOL_AGE_DEFAULT, SPOOL_AGE_MIN, SPOOL_DISK_BYTES_DEFAULT, SPOOL_DISK_BYTES_MIN,
 };
+use parallax_common::target::parse_address;
 use parallax_common::text::{format_duration, parse_duration};
 use serde::Serialize;
 
@@ -43,10 +44,21 @@ pub struct Config {
     pub allow_networks: Vec<Network>,
     /// Networks that checks may not connect to.
     pub deny_networks: Vec<Network>,
+    /// Places that should always answer: how this probe knows that it is not cut off itself.
+    pub anchors: Vec<Anchor>,
     /// Where `/healthz`, `/readyz` and `/metrics` listen.
     pub health: Option<SocketAddr>,
     /// A header sent with every HTTP request. Used by `parallax dev` only.
     pub extra_header: Option<(String, String)>,
+}
+
+/// A place that should always answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Anchor {
+    /// Host name or address.
+    pub host: String,
+    /// 1 to 65535.
+    pub port: u16,
 }
 
 /// Runs checks on time and streams what it saw to every coordinator.
@@ -111,6 +123,9 @@ pub(crate) struct Args {
         value_delimiter = ','
     )]
     deny_networks: Vec<Network>,
+    /// A place that should always answer, host:port, connected to every 10 s. May be given up to 8 times.
+    #[arg(long = "anchor", value_name = "HOST:PORT", value_parser = anchor)]
+    anchors: Vec<Anchor>,
     /// Serve /healthz, /readyz and /metrics here; off by default.
     #[arg(long, env = "PARALLAX_HEALTH", value_name = "ADDR")]
     health: Option<SocketAddr>,
@@ -123,6 +138,11 @@ pub(crate) struct Args {
     /// Print what is in force as JSON, the networks in the order in which they are asked, and end.
     #[arg(long)]
     pub(crate) print_config: bool,
+}
+
+fn anchor(text: &str) -> Result<Anchor, String> {
+    let (host, port) = parse_address(text).map_err(|error| error.message)?;
+    Ok(Anchor { host, port })
 }
 
 /// A path that means the same wherever a plugin or this probe is started.
@@ -173,6 +193,7 @@ pub(crate) struct InForce {
     allow_files: Vec<PathBuf>,
     plugin_dirs: Vec<PathBuf>,
     plugin_env: Vec<String>,
+    anchors: Vec<Anchor>,
     health: Option<SocketAddr>,
     log: String,
     log_json: bool,
@@ -202,6 +223,7 @@ impl InForce {
             allow_files: args.allow_files,
             plugin_dirs: args.plugin_dirs,
             plugin_env: args.plugin_env,
+            anchors: args.anchors,
             health: args.health,
             log: args.log,
             log_json: args.log_json,
@@ -247,6 +269,7 @@ impl From<Args> for Config {
             plugin_env: args.plugin_env,
             allow_networks: args.allow_networks,
             deny_networks: args.deny_networks,
+            anchors: args.anchors,
             health: args.health,
             extra_header: None,
         }
@@ -351,6 +374,8 @@ mod tests {
             "/usr/lib/nagios/plugins",
             "--plugin-env",
             "PGPASSWORD",
+            "--anchor",
+            "gw.example:53",
         ]);
         let args = args.unwrap();
         assert!(args.print_config);
@@ -360,6 +385,9 @@ mod tests {
         assert_eq!(shown["allow_env"][0], "TOKEN");
         assert_eq!(shown["plugin_dirs"][0], "/usr/lib/nagios/plugins");
         assert_eq!(shown["plugin_env"][0], "PGPASSWORD");
+        assert_eq!(shown["anchors"][0]["host"], "gw.example");
+        let error = parse(&["--anchor", "gw.example"]).unwrap_err().to_string();
+        assert!(error.contains("--anchor") && error.contains("host:port"), "{error}");
         let error = parse(&["--plugin-dir", "plugins"]).unwrap_err().to_string();
         assert!(error.contains("--plugin-dir") && error.contains("absolute"), "{error}");
         assert_eq!(shown["log"], "info");

@@ -6,12 +6,14 @@
 //! [`watermark`] saying how far all of it has come and [`confirm`] ordering runs between slots.
 //! Where a run may connect to is [`guard`]'s, what it says there [`talk`]'s, and to a
 //! proxy on the way [`proxy`]'s, to a provider of tokens [`token`]'s; what echoes are and what their
-//! answers say is [`echo`]'s; what plugins write is read in [`perfdata`].
+//! answers say is [`echo`]'s; what plugins write is read in [`perfdata`], and
+//! what the system says of this machine in [`machine`].
 
 pub mod assign;
 pub mod confirm;
 pub mod echo;
 pub mod guard;
+pub mod machine;
 pub mod perfdata;
 pub mod proxy;
 pub mod record;

@@ -8,10 +8,12 @@ use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use clap::Parser as _;
 use http::{HeaderName, HeaderValue};
+use parallax_common::limits::{ANCHORS_MAX, SPOOL_BYTES_MAX};
 use parallax_common::name::Incarnation;
 use parallax_runtime::supervisor::{Supervisor, TaskKind};
 use parallax_runtime::transport::{Credentials, CredentialsError, Identity};
@@ -28,6 +30,7 @@ pub mod execute;
 pub mod health;
 pub mod metrics;
 pub mod owner;
+pub mod self_health;
 pub mod session;
 pub mod spool;
 pub mod state;
@@ -71,6 +74,9 @@ pub enum RunError {
     /// The guard has too many networks.
     #[error(transparent)]
     Networks(#[from] core::guard::TooManyNetworks),
+    /// More anchors than there may be.
+    #[error("--anchor is given {0} times; at most {ANCHORS_MAX} are watched")]
+    Anchors(usize),
     /// The extra header cannot be sent.
     #[error("{0:?} cannot be sent as a header")]
     ExtraHeader(String),
@@ -125,6 +131,9 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
         ),
     };
     let guard = core::guard::Guard::new(&config.allow_networks, &config.deny_networks)?;
+    if config.anchors.len() > ANCHORS_MAX {
+        return Err(RunError::Anchors(config.anchors.len()));
+    }
     let remembered = match &config.data_dir {
         Some(dir) => state::load(dir)?,
         None => state::State::default(),
@@ -158,12 +167,14 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
     let executor = execute::Executor::new(secrets, config.source_address, extra_header)
         .guarded(guard)
         .with_plugins(plugins);
+    let executor = Arc::new(executor);
+    self_health::spawn(&executor, config.anchors, &metrics, &supervisor);
     let (events, inbox) = mpsc::channel(EVENTS);
     let identity = session::Identity { region, probe: name, mesh, incarnation };
     let cached = config.data_dir.as_ref().and_then(|dir| cache::load(dir, &identity, &boot_id));
     let offset = offset.or(cached.as_ref().and_then(|cached| cached.offset_ns));
     let setup = owner::Setup {
-        executor: Arc::new(executor),
+        executor,
         metrics: Arc::clone(&metrics),
         spooler: spooler.clone(),
         clock: clock::MeshClock::resumed(offset, now),
@@ -216,19 +227,24 @@ async fn open_spool(
     incarnation: Incarnation,
     metrics: &Arc<metrics::Metrics>,
 ) -> Result<spool::Spooler, RunError> {
+    metrics.spool_bytes_max.store(SPOOL_BYTES_MAX as u64, Relaxed);
     let Some(dir) = config.spool_dir() else {
         return Ok(spool::Spooler::in_memory(incarnation, Arc::clone(metrics)));
     };
     let (bounds, of, its) = (config.spool_bounds(), dir.clone(), Arc::clone(metrics));
+    let bytes_max = bounds.bytes_max;
     let open = move || spool::Spooler::open(&of, bounds, &holder, incarnation, its);
     let opened = tokio::task::spawn_blocking(open)
         .await
         .unwrap_or_else(|panicked| Err(std::io::Error::other(panicked).into()));
+    if opened.is_ok() {
+        metrics.spool_bytes_max.store(bytes_max, Relaxed);
+    }
     match opened {
         // A region that falls silent over a bad disk is worse than one without a spool.
         Err(spool::holder::OpenError::Files(error)) if spool::is_of_the_disk(&error) => {
             error!(%error, dir = %dir.display(), "the spool cannot be opened: windows wait in memory");
-            metrics.spool_failing.store(1, std::sync::atomic::Ordering::Relaxed);
+            metrics.spool_failing.store(1, Relaxed);
             Ok(spool::Spooler::in_memory(incarnation, Arc::clone(metrics)))
         }
         opened => opened.map_err(|source| RunError::Spool { dir, source }),

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use parallax_common::outcome::{Outcome, Reason};
 
@@ -48,8 +49,32 @@ pub struct Metrics {
     pub sessions_slow: AtomicU64,
     /// Orders refused.
     pub orders_refused: AtomicU64,
-    /// How late the owner's loop woke the last time, in nanoseconds.
-    pub loop_lag_ns: AtomicI64,
+    /// Descriptors that this process has open, and how many it may have; 0 when nobody knows.
+    pub descriptors: AtomicU64,
+    /// That bound.
+    pub descriptors_max: AtomicU64,
+    /// TCP sockets of this machine.
+    pub ports: AtomicU64,
+    /// Ports for outgoing connections.
+    pub ports_max: AtomicU64,
+    /// Runs that may be in flight.
+    pub in_flight_max: AtomicU64,
+    /// Bytes that the spool may have.
+    pub spool_bytes_max: AtomicU64,
+    /// Anchors that answer.
+    pub anchors_answering: AtomicU64,
+    /// Anchors.
+    pub anchors: AtomicU64,
+    /// mesh = boottime + this; 0 while it is not known.
+    pub clock_offset_ns: AtomicI64,
+    /// Round trip of the last measurement of the clock.
+    pub clock_round_trip_ns: AtomicI64,
+    /// UTC of this machine less mesh time; 0 while that is not known.
+    pub utc_drift_ns: AtomicI64,
+    /// How late this process came to its work at the worst, in the last second that was told.
+    loop_lag_ns: AtomicI64,
+    /// The same, since then.
+    lag_since: AtomicI64,
     /// Actual less intended start of the runs of slots.
     pub lateness: Spread,
     /// End less intended start of the same runs: what waited counts (coordinated omission).
@@ -79,7 +104,19 @@ impl Default for Metrics {
             sessions: zero(),
             sessions_slow: zero(),
             orders_refused: zero(),
+            descriptors: zero(),
+            descriptors_max: zero(),
+            ports: zero(),
+            ports_max: zero(),
+            in_flight_max: zero(),
+            spool_bytes_max: zero(),
+            anchors_answering: zero(),
+            anchors: zero(),
+            clock_offset_ns: AtomicI64::default(),
+            clock_round_trip_ns: AtomicI64::default(),
+            utc_drift_ns: AtomicI64::default(),
             loop_lag_ns: AtomicI64::default(),
+            lag_since: AtomicI64::default(),
             lateness: Spread::default(),
             from_slot: Spread::default(),
         }
@@ -95,6 +132,18 @@ impl Metrics {
         if let (Outcome::Missed, Some(reason)) = (outcome, reason) {
             self.missed[reason as usize].fetch_add(count, Relaxed);
         }
+    }
+
+    /// Something woke this late.
+    pub fn woke_late(&self, lag: Duration) {
+        self.lag_since.fetch_max(i64::try_from(lag.as_nanos()).unwrap_or(i64::MAX), Relaxed);
+    }
+
+    /// The worst since the last call, in nanoseconds. It is the gauge from now on.
+    pub fn take_loop_lag(&self) -> i64 {
+        let worst = self.lag_since.swap(0, Relaxed);
+        self.loop_lag_ns.store(worst, Relaxed);
+        worst
     }
 
     /// Slots and runs that were missed.
@@ -140,10 +189,25 @@ impl Metrics {
             ("sessions", "gauge", &self.sessions),
             ("sessions_slow_total", "counter", &self.sessions_slow),
             ("orders_refused_total", "counter", &self.orders_refused),
+            ("descriptors", "gauge", &self.descriptors),
+            ("descriptors_max", "gauge", &self.descriptors_max),
+            ("ports", "gauge", &self.ports),
+            ("ports_max", "gauge", &self.ports_max),
+            ("in_flight_max", "gauge", &self.in_flight_max),
+            ("spool_bytes_max", "gauge", &self.spool_bytes_max),
+            ("anchors", "gauge", &self.anchors),
+            ("anchors_answering", "gauge", &self.anchors_answering),
         ] {
             metric(name, kind, "", value.load(Relaxed).into());
         }
-        metric("loop_lag_ns", "gauge", "", self.loop_lag_ns.load(Relaxed).into());
+        for (name, value) in [
+            ("loop_lag_ns", &self.loop_lag_ns),
+            ("clock_offset_ns", &self.clock_offset_ns),
+            ("clock_round_trip_ns", &self.clock_round_trip_ns),
+            ("utc_drift_ns", &self.utc_drift_ns),
+        ] {
+            metric(name, "gauge", "", value.load(Relaxed).into());
+        }
         self.lateness.write(&mut out, "parallax_probe_lateness_seconds");
         self.from_slot.write(&mut out, "parallax_probe_from_slot_seconds");
         out

@@ -35,6 +35,7 @@ use crate::core::spool::Gap;
 use crate::core::watermark::{self, InFlight};
 use crate::execute::Executor;
 use crate::metrics::Metrics;
+use crate::self_health;
 use crate::spool::Spooler;
 use crate::wire;
 use report::Done;
@@ -75,6 +76,8 @@ pub enum Event {
         offset_ns: i64,
         /// Whether the leader says so.
         leader: bool,
+        /// How long the question and its answer took.
+        round_trip_ns: i64,
     },
     /// A coordinator passes this session on to one that knows nothing of it yet.
     SnapshotWanted(SessionId),
@@ -222,7 +225,7 @@ impl Owner {
                 Some(event) = events.recv() => self.event(event),
                 () = tokio::time::sleep_until(wake.into()) => {
                     let lag = clock::instant().saturating_duration_since(wake);
-                    self.metrics.loop_lag_ns.store(i64::try_from(lag.as_nanos()).unwrap_or(0), Relaxed);
+                    self.metrics.woke_late(lag);
                 }
             }
         }
@@ -335,7 +338,8 @@ impl Owner {
             Event::Plan(session, plan) => self.plan(session, plan),
             Event::Order(order) => self.order(&order),
             Event::SnapshotWanted(session) => self.begin_anew(session),
-            Event::Measured { node, offset_ns, leader } => {
+            Event::Measured { node, offset_ns, leader, round_trip_ns } => {
+                self.metrics.clock_round_trip_ns.store(round_trip_ns, Relaxed);
                 if self.clock.measured(node, offset_ns, leader, clock::boot_time()) {
                     info!(offset_ns, "mesh time is known");
                     self.reschedule();
@@ -577,15 +581,10 @@ impl Owner {
             );
             self.metrics.spool_gaps.fetch_add(1, Relaxed);
         }
-        let health = v1::ProbeHealth {
-            checks: u32::try_from(self.assignments.len()).unwrap_or(u32::MAX),
-            in_flight: u32::try_from(self.schedule.in_flight()).unwrap_or(u32::MAX),
-            runs: self.metrics.runs.load(Relaxed),
-            missed: self.metrics.missed_total(),
-            spool_bytes: self.metrics.spool_bytes.load(Relaxed),
-            spool_dropped: self.metrics.spool_dropped.load(Relaxed),
-            loop_lag_ns: self.metrics.loop_lag_ns.load(Relaxed),
-        };
+        let drift = mesh.map_or(0, |mesh| clock::utc().as_ns().saturating_sub(mesh.as_ns()));
+        self.metrics.utc_drift_ns.store(drift, Relaxed);
+        self.metrics.clock_offset_ns.store(self.clock.measured_offset_ns(boot), Relaxed);
+        let health = self_health::told(&self.metrics);
         let sequence = self.recorder.live_sequence();
         let held = self.assignments.generation();
         let all: Vec<SessionId> = self.sessions.keys().copied().collect();

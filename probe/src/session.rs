@@ -394,9 +394,10 @@ impl Sessions {
                 let pong = wire::pong(ping.id, clock::boot_time());
                 lanes.live.try_send(pong).map_err(|_| SessionError::EndedHere)?;
                 if ping.measured {
-                    let v1::Ping { offset_ns, leader, .. } = ping;
+                    let v1::Ping { offset_ns, leader, round_trip_ns, .. } = ping;
                     let node = lanes.node;
-                    self.tell(Event::Measured { node, offset_ns, leader }).await?;
+                    let measured = Event::Measured { node, offset_ns, leader, round_trip_ns };
+                    self.tell(measured).await?;
                 }
             }
             Some(Frame::Assignments(chunk)) => {

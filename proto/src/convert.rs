@@ -9,6 +9,7 @@ pub mod assignment;
 pub mod check;
 pub mod enums;
 pub mod fields;
+pub mod health;
 pub mod record;
 pub mod resource;
 pub mod run;

@@ -53,6 +53,7 @@ impl Members {
                 allow_files: Vec::new(),
                 plugin_dirs: Vec::new(),
                 plugin_env: Vec::new(),
+                anchors: Vec::new(),
                 allow_networks: Vec::new(),
                 deny_networks: Vec::new(),
                 health: None,

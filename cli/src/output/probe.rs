@@ -4,8 +4,12 @@ use parallax_proto::v1;
 use serde::Serialize;
 
 use super::mark::Tone;
-use super::table::Table;
+use super::table::{Table, clean};
 use super::{Shell, time, word};
+
+mod health;
+
+use health::HealthView;
 
 /// A probe.
 #[derive(Debug, Serialize)]
@@ -38,6 +42,9 @@ pub struct ProbeView {
     spool_dropped: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     generation: Option<GenerationView>,
+    /// What it says of itself; not there when the member that answers does not hear it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    health: Option<HealthView>,
     #[serde(skip)]
     changed: Option<prost_types::Timestamp>,
 }
@@ -50,7 +57,8 @@ pub struct GenerationView {
 }
 
 impl ProbeView {
-    fn new(probe: &v1::Probe) -> Self {
+    /// The view of a message.
+    pub fn new(probe: &v1::Probe) -> Self {
         Self {
             region: probe.region.clone(),
             name: probe.name.clone(),
@@ -72,7 +80,47 @@ impl ProbeView {
             generation: probe
                 .generation
                 .map(|it| GenerationView { epoch: it.epoch, index: it.index }),
+            health: probe.health.as_ref().map(HealthView::new),
             changed: probe.since,
+        }
+    }
+}
+
+impl ProbeView {
+    /// All of it, one line a fact.
+    pub fn text(&self, shell: &Shell) -> String {
+        let now = (shell.now)();
+        let generation = self.generation.as_ref().map(|it| format!("{}/{}", it.epoch, it.index));
+        let connected = if self.connected { "yes" } else { "no" };
+        let mut rows = vec![
+            ("name", self.name.clone()),
+            ("region", self.region.clone()),
+            ("state", format!("{} for {}", self.state, time::age(self.changed.as_ref(), now))),
+            ("build", time::or_dash(Some(self.build.clone()))),
+            ("incarnation", self.incarnation.clone()),
+            ("address", time::or_dash(Some(self.address.clone()))),
+            ("connected here", connected.to_owned()),
+            ("round trip", time::or_dash(self.rtt.clone())),
+            ("watermark age", time::or_dash(self.watermark_age.clone())),
+            ("generation", time::or_dash(generation)),
+            ("checks", self.checks.to_string()),
+            ("runs", self.runs.to_string()),
+            ("missed", self.missed.to_string()),
+            ("refused", self.refusals()),
+            ("windows dropped", self.spool_dropped.to_string()),
+        ];
+        match &self.health {
+            Some(health) => rows.extend(health.rows()),
+            None => rows.push(("health", "-".to_owned())),
+        }
+        let line = |(fact, said): (&str, String)| format!("{fact:<20}{}\n", clean(&said));
+        rows.into_iter().map(line).collect()
+    }
+
+    fn refusals(&self) -> String {
+        match self.last_refusal.as_str() {
+            "" => self.refused.to_string(),
+            why => format!("{} ({why})", self.refused),
         }
     }
 }
@@ -94,8 +142,8 @@ impl ProbesView {
     pub fn table(&self, shell: &Shell) -> String {
         let now = (shell.now)();
         let mut table = Table::new([
-            "NAME", "REGION", "STATE", "FOR", "RTT", "CHECKS", "RUNS", "MISSED", "REFUSED",
-            "ADDRESS",
+            "NAME", "REGION", "STATE", "FOR", "HEALTH", "RTT", "CHECKS", "RUNS", "MISSED",
+            "REFUSED", "ADDRESS",
         ]);
         for probe in &self.probes {
             let plain = |text: String| (text, Tone::Plain);
@@ -104,20 +152,18 @@ impl ProbesView {
                 "probation" => Tone::Warn,
                 _ => Tone::Bad,
             };
-            let refused = match probe.last_refusal.as_str() {
-                "" => probe.refused.to_string(),
-                why => format!("{} ({why})", probe.refused),
-            };
+            let unknown = || ("-".to_owned(), Tone::Plain);
             table.toned([
                 plain(probe.name.clone()),
                 plain(probe.region.clone()),
                 (probe.state.clone(), tone),
                 plain(time::age(probe.changed.as_ref(), now)),
+                probe.health.as_ref().map_or_else(unknown, HealthView::word),
                 plain(time::or_dash(probe.rtt.clone())),
                 plain(probe.checks.to_string()),
                 plain(probe.runs.to_string()),
                 plain(probe.missed.to_string()),
-                plain(refused),
+                plain(probe.refusals()),
                 plain(time::or_dash(Some(probe.address.clone()))),
             ]);
         }

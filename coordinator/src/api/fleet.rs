@@ -60,6 +60,7 @@ fn probe(row: &store::ProbeRow, seen: Option<Seen>) -> v1::Probe {
         last_refusal: seen.last_refusal,
         spool_dropped: seen.health.spool_dropped,
         generation: seen.generation,
+        health: seen.connected.then_some(seen.health),
     }
 }
 

@@ -116,13 +116,36 @@ async fn regions_and_probes_are_listed_and_labels_reach_the_coordinator() {
             runs: 100,
             refused: 1,
             last_refusal: "window_edges".to_owned(),
+            connected: true,
+            generation: Some(v1::Generation { epoch: 1, index: 9 }),
+            health: Some(v1::ProbeHealth {
+                loop_lag_ns: 150_000_000,
+                descriptors: 950,
+                descriptors_max: 1_000,
+                ports: 12,
+                anchors_answering: 2,
+                anchors: 2,
+                utc_drift_ns: -1_500_000,
+                ..v1::ProbeHealth::default()
+            }),
             ..v1::Probe::default()
         }];
+        let elsewhere = |region: &str| v1::Probe {
+            region: region.to_owned(),
+            name: "p2".to_owned(),
+            state: v1::ProbeState::Live.into(),
+            ..v1::Probe::default()
+        };
+        state.probes.extend(["eu-west", "us-east"].map(elsewhere));
     }
     let ran = bench.run("region list").await;
     assert_eq!(ran.out, "NAME     PROBES    CHECKS  TITLE\neu-west  1/2 live  7       Dublin\n");
     let ran = bench.run("probe list -l tier=edge").await;
-    assert!(ran.out.contains("p1    eu-west  probation  5m   1.5ms  7"), "{}", ran.out);
+    assert!(
+        ran.out.contains("p1    eu-west  probation  5m   lagging,descriptors  1.5ms  7"),
+        "{}",
+        ran.out
+    );
     assert!(ran.out.contains("1 (window_edges)"), "{}", ran.out);
     let ran = bench.run("probe list -l tier=core").await;
     assert_eq!(ran.err, "no probes\n");
@@ -130,6 +153,37 @@ async fn regions_and_probes_are_listed_and_labels_reach_the_coordinator() {
     let json: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
     assert_eq!(json["probes"][0]["incarnation"], "00000000000000ff");
     assert_eq!(json["probes"][0]["state"], "probation");
+    // One that the member does not hear has no health.
+    assert!(json["probes"][1].get("health").is_none());
+    let ran = bench.run("probe get p1").await;
+    for line in [
+        "name                p1",
+        "state               probation for 5m",
+        "generation          1/9",
+        "refused             1 (window_edges)",
+        "health              lagging,descriptors",
+        "loop lag            150ms",
+        "descriptors         950 of 1000",
+        "tcp sockets         12",
+        "anchors             2 of 2",
+        "utc less mesh time  -1.5ms",
+    ] {
+        assert!(ran.out.lines().any(|it| it == line), "{line:?} is not in {}", ran.out);
+    }
+    let ran = bench.run("probe get p1 -o json").await;
+    let json: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(json["health"]["ailments"], serde_json::json!(["lagging", "descriptors"]));
+    assert_eq!(json["health"]["descriptors_max"], 1_000);
+    let ran = bench.run("probe get p2").await;
+    let why = "probes of eu-west, us-east are named `p2`: give --region";
+    assert!(ran.err.contains(why), "{}", ran.err);
+    let ran = bench.run("probe get p2 --region us-east").await;
+    assert!(ran.out.contains("region              us-east\n"), "{}", ran.out);
+    assert!(ran.out.contains("health              -\n"), "{}", ran.out);
+    let ran = bench.run("probe get p2 --region p1").await;
+    assert!(ran.err.contains("there is no probe `p2` in p1"), "{}", ran.err);
+    let ran = bench.run("probe get p11").await;
+    assert!(ran.err.contains("there is no probe `p11` (did you mean `p1`?)"), "{}", ran.err);
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
-//! Limits of plugins: what they are handed, what is read from them, and how they end.
+//! Limits of a probe's own: of the plugins that it starts (what they are handed, what is read from them,
+//! how they end), and of how it does itself, with the bounds from which on that is worth a word.
 
 use std::time::Duration;
 
@@ -32,3 +33,18 @@ pub const PLUGIN_LEEWAY_MAX: Duration = Duration::from_millis(500);
 /// What a plugin wrote is awaited so long after its end: processes that left its group may hold its
 /// output open for ever.
 pub const PLUGIN_DRAIN_MAX: Duration = Duration::from_millis(100);
+
+/// How often a probe looks at itself: its descriptors, its ports.
+pub const SELF_LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often it looks whether its own threads still come to their work.
+pub const LOOP_LOOK_EVERY: Duration = Duration::from_millis(20);
+/// A loop that is later than this is `lagging`: what it measures begins to be its own.
+pub const LOOP_LAG_MAX: Duration = Duration::from_millis(100);
+/// From this part on, in percent, what is bounded is nearly used up, and worth a word.
+pub const NEARLY_USED_UP_PERCENT: u64 = 90;
+/// Anchors of one probe: more tell nothing new. A start with more is refused.
+pub const ANCHORS_MAX: usize = 8;
+/// How often anchors are connected to.
+pub const ANCHORS_EVERY: Duration = Duration::from_secs(10);
+/// How long an anchor may take to answer; then it does not.
+pub const ANCHOR_TIMEOUT: Duration = Duration::from_secs(5);
