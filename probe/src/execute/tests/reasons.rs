@@ -220,7 +220,7 @@ async fn a_probe_without_descriptors_says_so_and_blames_nobody() {
     let address = answering(OK);
     let before = getrlimit(Resource::Nofile);
     // What is open stays open; nothing more fits below it.
-    setrlimit(Resource::Nofile, Rlimit { current: Some(3), ..before.clone() }).unwrap();
+    setrlimit(Resource::Nofile, Rlimit { current: Some(3), ..before }).unwrap();
     let executor = executor();
     let execution = executor.carry_out(&plain_http(address)).await;
     setrlimit(Resource::Nofile, before).unwrap();
