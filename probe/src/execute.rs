@@ -36,6 +36,8 @@ mod converse;
 pub mod decode;
 mod dns;
 pub mod expect;
+#[doc(hidden)]
+pub mod fuzzing;
 mod grpc;
 pub mod http2_exchange;
 pub mod http_exchange;

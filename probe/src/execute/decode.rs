@@ -112,7 +112,12 @@ fn encoding(
     }
 }
 
-fn decoded(encoding: ContentEncoding, body: &[u8], limit: u64) -> Result<Bytes, Failure> {
+/// What `body` was before it was encoded.
+pub(super) fn decoded(
+    encoding: ContentEncoding,
+    body: &[u8],
+    limit: u64,
+) -> Result<Bytes, Failure> {
     let mut out = Vec::new();
     // One byte more shows that there is more.
     let room = limit.saturating_add(1);

@@ -259,3 +259,21 @@ async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
 fn malformed(why: &str) -> Failure {
     Failure::new(Reason::DnsMalformed, format!("the answer cannot be read: {why}"))
 }
+
+/// What a run does with bytes that may be the answer to its question. See [`super::fuzzing`].
+pub(super) fn hear(bytes: &[u8]) {
+    let step = DnsStep {
+        name: "example.com".to_owned(),
+        record_type: parallax_common::check::DnsType::A,
+        class: parallax_common::check::DnsClass::In,
+        server: None,
+        transport: DnsTransport::Udp,
+        recursion: true,
+    };
+    let id = bytes.first_chunk().map_or(0, |id| u16::from_be_bytes(*id));
+    let question = Question::prepare(&step, id, true, true);
+    if let Some(answer) = question.ok().and_then(|question| question.read(bytes).ok()) {
+        answer.judge(&step, None);
+        let _ = answer.facts(DnsTransport::Udp);
+    }
+}

@@ -212,7 +212,11 @@ fn malformed(why: &str) -> Failure {
 }
 
 /// What an answer says. A call that is refused at once has its status in the head.
-fn answer(head: &HeaderMap, body: Bytes, trailers: &HeaderMap) -> Result<GrpcAnswer, Failure> {
+pub(super) fn answer(
+    head: &HeaderMap,
+    body: Bytes,
+    trailers: &HeaderMap,
+) -> Result<GrpcAnswer, Failure> {
     let ended = [trailers, head].into_iter().find(|place| place.contains_key("grpc-status"));
     let Some(ended) = ended else {
         let kind = head.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();

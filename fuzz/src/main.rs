@@ -1,0 +1,53 @@
+//! Fuzz targets for every parser of foreign bytes: one program, which `FUZZ_TARGET` tells what to do.
+//!
+//! `.ci/run fuzz` builds it with libFuzzer's instrumentation and lets each target run for a while, from
+//! the seeds in `seeds/`. A target has a word in [`TARGETS`] and a function; what foreign bytes are to the
+//! probe is in [`probe`], to coordinators in [`coordinator`], to whoever applies configuration in
+//! [`configuration`].
+
+#![no_main]
+
+use std::sync::LazyLock;
+
+mod configuration;
+mod coordinator;
+mod probe;
+
+/// What a target does with some bytes.
+type Target = fn(&[u8]);
+
+/// Every target by its word.
+const TARGETS: &[(&str, Target)] = &[
+    ("dns", parallax_probe::execute::fuzzing::dns),
+    ("body", parallax_probe::execute::fuzzing::body),
+    ("health", parallax_probe::execute::fuzzing::health),
+    ("icmp", probe::icmp),
+    ("ssh", probe::ssh),
+    ("starttls", probe::starttls),
+    ("dialogue", probe::dialogue),
+    ("redirect", probe::redirect),
+    ("spool", probe::spool),
+    ("windows", coordinator::windows),
+    ("session", coordinator::session),
+    ("peer", coordinator::peer),
+    ("snapshot", coordinator::snapshot),
+    ("yaml", configuration::yaml),
+    ("cel", configuration::cel),
+];
+
+/// The one that was asked for.
+static TARGET: LazyLock<Target> = LazyLock::new(|| {
+    let word = std::env::var("FUZZ_TARGET").unwrap_or_default();
+    match TARGETS.iter().find(|(name, _)| *name == word) {
+        Some((_, target)) => *target,
+        None => {
+            let words: Vec<&str> = TARGETS.iter().map(|(name, _)| *name).collect();
+            eprintln!("FUZZ_TARGET is {word:?}; it must be one of: {}", words.join(" "));
+            std::process::exit(2);
+        }
+    }
+});
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    TARGET(bytes);
+});
