@@ -269,6 +269,8 @@ pub(super) fn hear(bytes: &[u8]) {
         server: None,
         transport: DnsTransport::Udp,
         recursion: true,
+        tls: None,
+        path: None,
     };
     let id = bytes.first_chunk().map_or(0, |id| u16::from_be_bytes(*id));
     let question = Question::prepare(&step, id, true, true);

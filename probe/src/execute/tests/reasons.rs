@@ -47,13 +47,6 @@ const EXPECTATIONS: &str = "execute::tests::expectations_decide_and_are_named";
 const SCHEDULE: &str =
     "session::tests::slots_of_a_probe_that_stands_still_or_has_too_much_are_missed";
 
-const PROXIES: &str = "execute::tests::proxies::each_way_in_which_a_proxy_fails_has_its_reason";
-const TOKENS: &str =
-    "execute::tests::tokens::each_way_to_get_no_token_has_its_reason_and_the_target_is_left_alone";
-const UPGRADES: &str = "execute::tests::websocket::upgrades_that_are_none_have_their_reasons";
-const MESSAGES: &str = "execute::tests::websocket::conversations_that_break_have_their_reasons";
-const PLUGINS: &str = "execute::tests::plugins::each_ending_has_its_outcome_and_its_reason";
-
 /// A test in which each reason happens.
 const PRODUCED: &[(Reason, &str)] = &[
     (Reason::DnsNxdomain, NAMES),
@@ -145,19 +138,6 @@ const PRODUCED: &[(Reason, &str)] = &[
     ),
     (Reason::ConfigError, CONNECTIONS),
     (Reason::ExpressionBudget, "execute::tests::an_expression_that_would_run_too_long_is_no_vote"),
-    (Reason::ProxyAuth, PROXIES),
-    (Reason::ProxyRefused, PROXIES),
-    (Reason::ProxyUnreachable, PROXIES),
-    (Reason::ProxyMalformed, PROXIES),
-    (Reason::AuthTokenFailed, TOKENS),
-    (Reason::AuthTokenRefused, TOKENS),
-    (Reason::WebsocketRefused, UPGRADES),
-    (Reason::WebsocketHandshake, UPGRADES),
-    (Reason::WebsocketMalformed, MESSAGES),
-    (Reason::WebsocketClosed, MESSAGES),
-    (Reason::PluginCritical, PLUGINS),
-    (Reason::PluginFailed, PLUGINS),
-    (Reason::PluginUnknown, PLUGINS),
     (Reason::AddressDenied, "execute::tests::guard::no_way_around_the_guard_reaches_a_trap"),
 ];
 
