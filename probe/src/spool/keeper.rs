@@ -102,7 +102,7 @@ fn lock(spool: &Mutex<Spool>) -> MutexGuard<'_, Spool> {
 }
 
 impl Keeper {
-    /// Reads what is there and puts it in order, see [`opening::open`].
+    /// Reads what is there and puts it in order, see `opening::open`.
     ///
     /// # Errors
     /// When the directory cannot be read or put in order.
