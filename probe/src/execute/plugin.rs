@@ -411,7 +411,7 @@ fn wait_for_end(pid: Pid) {
 /// A program that does not start is this probe's trouble, never its target's.
 fn not_started(command: &str, error: &io::Error) -> Failure {
     let reason = match Errno::from_io_error(error) {
-        Some(Errno::AGAIN | Errno::NOMEM | Errno::MFILE | Errno::NFILE) => Reason::MissedOverload,
+        Some(Errno::AGAIN | Errno::NOMEM | Errno::MFILE | Errno::NFILE) => Reason::ProbeResources,
         _ => Reason::ConfigError,
     };
     let why = match Errno::from_io_error(error) {

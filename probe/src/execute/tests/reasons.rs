@@ -20,6 +20,7 @@ const ALONE: &str = "PARALLAX_TEST_ALONE";
 
 const RUNS: &str = "execute::tests::each_bad_answer_has_its_reason";
 const CONNECTIONS: &str = "execute::tests::connections_that_do_not_come_about_have_their_reasons";
+const PLUGINS: &str = "execute::tests::plugins::each_ending_has_its_outcome_and_its_reason";
 const NAMES: &str = "execute::tests::what_the_resolver_says_has_its_reasons";
 const ANSWERS: &str = "execute::tests::questions::each_answer_has_its_reason_and_its_phases";
 const CERTIFICATES: &str = "execute::tests::certificates_are_judged_each_by_its_own_reason";
@@ -139,6 +140,9 @@ const PRODUCED: &[(Reason, &str)] = &[
     (Reason::ConfigError, CONNECTIONS),
     (Reason::ExpressionBudget, "execute::tests::an_expression_that_would_run_too_long_is_no_vote"),
     (Reason::AddressDenied, "execute::tests::guard::no_way_around_the_guard_reaches_a_trap"),
+    (Reason::PluginCritical, PLUGINS),
+    (Reason::PluginFailed, PLUGINS),
+    (Reason::PluginUnknown, PLUGINS),
 ];
 
 /// Notes what a run, or a slot without one, ended with.
