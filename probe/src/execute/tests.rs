@@ -1,6 +1,7 @@
 //! Every reason a run can have, produced by a small real server. `questions`, `handshakes`, `echoes` and
 //! `health` have the kinds `dns`, `tls`, `icmp` and `grpc`; `talk` has STARTTLS, dialogues, `udp` and `ssh`,
-//! `websocket` and `plugins` those kinds, `samples` several runs a slot.
+//! `websocket` and `plugins` those kinds, `samples` several runs a slot, `steps` what steps tell one
+//! another.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -24,6 +25,7 @@ mod plugins;
 mod questions;
 pub(crate) mod reasons;
 mod samples;
+mod steps;
 mod talk;
 mod websocket;
 
@@ -74,7 +76,7 @@ fn ms(n: u64) -> Duration {
 
 fn run_of(kind: StepKind) -> Run {
     Run {
-        steps: vec![Step { name: String::new(), kind }],
+        steps: vec![Step { name: String::new(), kind, captures: vec![] }],
         timeout: Duration::from_millis(2_000),
         expect: vec![],
         warn: vec![],
