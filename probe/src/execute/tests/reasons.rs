@@ -35,6 +35,9 @@ const BODIES: &str = "execute::tests::http::encoded_bodies_are_decoded_or_refuse
 const ECHOES: &str = "execute::tests::echoes::echoes_by_raw_sockets_have_their_reasons";
 const HEALTH: &str =
     "execute::tests::health::each_answer_of_a_health_service_has_its_reason_and_phases";
+const UPGRADES: &str = "execute::tests::websocket::upgrades_that_are_none_have_their_reasons";
+const MESSAGES: &str = "execute::tests::websocket::conversations_that_break_have_their_reasons";
+const PLUGINS: &str = "execute::tests::plugins::each_ending_has_its_outcome_and_its_reason";
 const SILENCE: &str = "execute::tests::resets_and_silence_have_their_reasons";
 const EXPECTATIONS: &str = "execute::tests::expectations_decide_and_are_named";
 const SCHEDULE: &str =
@@ -106,6 +109,17 @@ const PRODUCED: &[(Reason, &str)] = &[
     (Reason::GrpcUnimplemented, HEALTH),
     (Reason::GrpcStatus, HEALTH),
     (Reason::GrpcMalformed, HEALTH),
+    (Reason::WebsocketRefused, UPGRADES),
+    (Reason::WebsocketHandshake, UPGRADES),
+    (Reason::WebsocketMalformed, MESSAGES),
+    (Reason::WebsocketClosed, MESSAGES),
+    (
+        Reason::CaptureFailed,
+        "execute::tests::steps::what_cannot_be_captured_fails_by_its_name_and_step",
+    ),
+    (Reason::PluginCritical, PLUGINS),
+    (Reason::PluginFailed, PLUGINS),
+    (Reason::PluginUnknown, PLUGINS),
     (Reason::ExpectationFailed, EXPECTATIONS),
     (Reason::Timeout, SILENCE),
     (Reason::InvertedPass, "execute::tests::an_inverted_check_passes_when_the_target_fails"),
@@ -122,7 +136,7 @@ const PRODUCED: &[(Reason, &str)] = &[
 ];
 
 /// Reasons of kinds that are refused as `not_yet`.
-const NOT_YET: &[Reason] = &[Reason::PluginUnknown];
+const NOT_YET: &[Reason] = &[];
 
 /// Notes what a run, or a slot without one, ended with.
 pub(crate) fn note(reason: Option<Reason>) {
@@ -204,7 +218,7 @@ async fn a_probe_without_descriptors_says_so_and_blames_nobody() {
     let address = answering(OK);
     let before = getrlimit(Resource::Nofile);
     // What is open stays open; nothing more fits below it.
-    setrlimit(Resource::Nofile, Rlimit { current: Some(3), ..before.clone() }).unwrap();
+    setrlimit(Resource::Nofile, Rlimit { current: Some(3), ..before }).unwrap();
     let executor = executor();
     let execution = executor.carry_out(&plain_http(address)).await;
     setrlimit(Resource::Nofile, before).unwrap();

@@ -52,7 +52,7 @@ pub(super) fn websocket(
     built.subprotocols.clone_from(&step.subprotocols);
     built.dialogue = talk::dialogue(&step.dialogue, &field("dialogue"), findings);
     let spoken = built.dialogue.len() == step.dialogue.len();
-    (spoken && (whole.is_some() || findings.is_stored())).then(|| StepKind::Websocket(built))
+    (spoken && (whole.is_some() || findings.is_stored())).then_some(StepKind::Websocket(built))
 }
 
 fn url(text: &str, field: &str, findings: &mut Findings<'_>) -> Option<()> {
