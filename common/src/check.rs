@@ -13,14 +13,18 @@ use crate::target::shown_address;
 mod dns;
 mod grpc;
 mod icmp;
+mod oauth2;
 mod plugin;
+mod proxy;
 mod talk;
 mod websocket;
 
 pub use dns::{DnsClass, DnsStep, DnsTransport, DnsType};
 pub use grpc::GrpcStep;
 pub use icmp::IcmpStep;
+pub use oauth2::{OAuth2, is_scope};
 pub use plugin::{PluginStep, shown_plugin};
+pub use proxy::{Proxy, ProxyCredentials, ProxyScheme};
 pub use talk::{Exchange, Expected, Payload, SshStep, StartTls, UdpStep};
 pub use websocket::WebSocketStep;
 
@@ -183,7 +187,7 @@ impl Step {
 /// The kinds of step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StepKind {
-    /// One HTTP exchange on a new connection, and one more for each redirect that is followed.
+    /// One HTTP exchange on a new connection, unless one is kept, and one more for each redirect that is followed.
     Http(HttpStep),
     /// A TCP connect, with a TLS handshake and a dialogue when asked.
     Tcp(TcpStep),
@@ -288,7 +292,9 @@ impl StepKind {
             Self::Websocket(websocket) => websocket.templates().collect(),
             Self::Tcp(tcp) => {
                 let sent = tcp.dialogue.iter().filter_map(|exchange| exchange.send.as_ref());
-                sent.filter_map(Payload::text).collect()
+                let client = tcp.tls.iter().filter_map(|tls| tls.client.as_ref());
+                let client = client.flat_map(|client| [client.cert.as_str(), &client.key]);
+                sent.filter_map(Payload::text).chain(client).collect()
             }
             Self::Udp(udp) => udp.send.text().into_iter().collect(),
             Self::Plugin(plugin) => plugin.templates().collect(),
@@ -324,6 +330,10 @@ pub struct HttpStep {
     pub version: HttpVersion,
     /// Content codings that are asked for, and decoded. None: what comes is left as it is.
     pub accept_encoding: Vec<ContentEncoding>,
+    /// Through whom every connection of the step goes.
+    pub proxy: Option<Proxy>,
+    /// A connection stays open for the next run.
+    pub keep_alive: bool,
 }
 
 impl HttpStep {
@@ -333,10 +343,12 @@ impl HttpStep {
             None => (None, None),
             Some(HttpAuth::Basic { username, password }) => (Some(username), Some(password)),
             Some(HttpAuth::Bearer(token)) => (Some(token), None),
+            Some(HttpAuth::OAuth2(of)) => (Some(&of.client_id), Some(&of.client_secret)),
         };
         let client = self.tls.client.iter().flat_map(|client| [&client.cert, &client.key]);
         let pairs = self.headers.iter().chain(&self.query).map(|(_, value)| value);
-        pairs.chain(first).chain(second).chain(client).map(String::as_str)
+        let proxy = self.proxy.iter().flat_map(Proxy::templates);
+        pairs.chain(first).chain(second).chain(client).chain(proxy).map(String::as_str)
     }
 }
 
@@ -352,6 +364,8 @@ pub enum HttpAuth {
     },
     /// RFC 6750: a token, which holds a reference.
     Bearer(String),
+    /// The same with a token that is got by client credentials.
+    OAuth2(Box<OAuth2>),
 }
 
 words! {

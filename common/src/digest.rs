@@ -15,8 +15,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::check::{
     Capture, ClientCertificate, DnsStep, Exchange, Expected, GrpcStep, HttpAuth, HttpStep,
-    HttpVersion, IcmpStep, IpFamily, Payload, PluginStep, Run, SshStep, Step, StepKind, TcpStep,
-    TlsOptions, TlsStep, UdpStep, WebSocketStep,
+    HttpVersion, IcmpStep, IpFamily, OAuth2, Payload, PluginStep, Proxy, ProxyCredentials, Run,
+    SshStep, Step, StepKind, TcpStep, TlsOptions, TlsStep, UdpStep, WebSocketStep,
 };
 use crate::name::RunDigest;
 use crate::time::ns;
@@ -68,6 +68,8 @@ fn encode_step(out: &mut Encoder, step: &Step) {
                 query,
                 version,
                 accept_encoding,
+                proxy,
+                keep_alive,
             } = http;
             out.text("http");
             out.text(url);
@@ -86,6 +88,7 @@ fn encode_step(out: &mut Encoder, step: &Step) {
                     out.texts(&[username.clone(), password.clone()]);
                 }
                 Some(HttpAuth::Bearer(token)) => out.text(token),
+                Some(HttpAuth::OAuth2(of)) => encode_oauth2(out, of),
                 None => {}
             });
             out.extra("query", !query.is_empty(), |out| {
@@ -101,6 +104,8 @@ fn encode_step(out: &mut Encoder, step: &Step) {
                     &accept_encoding.iter().map(|of| of.word().to_owned()).collect::<Vec<_>>(),
                 );
             });
+            encode_proxy(out, proxy.as_ref());
+            out.extra("keep_alive", *keep_alive, |_| {});
         }
         StepKind::Tcp(tcp) => {
             let TcpStep { host, port, tls, starttls, dialogue } = tcp;
@@ -233,6 +238,31 @@ fn encode_expected(out: &mut Encoder, expected: &Expected) {
     }
 }
 
+fn encode_oauth2(out: &mut Encoder, of: &OAuth2) {
+    let OAuth2 { token_url, client_id, client_secret, scopes, audience } = of;
+    out.extra("oauth2", true, |out| {
+        out.text(token_url);
+        out.text(client_id);
+        out.text(client_secret);
+        out.texts(scopes);
+        out.option(audience.as_ref(), |out, audience: &String| out.text(audience));
+    });
+}
+
+fn encode_proxy(out: &mut Encoder, proxy: Option<&Proxy>) {
+    let Some(Proxy { scheme, host, port, credentials }) = proxy else { return };
+    out.extra("proxy", true, |out| {
+        out.text(scheme.word());
+        out.text(host);
+        out.number((*port).into());
+        out.option(credentials.as_ref(), |out, of: &ProxyCredentials| {
+            let ProxyCredentials { username, password } = of;
+            out.text(username);
+            out.text(password);
+        });
+    });
+}
+
 fn encode_tls(out: &mut Encoder, tls: &TlsOptions) {
     let TlsOptions { insecure, server_name, ca_pem, min_version, client } = tls;
     out.flag(*insecure);
@@ -318,7 +348,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::check::{ContentEncoding, DnsClass, DnsTransport, DnsType, StartTls, TlsVersion};
+    use crate::check::{
+        ContentEncoding, DnsClass, DnsTransport, DnsType, ProxyScheme, StartTls, TlsVersion,
+    };
 
     fn run() -> Run {
         Run {
@@ -466,8 +498,32 @@ mod tests {
         HttpAuth::Basic { username: username.to_owned(), password: password.to_owned() }
     }
 
+    fn oauth2(change: impl FnOnce(&mut OAuth2)) -> HttpAuth {
+        let mut of = OAuth2 {
+            token_url: "https://login.example/token".to_owned(),
+            client_id: "me".to_owned(),
+            client_secret: "${env:SECRET}".to_owned(),
+            scopes: vec![],
+            audience: None,
+        };
+        change(&mut of);
+        HttpAuth::OAuth2(Box::new(of))
+    }
+
     fn client(cert: &str, key: &str) -> ClientCertificate {
         ClientCertificate { cert: cert.to_owned(), key: key.to_owned() }
+    }
+
+    fn proxy(credentials: Option<(&str, &str)>) -> Proxy {
+        Proxy {
+            scheme: ProxyScheme::Http,
+            host: "proxy.example".to_owned(),
+            port: 3128,
+            credentials: credentials.map(|(username, password)| ProxyCredentials {
+                username: username.to_owned(),
+                password: password.to_owned(),
+            }),
+        }
     }
 
     fn with(change: impl FnOnce(&mut Run)) -> Run {
@@ -485,6 +541,7 @@ mod tests {
 
     #[test]
     fn every_field_changes_the_digest() {
+        use ProxyScheme::Socks5;
         let text = || "x".to_owned();
         let changed = [
             ("nothing", run()),
@@ -539,12 +596,25 @@ mod tests {
             ("bearer", http(|h| h.auth = Some(HttpAuth::Bearer(text())))),
             ("basic user", http(|h| h.auth = Some(basic("x", "")))),
             ("basic password", http(|h| h.auth = Some(basic("", "x")))),
+            ("oauth2", http(|h| h.auth = Some(oauth2(|_| {})))),
+            ("oauth2 url", http(|h| h.auth = Some(oauth2(|o| o.token_url = text())))),
+            ("oauth2 client", http(|h| h.auth = Some(oauth2(|o| o.client_id = text())))),
+            ("oauth2 secret", http(|h| h.auth = Some(oauth2(|o| o.client_secret = text())))),
+            ("oauth2 scope", http(|h| h.auth = Some(oauth2(|o| o.scopes = vec![text()])))),
+            ("oauth2 audience", http(|h| h.auth = Some(oauth2(|o| o.audience = Some(text()))))),
             ("query", http(|h| h.query = vec![(text(), String::new())])),
             ("query value", http(|h| h.query = vec![(String::new(), text())])),
             ("http 2", http(|h| h.version = HttpVersion::V2)),
             ("http auto", http(|h| h.version = HttpVersion::Auto)),
             ("gzip", http(|h| h.accept_encoding = vec![ContentEncoding::Gzip])),
             ("br", http(|h| h.accept_encoding = vec![ContentEncoding::Br])),
+            ("keep alive", http(|h| h.keep_alive = true)),
+            ("proxy", http(|h| h.proxy = Some(proxy(None)))),
+            ("proxy scheme", http(|h| h.proxy = Some(Proxy { scheme: Socks5, ..proxy(None) }))),
+            ("proxy host", http(|h| h.proxy = Some(Proxy { host: text(), ..proxy(None) }))),
+            ("proxy port", http(|h| h.proxy = Some(Proxy { port: 1, ..proxy(None) }))),
+            ("proxy user", http(|h| h.proxy = Some(proxy(Some(("x", "")))))),
+            ("proxy password", http(|h| h.proxy = Some(proxy(Some(("", "x")))))),
             ("tcp host", tcp_with(|t| t.host = text())),
             ("tcp port", tcp_with(|t| t.port = 1)),
             ("tcp plain", tcp_with(|t| t.tls = None)),
@@ -559,6 +629,10 @@ mod tests {
             ("other starttls", tcp_with(|t| t.starttls = Some(StartTls::Imap))),
             ("tcp min tls", {
                 let tls = TlsOptions { min_version: Some(TlsVersion::V13), ..Default::default() };
+                tcp_with(|t| t.tls = Some(tls))
+            }),
+            ("tcp client", {
+                let tls = TlsOptions { client: Some(client("x", "y")), ..Default::default() };
                 tcp_with(|t| t.tls = Some(tls))
             }),
             ("sends text", says("a", Some(Payload::Text(text())), None)),

@@ -59,6 +59,8 @@ words! {
         HttpVersion = "http_version",
         /// The redirects that were followed: `count` (int), `url` (string), where they led.
         Redirects = "redirects",
+        /// Whether the answer came over a connection that was kept from a run before, a bool.
+        Reused = "reused",
         /// The certificate shown: `days_left` (int), `names` (list of strings), `issuer`, `subject`,
         /// `serial`, `signature`, `key_type` (strings), `key_bits` (int); `chain`, a list of all
         /// that were shown with the same fields, and `chain_days_left` (int), the least of theirs.
@@ -138,6 +140,7 @@ pub fn variables_of(kind: &StepKind) -> &'static [Variable] {
             let https = http.url.get(..6).is_some_and(|s| s.eq_ignore_ascii_case("https:"));
             let all = const {
                 &[
+                    V::Reused,
                     V::Status,
                     V::Headers,
                     V::Body,
@@ -152,7 +155,8 @@ pub fn variables_of(kind: &StepKind) -> &'static [Variable] {
                     V::Cipher,
                 ]
             };
-            if https { all } else { &all[..9] }
+            let from = usize::from(!http.keep_alive);
+            if https { &all[from..] } else { &all[from..10] }
         }
         StepKind::Tcp(tcp) => {
             let with_tls = const {

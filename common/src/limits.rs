@@ -9,6 +9,7 @@ mod plugin;
 mod samples;
 mod spool;
 mod talk;
+mod web;
 mod websocket;
 
 pub use echo::*;
@@ -16,6 +17,7 @@ pub use plugin::*;
 pub use samples::*;
 pub use spool::*;
 pub use talk::*;
+pub use web::*;
 pub use websocket::*;
 
 /// Shortest interval of a check. Below it a slot costs more than it tells. Refused.

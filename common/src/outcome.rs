@@ -124,6 +124,18 @@ words! {
         HttpVersion = "http_version",
         /// A redirect leads where this probe may not, or cannot, connect to.
         HttpRedirectDenied = "http_redirect_denied",
+        /// The proxy does not take the credentials, or wants some.
+        ProxyAuth = "proxy_auth",
+        /// The proxy refuses to connect to the target.
+        ProxyRefused = "proxy_refused",
+        /// The proxy says that it cannot reach the target.
+        ProxyUnreachable = "proxy_unreachable",
+        /// The proxy does not speak its protocol, or ends the connection in the middle of it.
+        ProxyMalformed = "proxy_malformed",
+        /// No token could be got for the request: the provider does not answer as it should.
+        AuthTokenFailed = "auth_token_failed",
+        /// The provider of tokens refuses the check's client.
+        AuthTokenRefused = "auth_token_refused",
         /// The body is not encoded as was asked for, or cannot be decoded.
         HttpEncoding = "http_encoding",
         /// The decoded body is larger than the check allows.

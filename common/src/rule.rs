@@ -122,7 +122,7 @@ rules! {
     BODY_CAP_RANGE = "body_cap_range", Resource, "body_max_bytes is between 1 and 4 MiB.";
     REDIRECTS_RANGE = "redirects_range", Resource, "redirects.max is between 1 and 20.";
     AUTH_TWICE = "auth_twice", Resource,
-        "A request says who it is from once: basic, bearer or an authorization header.";
+        "A request says who it is from once: basic, bearer, oauth2 or an authorization header.";
     AUTH_REFERENCE = "auth_reference", Resource,
         "A password and a token are references, never the value itself.";
     AUTH_USERNAME = "auth_username", Resource,
@@ -134,6 +134,15 @@ rules! {
         "A content coding is asked for once, and not in a header beside it.";
     CLIENT_CERT = "client_cert", Resource,
         "A client certificate comes with its key, and both are references.";
+    KEEP_ALIVE = "keep_alive", Resource,
+        "A connection is kept only with GET, HEAD, OPTIONS, PUT and DELETE, which may be repeated.";
+    OAUTH2_URL = "token_url", Resource, "A token is asked for over https.";
+    OAUTH2_SCOPE = "token_scope", Resource,
+        "A scope is one word of ASCII without quotes and backslashes; there are at most 16.";
+    OAUTH2_TEXT = "token_text", Resource,
+        "A client id, and an audience, is one line of at most 1 KiB.";
+    PROXY_URL = "proxy_url", Resource,
+        "A proxy is http://HOST:PORT, socks5://HOST:PORT or socks5h://HOST:PORT.";
     TLS_WITHOUT_TLS = "tls_without_tls", Resource,
         "TLS options are given only where there is TLS.";
     SERVER_NAME = "server_name", Resource, "A server name is a host name.";

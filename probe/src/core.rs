@@ -4,7 +4,8 @@
 //! task in [`crate::owner`] reads the clocks, passes `now` down and performs what comes back.
 //! A check goes [`assign`] -> [`schedule`] -> (a run) -> [`record`] -> [`spool`], with
 //! [`watermark`] saying how far all of it has come and [`confirm`] ordering runs between slots.
-//! Where a run may connect to is [`guard`]'s, what it says there [`talk`]'s; what echoes are and what their
+//! Where a run may connect to is [`guard`]'s, what it says there [`talk`]'s, and to a
+//! proxy on the way [`proxy`]'s, to a provider of tokens [`token`]'s; what echoes are and what their
 //! answers say is [`echo`]'s; what plugins write is read in [`perfdata`].
 
 pub mod assign;
@@ -12,9 +13,11 @@ pub mod confirm;
 pub mod echo;
 pub mod guard;
 pub mod perfdata;
+pub mod proxy;
 pub mod record;
 pub mod samples;
 pub mod schedule;
 pub mod spool;
 pub mod talk;
+pub mod token;
 pub mod watermark;

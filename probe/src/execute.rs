@@ -43,8 +43,10 @@ mod grpc;
 pub mod http2_exchange;
 pub mod http_exchange;
 mod icmp;
+pub mod keep;
 pub mod plugin;
 mod prepare;
+mod proxy;
 pub mod redirects;
 pub mod request;
 pub mod resolve;
@@ -53,6 +55,7 @@ mod socket;
 mod ssh;
 pub mod tcp;
 pub mod tls;
+pub mod tokens;
 mod udp;
 mod websocket;
 
@@ -129,6 +132,8 @@ pub(crate) struct Trace {
     pub aside: Duration,
     /// Captured, or resolved for steps that fill captures in: never in evidence.
     pub secrets: Vec<String>,
+    /// The head of an answer has come.
+    pub is_answered: bool,
 }
 
 impl Trace {
@@ -170,6 +175,8 @@ pub(crate) struct Seen {
     /// Redirects that were followed, and where they led.
     pub redirects: u32,
     pub url: String,
+    /// It came over a connection that was kept.
+    pub reused: bool,
     pub dns: Option<DnsAnswer>,
     /// What was said in a dialogue, or in answer to a datagram.
     pub talk: Option<Said>,
@@ -202,6 +209,8 @@ pub struct Executor {
     pub(crate) plugins: plugin::Plugins,
     pub(crate) decoder: decode::Decoder,
     pub(crate) evaluator: expect::Evaluator,
+    pub(crate) tokens: tokens::Tokens,
+    pub(crate) kept: keep::Pool,
     pub(crate) source_address: Option<IpAddr>,
     pub(crate) extra_header: Option<(HeaderName, HeaderValue)>,
     /// Where the ids of questions come from: who cannot see them must not guess them.
@@ -224,6 +233,8 @@ impl Executor {
             plugins: plugin::Plugins::default(),
             decoder: decode::Decoder::default(),
             evaluator: expect::Evaluator::default(),
+            tokens: tokens::Tokens::default(),
+            kept: keep::Pool::default(),
             source_address,
             extra_header,
             ids: Mutex::new(StdRng::seed_from_u64(uuid::Uuid::now_v7().as_u64_pair().1)),
@@ -282,19 +293,20 @@ impl Executor {
     }
 
     async fn carry_out(&self, run: &Run) -> Execution {
+        self.kept.sweep();
         self.secrets.load(run).await;
         let ready = self.plugins.ready(run).await;
         let prepared = ready.and_then(|ready| Ok((self.prepare(run, &ready)?, ready)));
-        let started = clock::boot_time();
-        let (prepared, ready) = match prepared {
+        let (mut prepared, ready) = match prepared {
             Ok(prepared) => prepared,
-            Err((step, failure)) => {
-                let trace = Trace { step, ..Trace::default() };
-                let mut finding = missed(trace, failure);
-                cap(&mut finding.evidence);
-                return Execution { started, ended: started, finding };
-            }
+            Err((step, failure)) => return not_begun(step, failure, &[]),
         };
+        if prepared.iter().any(Prepared::needs_token)
+            && let Err((step, failure)) = Box::pin(self.authorize(run, &mut prepared)).await
+        {
+            return not_begun(step, failure, &prepared);
+        }
+        let started = clock::boot_time();
         let begun = clock::instant();
         let ends_at = begun + run.timeout;
         let wants_chain = expect::mentions_cert(run);
@@ -344,12 +356,7 @@ impl Executor {
             cut(&mut finding.evidence, room);
             finding.evidence = format!("{}; {left_out}", finding.evidence);
         }
-        let secrets = prepared.iter().flat_map(|step| step.secrets()).chain(&late);
-        let secrets: Vec<&str> = secrets.map(String::as_str).collect();
-        if !secrets.is_empty() {
-            finding.evidence = redact(&finding.evidence, &secrets);
-        }
-        cap(&mut finding.evidence);
+        hide(&mut finding.evidence, &prepared, &late);
         if run.invert {
             invert(&mut finding);
         }
@@ -370,11 +377,17 @@ impl Executor {
             trace.remote = None;
             trace.left_out = None;
             trace.stage = Stage::Dns;
-            let filled_in;
+            let mut filled_in;
             let prepared = match prepared {
                 Prepared::Later => {
                     let since = clock::instant();
                     filled_in = self.prepare_step(run, (place, step), ready, &captured)?;
+                    if filled_in.needs_token() {
+                        let alone = std::slice::from_mut(&mut filled_in);
+                        let authorized = Box::pin(self.authorize(run, alone)).await;
+                        trace.secrets.extend_from_slice(filled_in.secrets());
+                        authorized.map_err(|(_, failure)| failure)?;
+                    }
                     trace.secrets.extend_from_slice(filled_in.secrets());
                     trace.aside += clock::instant().saturating_duration_since(since);
                     &filled_in
@@ -446,6 +459,23 @@ impl Executor {
     ) -> Result<tokio::net::TcpStream, Failure> {
         let allowed = self.allowed(run, (host, port), source, trace).await?;
         self.open(run, &allowed, source, trace).await
+    }
+
+    /// The same through a proxy, when there is one.
+    async fn reach(
+        &self,
+        run: &Run,
+        tunnel: Option<&proxy::Tunnel>,
+        target: (&str, u16),
+        source: Option<IpAddr>,
+        trace: &mut Trace,
+    ) -> Result<tokio::net::TcpStream, Failure> {
+        match tunnel {
+            None => self.connect(run, target, source, trace).await,
+            Some(tunnel) => {
+                Box::pin(proxy::connect(self, run, tunnel, target, source, trace)).await
+            }
+        }
     }
 
     /// Name to the addresses that the guard allows.
@@ -578,6 +608,7 @@ fn facts(run: &Run, trace: &mut Trace, seen: Seen, latency: Duration) -> Facts {
     facts.http_version = seen.http_version.to_owned();
     facts.cert = trace.cert.take();
     facts.redirects = Redirects { count: seen.redirects, url: seen.url };
+    facts.reused = seen.reused;
     facts.chain = std::mem::take(&mut trace.chain);
     facts.tls_version = trace.tls_version.to_owned();
     // IANA's name does not say the version of 1.3.
@@ -591,6 +622,28 @@ fn facts(run: &Run, trace: &mut Trace, seen: Seen, latency: Duration) -> Facts {
     facts.upgraded = seen.upgraded;
     facts.plugin = seen.plugin;
     facts
+}
+
+/// What a run found that could not begin. It is never inverted: nobody has looked at the target.
+fn not_begun(step: u32, failure: Failure, prepared: &[Prepared]) -> Execution {
+    let started = clock::boot_time();
+    let trace = Trace { step, ..Trace::default() };
+    let mut finding = match failure.reason.is_missed() {
+        true => missed(trace, failure),
+        false => failed(trace, failure),
+    };
+    hide(&mut finding.evidence, prepared, &[]);
+    Execution { started, ended: started, finding }
+}
+
+/// Takes secrets out of evidence, and cuts it to its bound.
+fn hide(evidence: &mut String, prepared: &[Prepared], late: &[String]) {
+    let secrets = prepared.iter().flat_map(|step| step.secrets()).chain(late);
+    let secrets: Vec<&str> = secrets.map(String::as_str).collect();
+    if !secrets.is_empty() {
+        *evidence = redact(evidence, &secrets);
+    }
+    cap(evidence);
 }
 
 fn found(trace: Trace, outcome: Outcome, reason: Option<Reason>, evidence: String) -> Finding {

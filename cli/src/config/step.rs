@@ -40,6 +40,11 @@ const HTTP: &[Field<v1::HttpStep>] = &[
     field("bearer", "a reference to a token", |step, node, reader| {
         step.bearer = value::text(node, reader).and_then(template);
     }),
+    field("oauth2", "a mapping with `token_url`", |step, node, reader| {
+        let mut oauth2 = v1::OAuth2::default();
+        reader.mapping(node, OAUTH2, &mut oauth2);
+        step.oauth2 = Some(oauth2);
+    }),
     field("body", TEXT, |step, node, reader| {
         only_one(&mut step.body, value::text(node, reader), ["body", "body_file"], node, reader);
     }),
@@ -70,6 +75,14 @@ const HTTP: &[Field<v1::HttpStep>] = &[
     field("client_key", "a reference to a key", |step, node, reader| {
         step.client_key = value::text(node, reader).and_then(template);
     }),
+    field("keep_alive", BOOLEAN, |step, node, reader| {
+        step.keep_alive = value::boolean(node, reader).unwrap_or_default();
+    }),
+    field("proxy", "a mapping with `url`", |step, node, reader| {
+        let mut proxy = v1::Proxy::default();
+        reader.mapping(node, PROXY, &mut proxy);
+        step.proxy = Some(proxy);
+    }),
     field("body_max_bytes", "a whole number of bytes", |step, node, reader| {
         step.body_max_bytes = at_least_one(node, reader);
     }),
@@ -93,6 +106,36 @@ const BASIC: &[Field<v1::BasicAuth>] = &[
     }),
     required("password", "a reference to a password", |basic, node, reader| {
         basic.password = value::text(node, reader).and_then(template);
+    }),
+];
+
+const OAUTH2: &[Field<v1::OAuth2>] = &[
+    required("token_url", "an https URL", |oauth2, node, reader| {
+        oauth2.token_url = value::text(node, reader).unwrap_or_default();
+    }),
+    required("client_id", TEXT, |oauth2, node, reader| {
+        oauth2.client_id = value::text(node, reader).and_then(template);
+    }),
+    required("client_secret", "a reference to a secret", |oauth2, node, reader| {
+        oauth2.client_secret = value::text(node, reader).and_then(template);
+    }),
+    field("scopes", "a list of words", |oauth2, node, reader| {
+        oauth2.scopes = value::texts(node, reader).unwrap_or_default();
+    }),
+    field("audience", TEXT, |oauth2, node, reader| {
+        oauth2.audience = value::text(node, reader).unwrap_or_default();
+    }),
+];
+
+const PROXY: &[Field<v1::Proxy>] = &[
+    required("url", "a proxy such as http://proxy.example:3128", |proxy, node, reader| {
+        proxy.url = value::text(node, reader).unwrap_or_default();
+    }),
+    field("username", TEXT, |proxy, node, reader| {
+        proxy.username = value::text(node, reader).and_then(template);
+    }),
+    field("password", "a reference to a password", |proxy, node, reader| {
+        proxy.password = value::text(node, reader).and_then(template);
     }),
 ];
 
@@ -135,6 +178,12 @@ const TCP: &[Field<v1::TcpStep>] = &[
     }),
     field("min_tls", "1.2 or 1.3", |step, node, reader| {
         step.min_tls = value::word(node, TLS_VERSIONS, reader).unwrap_or_default().into();
+    }),
+    field("client_cert", "a reference to a certificate", |step, node, reader| {
+        step.client_cert = value::text(node, reader).and_then(template);
+    }),
+    field("client_key", "a reference to a key", |step, node, reader| {
+        step.client_key = value::text(node, reader).and_then(template);
     }),
     field("starttls", "a protocol such as smtp", |step, node, reader| {
         step.starttls = value::word(node, talk::PROTOCOLS, reader).unwrap_or_default().into();

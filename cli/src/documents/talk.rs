@@ -26,7 +26,7 @@ fn script(check: &str) -> Script {
         lines.iter().map(|(hear, say)| (hear.as_bytes(), say.as_bytes().to_vec())).collect()
     };
     let mut script = match check {
-        "database" => text(&[]),
+        "database" | "cluster" => text(&[]),
         "mail" => text(&[
             ("", "220 mail.example ESMTP\r\n"),
             ("EHLO [127.0.0.1]\r\n", "250-mail.example\r\n250 STARTTLS\r\n"),
@@ -45,7 +45,7 @@ fn script(check: &str) -> Script {
         "bastion" | "policy" => vec![(&b"SSH-2.0-parallax_"[..], offer())],
         other => panic!("which server is that of {other}?"),
     };
-    if matches!(check, "mail" | "directory") {
+    if matches!(check, "mail" | "directory" | "cluster") {
         script.push((b"", SECURE.to_vec()));
     }
     script
@@ -130,7 +130,7 @@ pub(super) fn config() -> (Arc<ServerConfig>, String) {
     let key = KeyPair::generate().unwrap();
     let pem = params.self_signed(&key).unwrap().pem();
     let authority = Issuer::new(params, key);
-    let names = vec!["mail.example".to_owned(), "ldap.example".to_owned()];
+    let names = ["mail.example", "ldap.example", "db.example"].map(str::to_owned).to_vec();
     let key = KeyPair::generate().unwrap();
     let leaf = CertificateParams::new(names).unwrap().signed_by(&key, &authority).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -150,7 +150,8 @@ pub(super) async fn pass(page: &str, least: usize, mut place: impl FnMut(&mut Ch
     assert!(examples.len() >= least, "{} examples", examples.len());
     for (line, mut check) in examples {
         place(&mut check);
-        let executor = Executor::new(Secrets::default(), None, None);
+        let secrets = Secrets::new(vec![], vec![std::env::temp_dir()]);
+        let executor = Executor::new(secrets, None, None);
         let run = &check.run;
         let finding = judged(&executor, run).await;
         assert_eq!(finding.outcome, Outcome::Pass, "{} (line {line}): {finding:?}", check.name);
@@ -168,7 +169,15 @@ pub(super) async fn pass(page: &str, least: usize, mut place: impl FnMut(&mut Ch
 #[tokio::test]
 async fn every_example_of_tcp_does_what_the_page_says() {
     let (config, pem) = config();
-    pass("docs/checks/tcp.md", 5, |check| {
+    let dir = tempfile::tempdir().unwrap();
+    let key = KeyPair::generate().unwrap();
+    let cert = CertificateParams::new(vec!["probe".to_owned()]).unwrap().self_signed(&key).unwrap();
+    let file = |name: &str, text: String| {
+        std::fs::write(dir.path().join(name), text).unwrap();
+        format!("${{file:{}}}", dir.path().join(name).display())
+    };
+    let (cert, key) = (file("cert", cert.pem()), file("key", key.serialize_pem()));
+    pass("docs/checks/tcp.md", 6, |check| {
         let address = serve(&check.name, &config);
         let StepKind::Tcp(step) = &mut check.run.steps[0].kind else { panic!("a tcp step") };
         let host = std::mem::replace(&mut step.host, address.ip().to_string());
@@ -176,6 +185,9 @@ async fn every_example_of_tcp_does_what_the_page_says() {
         if let Some(tls) = &mut step.tls {
             tls.server_name.get_or_insert(host);
             tls.ca_pem = Some(pem.clone());
+            if let Some(client) = &mut tls.client {
+                (client.cert, client.key) = (cert.clone(), key.clone());
+            }
         }
     })
     .await;

@@ -131,6 +131,56 @@ pub struct HttpView {
     client_cert: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     client_key: String,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    keep_alive: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oauth2: Option<OAuth2View>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proxy: Option<ProxyView>,
+}
+
+/// Client credentials, as written.
+#[derive(Debug, Serialize)]
+pub struct OAuth2View {
+    token_url: String,
+    client_id: String,
+    client_secret: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    scopes: Vec<String>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    audience: String,
+}
+
+impl OAuth2View {
+    fn new(oauth2: &v1::OAuth2) -> Self {
+        Self {
+            token_url: oauth2.token_url.clone(),
+            client_id: secret(oauth2.client_id.as_ref()),
+            client_secret: secret(oauth2.client_secret.as_ref()),
+            scopes: oauth2.scopes.clone(),
+            audience: oauth2.audience.clone(),
+        }
+    }
+}
+
+/// A proxy, as written.
+#[derive(Debug, Serialize)]
+pub struct ProxyView {
+    url: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    username: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    password: String,
+}
+
+impl ProxyView {
+    fn new(proxy: &v1::Proxy) -> Self {
+        Self {
+            url: proxy.url.clone(),
+            username: secret(proxy.username.as_ref()),
+            password: secret(proxy.password.as_ref()),
+        }
+    }
 }
 
 /// Redirects as YAML has them: `none`, or how many.
@@ -165,6 +215,10 @@ pub struct TcpView {
     ca_pem: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     min_tls: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    client_cert: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    client_key: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     starttls: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -440,6 +494,9 @@ impl HttpView {
                 .map_or_else(String::new, |version| version.word().to_owned()),
             client_cert: secret(step.client_cert.as_ref()),
             client_key: secret(step.client_key.as_ref()),
+            keep_alive: step.keep_alive,
+            oauth2: step.oauth2.as_ref().map(OAuth2View::new),
+            proxy: step.proxy.as_ref().map(ProxyView::new),
         }
     }
 }
@@ -454,6 +511,8 @@ impl TcpView {
             ca_pem: step.ca_pem.clone(),
             min_tls: enums::tls_version(step.min_tls)
                 .map_or(String::new(), |version| version.word().to_owned()),
+            client_cert: secret(step.client_cert.as_ref()),
+            client_key: secret(step.client_key.as_ref()),
             starttls: enums::start_tls(step.starttls)
                 .map_or(String::new(), |protocol| protocol.word().to_owned()),
             dialogue: step.dialogue.iter().map(ExchangeView::new).collect(),
@@ -683,6 +742,8 @@ mod tests {
             address: "mail.example:25".to_owned(),
             starttls: v1::StartTls::Smtp.into(),
             min_tls: v1::TlsVersion::V12.into(),
+            client_cert: written("${file:/c}"),
+            client_key: written("${file:/k}"),
             dialogue: vec![v1::Exchange {
                 name: "1".to_owned(),
                 send: Some(v1::Payload {
@@ -790,7 +851,7 @@ mod tests {
                 "mail.example:25",
                 "tcp",
                 Some(
-                    r#"{"address":"mail.example:25","tls":false,"insecure":false,"min_tls":"1.2","starttls":"smtp","dialogue":[{"name":"1","send":"PASS ${env:PW}","expect_hex":"0d0a"}]}"#,
+                    r#"{"address":"mail.example:25","tls":false,"insecure":false,"min_tls":"1.2","client_cert":"${file:/c}","client_key":"${file:/k}","starttls":"smtp","dialogue":[{"name":"1","send":"PASS ${env:PW}","expect_hex":"0d0a"}]}"#,
                 ),
             ),
             (
@@ -840,6 +901,19 @@ mod tests {
             min_tls: v1::TlsVersion::V13.into(),
             client_cert: written("${file:/c}"),
             client_key: written("${file:/k}"),
+            keep_alive: true,
+            oauth2: Some(v1::OAuth2 {
+                token_url: "https://login.example/".to_owned(),
+                client_id: written("me"),
+                client_secret: written("${env:SECRET}"),
+                scopes: vec!["read".to_owned()],
+                ..Default::default()
+            }),
+            proxy: Some(v1::Proxy {
+                url: "http://proxy.example:3128".to_owned(),
+                username: written("me"),
+                password: written("${env:PROXY}"),
+            }),
             ..none
         };
         assert_eq!(
@@ -850,6 +924,14 @@ mod tests {
                 "basic": {"username": "me", "password": "${env:PW}"}, "bearer": "${env:TOKEN}",
                 "query": {"k": "v"}, "accept_encoding": ["br"], "http_version": "2",
                 "min_tls": "1.3", "client_cert": "${file:/c}", "client_key": "${file:/k}",
+                "keep_alive": true,
+                "oauth2": {
+                    "token_url": "https://login.example/", "client_id": "me",
+                    "client_secret": "${env:SECRET}", "scopes": ["read"],
+                },
+                "proxy": {
+                    "url": "http://proxy.example:3128", "username": "me", "password": "${env:PROXY}",
+                },
             })
         );
     }

@@ -422,6 +422,7 @@ fn kind(expression: &Expr) -> Kind {
             Some(Variable::Headers | Variable::Phases | Variable::Cert | Variable::Redirects) => {
                 Kind::Other("a map")
             }
+            Some(Variable::Reused) => Kind::Boolean,
             Some(Variable::Json) | None => Kind::Unknown,
         },
         Expr::Select(select) if select.test => Kind::Boolean,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use cel::common::types::{CelDouble, CelDuration, CelInt, CelMap, CelMapKey, CelString};
+use cel::common::types::{CelBool, CelDouble, CelDuration, CelInt, CelMap, CelMapKey, CelString};
 use cel::common::value::{CowVal, Val};
 use cel::context::VariableResolver;
 
@@ -42,6 +42,8 @@ pub struct Facts {
     pub cert: Option<Certificate>,
     /// The redirects that were followed.
     pub redirects: Redirects,
+    /// The answer came over a connection that was kept.
+    pub reused: bool,
     /// All certificates that were shown, that one first.
     pub chain: Vec<Certificate>,
     /// The version of TLS that was spoken: `1.2` or `1.3`.
@@ -205,6 +207,7 @@ impl VariableResolver for Facts {
                 ),
                 (CelMapKey::from("url"), text(&self.redirects.url)),
             ]))),
+            Variable::Reused => CowVal::owned(CelBool::from(self.reused)),
             Variable::TlsVersion => CowVal::owned(CelString::from(self.tls_version.as_str())),
             Variable::Cipher => CowVal::owned(CelString::from(self.cipher.as_str())),
             Variable::Rcode => CowVal::owned(CelString::from(self.dns.as_ref()?.rcode.as_str())),

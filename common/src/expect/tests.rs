@@ -89,6 +89,7 @@ fn expressions_hold_or_do_not() {
     for (source, holds) in [
         ("true", true),
         ("status == 200", true),
+        ("!reused", true),
         ("status >= 200 && status < 300", true),
         ("status in [201, 204]", false),
         ("latency < duration('800ms')", true),
@@ -403,7 +404,13 @@ fn kinds_give_their_variables() {
         series: vec![],
     }));
     let upgraded = websocket("ws://h", &[]);
-    let kinds = [https, dns, icmp, grpc(None), ssh, spoken, upgraded, plugin];
+    let kept = |url: &str| {
+        let (url, keep_alive) = (url.to_owned(), true);
+        variables_of(&StepKind::Http(HttpStep { url, keep_alive, ..HttpStep::default() }))
+    };
+    assert_eq!(kept("http://x"), &kept("https://x")[..10]);
+    assert_eq!((&kept("https://x")[1..], kept("http://x")[0]), (https, Variable::Reused));
+    let kinds = [https, kept("http://x"), dns, icmp, grpc(None), ssh, spoken, upgraded, plugin];
     assert!(Variable::ALL.iter().all(|name| kinds.iter().any(|given| given.contains(name))));
     assert!(grpc(Some(TlsOptions::default())).contains(&Variable::Cert));
     assert!(!grpc(None).contains(&Variable::Cert));

@@ -168,7 +168,7 @@ where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     trace.stage = Stage::Exchange;
-    let (sender, connection) = http2_exchange::open(stream).await?;
+    let (sender, mut connection) = http2_exchange::open(stream).await?;
     let handle = sender.clone();
     let exchange = async {
         let since = clock::instant();
@@ -189,7 +189,7 @@ where
         trace.phase(Phase::Transfer, since);
         answer(&head.headers, body, &trailers)
     };
-    http2_exchange::together(exchange, connection, handle).await
+    http2_exchange::together(exchange, &mut connection, handle).await
 }
 
 /// Everything behind the head, within its bound.

@@ -1,4 +1,4 @@
-//! One HTTP/2 exchange (RFC 9113) on a connection of its own.
+//! One HTTP/2 exchange (RFC 9113) on a connection of its own, or several after one another.
 //!
 //! The protocol is driven without a task beside the run's: connection and exchange are polled
 //! together, and both end with the run.
@@ -37,17 +37,67 @@ pub(super) async fn exchange<S>(
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
+    let mut line = Line::open(stream).await?;
+    let (seen, _) = line.ask(request, keep_body, trace).await?;
+    Ok(seen)
+}
+
+/// A connection that speaks HTTP/2. Nothing of it moves but while it is asked.
+pub(super) struct Line<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> {
+    sender: SendRequest<Bytes>,
+    connection: Connection<Framed<S>, Bytes>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Line<S> {
+    pub async fn open(stream: S) -> Result<Self, Failure> {
+        let (sender, connection) = open(stream).await?;
+        Ok(Self { sender, connection })
+    }
+
+    /// Whether the target has left it open. Looks before it asks: a goodbye that has come shows.
+    pub async fn is_open(&mut self) -> bool {
+        let Self { sender, connection } = self;
+        let ready = std::future::poll_fn(|context| sender.poll_ready(context));
+        tokio::select! {
+            biased;
+            _ended = connection => false,
+            ready = ready => ready.is_ok(),
+        }
+    }
+
+    /// Sends the request and reads the answer. Says, too, whether all of it was read, so that another
+    /// one can follow.
+    pub async fn ask(
+        &mut self,
+        request: &Request,
+        keep_body: bool,
+        trace: &mut Trace,
+    ) -> Result<(Seen, bool), Failure> {
+        let Self { sender, connection } = self;
+        exchange_over(request, (sender.clone(), connection), keep_body, trace).await
+    }
+}
+
+async fn exchange_over<S>(
+    request: &Request,
+    (sender, connection): (SendRequest<Bytes>, &mut Connection<Framed<S>, Bytes>),
+    keep_body: bool,
+    trace: &mut Trace,
+) -> Result<(Seen, bool), Failure>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     trace.stage = Stage::Exchange;
     let (message, body) = request.build_http2()?;
-    let (sender, connection) = open(stream).await?;
     let handle = sender.clone();
     let exchange = async {
         let since = clock::instant();
         let response = send(sender, message, body).await.map_err(|error| failure(&error))?;
         trace.phase(Phase::FirstByte, since);
+        trace.is_answered = true;
         let (head, mut stream) = response.into_parts();
         if request.leads_to(head.status, &head.headers).is_some() {
-            return Ok(seen(head));
+            return Ok((seen(head), false));
         }
         let since = clock::instant();
         let mut answer = Answer::begin(request, head, stream.is_end_stream(), keep_body)?;
@@ -59,7 +109,7 @@ where
         // The end of a stream is the end of its trailers.
         stream.trailers().await.map_err(|error| failure(&error))?;
         trace.phase(Phase::Transfer, since);
-        Ok(answer.end())
+        Ok((answer.end(), true))
     };
     together(exchange, connection, handle).await
 }
@@ -83,13 +133,13 @@ where
 /// Polls an exchange and the connection that carries it, to the end of the exchange.
 pub(super) async fn together<S, T>(
     exchange: impl Future<Output = Result<T, Failure>>,
-    connection: Connection<Framed<S>, Bytes>,
+    connection: &mut Connection<Framed<S>, Bytes>,
     mut handle: SendRequest<Bytes>,
 ) -> Result<T, Failure>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    tokio::pin!(exchange, connection);
+    tokio::pin!(exchange);
     let mut ended = None;
     loop {
         tokio::select! {
@@ -99,7 +149,7 @@ where
                 seen => seen,
             },
             // How it ended, the exchange hears from its stream, at its next turn.
-            end = &mut connection, if ended.is_none() => ended = Some(end),
+            end = &mut *connection, if ended.is_none() => ended = Some(end),
             // Or never: a stream that was opened while the connection broke is told nothing.
             () = std::future::ready(()), if ended.is_some() => {
                 return Err(match ended {

@@ -1,9 +1,10 @@
-//! One HTTP/1.1 exchange on a connection of its own.
+//! One HTTP/1.1 exchange on a connection of its own, or several after one another.
 
 use std::error::Error;
 use std::io;
 
-use http_body_util::BodyExt;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
 use hyper::body::Body;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -27,17 +28,68 @@ pub(super) async fn exchange<S>(
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
+    let mut line = Line::open(stream).await?;
+    let (seen, _) = line.ask(request, keep_body, trace).await?;
+    Ok(seen)
+}
+
+/// A connection that speaks HTTP/1.1. Nothing of it moves but while it is asked.
+pub(super) struct Line<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> {
+    sender: http1::SendRequest<Full<Bytes>>,
+    connection: http1::Connection<TokioIo<S>, Full<Bytes>>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Line<S> {
+    pub async fn open(stream: S) -> Result<Self, Failure> {
+        let opened = http1::handshake(TokioIo::new(stream)).await;
+        let (sender, connection) = opened.map_err(|error| failure(&error))?;
+        Ok(Self { sender, connection })
+    }
+
+    /// Whether the target has left it open. Looks before it asks: a close that has come shows.
+    pub async fn is_open(&mut self) -> bool {
+        tokio::select! {
+            biased;
+            _ended = &mut self.connection => false,
+            ready = self.sender.ready() => ready.is_ok(),
+        }
+    }
+
+    /// Sends the request and reads the answer. Says, too, whether all of it was read, so that another
+    /// one can follow.
+    pub async fn ask(
+        &mut self,
+        request: &Request,
+        keep_body: bool,
+        trace: &mut Trace,
+    ) -> Result<(Seen, bool), Failure> {
+        let Self { sender, connection } = self;
+        exchange_over(request, (sender, connection), keep_body, trace).await
+    }
+}
+
+async fn exchange_over<S>(
+    request: &Request,
+    (sender, connection): (
+        &mut http1::SendRequest<Full<Bytes>>,
+        &mut http1::Connection<TokioIo<S>, Full<Bytes>>,
+    ),
+    keep_body: bool,
+    trace: &mut Trace,
+) -> Result<(Seen, bool), Failure>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     trace.stage = Stage::Exchange;
     let message = request.build()?;
-    let (mut sender, connection) =
-        http1::handshake(TokioIo::new(stream)).await.map_err(|error| failure(&error))?;
     let exchange = async {
         let since = clock::instant();
         let response = sender.send_request(message).await.map_err(|error| failure(&error))?;
         trace.phase(Phase::FirstByte, since);
+        trace.is_answered = true;
         let (head, mut body) = response.into_parts();
         if request.leads_to(head.status, &head.headers).is_some() {
-            return Ok(seen(head));
+            return Ok((seen(head), false));
         }
         let since = clock::instant();
         let mut answer = Answer::begin(request, head, body.is_end_stream(), keep_body)?;
@@ -48,16 +100,17 @@ where
             }
         }
         trace.phase(Phase::Transfer, since);
-        Ok(answer.end())
+        Ok((answer.end(), true))
     };
-    // The connection is driven here and ends with the run: no task is left behind.
-    tokio::pin!(exchange, connection);
+    // The connection is driven here: no task is left behind.
+    tokio::pin!(exchange);
     let mut open = true;
     loop {
         tokio::select! {
             biased;
-            seen = &mut exchange => return seen,
-            _ended = &mut connection, if open => open = false,
+            // What it is not open for any more cannot follow.
+            seen = &mut exchange => return seen.map(|(seen, whole)| (seen, whole && open)),
+            _ended = &mut *connection, if open => open = false,
         }
     }
 }

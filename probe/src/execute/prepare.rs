@@ -7,12 +7,14 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
 use parallax_common::capture::Captured;
-use parallax_common::check::{HttpStep, HttpVersion, Run, Step, StepKind, TlsOptions};
+use parallax_common::check::{HttpAuth, HttpStep, HttpVersion, Run, Step, StepKind, TlsOptions};
+use parallax_common::digest::run_digest;
+use parallax_runtime::clock;
 
 use super::capture::References;
 use super::{
-    Executor, Failure, dns, expect, grpc, icmp, plugin, redirects, request, tcp, tls, udp,
-    websocket,
+    Executor, Failure, dns, expect, grpc, icmp, plugin, proxy, redirects, request, tcp, tls,
+    tokens, udp, websocket,
 };
 
 /// A step with its references resolved and its TLS configuration found.
@@ -33,6 +35,11 @@ pub(super) enum Prepared {
 }
 
 impl Prepared {
+    /// Whether it has to ask for a token first.
+    pub fn needs_token(&self) -> bool {
+        matches!(self, Self::Http(visit) if visit.wish.is_some())
+    }
+
     /// Values that came from references: they never leave in evidence.
     pub fn secrets(&self) -> &[String] {
         match self {
@@ -84,15 +91,20 @@ impl Executor {
             StepKind::Http(http) => {
                 let extra = self.extra_header.clone();
                 let judged = place == last && expect::mentions_status(run);
-                self.visit(http, extra, !judged, references, source)
+                self.visit(run, http, extra, !judged, references, source)
                     .map(|visit| Prepared::Http(Box::new(visit)))
             }
             StepKind::Tcp(tcp) => {
-                let series_from = series_from(place);
-                let config = tcp.tls.as_ref().map(|tls| self.tls.get(tls)).transpose();
+                let mut used = Vec::new();
+                let config = tcp.tls.as_ref().map(|options| {
+                    let client = self.client(options, references, &mut used)?;
+                    self.tls.get_with(options, client, tls::Alpn::Nothing)
+                });
+                let (secrets, series_from) = ((references, used), series_from(place));
                 config
+                    .transpose()
                     .and_then(|config| {
-                        tcp::Prepared::prepare(tcp, config, references, source, series_from)
+                        tcp::Prepared::prepare(tcp, config, secrets, source, series_from)
                     })
                     .map(|tcp| Prepared::Tcp(Box::new(tcp)))
             }
@@ -159,6 +171,7 @@ impl Executor {
     /// An HTTP step with its references filled in.
     fn visit(
         &self,
+        run: &Run,
         step: &HttpStep,
         extra: Option<(HeaderName, HeaderValue)>,
         judge_status: bool,
@@ -176,7 +189,45 @@ impl Executor {
             None => Arc::clone(&tls_abroad),
             client => self.tls.get_with(&step.tls, client, alpn)?,
         };
-        Ok(redirects::Visit { request, tls, tls_abroad, source })
+        let tunnel = match &step.proxy {
+            None => None,
+            Some(proxy) => {
+                let used = &mut request.secrets;
+                Some(proxy::Tunnel::prepare(proxy, references, used)?)
+            }
+        };
+        let wish = match &step.auth {
+            Some(HttpAuth::OAuth2(of)) => {
+                let (with, used) = ((references, &self.tls), &mut request.secrets);
+                Some(Box::new(tokens::Wish::prepare(run, step, of, with, source, used)?))
+            }
+            _ => None,
+        };
+        let kept = step.keep_alive.then(|| run_digest(run));
+        let token = None;
+        Ok(redirects::Visit { request, tls, tls_abroad, tunnel, wish, token, kept, source })
+    }
+
+    /// Gets the tokens that the steps need, in the time of one run.
+    pub(super) async fn authorize(
+        &self,
+        run: &Run,
+        prepared: &mut [Prepared],
+    ) -> Result<(), (u32, Failure)> {
+        let ends_at = clock::instant() + run.timeout;
+        for (place, step) in prepared.iter_mut().enumerate() {
+            let Prepared::Http(visit) = step else { continue };
+            let Some(wish) = &visit.wish else { continue };
+            let (tunnel, source) = (visit.tunnel.as_ref(), visit.source);
+            let got = self.tokens.get(self, run, wish, tunnel, source, ends_at).await;
+            let ready = got.and_then(|token| {
+                visit.request.authorize(&token.text)?;
+                visit.token = Some(token);
+                Ok(())
+            });
+            ready.map_err(|failure| (u32::try_from(place).unwrap_or(u32::MAX), failure))?;
+        }
+        Ok(())
     }
 
     /// The client certificate that a step shows, with its references filled in.

@@ -10,11 +10,17 @@ use std::sync::Arc;
 use http::{HeaderMap, StatusCode};
 use parallax_common::check::{HttpStep, HttpVersion, IpFamily, Run};
 use parallax_common::limits::LOCATION_BYTES_MAX;
+use parallax_common::name::RunDigest;
 use parallax_common::outcome::Reason;
 use parallax_common::target::HttpUrl;
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 
 use super::request::Request;
-use super::{Executor, Failure, Seen, Stage, Trace, expect, http_exchange, http2_exchange, tls};
+use super::{
+    Executor, Failure, Seen, Stage, Trace, expect, http_exchange, http2_exchange, keep, proxy, tls,
+    tokens,
+};
 
 /// An HTTP step with everything filled in.
 #[derive(Debug)]
@@ -23,6 +29,13 @@ pub(super) struct Visit {
     pub tls: Arc<tls::Config>,
     /// For other origins: without the client certificate.
     pub tls_abroad: Arc<tls::Config>,
+    /// Through whom every hop connects.
+    pub tunnel: Option<proxy::Tunnel>,
+    /// The token that the request needs, and the one that was got.
+    pub wish: Option<Box<tokens::Wish>>,
+    pub token: Option<Arc<tokens::Token>>,
+    /// The version of the check, for a step whose connections are kept.
+    pub kept: Option<RunDigest>,
     pub source: Option<IpAddr>,
 }
 
@@ -38,36 +51,16 @@ pub(super) async fn run(
     let mut chain = Chain::new(step.redirects_max, run.ip);
     let mut request = Cow::Borrowed(&visit.request);
     loop {
-        trace.stage = Stage::Dns;
-        trace.cert = None;
-        let target = (request.url.host.as_str(), request.url.port);
         let is_abroad = chain.count() > 0;
-        let connected = executor.connect(run, target, visit.source, trace).await;
-        let stream = connected.map_err(|failure| of_hop(is_abroad, failure))?;
-        let mut seen = if request.url.https {
-            let (config, name) = match request.at_home {
-                true => (&visit.tls, step.tls.server_name.as_deref().unwrap_or(target.0)),
-                false => (&visit.tls_abroad, target.0),
-            };
-            // What only runs over TLS need is in boxes: a run holds the largest of its parts.
-            let shaken = Box::pin(tls::handshake(config, name, stream, trace)).await;
-            let stream = shaken.map_err(|failure| of_hop(is_abroad, failure))?;
-            let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            match (http2, step.version) {
-                (true, _) => {
-                    Box::pin(http2_exchange::exchange(&request, stream, keep_body, trace)).await?
-                }
-                (false, HttpVersion::V2) => {
-                    let evidence = "the target did not choose HTTP/2 in the handshake";
-                    return Err(Failure::new(Reason::HttpVersion, evidence));
-                }
-                (false, _) => {
-                    Box::pin(http_exchange::exchange(&request, stream, keep_body, trace)).await?
-                }
-            }
-        } else {
-            http_exchange::exchange(&request, stream, keep_body, trace).await?
+        let hop = Hop { executor, run, step, visit, request: &request, keep_body, is_abroad };
+        let mut seen = match visit.kept {
+            None => hop.go(trace).await?,
+            // What only kept connections need is in a box: a run holds the largest of its parts.
+            Some(digest) => Box::pin(hop.go_again(digest, trace)).await?,
         };
+        if let (Some(401), true, Some(token)) = (seen.status, request.at_home, &visit.token) {
+            token.refuse();
+        }
         match chain.next(&request, seen.status.unwrap_or_default(), &seen.headers)? {
             Some(next) => request = Cow::Owned(next),
             None => {
@@ -78,6 +71,112 @@ pub(super) async fn run(
                 return Ok(seen);
             }
         }
+    }
+}
+
+/// One exchange of a chain.
+struct Hop<'a> {
+    executor: &'a Executor,
+    run: &'a Run,
+    step: &'a HttpStep,
+    visit: &'a Visit,
+    request: &'a Request,
+    keep_body: bool,
+    is_abroad: bool,
+}
+
+impl Hop<'_> {
+    /// By what the target is judged, and under which name.
+    fn tls(&self) -> (&Arc<tls::Config>, &str) {
+        let host = self.request.url.host.as_str();
+        match self.request.at_home {
+            true => (&self.visit.tls, self.step.tls.server_name.as_deref().unwrap_or(host)),
+            false => (&self.visit.tls_abroad, host),
+        }
+    }
+
+    async fn connect(&self, trace: &mut Trace) -> Result<TcpStream, Failure> {
+        trace.stage = Stage::Dns;
+        trace.cert = None;
+        let target = (self.request.url.host.as_str(), self.request.url.port);
+        let (tunnel, source) = (self.visit.tunnel.as_ref(), self.visit.source);
+        let connected = self.executor.reach(self.run, tunnel, target, source, trace).await;
+        connected.map_err(|failure| of_hop(self.is_abroad, failure))
+    }
+
+    async fn shake(
+        &self,
+        stream: TcpStream,
+        trace: &mut Trace,
+    ) -> Result<(TlsStream<TcpStream>, bool), Failure> {
+        let (config, name) = self.tls();
+        let shaken = tls::handshake(config, name, stream, trace).await;
+        let stream = shaken.map_err(|failure| of_hop(self.is_abroad, failure))?;
+        let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        match (http2, self.step.version) {
+            (false, HttpVersion::V2) => {
+                let evidence = "the target did not choose HTTP/2 in the handshake";
+                Err(Failure::new(Reason::HttpVersion, evidence))
+            }
+            _ => Ok((stream, http2)),
+        }
+    }
+
+    /// On a new connection.
+    async fn go(&self, trace: &mut Trace) -> Result<Seen, Failure> {
+        let (request, keep_body) = (self.request, self.keep_body);
+        let stream = self.connect(trace).await?;
+        if !request.url.https {
+            return http_exchange::exchange(request, stream, keep_body, trace).await;
+        }
+        // What only runs over TLS need is in boxes: a run holds the largest of its parts.
+        let (stream, http2) = Box::pin(self.shake(stream, trace)).await?;
+        match http2 {
+            true => Box::pin(http2_exchange::exchange(request, stream, keep_body, trace)).await,
+            false => Box::pin(http_exchange::exchange(request, stream, keep_body, trace)).await,
+        }
+    }
+
+    /// On the connection that is kept for this origin, when there is one and its target has left it open;
+    /// else on a new one. Either is kept for the next run.
+    async fn go_again(&self, digest: RunDigest, trace: &mut Trace) -> Result<Seen, Failure> {
+        let place = keep::Place::new(digest, trace.step, &self.request.url);
+        let pool = &self.executor.kept;
+        if let Some(mut line) = pool.take(&place, self.tls().0) {
+            trace.stage = Stage::Exchange;
+            trace.is_answered = false;
+            line.recall(trace);
+            if line.is_open().await {
+                match line.ask(self.request, self.keep_body, trace).await {
+                    Ok((seen, more)) => {
+                        if more {
+                            pool.put(place, line);
+                        }
+                        return Ok(Seen { reused: true, ..seen });
+                    }
+                    Err(failure) if trace.is_answered || !keep::is_stale(failure.reason) => {
+                        return Err(failure);
+                    }
+                    Err(_closed) => {}
+                }
+            }
+        }
+        let stream = self.connect(trace).await?;
+        let tls = Arc::clone(self.tls().0);
+        let (stream, http2): (Box<dyn keep::Duplex>, bool) = match self.request.url.https {
+            false => (Box::new(stream), false),
+            true => {
+                let (stream, http2) = self.shake(stream, trace).await?;
+                (Box::new(stream), http2)
+            }
+        };
+        trace.stage = Stage::Exchange;
+        let mut line = keep::Line::open(stream, http2, tls, trace).await?;
+        let (seen, more) = line.ask(self.request, self.keep_body, trace).await?;
+        if more {
+            pool.put(place, line);
+        }
+        Ok(seen)
     }
 }
 

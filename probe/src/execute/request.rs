@@ -11,6 +11,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
 use http_body_util::Full;
 use parallax_common::check::{ContentEncoding, HttpAuth, HttpStep};
+use parallax_common::limits::TOKEN_ANSWER_BYTES_MAX;
 use parallax_common::outcome::Reason;
 use parallax_common::secret::Template;
 use parallax_common::target::{HttpUrl, form_encoded};
@@ -76,7 +77,9 @@ impl Request {
             headers.append(header, value);
         }
         if let Some(auth) = &step.auth {
-            headers.insert(AUTHORIZATION, authorization(auth, secrets, &mut used)?);
+            if let Some(authorization) = authorization(auth, secrets, &mut used)? {
+                headers.insert(AUTHORIZATION, authorization);
+            }
         }
         if !step.accept_encoding.is_empty() {
             let words: Vec<&str> = step.accept_encoding.iter().map(|it| it.word()).collect();
@@ -92,7 +95,9 @@ impl Request {
         }
         headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(AGENT));
         headers.entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
-        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        if !step.keep_alive {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         Ok(Self {
             url,
             method,
@@ -106,6 +111,53 @@ impl Request {
             redirects_max: step.redirects_max,
             accepts: step.accept_encoding.clone(),
         })
+    }
+
+    /// A request for a token (RFC 6749, 4.4.2), by a client with a password (2.3.1).
+    pub fn for_token(
+        url: HttpUrl,
+        (client_id, client_secret): (&str, &str),
+        form: &str,
+        used: &mut Vec<String>,
+    ) -> Result<Self, Failure> {
+        let secret = form_encoded(client_secret);
+        let encoded = STANDARD.encode(format!("{}:{secret}", form_encoded(client_id)));
+        let mut authorization = HeaderValue::try_from(format!("Basic {encoded}"))
+            .map_err(|_| refuse("the credentials cannot be sent"))?;
+        authorization.set_sensitive(true);
+        used.extend([secret, encoded]);
+        let form_type = HeaderValue::from_static("application/x-www-form-urlencoded");
+        let headers = [
+            (HOST, host(&url).ok_or_else(|| refuse("the host cannot be sent"))?),
+            (AUTHORIZATION, authorization),
+            (CONTENT_TYPE, form_type),
+            (ACCEPT, HeaderValue::from_static("application/json")),
+            (USER_AGENT, HeaderValue::from_static(AGENT)),
+            (CONNECTION, HeaderValue::from_static("close")),
+        ];
+        Ok(Self {
+            url,
+            method: Method::POST,
+            headers: headers.into_iter().collect(),
+            body: Bytes::from(form.to_owned()),
+            body_max_bytes: TOKEN_ANSWER_BYTES_MAX,
+            judge_status: false,
+            secrets: Vec::new(),
+            own: Vec::new(),
+            at_home: true,
+            redirects_max: 0,
+            accepts: Vec::new(),
+        })
+    }
+
+    /// Says who it is from by a token.
+    pub fn authorize(&mut self, token: &str) -> Result<(), Failure> {
+        let mut value = HeaderValue::try_from(format!("Bearer {token}"))
+            .map_err(|_| refuse("the token cannot be sent"))?;
+        value.set_sensitive(true);
+        self.headers.insert(AUTHORIZATION, value);
+        self.secrets.push(token.to_owned());
+        Ok(())
     }
 
     /// The message as it is sent.
@@ -215,8 +267,10 @@ fn authorization(
     auth: &HttpAuth,
     secrets: References<'_>,
     used: &mut Vec<String>,
-) -> Result<HeaderValue, Failure> {
+) -> Result<Option<HeaderValue>, Failure> {
     let text = match auth {
+        // Got later.
+        HttpAuth::OAuth2(_) => return Ok(None),
         HttpAuth::Bearer(token) => format!("Bearer {}", secrets.resolve(token, used)?),
         HttpAuth::Basic { username, password } => {
             let username = secrets.resolve(username, used)?;
@@ -233,5 +287,5 @@ fn authorization(
     let mut value =
         HeaderValue::try_from(text).map_err(|_| refuse("the credentials cannot be sent"))?;
     value.set_sensitive(true);
-    Ok(value)
+    Ok(Some(value))
 }

@@ -31,15 +31,14 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    /// Fills in references, and compiles patterns.
+    /// Fills in references, and compiles patterns. Others have been filled in before: `used`.
     pub fn prepare(
         step: &TcpStep,
         tls: Option<Arc<tls::Config>>,
-        secrets: References<'_>,
+        (secrets, mut used): (References<'_>, Vec<String>),
         source: Option<IpAddr>,
         series_from: usize,
     ) -> Result<Self, Failure> {
-        let mut used = Vec::new();
         let lines = lines(&step.dialogue, secrets, &mut used)?;
         let series_from = u32::try_from(series_from).unwrap_or(u32::MAX);
         Ok(Self { tls, source, lines: lines.into(), secrets: used.into(), series_from })

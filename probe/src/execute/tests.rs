@@ -1,7 +1,8 @@
 //! Every reason a run can have, produced by a small real server. `questions`, `handshakes`, `echoes` and
 //! `health` have the kinds `dns`, `tls`, `icmp` and `grpc`; `talk` has STARTTLS, dialogues, `udp` and `ssh`,
 //! `websocket` and `plugins` those kinds, `samples` several runs a slot, `steps` what steps tell one
-//! another.
+//! another, `proxies` the ways through proxies, `tokens` those of OAuth 2.0, `kept` connections that outlive
+//! a run.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -21,12 +22,15 @@ mod guard;
 mod handshakes;
 mod health;
 mod http;
+mod kept;
 mod plugins;
+mod proxies;
 mod questions;
 pub(crate) mod reasons;
 mod samples;
 mod steps;
 mod talk;
+mod tokens;
 mod websocket;
 
 /// Serves each connection with `serve`, on a thread of its own, until the test ends.

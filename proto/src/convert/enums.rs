@@ -38,6 +38,8 @@ both_ways! {
         HttpRedirectLoop, HttpRedirectsTooMany, HttpRedirectDowngrade, HttpRedirectMalformed,
         HttpEncoding, HttpDecodedTooLarge, HttpGoaway, HttpVersion,
         HttpRedirectDenied,
+        ProxyAuth, ProxyRefused, ProxyUnreachable, ProxyMalformed,
+        AuthTokenFailed, AuthTokenRefused,
         IcmpNoAnswer, IcmpUnreachable, IcmpProhibited, IcmpTimeExceeded, IcmpTooLarge,
         PluginCritical, PluginFailed,
         GrpcNotServing, GrpcUnknownService, GrpcUnimplemented, GrpcStatus, GrpcMalformed,

@@ -193,6 +193,8 @@ fn run_fields(run: &v1::Run, out: &mut Gathered) {
                 if let Some(protocol) = enums::start_tls(tcp.starttls) {
                     out.text(&format!("{at}starttls"), protocol.word());
                 }
+                out.text(&format!("{at}client_cert"), &written(tcp.client_cert.as_ref()));
+                out.text(&format!("{at}client_key"), &written(tcp.client_key.as_ref()));
                 out.dialogue(&at, &tcp.dialogue);
             }
             Some(v1::step::Kind::Websocket(websocket)) => {
@@ -285,6 +287,14 @@ fn http_options(at: &str, http: &v1::HttpStep, out: &mut Gathered) {
         out.text(&format!("{at}basic.password"), &written(basic.password.as_ref()));
     }
     out.text(&format!("{at}bearer"), &written(http.bearer.as_ref()));
+    if let Some(oauth2) = &http.oauth2 {
+        let at = format!("{at}oauth2.");
+        out.text(&format!("{at}token_url"), &oauth2.token_url);
+        out.text(&format!("{at}client_id"), &written(oauth2.client_id.as_ref()));
+        out.text(&format!("{at}client_secret"), &written(oauth2.client_secret.as_ref()));
+        out.list(&format!("{at}scopes"), &oauth2.scopes);
+        out.text(&format!("{at}audience"), &oauth2.audience);
+    }
     out.pairs(&format!("{at}query"), http.query.iter().map(|q| (&q.name, q.value.as_ref())));
     let encodings = http.accept_encoding.iter().filter_map(|it| enums::content_encoding(*it));
     let encodings: Vec<String> = encodings.map(|encoding| encoding.word().to_owned()).collect();
@@ -297,6 +307,12 @@ fn http_options(at: &str, http: &v1::HttpStep, out: &mut Gathered) {
     }
     out.text(&format!("{at}client_cert"), &written(http.client_cert.as_ref()));
     out.text(&format!("{at}client_key"), &written(http.client_key.as_ref()));
+    out.flag(&format!("{at}keep_alive"), http.keep_alive);
+    if let Some(proxy) = &http.proxy {
+        out.text(&format!("{at}proxy.url"), &proxy.url);
+        out.text(&format!("{at}proxy.username"), &written(proxy.username.as_ref()));
+        out.text(&format!("{at}proxy.password"), &written(proxy.password.as_ref()));
+    }
 }
 
 fn region_fields(region: &v1::Region) -> Fields {

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use parallax_common::check::{Capture, HttpStep, IpFamily, Run, Step, StepKind, TlsStep};
+use parallax_common::check::{Capture, HttpAuth, HttpStep, IpFamily, Run, Step, StepKind, TlsStep};
 use parallax_common::expect::{Program, Variable, variables_of};
 use parallax_common::limits::{
     BODY_BYTES_MAX, EXPRESSIONS_MAX, SAMPLES_LENGTH_MAX, SAMPLES_MAX, STEPS_MAX, TIMEOUT_MAX,
@@ -24,7 +24,9 @@ mod grpc;
 mod header;
 mod http;
 mod icmp;
+mod oauth2;
 mod plugin;
+mod proxy;
 mod talk;
 mod tls;
 mod websocket;
@@ -243,7 +245,7 @@ fn steps(steps: &[v1::Step], findings: &mut Findings<'_>) -> Vec<Step> {
 
 fn http(step: &v1::HttpStep, at: &str, findings: &mut Findings<'_>) -> Option<StepKind> {
     let field = |name: &str| format!("{at}{name}");
-    let url = http_url(&step.url, &field("url"), findings);
+    let url = url_with_captures(&step.url, &field("url"), findings);
     let method = if step.method.is_empty() { "GET" } else { &step.method };
     if !METHODS.contains(&method) {
         let message = format!("`{method}` is not one of {}", METHODS.join(", "));
@@ -272,12 +274,23 @@ fn http(step: &v1::HttpStep, at: &str, findings: &mut Findings<'_>) -> Option<St
     let given = (step.insecure, step.server_name.as_str(), step.ca_pem.as_str());
     let https = url.as_ref().is_none_or(|url| url.https);
     // A redirect may lead to https. A server name is for the URL's own host alone.
-    let reaches_tls = https || options.redirects_max > 0;
+    let is_met = https || options.redirects_max > 0;
+    // A token is asked for over TLS, and always with verification.
+    let reaches_tls = is_met || step.oauth2.is_some();
     let mut tls = tls_options(given, reaches_tls, http::NO_TLS, at, findings);
+    if tls.insecure && !is_met {
+        let message = format!("insecure has no effect: {}; a token is never got so", http::NO_TLS);
+        findings.add(rule::TLS_WITHOUT_TLS, field("insecure"), message);
+    }
     if !https && reaches_tls && tls.server_name.take().is_some() {
         http::for_first_origin("server_name", at, findings);
     }
     (tls.min_version, tls.client) = http::tls_options(step, (https, reaches_tls), at, findings);
+    // Without its proxy a stored check would connect by itself, without its token ask as nobody.
+    let has_auth = step.basic.is_some() || step.bearer.is_some() || step.oauth2.is_some();
+    if options.proxy.is_some() != step.proxy.is_some() || options.auth.is_some() != has_auth {
+        return None;
+    }
     (url.is_some() || findings.is_stored()).then(|| {
         StepKind::Http(HttpStep {
             url: step.url.clone(),
@@ -311,17 +324,19 @@ fn tls(step: &v1::TlsStep, at: &str, findings: &mut Findings<'_>) -> Option<Step
     }
 }
 
-/// Reads a URL that may not hold references.
+/// Reads a URL that may hold neither references nor captures.
 fn http_url(text: &str, field: &str, findings: &mut Findings<'_>) -> Option<HttpUrl> {
+    let refused = text.contains("${capture:") && no_reference(text, field, findings);
+    if refused { None } else { url_with_captures(text, field, findings) }
+}
+
+/// Reads a URL that may hold captures, but for its host: a run goes where its check says.
+fn url_with_captures(text: &str, field: &str, findings: &mut Findings<'_>) -> Option<HttpUrl> {
     if text.is_empty() {
         findings.add(rule::MISSING_FIELD, field, "a URL is needed");
         return None;
     }
-    // Captures are filled in there, but for the host: a run goes where its check says.
-    if no_secret(text, field, findings) {
-        return None;
-    }
-    if !place_fits(text, field, findings) {
+    if no_secret(text, field, findings) || !place_fits(text, field, findings) {
         return None;
     }
     HttpUrl::parse(text).map_err(|error| findings.add(error.rule, field, error.message)).ok()
@@ -432,6 +447,19 @@ fn source_address(text: &str, ip: IpFamily, findings: &mut Findings<'_>) -> Opti
 
 /// A target that is an address must be of the family that is asked for.
 fn family_fits(at: &str, step: &Step, ip: IpFamily, findings: &mut Findings<'_>) {
+    if let StepKind::Http(HttpStep { auth: Some(HttpAuth::OAuth2(of)), .. }) = &step.kind
+        && let Ok(HttpUrl { host, .. }) = HttpUrl::parse(&of.token_url)
+        && host.parse().is_ok_and(|address| conflicts(address, ip))
+    {
+        let message = format!("{host} is not of the family that ip asks for");
+        findings.add(rule::IP_CONFLICT, format!("{at}http.oauth2.token_url"), message);
+    }
+    if let StepKind::Http(HttpStep { proxy: Some(proxy), .. }) = &step.kind
+        && proxy.host.parse().is_ok_and(|address| conflicts(address, ip))
+    {
+        let message = format!("{} is not of the family that ip asks for", proxy.host);
+        findings.add(rule::IP_CONFLICT, format!("{at}http.proxy.url"), message);
+    }
     let (host, field) = match &step.kind {
         StepKind::Http(http) => match HttpUrl::parse(&http.url) {
             Ok(url) => (url.host, "http.url"),

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
 use parallax_common::check::{
-    DnsClass, DnsStep, DnsTransport, DnsType, GrpcStep, IcmpStep, Payload, SshStep, StartTls,
-    TlsStep, UdpStep, WebSocketStep,
+    DnsClass, DnsStep, DnsTransport, DnsType, GrpcStep, IcmpStep, Payload, Proxy, SshStep,
+    StartTls, TlsStep, UdpStep, WebSocketStep,
 };
 use parallax_common::target::{HttpUrl, parse_address, parse_resolver, parse_websocket};
 
@@ -62,11 +62,19 @@ impl Trap {
     }
 }
 
-/// The allowed listener: sends whoever asks for `/to/SOMEWHERE` to `http://SOMEWHERE`, and closes.
+/// The allowed listener: sends whoever asks for `/to/SOMEWHERE` to `http://SOMEWHERE`, and closes. It is a
+/// proxy, too, that connects to whatever it is asked for.
 fn redirect(mut stream: TcpStream) {
     thread::spawn(move || {
         let head = request(&mut stream);
         let path = head.split(' ').nth(1).unwrap_or_default();
+        if head.starts_with("CONNECT ") {
+            if let Ok(far) = TcpStream::connect(path) {
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n");
+                super::proxies::relay(stream, far);
+            }
+            return;
+        }
         if let Some(place) = path.strip_prefix("/to/") {
             let answer = format!(
                 "HTTP/1.1 302 Found\r\nlocation: http://{place}\r\ncontent-length: 0\r\n\r\n"
@@ -85,13 +93,13 @@ struct Script {
 }
 
 /// A name server over udp and tcp, on an address that is allowed.
-struct NameServer {
-    address: SocketAddr,
+pub(super) struct NameServer {
+    pub(super) address: SocketAddr,
     script: Arc<Mutex<Script>>,
 }
 
 impl NameServer {
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         let script: Arc<Mutex<Script>> = Arc::default();
         let udp = UdpSocket::bind((IpAddr::from(NAME_SERVER), 0)).unwrap();
         let address = udp.local_addr().unwrap();
@@ -121,7 +129,7 @@ impl NameServer {
         Self { address, script }
     }
 
-    fn say(&self, text: &str) {
+    pub(super) fn say(&self, text: &str) {
         let words = |step: &str| step.split_whitespace().map(str::to_owned).collect();
         let answers = text.split(" then ").map(words).collect();
         *self.script.lock().unwrap_or_else(PoisonError::into_inner) =
@@ -307,6 +315,10 @@ impl Row<'_> {
                 "source" => run.source_address = Some(value.parse().unwrap()),
                 "host" => step(&mut run).headers = vec![("host".into(), value.into())],
                 "server_name" => step(&mut run).tls.server_name = Some(value.into()),
+                "proxy" => {
+                    let (scheme, host, port) = Proxy::parse_url(value).unwrap();
+                    step(&mut run).proxy = Some(Proxy { scheme, host, port, credentials: None });
+                }
                 "insecure" => step(&mut run).tls.insecure = true,
                 "authority" => match &mut run.steps[0].kind {
                     StepKind::Grpc(grpc) => grpc.authority = Some(value.into()),

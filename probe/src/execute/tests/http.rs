@@ -19,7 +19,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use super::*;
 
 /// Reads a request with its body.
-fn message(stream: &mut impl Read) -> String {
+pub(super) fn message(stream: &mut impl Read) -> String {
     let mut text = request(stream);
     let length = text.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
     let mut body = vec![0; length.unwrap_or(0)];
@@ -260,6 +260,7 @@ async fn credentials_stay_at_their_origin_and_do_not_come_back() {
             None => "authorization: Token 7",
             Some(HttpAuth::Bearer(_)) => "authorization: Bearer tok-1234",
             Some(HttpAuth::Basic { .. }) => "authorization: Basic bWU6dG9rLTEyMzQ=",
+            Some(HttpAuth::OAuth2(_)) => panic!("none of these"),
         };
         let own = [authorization, "cookie: session=7", "x-key: tok-1234", "host: shop.example"];
         let has = |lines: &[String], line: &str| lines.iter().any(|l| l == line);
@@ -417,6 +418,60 @@ fn tls_site(config: Arc<rustls::ServerConfig>, answer: Vec<u8>) -> SocketAddr {
 }
 
 #[tokio::test]
+async fn a_tcp_step_shows_its_client_certificate_to_who_asks() {
+    let ours = authority();
+    let dir = tempfile::tempdir().unwrap();
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(vec!["probe".to_owned()]).unwrap();
+    let cert = params.signed_by(&key, &ours.issuer).unwrap();
+    let file = |name: &str, text: String| {
+        std::fs::write(dir.path().join(name), text).unwrap();
+        format!("${{file:{}}}", dir.path().join(name).display())
+    };
+    let good =
+        ClientCertificate { cert: file("cert", cert.pem()), key: file("key", key.serialize_pem()) };
+    let other = KeyPair::generate().unwrap().serialize_pem();
+    let unfit = ClientCertificate { key: file("other", other), ..good.clone() };
+    let secrets = Secrets::new(vec![], vec![dir.path().to_owned()]);
+    let executor = Executor::new(secrets, None, None);
+    // With 1.2 the server judges before the handshake ends; with 1.3 what is said next shows it.
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let config = tls_server(&ours, &[version], true);
+        let address = server(move |mut stream| {
+            let mut session = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+            let mut tls = rustls::Stream::new(&mut session, &mut stream);
+            if tls.write_all(b"hello\r\n").is_ok() {
+                let _ = tls.read(&mut [0; 16]);
+            } else {
+                // Read to the end: a close with unread bytes would reset, and overtake the alert.
+                let _ = stream.read_to_end(&mut Vec::new());
+            }
+        });
+        for (client, passes) in [(Some(&good), true), (None, false)] {
+            let mut run = tcp("127.0.0.1", address.port());
+            let StepKind::Tcp(step) = &mut run.steps[0].kind else { panic!("a tcp step") };
+            let ca_pem = Some(ours.pem.clone());
+            let client = client.cloned();
+            step.tls = Some(TlsOptions { ca_pem, client, ..TlsOptions::default() });
+            step.dialogue = vec![parallax_common::check::Exchange {
+                name: "1".into(),
+                send: None,
+                expect: Some(parallax_common::check::Expected::Bytes(b"hello".to_vec())),
+            }];
+            let finding = executor.run(&run).await.finding;
+            assert_eq!(finding.outcome == Outcome::Pass, passes, "{version:?}: {finding:?}");
+            if version.version == rustls::ProtocolVersion::TLSv1_2 && !passes {
+                assert_eq!(finding.reason, Some(Reason::TlsHandshake), "{finding:?}");
+            }
+        }
+        let mut run = tcp("127.0.0.1", address.port());
+        let StepKind::Tcp(step) = &mut run.steps[0].kind else { panic!("a tcp step") };
+        step.tls = Some(TlsOptions { client: Some(unfit.clone()), ..TlsOptions::default() });
+        assert_eq!(executor.run(&run).await.finding.reason, Some(Reason::ConfigError));
+    }
+}
+
+#[tokio::test]
 async fn an_older_tls_than_the_check_takes_is_refused() {
     let ours = authority();
     let old = tls_site(tls_server(&ours, &[&rustls::version::TLS12], false), ok(""));
@@ -519,7 +574,7 @@ async fn what_is_encrypted_stays_encrypted() {
 }
 
 /// An HTTPS server that speaks HTTP/2 and does as the path says.
-fn http2_site(authority: &Authority, alpn: &[&[u8]]) -> SocketAddr {
+pub(super) fn http2_site(authority: &Authority, alpn: &[&[u8]]) -> SocketAddr {
     let config = tls_server(authority, rustls::DEFAULT_VERSIONS, false);
     let mut config = Arc::unwrap_or_clone(config);
     config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();

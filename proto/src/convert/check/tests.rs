@@ -199,6 +199,26 @@ fn basic(username: &str, password: &str) -> Option<v1::BasicAuth> {
     Some(v1::BasicAuth { username: secret(username), password: secret(password) })
 }
 
+fn tokens(change: impl FnOnce(&mut v1::OAuth2)) -> Option<v1::OAuth2> {
+    let mut oauth2 = v1::OAuth2 {
+        token_url: "https://login.example/token".to_owned(),
+        client_id: secret("me"),
+        client_secret: secret("${env:SECRET}"),
+        scopes: vec!["read".to_owned()],
+        audience: "https://shop.example".to_owned(),
+    };
+    change(&mut oauth2);
+    Some(oauth2)
+}
+
+fn through(
+    url: &str,
+    username: Option<v1::Secret>,
+    password: Option<v1::Secret>,
+) -> Option<v1::Proxy> {
+    Some(v1::Proxy { url: url.to_owned(), username, password })
+}
+
 fn parameter(name: &str, value: &str) -> v1::QueryParameter {
     v1::QueryParameter { name: name.to_owned(), value: secret(value) }
 }
@@ -214,6 +234,8 @@ fn with_options() -> v1::Check {
     step.http_version = v1::HttpVersion::Auto as i32;
     step.min_tls = v1::TlsVersion::V13 as i32;
     (step.client_cert, step.client_key) = (secret("${file:/c.pem}"), secret("${env:K}"));
+    step.keep_alive = true;
+    step.proxy = through("socks5h://proxy.example:1080", secret("me"), secret("${env:PROXY}"));
     normalise_check(check)
 }
 
@@ -224,8 +246,31 @@ fn the_options_of_http_go_there_and_back() {
     assert_eq!(Some(run_to(&built.run)), wire.run);
     http(&mut wire).bearer = None;
     http(&mut wire).basic = basic("me", "${env:PW}");
+    let mut wire = normalise_check(wire);
+    assert_eq!(Some(run_to(&check(&wire).unwrap().run)), wire.run);
+    (http(&mut wire).basic, http(&mut wire).oauth2) = (None, tokens(|_| {}));
     let wire = normalise_check(wire);
     assert_eq!(Some(run_to(&check(&wire).unwrap().run)), wire.run);
+}
+
+#[test]
+fn the_client_certificate_of_tcp_goes_there_and_back_and_is_shown() {
+    let mut wire = raw();
+    to_talk(&mut wire, |t| {
+        t.tls = true;
+        (t.client_cert, t.client_key) = (secret("${file:/c}"), secret("${env:K}"));
+    });
+    let wire = normalise_check(wire);
+    let built = check(&wire).unwrap();
+    assert_eq!(Some(run_to(&built.run)), wire.run);
+    let StepKind::Tcp(_) = &built.run.steps[0].kind else { panic!("a tcp step") };
+    let references = ["${file:/c}", "${env:K}"];
+    let templates = built.run.steps[0].kind.templates();
+    assert!(references.iter().all(|reference| templates.contains(reference)), "{templates:?}");
+    let resource = v1::Resource { kind: Some(v1::resource::Kind::Check(wire)) };
+    let shown = crate::convert::fields::shown(&resource);
+    assert_eq!(shown["tcp.client_cert"], "\"${file:/c}\"");
+    assert_eq!(shown["tcp.client_key"], "\"${env:K}\"");
 }
 
 /// Before there was a choice nothing was followed: what is stored without one goes on like that, under
@@ -408,6 +453,44 @@ const BROKEN: &[(Rule, &str, Break)] = &[
         http(c).basic = Some(v1::BasicAuth { username: secret("me"), password: None });
     }),
     (rule::SECRET_REFERENCE, "http.bearer", |c| http(c).bearer = secret("${TOKEN}")),
+    (rule::AUTH_TWICE, "http.oauth2", |c| {
+        (http(c).bearer, http(c).oauth2) = (secret("${env:TOKEN}"), tokens(|_| {}));
+    }),
+    (rule::MISSING_FIELD, "http.oauth2.token_url", |c| {
+        http(c).oauth2 = tokens(|o| o.token_url.clear());
+    }),
+    (rule::OAUTH2_URL, "http.oauth2.token_url", |c| {
+        http(c).oauth2 = tokens(|o| o.token_url = "http://login.example/".to_owned());
+    }),
+    (rule::URL_SCHEME, "http.oauth2.token_url", |c| {
+        http(c).oauth2 = tokens(|o| o.token_url = "login.example".to_owned());
+    }),
+    (rule::IP_CONFLICT, "http.oauth2.token_url", |c| {
+        http(c).oauth2 = tokens(|o| o.token_url = "https://[::1]/".to_owned());
+        run_of(c).ip = v1::IpFamily::V4 as i32;
+    }),
+    (rule::OAUTH2_TEXT, "http.oauth2.client_id", |c| {
+        http(c).oauth2 = tokens(|o| o.client_id = secret(""));
+    }),
+    (rule::OAUTH2_TEXT, "http.oauth2.audience", |c| {
+        http(c).oauth2 = tokens(|o| o.audience = "a\nb".to_owned());
+    }),
+    (rule::AUTH_REFERENCE, "http.oauth2.client_secret", |c| {
+        http(c).oauth2 = tokens(|o| o.client_secret = secret("hunter2"));
+    }),
+    (rule::MISSING_FIELD, "http.oauth2.client_secret", |c| {
+        http(c).oauth2 = tokens(|o| o.client_secret = None);
+    }),
+    (rule::OAUTH2_SCOPE, "http.oauth2.scopes[1]", |c| {
+        http(c).oauth2 = tokens(|o| o.scopes.push("a b".to_owned()));
+    }),
+    (rule::OAUTH2_SCOPE, "http.oauth2.scopes", |c| {
+        http(c).oauth2 = tokens(|o| o.scopes = vec!["a".to_owned(); 17]);
+    }),
+    (rule::TLS_WITHOUT_TLS, "http.insecure", |c| {
+        plain(c, 0);
+        (http(c).insecure, http(c).oauth2) = (true, tokens(|_| {}));
+    }),
     (rule::QUERY_NAME, "http.query", |c| http(c).query = vec![parameter("", "x")]),
     (rule::QUERY_TOO_MANY, "http.query", |c| http(c).query = vec![parameter("k", ""); 65]),
     (rule::SECRET_REFERENCE, "http.query.k", |c| http(c).query = vec![parameter("k", "${x}")]),
@@ -423,6 +506,32 @@ const BROKEN: &[(Rule, &str, Break)] = &[
     (rule::CLIENT_CERT, "http.client_key", |c| http(c).client_key = secret("${env:KEY}")),
     (rule::CLIENT_CERT, "http.client_cert", |c| {
         (http(c).client_cert, http(c).client_key) = (secret(PEM), secret("${env:KEY}"));
+    }),
+    (rule::KEEP_ALIVE, "http.keep_alive", |c| {
+        (http(c).method, http(c).keep_alive) = ("POST".to_owned(), true);
+    }),
+    (rule::MISSING_FIELD, "http.proxy.url", |c| http(c).proxy = through("", None, None)),
+    (rule::PROXY_URL, "http.proxy.url", |c| http(c).proxy = through("https://p:1", None, None)),
+    (rule::URL_USERINFO, "http.proxy.url", |c| http(c).proxy = through("http://a@p:1", None, None)),
+    (rule::PORT_RANGE, "http.proxy.url", |c| http(c).proxy = through("http://p:0", None, None)),
+    (rule::REFERENCE_NOT_HERE, "http.proxy.url", |c| {
+        http(c).proxy = through("http://${env:P}:1", None, None);
+    }),
+    (rule::MISSING_FIELD, "http.proxy.password", |c| {
+        http(c).proxy = through("http://p:1", secret("me"), None);
+    }),
+    (rule::MISSING_FIELD, "http.proxy.username", |c| {
+        http(c).proxy = through("http://p:1", None, secret("${env:PW}"));
+    }),
+    (rule::AUTH_USERNAME, "http.proxy.username", |c| {
+        http(c).proxy = through("http://p:1", secret("a:b"), secret("${env:PW}"));
+    }),
+    (rule::AUTH_REFERENCE, "http.proxy.password", |c| {
+        http(c).proxy = through("http://p:1", secret("me"), secret("pw"));
+    }),
+    (rule::IP_CONFLICT, "http.proxy.url", |c| {
+        http(c).proxy = through("http://[::1]:1", None, None);
+        run_of(c).ip = v1::IpFamily::V4 as i32;
     }),
     (rule::ENUM_UNKNOWN, "http.http_version", |c| http(c).http_version = 99),
     (rule::TLS_WITHOUT_TLS, "http.http_version", |c| {
@@ -469,6 +578,18 @@ const BROKEN: &[(Rule, &str, Break)] = &[
         to_talk(c, |t| t.min_tls = v1::TlsVersion::V13 as i32);
     }),
     (rule::ENUM_UNKNOWN, "tcp.min_tls", |c| to_talk(c, |t| (t.tls, t.min_tls) = (true, 99))),
+    (rule::TLS_WITHOUT_TLS, "tcp.client_cert", |c| {
+        to_talk(c, |t| t.client_cert = secret("${file:/c}"));
+    }),
+    (rule::CLIENT_CERT, "tcp.client_key", |c| {
+        to_talk(c, |t| (t.tls, t.client_key) = (true, secret("${file:/k}")));
+    }),
+    (rule::CLIENT_CERT, "tcp.client_key", |c| {
+        to_talk(c, |t| {
+            t.starttls = v1::StartTls::Smtp as i32;
+            (t.client_cert, t.client_key) = (secret("${file:/c}"), secret("plain"));
+        });
+    }),
     (rule::DIALOGUE_STEP, "tcp.dialogue[1]", |c| {
         to_talk(c, |t| t.dialogue.push(says("two", None, None)));
     }),

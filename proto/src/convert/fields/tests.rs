@@ -97,6 +97,19 @@ fn the_options_of_http_are_shown_each_by_its_name() {
         http.min_tls = v1::TlsVersion::V13 as i32;
         http.client_cert = secret("${file:/c}");
         http.client_key = secret("${file:/k}");
+        http.oauth2 = Some(v1::OAuth2 {
+            token_url: "https://login.example/".to_owned(),
+            client_id: secret("me"),
+            client_secret: secret("${env:SECRET}"),
+            scopes: vec!["a".to_owned(), "b".to_owned()],
+            audience: "shop".to_owned(),
+        });
+        http.keep_alive = true;
+        http.proxy = Some(v1::Proxy {
+            url: "socks5://p:1".to_owned(),
+            username: secret("me"),
+            password: secret("${env:PROXY}"),
+        });
     }
     assert_eq!(
         rows(diff_checks(&check(), &other)),
@@ -108,7 +121,16 @@ fn the_options_of_http_are_shown_each_by_its_name() {
             row("http.client_cert", "", "\"${file:/c}\""),
             row("http.client_key", "", "\"${file:/k}\""),
             row("http.http_version", "", "\"2\""),
+            row("http.keep_alive", "", "true"),
             row("http.min_tls", "", "\"1.3\""),
+            row("http.oauth2.audience", "", "shop"),
+            row("http.oauth2.client_id", "", "me"),
+            row("http.oauth2.client_secret", "", "\"${env:SECRET}\""),
+            row("http.oauth2.scopes", "", "[a, b]"),
+            row("http.oauth2.token_url", "", "https://login.example/"),
+            row("http.proxy.password", "", "\"${env:PROXY}\""),
+            row("http.proxy.url", "", "socks5://p:1"),
+            row("http.proxy.username", "", "me"),
             row("http.query.k", "", "v"),
             row("http.redirects", "", "none"),
             row("http.redirects.max", "10", ""),

@@ -9,7 +9,7 @@ use parallax_common::rule;
 use parallax_common::secret::Template;
 use parallax_common::target::HttpUrl;
 
-use super::{Findings, secret_to, template};
+use super::{Findings, oauth2, proxy, secret_to, template};
 use crate::convert::enums;
 use crate::v1;
 
@@ -24,6 +24,8 @@ pub(super) fn options(step: &v1::HttpStep, at: &str, findings: &mut Findings<'_>
         query: query(&step.query, &format!("{at}query"), findings),
         version: version(step, at, findings),
         accept_encoding: accept_encoding(step, &format!("{at}accept_encoding"), findings),
+        keep_alive: keep_alive(step, &format!("{at}keep_alive"), findings),
+        proxy: proxy::proxy(step.proxy.as_ref(), &format!("{at}proxy"), findings),
         ..HttpStep::default()
     }
 }
@@ -37,6 +39,11 @@ pub(super) fn options_to(http: &HttpStep) -> v1::HttpStep {
             let (username, password) = (Some(secret_to(username)), Some(secret_to(password)));
             (Some(v1::BasicAuth { username, password }), None)
         }
+        Some(HttpAuth::OAuth2(_)) => (None, None),
+    };
+    let oauth2 = match &http.auth {
+        Some(HttpAuth::OAuth2(of)) => Some(oauth2::oauth2_to(of)),
+        _ => None,
     };
     let parameter = |(name, value): &(String, String)| v1::QueryParameter {
         name: name.clone(),
@@ -47,6 +54,7 @@ pub(super) fn options_to(http: &HttpStep) -> v1::HttpStep {
         redirects: Some(v1::Redirects { max: http.redirects_max }),
         basic,
         bearer,
+        oauth2,
         query: http.query.iter().map(parameter).collect(),
         accept_encoding: http
             .accept_encoding
@@ -63,6 +71,8 @@ pub(super) fn options_to(http: &HttpStep) -> v1::HttpStep {
             .map_or(v1::TlsVersion::Unspecified as i32, enums::tls_version_to),
         client_cert: client.map(|client| secret_to(&client.cert)),
         client_key: client.map(|client| secret_to(&client.key)),
+        proxy: http.proxy.as_ref().map(proxy::proxy_to),
+        keep_alive: http.keep_alive,
         ..v1::HttpStep::default()
     }
 }
@@ -75,6 +85,16 @@ fn redirects(step: &v1::HttpStep, at: &str, findings: &mut Findings<'_>) -> u32 
         findings.add(rule::REDIRECTS_RANGE, format!("{at}redirects.max"), message);
     }
     max
+}
+
+/// What was sent over a connection that turns out to be closed is sent once more, which is not for every
+/// method.
+fn keep_alive(step: &v1::HttpStep, field: &str, findings: &mut Findings<'_>) -> bool {
+    if step.keep_alive && matches!(step.method.as_str(), "POST" | "PATCH") {
+        let message = format!("a {} must not be sent twice, as may happen then", step.method);
+        findings.add(rule::KEEP_ALIVE, field, message);
+    }
+    step.keep_alive
 }
 
 fn version(step: &v1::HttpStep, at: &str, findings: &mut Findings<'_>) -> HttpVersion {
@@ -98,36 +118,53 @@ fn version(step: &v1::HttpStep, at: &str, findings: &mut Findings<'_>) -> HttpVe
 
 fn auth(step: &v1::HttpStep, at: &str, findings: &mut Findings<'_>) -> Option<HttpAuth> {
     let header = step.headers.iter().any(|h| h.name.eq_ignore_ascii_case("authorization"));
-    let given = [("basic", step.basic.is_some()), ("bearer", step.bearer.is_some())];
+    let given = [
+        ("basic", step.basic.is_some()),
+        ("bearer", step.bearer.is_some()),
+        ("oauth2", step.oauth2.is_some()),
+    ];
     let given: Vec<&str> =
         given.iter().filter(|(_, given)| *given).map(|(name, _)| *name).collect();
     if given.len() + usize::from(header) > 1 {
-        let beside = if given.len() > 1 { "basic" } else { "an authorization header" };
+        let beside = if given.len() > 1 { given[0] } else { "an authorization header" };
         let last = given.last().copied().unwrap_or_default();
         let message = format!("{last} is given beside {beside}; only one of them can be sent");
         findings.add(rule::AUTH_TWICE, format!("{at}{last}"), message);
     }
     if let Some(basic) = &step.basic {
         let field = format!("{at}basic.username");
-        let username = template(basic.username.as_ref(), &field, findings)?.to_owned();
-        // In the template as written: what a reference resolves to is checked where it is used.
-        let outside =
-            Template::parse(&username).map(|template| template.plain().map(str::to_owned));
-        if let Ok(Some(plain)) = outside
-            && (plain.is_empty() || plain.contains(|c: char| c == ':' || c.is_control()))
-        {
-            let message = "a user name is one line of text without a colon";
-            findings.add(rule::AUTH_USERNAME, field, message);
-        }
+        let username = username(basic.username.as_ref(), &field, findings)?;
         let password = reference(basic.password.as_ref(), &format!("{at}basic.password"), findings);
         return Some(HttpAuth::Basic { username, password: password? });
+    }
+    if let Some(given) = &step.oauth2 {
+        let read = oauth2::oauth2(given, &format!("{at}oauth2"), findings);
+        return read.map(|of| HttpAuth::OAuth2(Box::new(of)));
     }
     let bearer = step.bearer.as_ref()?;
     reference(Some(bearer), &format!("{at}bearer"), findings).map(HttpAuth::Bearer)
 }
 
+/// Reads a user name, which may come from a reference.
+pub(super) fn username(
+    secret: Option<&v1::Secret>,
+    field: &str,
+    findings: &mut Findings<'_>,
+) -> Option<String> {
+    let username = template(secret, field, findings)?.to_owned();
+    // In the template as written: what a reference resolves to is checked where it is used.
+    let outside = Template::parse(&username).map(|template| template.plain().map(str::to_owned));
+    if let Ok(Some(plain)) = outside
+        && (plain.is_empty() || plain.contains(|c: char| c == ':' || c.is_control()))
+    {
+        let message = "a user name is one line of text without a colon";
+        findings.add(rule::AUTH_USERNAME, field, message);
+    }
+    Some(username)
+}
+
 /// Reads a value that must come from a reference: written out it would be stored and shown.
-fn reference(
+pub(super) fn reference(
     secret: Option<&v1::Secret>,
     field: &str,
     findings: &mut Findings<'_>,

@@ -14,7 +14,7 @@ use parallax_common::target::{parse_address, shown_address};
 use parallax_common::text::{format_duration, nearest};
 
 use super::tls::tls_options;
-use super::{Findings, no_reference, prefix, secret_to};
+use super::{Findings, http, no_reference, prefix, secret_to};
 use crate::convert::{enums, time};
 use crate::v1;
 
@@ -43,6 +43,15 @@ pub(super) fn tcp(step: &v1::TcpStep, at: &str, findings: &mut Findings<'_>) -> 
             findings.add(rule::TLS_WITHOUT_TLS, field, message);
         } else if tls.min_version.is_none() {
             findings.add(rule::ENUM_UNKNOWN, field, "min_tls is 1.2 or 1.3");
+        }
+    }
+    if secured {
+        tls.client = http::client((&step.client_cert, &step.client_key), at, findings);
+    } else {
+        let both = [("client_cert", &step.client_cert), ("client_key", &step.client_key)];
+        for (name, _) in both.into_iter().filter(|(_, secret)| secret.is_some()) {
+            let message = format!("{name} has no effect: {why_not}");
+            findings.add(rule::TLS_WITHOUT_TLS, format!("{at}{name}"), message);
         }
     }
     let dialogue = dialogue(&step.dialogue, &format!("{at}dialogue"), findings);
@@ -282,6 +291,8 @@ pub(super) fn tcp_to(tcp: &TcpStep) -> v1::TcpStep {
         min_tls: tls.min_version.map_or(v1::TlsVersion::Unspecified as i32, enums::tls_version_to),
         starttls: tcp.starttls.map_or(v1::StartTls::Unspecified as i32, enums::start_tls_to),
         dialogue: tcp.dialogue.iter().map(exchange_to).collect(),
+        client_cert: tls.client.as_ref().map(|client| secret_to(&client.cert)),
+        client_key: tls.client.as_ref().map(|client| secret_to(&client.key)),
     }
 }
 
