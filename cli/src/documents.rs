@@ -22,6 +22,7 @@ mod health;
 mod http;
 mod plugins;
 mod questions;
+mod steps;
 mod talk;
 mod websocket;
 

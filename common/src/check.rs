@@ -141,6 +141,47 @@ pub struct Step {
     pub name: String,
     /// What it does.
     pub kind: StepKind,
+    /// What later steps are told of it, in order.
+    pub captures: Vec<Capture>,
+}
+
+/// A value that a step captures.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Capture {
+    /// Of its own within the run. See [`crate::capture::is_name`].
+    pub name: String,
+    /// CEL over what the step saw; gives a text or a number.
+    pub value: String,
+}
+
+impl Step {
+    /// The names of what is captured once the step has ended: its own, and the groups of its patterns.
+    pub fn captured(&self) -> impl Iterator<Item = String> {
+        let patterns: Vec<&Expected> = match &self.kind {
+            StepKind::Tcp(TcpStep { dialogue, .. })
+            | StepKind::Websocket(WebSocketStep { dialogue, .. }) => {
+                dialogue.iter().filter_map(|exchange| exchange.expect.as_ref()).collect()
+            }
+            StepKind::Udp(udp) => udp.expect.iter().collect(),
+            _ => Vec::new(),
+        };
+        let groups = patterns.into_iter().filter_map(|expected| match expected {
+            Expected::Pattern(source) => crate::pattern::Pattern::admit(source).ok(),
+            Expected::Bytes(_) => None,
+        });
+        let groups: Vec<String> = groups
+            .flat_map(|pattern| pattern.captures().map(str::to_owned).collect::<Vec<_>>())
+            .collect();
+        groups.into_iter().chain(self.captures.iter().map(|capture| capture.name.clone()))
+    }
+
+    /// Every text of it in which captures of earlier steps are filled in: the texts with references, and
+    /// those that hold captures alone.
+    pub fn fills_in(&self) -> bool {
+        let [url, body] = self.kind.plain_with_captures();
+        let begins = |text: &&str| text.contains("${capture:");
+        self.kind.templates().iter().any(begins) || begins(&url) || begins(&body)
+    }
 }
 
 /// The kinds of step.
@@ -233,6 +274,14 @@ impl StepKind {
             Self::Websocket(websocket) => websocket.dialogue.len(),
             Self::Plugin(plugin) => plugin.series.len(),
             _ => 0,
+        }
+    }
+
+    /// The URL and the body, where they may hold captures and no other reference; else empty.
+    pub fn plain_with_captures(&self) -> [&str; 2] {
+        match self {
+            Self::Http(http) => [&http.url, &http.body],
+            _ => ["", ""],
         }
     }
 

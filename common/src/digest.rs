@@ -14,9 +14,9 @@ use std::net::{IpAddr, SocketAddr};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::check::{
-    ClientCertificate, DnsStep, Exchange, Expected, GrpcStep, HttpAuth, HttpStep, HttpVersion,
-    IcmpStep, IpFamily, OAuth2, Payload, PluginStep, Proxy, ProxyCredentials, Run, SshStep, Step,
-    StepKind, TcpStep, TlsOptions, TlsStep, UdpStep, WebSocketStep,
+    Capture, ClientCertificate, DnsStep, Exchange, Expected, GrpcStep, HttpAuth, HttpStep,
+    HttpVersion, IcmpStep, IpFamily, OAuth2, Payload, PluginStep, Proxy, ProxyCredentials, Run,
+    SshStep, Step, StepKind, TcpStep, TlsOptions, TlsStep, UdpStep, WebSocketStep,
 };
 use crate::name::RunDigest;
 use crate::time::ns;
@@ -52,7 +52,7 @@ pub fn run_digest(run: &Run) -> RunDigest {
 }
 
 fn encode_step(out: &mut Encoder, step: &Step) {
-    let Step { name, kind } = step;
+    let Step { name, kind, captures } = step;
     out.text(name);
     match kind {
         StepKind::Http(http) => {
@@ -208,6 +208,13 @@ fn encode_step(out: &mut Encoder, step: &Step) {
             }
         }
     }
+    out.extra("captures", !captures.is_empty(), |out| {
+        out.number(captures.len() as u64);
+        for Capture { name, value } in captures {
+            out.text(name);
+            out.text(value);
+        }
+    });
 }
 
 fn encode_exchange(out: &mut Encoder, exchange: &Exchange) {
@@ -351,6 +358,7 @@ mod tests {
         Run {
             steps: vec![Step {
                 name: String::new(),
+                captures: vec![],
                 kind: StepKind::Http(HttpStep {
                     url: "https://shop.example/checkout".to_owned(),
                     method: "GET".to_owned(),
@@ -375,6 +383,7 @@ mod tests {
         Run {
             steps: vec![Step {
                 name: "db".to_owned(),
+                captures: vec![],
                 kind: StepKind::Tcp(TcpStep {
                     host: "db.example".to_owned(),
                     port: 5432,
@@ -387,7 +396,7 @@ mod tests {
     }
 
     fn of(kind: StepKind) -> Run {
-        Run { steps: vec![Step { name: String::new(), kind }], ..run() }
+        Run { steps: vec![Step { name: String::new(), kind, captures: vec![] }], ..run() }
     }
 
     fn tls(change: impl FnOnce(&mut TlsStep)) -> Run {
@@ -543,6 +552,20 @@ mod tests {
             ("tcp", tcp()),
             ("steps", with(|r| r.steps.push(r.steps[0].clone()))),
             ("step name", with(|r| r.steps[0].name = text())),
+            (
+                "capture",
+                with(|r| {
+                    let capture = Capture { name: text(), value: String::new() };
+                    r.steps[0].captures.push(capture);
+                }),
+            ),
+            (
+                "capture's value",
+                with(|r| {
+                    let capture = Capture { name: String::new(), value: text() };
+                    r.steps[0].captures.push(capture);
+                }),
+            ),
             ("timeout", with(|r| r.timeout = Duration::from_secs(1))),
             ("expect", with(|r| r.expect.push(text()))),
             ("expect moved to warn", with(|r| r.warn = std::mem::take(&mut r.expect))),

@@ -289,6 +289,9 @@ pub enum EvaluationError {
     /// It gave something else than true or false.
     #[error("the expression says {0}, not true or false")]
     NotBoolean(&'static str),
+    /// It gave neither a text nor a number.
+    #[error("the expression says {0}, not a text or a number")]
+    NotValue(&'static str),
     /// It uses `json` and the body is not JSON.
     #[error("the body is not JSON: {0}")]
     BodyNotJson(String),
@@ -327,11 +330,17 @@ impl PartialEq for Program {
 
 impl Eq for Program {}
 
+/// Every whole number below this has a double of its own: 2^53.
+const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+
 static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
 
 /// Programs by source, so that thousands of checks with the same expectation share one. A memo: it
 /// changes what admission costs, never what it says.
 static INTERNED: LazyLock<Mutex<Interned>> = LazyLock::new(Mutex::default);
+
+/// The same for those that give a value: what one may say the other may not.
+static VALUES: LazyLock<Mutex<Interned>> = LazyLock::new(Mutex::default);
 
 #[derive(Default)]
 struct Interned {
@@ -368,12 +377,26 @@ impl Program {
         if let Some(program) = interned().get(source) {
             return Ok(program);
         }
-        let program = Arc::new(Self::compile(source)?);
+        let program = Arc::new(Self::compile(source, admission::Gives::Truth)?);
         interned().keep(&program);
         Ok(program)
     }
 
-    fn compile(source: &str) -> Result<Self, Refusal> {
+    /// The same for an expression that gives a text or a number.
+    ///
+    /// # Errors
+    /// The first rule that it breaks.
+    pub fn admit_value(source: &str) -> Result<Arc<Self>, Refusal> {
+        let interned = || VALUES.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(program) = interned().get(source) {
+            return Ok(program);
+        }
+        let program = Arc::new(Self::compile(source, admission::Gives::Value)?);
+        interned().keep(&program);
+        Ok(program)
+    }
+
+    fn compile(source: &str, gives: admission::Gives) -> Result<Self, Refusal> {
         if source.len() > EXPRESSION_BYTES_MAX {
             let message = format!(
                 "the expression has {} bytes; at most {EXPRESSION_BYTES_MAX} are allowed",
@@ -389,7 +412,7 @@ impl Program {
             Refusal { rule: rule::EXPRESSION_SYNTAX, message, nearest: None }
         })?;
         let admission::Admitted { variables, depth, patterns, builds } =
-            admission::admit(compiled.expression())?;
+            admission::admit(compiled.expression(), gives)?;
         Ok(Self { source: source.to_owned(), compiled, variables, depth, patterns, builds })
     }
 
@@ -449,6 +472,35 @@ impl Program {
     /// # Errors
     /// It gave no answer: a missing key, a body that is not JSON, types that do not fit.
     pub fn evaluate(&self, facts: &Facts) -> Result<bool, EvaluationError> {
+        self.execute(facts, |value| match value {
+            Value::Bool(holds) => Ok(*holds),
+            other => Err(EvaluationError::NotBoolean(type_name(other))),
+        })
+    }
+
+    /// The text or the number that it gives, as text.
+    ///
+    /// # Errors
+    /// It gave no answer, or something else.
+    pub fn value(&self, facts: &Facts) -> Result<String, EvaluationError> {
+        self.execute(facts, |value| match value {
+            Value::String(text) => Ok(text.to_string()),
+            Value::Int(number) => Ok(number.to_string()),
+            Value::UInt(number) => Ok(number.to_string()),
+            // From there on whole numbers are rounded, and another one would be sent.
+            Value::Float(number) if number.abs() >= EXACT_MAX || !number.is_finite() => {
+                Err(EvaluationError::NotValue("a number that is not exact"))
+            }
+            Value::Float(number) => Ok(number.to_string()),
+            other => Err(EvaluationError::NotValue(type_name(other))),
+        })
+    }
+
+    fn execute<T>(
+        &self,
+        facts: &Facts,
+        read: impl FnOnce(&Value) -> Result<T, EvaluationError>,
+    ) -> Result<T, EvaluationError> {
         if self.variables.contains(&Variable::Json) {
             facts.json().map_err(|why| EvaluationError::BodyNotJson(why.to_owned()))?;
         }
@@ -465,8 +517,7 @@ impl Program {
         let mut context = Context::with_env(Arc::clone(&ENVIRONMENT));
         context.set_variable_resolver(facts);
         match self.compiled.execute(&context) {
-            Ok(Value::Bool(holds)) => Ok(holds),
-            Ok(other) => Err(EvaluationError::NotBoolean(type_name(&other))),
+            Ok(value) => read(&value),
             Err(error) => Err(EvaluationError::Failed(shown(&error, &self.source))),
         }
     }

@@ -4,6 +4,7 @@
 //! `now` as an argument. A tidy test in `tests/` proves it. Start at [`check`] for what is
 //! configured, [`outcome`] for what a run says, and [`time`] for what a slot is.
 
+pub mod capture;
 pub mod check;
 pub mod clock;
 pub mod digest;

@@ -182,6 +182,8 @@ words! {
         PluginCritical = "plugin_critical",
         /// A plugin ended as none does: by a signal, with another code than 0 to 3, or after a flood of output.
         PluginFailed = "plugin_failed",
+        /// What a step was to capture for a later one is not there, is no text and no number, or is too long.
+        CaptureFailed = "capture_failed",
         /// An `expect` expression did not hold, or could not be evaluated.
         ExpectationFailed = "expectation_failed",
         /// The run's own time was over while the answer was awaited or read.

@@ -191,6 +191,15 @@ rules! {
     WEBSOCKET_URL = "websocket_url", Resource, "The URL of a websocket begins with ws:// or wss://.";
     WEBSOCKET_SUBPROTOCOL = "websocket_subprotocol", Resource,
         "A subprotocol is an HTTP token of at most 255 bytes, named once; at most 16 are offered.";
+    CAPTURE_NAME = "capture_name", Resource,
+        "A capture's name is letters, digits and _, no digit first, and of its own in the check.";
+    CAPTURE_VALUE = "capture_value", Resource, "A capture is a text or a number.";
+    CAPTURE_UNKNOWN = "capture_unknown", Resource,
+        "A capture that is filled in was captured by an earlier step.";
+    CAPTURE_UNUSED = "capture_unused", Resource, "What a step captures a later step fills in.";
+    CAPTURE_PLACE = "capture_place", Resource,
+        "In a URL captures stand in the path and the query, never before them.";
+    CAPTURES_TOO_MANY = "captures_too_many", Resource, "A step captures at most 16 values.";
     SAMPLES_RANGE = "samples_range", Resource, "samples is between 1 and 20.";
     SAMPLES_TOO_LONG = "samples_too_long", Resource,
         "The timeouts of all samples are at most 1m together.";

@@ -1,4 +1,5 @@
-//! Values that may hold references: `${env:NAME}` and `${file:PATH}`, with `$${` for a plain `${`.
+//! Values that may hold references: `${env:NAME}`, `${file:PATH}`, and in the steps of a check
+//! `${capture:NAME}`, with `$${` for a plain `${`.
 //!
 //! Stored, exported and shown as written; resolved only where they are used, by a shell that owns
 //! the environment and the files. Nothing here reads either.
@@ -12,6 +13,8 @@ pub enum Reference {
     Env(String),
     /// The content of a file, without one newline at its end.
     File(String),
+    /// What an earlier step of the run has captured.
+    Capture(String),
 }
 
 impl fmt::Display for Reference {
@@ -19,6 +22,7 @@ impl fmt::Display for Reference {
         match self {
             Self::Env(name) => write!(f, "${{env:{name}}}"),
             Self::File(path) => write!(f, "${{file:{path}}}"),
+            Self::Capture(name) => write!(f, "${{capture:{name}}}"),
         }
     }
 }
@@ -43,12 +47,15 @@ pub enum TemplateError {
         "a reference that begins with `${{` must end with `}}`; write `$${{` for a plain `${{`"
     )]
     Unclosed,
-    /// Neither `env:` nor `file:`.
+    /// Neither `env:` nor `file:` nor `capture:`.
     #[error("`${{{0}}}` is not a reference: use ${{env:NAME}} or ${{file:PATH}}")]
     UnknownKind(String),
     /// Not a name an environment variable can have.
     #[error("`{0}` is not the name of an environment variable: use letters, digits and `_`")]
     EnvName(String),
+    /// Not a name a capture can have.
+    #[error("`{0}` is not the name of a capture: use letters, digits and `_`")]
+    CaptureName(String),
     /// Not an absolute path.
     #[error("`{0}` is not an absolute path")]
     FilePath(String),
@@ -162,6 +169,12 @@ fn reference(inner: &str) -> Result<Reference, TemplateError> {
             false => Err(TemplateError::FilePath(path.to_owned())),
         };
     }
+    if let Some(name) = inner.strip_prefix("capture:") {
+        return match crate::capture::is_name(name) {
+            true => Ok(Reference::Capture(name.to_owned())),
+            false => Err(TemplateError::CaptureName(name.to_owned())),
+        };
+    }
     Err(TemplateError::UnknownKind(inner.to_owned()))
 }
 
@@ -176,6 +189,7 @@ mod tests {
             Ok::<_, std::convert::Infallible>(match reference {
                 Reference::Env(name) => format!("<{name}>"),
                 Reference::File(path) => format!("[{path}]"),
+                Reference::Capture(name) => format!("({name})"),
             })
         };
         Template::parse(text).unwrap().resolve(lookup).unwrap()
@@ -190,6 +204,7 @@ mod tests {
             ("Bearer ${env:T}", "Bearer <T>", "***${env:T}"),
             ("${env:A}${file:/run/s}", "<A>[/run/s]", "${env:A}${file:/run/s}"),
             ("$${env:A}", "${env:A}", "***"),
+            ("x${capture:a_1}", "x(a_1)", "***${capture:a_1}"),
             ("a$b$$c$", "a$b$$c$", "***"),
             ("$$${env:A}", "$${env:A}", "***"),
         ] {
@@ -208,6 +223,7 @@ mod tests {
             ("${env:}", EnvName(String::new())),
             ("${env:1A}", EnvName("1A".to_owned())),
             ("${env:A-B}", EnvName("A-B".to_owned())),
+            ("${capture:a-b}", CaptureName("a-b".to_owned())),
             ("${file:run/s}", FilePath("run/s".to_owned())),
             ("${file:/}", FilePath("/".to_owned())),
         ] {

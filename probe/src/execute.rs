@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
-use parallax_common::check::{DnsTransport, Run, StepKind, TlsOptions};
+use parallax_common::capture::Captured;
+use parallax_common::check::{Run, StepKind};
 use parallax_common::expect::{
     Certificate, DnsAnswer, Echoes, Facts, GrpcAnswer, PluginAnswer, Redirects, SshOffer,
     Talk as Said, Upgraded,
@@ -23,6 +24,7 @@ use parallax_runtime::clock;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
+use self::prepare::Prepared;
 use crate::core::guard::Guard;
 use crate::core::record::{Finding, cut, means};
 use crate::core::samples::Samples;
@@ -30,6 +32,7 @@ use crate::core::talk::{Cut, Speaking, Talk};
 use visit::{hide, not_begun};
 
 pub mod answer;
+mod capture;
 mod certificate;
 pub mod connect;
 mod converse;
@@ -44,6 +47,7 @@ pub mod http_exchange;
 mod icmp;
 pub mod keep;
 pub mod plugin;
+mod prepare;
 mod proxy;
 mod reach;
 pub mod redirects;
@@ -128,6 +132,10 @@ pub(crate) struct Trace {
     pub warned: Option<(u32, String)>,
     /// When the run's time is over.
     pub ends_at: Option<Instant>,
+    /// What was spent between steps on captures: no part of what the target took.
+    pub aside: Duration,
+    /// Captured, or resolved for steps that fill captures in: never in evidence.
+    pub secrets: Vec<String>,
     /// The head of an answer has come.
     pub is_answered: bool,
 }
@@ -292,11 +300,8 @@ impl Executor {
         self.kept.sweep();
         self.secrets.load(run).await;
         let ready = self.plugins.ready(run).await;
-        let prepared = match &ready {
-            Ok(ready) => self.prepare(run, ready),
-            Err(failure) => Err(failure.clone()),
-        };
-        let mut prepared = match prepared {
+        let prepared = ready.and_then(|ready| Ok((self.prepare(run, &ready)?, ready)));
+        let (mut prepared, ready) = match prepared {
             Ok(prepared) => prepared,
             Err((step, failure)) => return not_begun(step, failure, &[]),
         };
@@ -311,9 +316,10 @@ impl Executor {
         let wants_chain = expect::mentions_cert(run);
         let mut trace = Trace { wants_chain, ends_at: Some(ends_at), ..Trace::default() };
         let deadline = tokio::time::Instant::from_std(ends_at);
-        let steps = self.steps(run, &prepared, &mut trace);
+        let steps = self.steps(run, &prepared, &ready, &mut trace);
         let outcome = tokio::time::timeout_at(deadline, steps).await;
-        let latency = clock::instant().saturating_duration_since(begun);
+        let latency = clock::instant().saturating_duration_since(begun).saturating_sub(trace.aside);
+        let late = std::mem::take(&mut trace.secrets);
         let stalled = latency > run.timeout + RUN_STALL_AFTER;
         // A time the run cannot have taken is not told: it is the probe's, and no wire takes it.
         let ended = started + latency.min(run.timeout + RUN_STALL_AFTER);
@@ -354,138 +360,48 @@ impl Executor {
             cut(&mut finding.evidence, room);
             finding.evidence = format!("{}; {left_out}", finding.evidence);
         }
-        hide(&mut finding.evidence, &prepared);
+        hide(&mut finding.evidence, &prepared, &late);
         if run.invert {
             invert(&mut finding);
         }
         Execution { started, ended, finding }
     }
 
-    /// Everything that can be done before the clock starts.
-    fn prepare(&self, run: &Run, ready: &plugin::Ready) -> Result<Vec<Prepared>, (u32, Failure)> {
-        let source = run.source_address.or(self.source_address);
-        let last = run.steps.len().saturating_sub(1);
-        let series_from = |place: usize| {
-            let before = run.steps[..place].iter().map(|step| step.kind.exchanges());
-            run.steps.len() + before.sum::<usize>()
-        };
-        let prepare = |(place, step): (usize, &parallax_common::check::Step)| {
-            let prepared = match &step.kind {
-                StepKind::Http(http) => {
-                    let extra = self.extra_header.clone();
-                    let judged = place == last && expect::mentions_status(run);
-                    self.visit(run, http, extra, !judged, source)
-                        .map(|visit| Prepared::Http(Box::new(visit)))
-                }
-                StepKind::Tcp(tcp) => {
-                    let series_from = series_from(place);
-                    let mut used = Vec::new();
-                    let config = tcp.tls.as_ref().map(|options| {
-                        let client = self.client(options, &mut used)?;
-                        self.tls.get_with(options, client, tls::Alpn::Nothing)
-                    });
-                    let secrets = (&self.secrets, used);
-                    config
-                        .transpose()
-                        .and_then(|config| {
-                            tcp::Prepared::prepare(tcp, config, secrets, source, series_from)
-                        })
-                        .map(|tcp| Prepared::Tcp(Box::new(tcp)))
-                }
-                StepKind::Udp(udp) => udp::Prepared::prepare(udp, &self.secrets, source)
-                    .map(|udp| Prepared::Udp(Box::new(udp))),
-                StepKind::Ssh(_) => Ok(Prepared::Ssh(source)),
-                StepKind::Websocket(websocket) => {
-                    let mut used = Vec::new();
-                    let tls = match websocket.is_secure() {
-                        false => Ok(None),
-                        true => self.client(&websocket.tls, &mut used).and_then(|client| {
-                            let alpn = tls::Alpn::Http1;
-                            self.tls.get_with(&websocket.tls, client, alpn).map(Some)
-                        }),
-                    };
-                    tls.and_then(|tls| {
-                        let awaits_close = place == last && expect::mentions_close_code(run);
-                        let series_from = series_from(place);
-                        let wanted = websocket::Wanted { tls, source, series_from, awaits_close };
-                        let (secrets, draw) = (&self.secrets, || self.token());
-                        websocket::Prepared::prepare(websocket, wanted, secrets, used, draw)
-                    })
-                    .map(|prepared| Prepared::Websocket(Box::new(prepared)))
-                }
-                StepKind::Tls(step) => {
-                    let config = self.tls.get(&step.tls);
-                    config.map(|config| Prepared::Tls(config, source))
-                }
-                StepKind::Dns(dns) => {
-                    // Expressions see the last step; the default rule judges the others.
-                    let judge = place != last || !expect::mentions_rcode(run);
-                    let facts = place == last && expect::mentions_answer(run);
-                    // RFC 8484, 4.1: the same question is the same message.
-                    let id = if dns.transport == DnsTransport::Https { 0 } else { self.id() };
-                    let question = dns::message::Question::prepare(dns, id, judge, facts);
-                    question.and_then(|question| {
-                        let way = dns::Way::prepare(dns, &question, &self.tls)?;
-                        Ok(Prepared::Dns(Box::new(question), way, source))
-                    })
-                }
-                StepKind::Icmp(_) => {
-                    let judge = place != last || !expect::mentions_echoes(run);
-                    let (id, token) = (self.id(), self.token());
-                    Ok(Prepared::Icmp(icmp::Plan { id, token, judge, source }))
-                }
-                StepKind::Plugin(plugin) => {
-                    let judge = place != last || !expect::mentions_exit_code(run);
-                    let (ready, own) = ((ready, place), (&self.plugins, &self.secrets));
-                    plugin::Prepared::prepare(plugin, ready, own, series_from(place), judge)
-                        .map(|plugin| Prepared::Plugin(Box::new(plugin)))
-                }
-                StepKind::Grpc(grpc) => {
-                    let judge = place != last || !expect::mentions_serving(run);
-                    let call = grpc::Call::prepare(grpc, &self.secrets, run.timeout, judge);
-                    call.and_then(|mut call| {
-                        let tls = match &grpc.tls {
-                            None => None,
-                            Some(options) => {
-                                let client = self.client(options, &mut call.secrets)?;
-                                Some(self.tls.get_with(options, client, tls::Alpn::Http2)?)
-                            }
-                        };
-                        Ok(Prepared::Grpc(Box::new(call), tls, source))
-                    })
-                }
-            };
-            prepared.map_err(|failure| (u32::try_from(place).unwrap_or(u32::MAX), failure))
-        };
-        run.steps.iter().enumerate().map(prepare).collect()
-    }
-
-    /// The client certificate that a step shows, with its references filled in.
-    fn client(
-        &self,
-        options: &TlsOptions,
-        used: &mut Vec<String>,
-    ) -> Result<Option<tls::Client>, Failure> {
-        let Some(client) = &options.client else { return Ok(None) };
-        let mut pem = |text| self.secrets.resolve(text, used);
-        Ok(Some(tls::Client { cert: pem(&client.cert)?, key: pem(&client.key)? }))
-    }
-
     async fn steps(
         &self,
         run: &Run,
         prepared: &[Prepared],
+        ready: &plugin::Ready,
         trace: &mut Trace,
     ) -> Result<Seen, Failure> {
-        let mut seen = Seen::default();
+        let (mut seen, mut captured) = (Seen::default(), Captured::default());
         for (place, (step, prepared)) in run.steps.iter().zip(prepared).enumerate() {
+            let is_last = place + 1 == run.steps.len();
             trace.step = u32::try_from(place).unwrap_or(u32::MAX);
             trace.remote = None;
             trace.left_out = None;
             trace.stage = Stage::Dns;
+            let mut filled_in;
+            let prepared = match prepared {
+                Prepared::Later => {
+                    let since = clock::instant();
+                    filled_in = self.prepare_step(run, (place, step), ready, &captured)?;
+                    if filled_in.needs_token() {
+                        let alone = std::slice::from_mut(&mut filled_in);
+                        let authorized = Box::pin(self.authorize(run, alone)).await;
+                        trace.secrets.extend_from_slice(filled_in.secrets());
+                        authorized.map_err(|(_, failure)| failure)?;
+                    }
+                    trace.secrets.extend_from_slice(filled_in.secrets());
+                    trace.aside += clock::instant().saturating_duration_since(since);
+                    &filled_in
+                }
+                prepared => prepared,
+            };
             seen = match (&step.kind, prepared) {
                 (StepKind::Http(http), Prepared::Http(visit)) => {
-                    let keep_body = place + 1 == run.steps.len() && expect::mentions_body(run);
+                    let wanted = is_last || !step.captures.is_empty();
+                    let keep_body = wanted && expect::mentions_body(run);
                     redirects::run(self, run, http, visit, keep_body, trace).await?
                 }
                 (StepKind::Tcp(step), Prepared::Tcp(prepared)) => {
@@ -522,6 +438,16 @@ impl Executor {
                 // Prepared from the same steps a moment ago.
                 _ => return Err(Failure::new(Reason::ConfigError, "the step changed")),
             };
+            if !is_last {
+                // Expectations see the last step alone; the others are judged by the default rule.
+                let wrong = seen.status.filter(|status| !(200..400).contains(status));
+                if let Some(status) = wrong {
+                    let evidence = format!("status {status}, {} bytes", seen.body_bytes);
+                    return Err(Failure::new(Reason::HttpStatus, evidence));
+                }
+                let seen = std::mem::take(&mut seen);
+                Box::pin(capture::take(self, run, step, seen, &mut captured, trace)).await?;
+            }
         }
         Ok(seen)
     }
@@ -534,8 +460,13 @@ impl Executor {
         seen: Seen,
         latency: Duration,
     ) -> Finding {
-        if let (Some(status), Some(Prepared::Http(visit))) = (seen.status, prepared.last())
-            && visit.request.judge_status
+        let judge_status = match prepared.last() {
+            Some(Prepared::Http(visit)) => visit.request.judge_status,
+            Some(Prepared::Later) => !expect::mentions_status(run),
+            _ => false,
+        };
+        if let Some(status) = seen.status
+            && judge_status
             && !(200..400).contains(&status)
         {
             let evidence = format!("status {status}, {} bytes", seen.body_bytes);
@@ -559,39 +490,6 @@ impl Executor {
             expect::Judgement::Refused(evidence) => {
                 missed(trace, Failure::new(Reason::ConfigError, evidence))
             }
-        }
-    }
-}
-
-/// A step with its references resolved and its TLS configuration found.
-#[derive(Debug)]
-enum Prepared {
-    Http(Box<redirects::Visit>),
-    Tcp(Box<tcp::Prepared>),
-    Udp(Box<udp::Prepared>),
-    Ssh(Option<IpAddr>),
-    Websocket(Box<websocket::Prepared>),
-    Tls(Arc<tls::Config>, Option<IpAddr>),
-    Dns(Box<dns::message::Question>, dns::Way, Option<IpAddr>),
-    Icmp(icmp::Plan),
-    Grpc(Box<grpc::Call>, Option<Arc<tls::Config>>, Option<IpAddr>),
-    Plugin(Box<plugin::Prepared>),
-}
-
-impl Prepared {
-    fn needs_token(&self) -> bool {
-        matches!(self, Self::Http(visit) if visit.wish.is_some())
-    }
-
-    fn secrets(&self) -> &[String] {
-        match self {
-            Self::Http(visit) => &visit.request.secrets,
-            Self::Grpc(call, ..) => &call.secrets,
-            Self::Tcp(tcp) => &tcp.secrets,
-            Self::Udp(udp) => &udp.secrets,
-            Self::Websocket(websocket) => &websocket.secrets,
-            Self::Plugin(plugin) => &plugin.secrets,
-            Self::Tls(..) | Self::Dns(..) | Self::Icmp(..) | Self::Ssh(_) => &[],
         }
     }
 }

@@ -150,7 +150,7 @@ fn run_of(anchor: &Anchor) -> (String, Run) {
     let shown = shown_address(&host, port);
     let kind = StepKind::Tcp(TcpStep { host, port, ..TcpStep::default() });
     let run = Run {
-        steps: vec![Step { name: String::new(), kind }],
+        steps: vec![Step { name: String::new(), kind, captures: vec![] }],
         timeout: ANCHOR_TIMEOUT,
         expect: Vec::new(),
         warn: Vec::new(),

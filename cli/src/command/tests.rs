@@ -520,6 +520,7 @@ fn check(name: &str) -> v1::Check {
         run: Some(v1::Run {
             steps: vec![v1::Step {
                 name: String::new(),
+                capture: vec![],
                 kind: Some(v1::step::Kind::Http(v1::HttpStep {
                     url: format!("https://{name}.example/"),
                     method: "GET".to_owned(),

@@ -278,7 +278,7 @@ pub(super) fn check(
 }
 
 fn step(kind: v1::step::Kind) -> v1::Step {
-    v1::Step { name: String::new(), kind: Some(kind) }
+    v1::Step { kind: Some(kind), ..v1::Step::default() }
 }
 
 /// A check's own fields and, for those that it does not have, the defaults. `labels`, `down` and

@@ -20,7 +20,7 @@ pub fn as_written<'p>(body: &Node, path: &'p str) -> Cow<'p, str> {
 
 /// Rules about what a mapping's key is called: the key is shown, not its value.
 const ABOUT_KEYS: &[&str] =
-    &["header_name", "header_reserved", "label_key", "grpc_metadata", "plugin_env"];
+    &["header_name", "header_reserved", "label_key", "grpc_metadata", "plugin_env", "capture_name"];
 
 /// Where to show that a rule is broken: see [`find`].
 pub fn of_rule(body: &Node, path: &str, rule: &str) -> Option<Place> {
@@ -38,7 +38,7 @@ pub fn of_rule(body: &Node, path: &str, rule: &str) -> Option<Place> {
 
 /// `http.headers.x-a` as `http.headers` and `x-a`.
 fn split_mapping(path: &str) -> Option<(&str, &str)> {
-    ["headers.", "labels.", "metadata.", "env."].into_iter().find_map(|mapping| {
+    ["headers.", "labels.", "metadata.", "env.", "capture."].into_iter().find_map(|mapping| {
         let at = path.find(mapping)?;
         Some((&path[..at + mapping.len() - 1], &path[at + mapping.len()..]))
     })

@@ -419,12 +419,18 @@ impl Kinds {
 #[derive(Default)]
 struct StepDraft {
     name: String,
+    capture: Vec<v1::Capture>,
     kinds: Kinds,
 }
 
 const STEP: &[Field<StepDraft>] = &[
     field("name", "a name", |step, node, reader| {
         step.name = value::text(node, reader).unwrap_or_default();
+    }),
+    field("capture", "a mapping of names to expressions", |step, node, reader| {
+        let pairs = value::pairs(node, reader).unwrap_or_default();
+        let capture = |(name, value)| v1::Capture { name, value };
+        step.capture = pairs.into_iter().map(capture).collect();
     }),
     field("http", "a mapping with `url`", |step, node, reader| {
         step.kinds.read_http(node, reader);
@@ -540,7 +546,7 @@ pub(super) fn steps(node: &Node, reader: &mut Reader<'_>) -> Vec<v1::Step> {
                 reader.error("kind_missing", item.place, message);
             }
             let kind = (!given.is_empty()).then(|| given.swap_remove(0));
-            v1::Step { name: draft.name, kind }
+            v1::Step { name: draft.name, kind, capture: draft.capture }
         }));
     }
     steps

@@ -59,6 +59,7 @@ fn long_rows() -> Vec<Row> {
     let http = "http: {url: \"http://shop.example\"}";
     let names = many(33, &|at| format!("r{at}"));
     let query = many(65, &|at| format!("k{at}: v"));
+    let captures = many(17, &|at| format!("c{at}: status"));
     let labels = many(65, &|at| format!("k{at}: v"));
     let headers = many(65, &|at| format!("x-{at}: v"));
     let expressions = many(33, &|_| "'status == 200'".to_owned());
@@ -67,6 +68,13 @@ fn long_rows() -> Vec<Row> {
     let body = "x".repeat(200_000);
     vec![
         row("regions_too_many", false, &format!("{http}\n▶regions: [{names}]")),
+        row(
+            "captures_too_many",
+            false,
+            &format!(
+                "steps:\n  - {{name: a, {http}, ▶capture: {{{captures}}}}}\n  - {{name: b, {http}}}"
+            ),
+        ),
         row("labels_too_many", false, &format!("{http}\n▶labels: {{{labels}}}")),
         row("text_too_long", false, &format!("{http}\ndescription: ▶{long}")),
         row(

@@ -96,6 +96,9 @@ pub struct StepView {
     websocket: Option<WebSocketView>,
     #[serde(skip_serializing_if = "Option::is_none")]
     plugin: Option<PluginView>,
+    /// What later steps are told.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    capture: BTreeMap<String, String>,
 }
 
 /// A TCP connect.
@@ -337,7 +340,9 @@ impl CheckView {
 
 impl StepView {
     fn new(step: &v1::Step) -> Self {
-        let mut view = Self { name: step.name.clone(), ..Self::default() };
+        let capture = |of: &v1::Capture| (of.name.clone(), of.value.clone());
+        let capture = step.capture.iter().map(capture).collect();
+        let mut view = Self { name: step.name.clone(), capture, ..Self::default() };
         match &step.kind {
             Some(v1::step::Kind::Http(http)) => view.http = Some(HttpView::new(http)),
             Some(v1::step::Kind::Tcp(tcp)) => view.tcp = Some(TcpView::new(tcp)),
@@ -585,7 +590,7 @@ mod tests {
     use super::*;
 
     fn view(kind: v1::step::Kind) -> CheckView {
-        let step = v1::Step { name: String::new(), kind: Some(kind) };
+        let step = v1::Step { kind: Some(kind), ..Default::default() };
         let run = v1::Run { steps: vec![step], ..v1::Run::default() };
         CheckView::new(&v1::Check { run: Some(run), ..v1::Check::default() })
     }

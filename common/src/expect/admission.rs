@@ -99,8 +99,17 @@ pub(super) struct Admitted {
     pub(super) builds: bool,
 }
 
+/// What an expression is to give.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Gives {
+    /// True or false.
+    Truth,
+    /// A text or a number.
+    Value,
+}
+
 /// Checks an expression.
-pub(super) fn admit(expression: &IdedExpr) -> Result<Admitted, Refusal> {
+pub(super) fn admit(expression: &IdedExpr, gives: Gives) -> Result<Admitted, Refusal> {
     let mut walk = Walk {
         scope: Vec::new(),
         variables: BTreeSet::new(),
@@ -111,9 +120,23 @@ pub(super) fn admit(expression: &IdedExpr) -> Result<Admitted, Refusal> {
         looks: false,
     };
     walk.expression(expression)?;
-    if let Kind::Other(what) = kind(&expression.expr) {
-        let message = format!("the expression gives {what}; it must say true or false");
-        return Err(refuse(rule::EXPRESSION_NOT_BOOLEAN, message, None));
+    match (gives, kind(&expression.expr)) {
+        (Gives::Truth, Kind::Other(what)) => {
+            let message = format!("the expression gives {what}; it must say true or false");
+            return Err(refuse(rule::EXPRESSION_NOT_BOOLEAN, message, None));
+        }
+        (Gives::Value, Kind::Boolean) => {
+            let message = "the expression says true or false; it must give a text or a number";
+            return Err(refuse(rule::CAPTURE_VALUE, message.to_owned(), None));
+        }
+        // Of the others some are known to be nothing that can be sent.
+        (Gives::Value, Kind::Other(what))
+            if !matches!(what, "a string" | "a number" | "a sum" | "no bool") =>
+        {
+            let message = format!("the expression gives {what}; it must give a text or a number");
+            return Err(refuse(rule::CAPTURE_VALUE, message, None));
+        }
+        (Gives::Truth | Gives::Value, _) => {}
     }
     let builds = walk.deepest > 0 || walk.sums > 0;
     let Walk { variables, deepest: depth, patterns, .. } = walk;

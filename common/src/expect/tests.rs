@@ -452,3 +452,37 @@ fn loops_and_patterns_are_heavy_and_words_in_texts_are_not() {
         assert_eq!(Program::admit(source).unwrap().is_heavy(), heavy, "{source}");
     }
 }
+
+#[test]
+fn a_value_is_a_text_or_a_number() {
+    for (source, value) in [
+        ("json.count", Ok("3")),
+        ("json.items[1].id + 1", Ok("3")),
+        ("json.ratio", Ok("0.5")),
+        ("json.big", Err("the expression says a number that is not exact, not a text or a number")),
+        ("headers['content-type']", Ok("application/json")),
+        ("captures.host + '/' + string(status)", Ok("mail.example/200")),
+        ("json.none", Err("the expression says null, not a text or a number")),
+        ("json.items", Err("the expression says a list, not a text or a number")),
+        ("json.ok", Err("the expression says a bool, not a text or a number")),
+        ("json.token", Err("there is no `token`")),
+        ("headers['x-id']", Err("there is no `x-id`")),
+    ] {
+        let program = Program::admit_value(source).unwrap_or_else(|why| panic!("{source}: {why}"));
+        let found = program.value(&facts(BODY)).map_err(|error| error.to_string());
+        assert_eq!(found.as_deref().map_err(String::as_str), value, "{source}");
+    }
+    for (source, rule) in [
+        ("status == 200", rule::CAPTURE_VALUE),
+        ("headers", rule::CAPTURE_VALUE),
+        ("[1]", rule::CAPTURE_VALUE),
+        ("latency", rule::CAPTURE_VALUE),
+        ("statsu", rule::EXPRESSION_UNKNOWN_NAME),
+        ("status +", rule::EXPRESSION_SYNTAX),
+    ] {
+        assert_eq!(Program::admit_value(source).unwrap_err().rule, rule, "{source}");
+    }
+    // What gives a value says nothing, whoever has asked for it before.
+    assert!(Program::admit_value("json.ok ? 'a' : 'b'").is_ok());
+    assert!(Program::admit("json.ok ? 'a' : 'b'").is_err());
+}

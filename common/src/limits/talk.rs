@@ -16,6 +16,8 @@ pub const DIALOGUE_READS_MAX: usize = 512;
 pub const CAPTURE_BYTES_MAX: usize = 1_024;
 /// Named groups of one pattern, captures of one dialogue, and captures in one message. Refused.
 pub const CAPTURES_MAX: usize = 16;
+/// A value that an expression captures for a later step, such as a token. More is `capture_failed`.
+pub const CAPTURED_BYTES_MAX: usize = 8 * 1024;
 /// Source of a pattern. Refused.
 pub const PATTERN_BYTES_MAX: usize = 1_024;
 /// A pattern once it is compiled, and the memory it may use while it looks. Refused.

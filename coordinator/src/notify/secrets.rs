@@ -39,6 +39,9 @@ pub enum SecretError {
     /// The variable is not set here, or not text.
     #[error("{0} is not set on this coordinator")]
     Env(Reference),
+    /// Only steps of checks capture anything.
+    #[error("{0} is for the steps of a check")]
+    Capture(Reference),
     /// The file is not one of those that contacts may name.
     #[error("{0} is not allowed on this coordinator (--allow-file)")]
     FileRefused(Reference),
@@ -87,6 +90,7 @@ impl Secrets {
                 std::env::var(name).map_err(|_| SecretError::Env(reference.clone()))
             }
             Reference::Env(_) => Err(SecretError::EnvRefused(reference.clone())),
+            Reference::Capture(_) => Err(SecretError::Capture(reference.clone())),
             Reference::File(path) => {
                 let (allowed, path) = (Arc::clone(&self.0), PathBuf::from(path));
                 let read = tokio::task::spawn_blocking(move || allowed.read(&path)).await;

@@ -19,6 +19,11 @@ pub const UID: &str = "quorum";
 /// What is wrong with it.
 pub fn url(text: &str) -> Result<String, String> {
     let template = Template::parse(text).map_err(|error| error.to_string())?;
+    if template.references().any(|reference| matches!(reference, Reference::Capture(_))) {
+        return Err(
+            "may hold ${env:NAME} and ${file:PATH}, nothing that a check captures".to_owned()
+        );
+    }
     if let Some(plain) = template.plain() {
         let uri: http::Uri = plain.parse().map_err(|_| "must be a URL".to_owned())?;
         if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.authority().is_none() {
@@ -41,6 +46,8 @@ pub fn secrets<'a>(urls: impl IntoIterator<Item = &'a str>) -> Secrets {
             match reference {
                 Reference::Env(name) => env.push(name.clone()),
                 Reference::File(path) => files.push(PathBuf::from(path)),
+                // Refused when the URL was read.
+                Reference::Capture(_) => {}
             }
         }
     }
@@ -65,7 +72,15 @@ mod tests {
         {
             assert_eq!(url(good).as_deref(), Ok(good));
         }
-        for bad in ["", "h.example/x", "ftp://h.example/", "${env:URL", "${vault:x}", "http://"] {
+        for bad in [
+            "",
+            "h.example/x",
+            "ftp://h.example/",
+            "${env:URL",
+            "${vault:x}",
+            "http://",
+            "${capture:x}",
+        ] {
             assert!(url(bad).is_err(), "{bad}");
         }
     }

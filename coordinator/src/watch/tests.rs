@@ -139,7 +139,7 @@ fn contact(namespace: &str, number: u8) -> Kind {
 
 fn check(namespace: &str, number: u8, title: &str) -> Kind {
     let tcp = v1::TcpStep { address: "127.0.0.1:1".into(), ..v1::TcpStep::default() };
-    let step = v1::Step { name: String::new(), kind: Some(v1::step::Kind::Tcp(tcp)) };
+    let step = v1::Step { kind: Some(v1::step::Kind::Tcp(tcp)), ..Default::default() };
     Kind::Check(convert::check::normalise_check(v1::Check {
         meta: meta(namespace, number, "web"),
         title: title.into(),

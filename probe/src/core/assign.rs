@@ -219,6 +219,7 @@ pub(crate) mod tests {
             run: Arc::new(Run {
                 steps: vec![Step {
                     name: String::new(),
+                    captures: vec![],
                     kind: StepKind::Tcp(TcpStep {
                         host: "127.0.0.1".into(),
                         port: 1,

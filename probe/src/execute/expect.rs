@@ -3,13 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use parallax_common::check::Run;
+use parallax_common::check::{Run, Step};
 use parallax_common::expect::{DnsAnswer, EvaluationError, Facts, Program, Variable};
 use parallax_common::limits::{
-    EXPRESSION_BODY_HERE_BYTES, EXPRESSION_WALL_MAX, EXPRESSIONS_AT_ONCE_MAX,
+    CAPTURED_BYTES_MAX, EXPRESSION_BODY_HERE_BYTES, EXPRESSION_WALL_MAX, EXPRESSIONS_AT_ONCE_MAX,
 };
+use parallax_common::outcome::Reason;
 use parallax_runtime::clock;
 use tokio::sync::Semaphore;
+
+use super::Failure;
 
 /// What the expressions of a run say.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,8 +29,12 @@ pub enum Judgement {
     Refused(String),
 }
 
+/// All expressions of a run: those that judge it, and those that capture something.
 fn programs(run: &Run) -> impl Iterator<Item = Arc<Program>> + '_ {
-    run.expect.iter().chain(&run.warn).filter_map(|source| Program::admit(source).ok())
+    let judging = run.expect.iter().chain(&run.warn);
+    let judging = judging.filter_map(|source| Program::admit(source).ok());
+    let captures = run.steps.iter().flat_map(|step| &step.captures);
+    judging.chain(captures.filter_map(|capture| Program::admit_value(&capture.value).ok()))
 }
 
 /// Whether an `expect` speaks of the status: then the default rule (2xx or 3xx) does not apply.
@@ -106,6 +113,13 @@ enum Place {
 }
 
 impl Place {
+    fn of_facts(run: &Run, facts: &Facts) -> Self {
+        let said = facts.plugin.as_ref().map_or(0, |plugin| plugin.output.len());
+        let received = facts.talk.as_ref().map_or(said, |talk| talk.received.len());
+        let records_bytes = facts.dns.as_ref().map_or(received, DnsAnswer::bytes);
+        Self::of(run, facts.body.len(), records_bytes)
+    }
+
     fn of(run: &Run, body_bytes: usize, records_bytes: usize) -> Self {
         let mut place = Self::Here;
         for program in programs(run) {
@@ -145,15 +159,45 @@ impl Evaluator {
     /// What the run's expressions say of the facts. Takes little more than
     /// [`EXPRESSION_WALL_MAX`], the wait for a permit included.
     pub async fn judge(&self, run: &Run, facts: Facts) -> Judgement {
-        let said = facts.plugin.as_ref().map_or(0, |plugin| plugin.output.len());
-        let received = facts.talk.as_ref().map_or(said, |talk| talk.received.len());
-        let records_bytes = facts.dns.as_ref().map_or(received, DnsAnswer::bytes);
-        let place = Place::of(run, facts.body.len(), records_bytes);
+        let place = Place::of_facts(run, &facts);
         if place == Place::Here {
             return evaluate(&run.expect, &run.warn, &facts, self.wall_max);
         }
         let wall_max = self.wall_max;
         let (expect, warn) = (run.expect.clone(), run.warn.clone());
+        let work = move || evaluate(&expect, &warn, &facts, wall_max);
+        self.aside(place, work).await.unwrap_or_else(|other| other)
+    }
+
+    /// What the captures of this step give, each under its name.
+    pub(super) async fn values(
+        &self,
+        run: &Run,
+        step: &Step,
+        facts: Facts,
+    ) -> Result<Vec<(String, String)>, Failure> {
+        let place = Place::of_facts(run, &facts);
+        let wall_max = self.wall_max;
+        if place == Place::Here {
+            return values(step, &facts, wall_max);
+        }
+        let step = step.clone();
+        let work = move || values(&step, &facts, wall_max);
+        self.aside(place, work).await.unwrap_or_else(|other| {
+            let (reason, evidence) = match other {
+                Judgement::Budget(evidence) => (Reason::ExpressionBudget, evidence),
+                other => (Reason::ConfigError, format!("{other:?}")),
+            };
+            Err(Failure::new(reason, evidence))
+        })
+    }
+
+    /// Carries out what may take long where it delays nobody, and no longer than it may.
+    async fn aside<T: Send + 'static>(
+        &self,
+        place: Place,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Judgement> {
         let work = async {
             let permit = match place {
                 // Never closed.
@@ -163,16 +207,56 @@ impl Evaluator {
             tokio::task::spawn_blocking(move || {
                 // Held until the end, however late: what runs on must not be joined by more of it.
                 let _permit = permit;
-                evaluate(&expect, &warn, &facts, wall_max)
+                work()
             })
             .await
         };
-        match tokio::time::timeout(wall_max, work).await {
-            Ok(Ok(judgement)) => judgement,
-            Ok(Err(_panicked)) => Judgement::Refused("an expression could not be run".to_owned()),
-            Err(_elapsed) => Judgement::Budget(over(wall_max)),
+        match tokio::time::timeout(self.wall_max, work).await {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(_panicked)) => {
+                Err(Judgement::Refused("an expression could not be run".to_owned()))
+            }
+            Err(_elapsed) => Err(Judgement::Budget(over(self.wall_max))),
         }
     }
+}
+
+/// What the captures of a step give. The first that gives nothing is named.
+fn values(
+    step: &Step,
+    facts: &Facts,
+    wall_max: Duration,
+) -> Result<Vec<(String, String)>, Failure> {
+    let begun = clock::instant();
+    let mut values = Vec::with_capacity(step.captures.len());
+    for capture in &step.captures {
+        let name = &capture.name;
+        let refuse = |reason, why: String| {
+            let of = match step.name.as_str() {
+                "" => String::new(),
+                step => format!(" of step `{step}`"),
+            };
+            Failure::new(reason, format!("capture `{name}`{of}: {why}"))
+        };
+        let program = Program::admit_value(&capture.value)
+            .map_err(|refusal| refuse(Reason::ConfigError, refusal.to_string()))?;
+        let value = program.value(facts).map_err(|error| {
+            let reason = match error {
+                EvaluationError::Budget => Reason::ExpressionBudget,
+                _ => Reason::CaptureFailed,
+            };
+            refuse(reason, error.to_string())
+        })?;
+        if value.len() > CAPTURED_BYTES_MAX {
+            let why = format!("{} bytes; at most {CAPTURED_BYTES_MAX} are kept", value.len());
+            return Err(refuse(Reason::CaptureFailed, why));
+        }
+        values.push((name.clone(), value));
+    }
+    if clock::instant().saturating_duration_since(begun) > wall_max {
+        return Err(Failure::new(Reason::ExpressionBudget, over(wall_max)));
+    }
+    Ok(values)
 }
 
 fn over(wall_max: Duration) -> String {

@@ -19,7 +19,7 @@ use parallax_common::target::shown_address;
 use parallax_runtime::clock;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::secrets::Secrets;
+use super::capture::References;
 use super::{Executor, Failure, Seen, Stage, Trace, http2_exchange, tls};
 
 const AGENT: &str = concat!("parallax-probe/", env!("CARGO_PKG_VERSION"));
@@ -76,7 +76,7 @@ impl Call {
     /// Fills in references, and what every call says.
     pub fn prepare(
         step: &GrpcStep,
-        secrets: &Secrets,
+        secrets: References<'_>,
         timeout: Duration,
         judge: bool,
     ) -> Result<Self, Failure> {

@@ -31,7 +31,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::Command;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::secrets::Secrets;
+use super::capture::References;
 use super::{Failure, Seen, Stage, Trace};
 use crate::core::perfdata;
 
@@ -175,7 +175,7 @@ impl Prepared {
     pub fn prepare(
         step: &PluginStep,
         (ready, place): (&Ready, usize),
-        (plugins, secrets): (&Plugins, &Secrets),
+        (plugins, secrets): (&Plugins, References<'_>),
         series_from: usize,
         judge: bool,
     ) -> Result<Self, Failure> {

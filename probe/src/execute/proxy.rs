@@ -15,8 +15,8 @@ use parallax_runtime::clock;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use super::capture::References;
 use super::connect::plain;
-use super::secrets::Secrets;
 use super::{Executor, Failure, Stage, Trace};
 use crate::core::guard::Allowed;
 use crate::core::proxy::{Handshake, Login, Next, Refused, Target, encoded};
@@ -40,7 +40,7 @@ impl Tunnel {
     /// Fills in references; what must not be shown goes to `used`.
     pub fn prepare(
         proxy: &Proxy,
-        secrets: &Secrets,
+        secrets: References<'_>,
         used: &mut Vec<String>,
     ) -> Result<Self, Failure> {
         let Proxy { scheme, host, port, credentials } = proxy;

@@ -17,7 +17,7 @@ use parallax_common::secret::Template;
 use parallax_common::target::{HttpUrl, form_encoded};
 
 use super::Failure;
-use super::secrets::Secrets;
+use super::capture::References;
 
 const AGENT: &str = concat!("parallax-probe/", env!("CARGO_PKG_VERSION"));
 
@@ -50,14 +50,16 @@ impl Request {
     /// Fills in references, credentials and what every request says.
     pub fn prepare(
         step: &HttpStep,
-        secrets: &Secrets,
+        secrets: References<'_>,
         extra: Option<(HeaderName, HeaderValue)>,
         judge_status: bool,
     ) -> Result<Self, Failure> {
-        let mut url = HttpUrl::parse(&step.url).map_err(|error| refuse(error.message))?;
+        let mut used = Vec::new();
+        let url = secrets.in_url(&step.url, &mut used)?;
+        let mut url = HttpUrl::parse(&url).map_err(|error| refuse(error.message))?;
+        let body = secrets.in_body(&step.body, &mut used)?;
         let method = Method::from_bytes(step.method.as_bytes())
             .map_err(|_| refuse(format!("{} is not a method", step.method)))?;
-        let mut used = Vec::new();
         let query = query(step, secrets, &mut used)?;
         url.add_query(query.iter().map(|(name, value)| (*name, value.as_str())));
         let mut own = Vec::new();
@@ -100,7 +102,7 @@ impl Request {
             url,
             method,
             headers,
-            body: Bytes::from(step.body.clone()),
+            body: Bytes::from(body),
             body_max_bytes: step.body_max_bytes,
             judge_status,
             secrets: used,
@@ -271,7 +273,7 @@ fn has_reference(template: &str) -> bool {
 
 fn query<'s>(
     step: &'s HttpStep,
-    secrets: &Secrets,
+    secrets: References<'_>,
     used: &mut Vec<String>,
 ) -> Result<Vec<(&'s str, String)>, Failure> {
     let mut pairs = Vec::with_capacity(step.query.len());
@@ -288,7 +290,7 @@ fn query<'s>(
 
 fn authorization(
     auth: &HttpAuth,
-    secrets: &Secrets,
+    secrets: References<'_>,
     used: &mut Vec<String>,
 ) -> Result<Option<HeaderValue>, Failure> {
     let text = match auth {

@@ -9,12 +9,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use parallax_common::capture::Captured;
 use parallax_common::check::Run;
 use parallax_common::outcome::Reason;
 use parallax_common::secret::{Reference, Template};
 use parallax_runtime::clock;
 
 use super::Failure;
+use super::capture::one_line;
 
 /// Longest content of a referenced file.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
@@ -108,16 +110,30 @@ impl Secrets {
         }
     }
 
+    #[cfg(test)]
+    fn resolve(&self, text: &str, used: &mut Vec<String>) -> Result<String, Failure> {
+        self.resolve_with(text, &Captured::default(), used)
+    }
+
     /// The text with its references filled in; each value that was looked up goes to `used`.
-    pub(super) fn resolve(&self, text: &str, used: &mut Vec<String>) -> Result<String, Failure> {
+    pub(super) fn resolve_with(
+        &self,
+        text: &str,
+        captured: &Captured,
+        used: &mut Vec<String>,
+    ) -> Result<String, Failure> {
         if !text.contains("${") {
             return Ok(text.to_owned());
         }
         let refuse = |why: String| Failure::new(Reason::ConfigError, why);
         let template = Template::parse(text).map_err(|error| refuse(error.to_string()))?;
         template.resolve(|reference| {
-            let value =
-                self.look_up(reference).map_err(|why| refuse(format!("{reference} {why}")))?;
+            let value = match reference {
+                Reference::Capture(name) => one_line(captured, name)?.to_owned(),
+                reference => {
+                    self.look_up(reference).map_err(|why| refuse(format!("{reference} {why}")))?
+                }
+            };
             if !value.is_empty() {
                 used.push(value.clone());
             }
@@ -137,6 +153,7 @@ impl Secrets {
                 Some(kept) => kept.value.clone(),
                 None => Err("was not read in time on this probe".to_owned()),
             },
+            Reference::Capture(_) => Err("was not captured".to_owned()),
         }
     }
 }
@@ -193,7 +210,7 @@ mod tests {
             ..HttpStep::default()
         };
         Run {
-            steps: vec![Step { name: String::new(), kind: StepKind::Http(step) }],
+            steps: vec![Step { name: String::new(), kind: StepKind::Http(step), captures: vec![] }],
             timeout: Duration::from_secs(20),
             expect: vec![],
             warn: vec![],

@@ -12,8 +12,8 @@ use parallax_common::pattern::Pattern;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::capture::References;
 use super::converse::converse;
-use super::secrets::Secrets;
 use super::{Executor, Failure, Seen, Trace, tls};
 use crate::core::talk::Speaking;
 use crate::core::talk::dialogue::{Awaited, Dialogue, Line, Piece};
@@ -35,7 +35,7 @@ impl Prepared {
     pub fn prepare(
         step: &TcpStep,
         tls: Option<Arc<tls::Config>>,
-        (secrets, mut used): (&Secrets, Vec<String>),
+        (secrets, mut used): (References<'_>, Vec<String>),
         source: Option<IpAddr>,
         series_from: usize,
     ) -> Result<Self, Failure> {
@@ -48,7 +48,7 @@ impl Prepared {
 /// A dialogue with its references filled in, and its patterns compiled.
 pub(super) fn lines(
     dialogue: &[Exchange],
-    secrets: &Secrets,
+    secrets: References<'_>,
     used: &mut Vec<String>,
 ) -> Result<Vec<Line>, Failure> {
     let mut lines = Vec::with_capacity(dialogue.len());
@@ -63,7 +63,7 @@ pub(super) fn lines(
 /// What is sent, with its references filled in.
 pub(super) fn pieces(
     payload: &Payload,
-    secrets: &Secrets,
+    secrets: References<'_>,
     used: &mut Vec<String>,
 ) -> Result<Vec<Piece>, Failure> {
     let refuse = |why: String| Failure::new(Reason::ConfigError, why);

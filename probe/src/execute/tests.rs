@@ -1,7 +1,8 @@
 //! Every reason a run can have, produced by a small real server. `questions`, `handshakes`, `echoes` and
 //! `health` have the kinds `dns`, `tls`, `icmp` and `grpc`; `talk` has STARTTLS, dialogues, `udp` and `ssh`,
-//! `websocket` and `plugins` those kinds, `samples` several runs a slot; `proxies` the ways through proxies,
-//! `tokens` those of OAuth 2.0, `kept` connections that outlive a run.
+//! `websocket` and `plugins` those kinds, `samples` several runs a slot, `steps` what steps tell one
+//! another, `proxies` the ways through proxies, `tokens` those of OAuth 2.0, `kept` connections that outlive
+//! a run.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -27,6 +28,7 @@ mod proxies;
 mod questions;
 pub(crate) mod reasons;
 mod samples;
+mod steps;
 mod talk;
 mod tokens;
 mod websocket;
@@ -78,7 +80,7 @@ fn ms(n: u64) -> Duration {
 
 fn run_of(kind: StepKind) -> Run {
     Run {
-        steps: vec![Step { name: String::new(), kind }],
+        steps: vec![Step { name: String::new(), kind, captures: vec![] }],
         timeout: Duration::from_millis(2_000),
         expect: vec![],
         warn: vec![],

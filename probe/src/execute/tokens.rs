@@ -17,8 +17,8 @@ use parallax_common::target::HttpUrl;
 use parallax_runtime::clock;
 use tokio::sync::Semaphore;
 
+use super::capture::References;
 use super::request::Request;
-use super::secrets::Secrets;
 use super::{Executor, Failure, Trace, http_exchange, proxy, tls};
 use crate::core::token::{self, Granted, NoToken};
 
@@ -82,7 +82,7 @@ impl Wish {
         run: &Run,
         step: &HttpStep,
         oauth2: &OAuth2,
-        (secrets, configs): (&Secrets, &tls::Configs),
+        (secrets, configs): (References<'_>, &tls::Configs),
         source: Option<IpAddr>,
         used: &mut Vec<String>,
     ) -> Result<Self, Failure> {

@@ -11,7 +11,7 @@ use parallax_common::limits::{UDP_ANSWER_BYTES_MAX, UDP_SENDS_MAX};
 use parallax_common::outcome::{Phase, Reason};
 use parallax_runtime::clock;
 
-use super::secrets::Secrets;
+use super::capture::References;
 use super::{Executor, Failure, Seen, Stage, Trace, connect, socket, tcp};
 use crate::core::talk::dialogue::{Awaited, Judged, Piece, too_long};
 use crate::core::talk::evidence::quoted;
@@ -29,7 +29,7 @@ impl Prepared {
     /// Fills in references, and compiles the pattern.
     pub fn prepare(
         step: &UdpStep,
-        secrets: &Secrets,
+        secrets: References<'_>,
         source: Option<IpAddr>,
     ) -> Result<Self, Failure> {
         let mut used = Vec::new();

@@ -5,11 +5,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
-use parallax_common::check::{HttpAuth, HttpStep, HttpVersion, Run};
+use parallax_common::check::{HttpAuth, HttpStep, HttpVersion, Run, TlsOptions};
 use parallax_common::digest::run_digest;
 use parallax_common::redact::redact;
 use parallax_runtime::clock;
 
+use super::capture::References;
 use super::{
     Execution, Executor, Failure, Prepared, Trace, cap, failed, missed, proxy, redirects, request,
     tls, tokens,
@@ -23,29 +24,30 @@ impl Executor {
         step: &HttpStep,
         extra: Option<(HeaderName, HeaderValue)>,
         judge_status: bool,
+        references: References<'_>,
         source: Option<IpAddr>,
     ) -> Result<redirects::Visit, Failure> {
-        let mut request = request::Request::prepare(step, &self.secrets, extra, judge_status)?;
+        let mut request = request::Request::prepare(step, references, extra, judge_status)?;
         let alpn = match step.version {
             HttpVersion::V1 => tls::Alpn::Http1,
             HttpVersion::V2 => tls::Alpn::Http2,
             HttpVersion::Auto => tls::Alpn::Both,
         };
         let tls_abroad = self.tls.get_with(&step.tls, None, alpn)?;
-        let tls = match self.client(&step.tls, &mut request.secrets)? {
+        let tls = match self.client(&step.tls, references, &mut request.secrets)? {
             None => Arc::clone(&tls_abroad),
             client => self.tls.get_with(&step.tls, client, alpn)?,
         };
         let tunnel = match &step.proxy {
             None => None,
             Some(proxy) => {
-                let secrets = &mut request.secrets;
-                Some(proxy::Tunnel::prepare(proxy, &self.secrets, secrets)?)
+                let used = &mut request.secrets;
+                Some(proxy::Tunnel::prepare(proxy, references, used)?)
             }
         };
         let wish = match &step.auth {
             Some(HttpAuth::OAuth2(of)) => {
-                let (with, used) = ((&self.secrets, &self.tls), &mut request.secrets);
+                let (with, used) = ((references, &self.tls), &mut request.secrets);
                 Some(Box::new(tokens::Wish::prepare(run, step, of, with, source, used)?))
             }
             _ => None,
@@ -76,6 +78,18 @@ impl Executor {
         }
         Ok(())
     }
+
+    /// The client certificate that a step shows, with its references filled in.
+    pub(super) fn client(
+        &self,
+        options: &TlsOptions,
+        references: References<'_>,
+        used: &mut Vec<String>,
+    ) -> Result<Option<tls::Client>, Failure> {
+        let Some(client) = &options.client else { return Ok(None) };
+        let mut pem = |text| references.resolve(text, used);
+        Ok(Some(tls::Client { cert: pem(&client.cert)?, key: pem(&client.key)? }))
+    }
 }
 
 /// What a run found that could not begin. It is never inverted: nobody has looked at the target.
@@ -86,14 +100,14 @@ pub(super) fn not_begun(step: u32, failure: Failure, prepared: &[Prepared]) -> E
         true => missed(trace, failure),
         false => failed(trace, failure),
     };
-    hide(&mut finding.evidence, prepared);
+    hide(&mut finding.evidence, prepared, &[]);
     Execution { started, ended: started, finding }
 }
 
-/// Takes secrets out of evidence, and cuts it to its bound.
-pub(super) fn hide(evidence: &mut String, prepared: &[Prepared]) {
-    let secrets: Vec<&str> =
-        prepared.iter().flat_map(|step| step.secrets()).map(String::as_str).collect();
+/// Takes secrets out of evidence, those that came `late` among them, and cuts it to its bound.
+pub(super) fn hide(evidence: &mut String, prepared: &[Prepared], late: &[String]) {
+    let secrets = prepared.iter().flat_map(|step| step.secrets()).chain(late);
+    let secrets: Vec<&str> = secrets.map(String::as_str).collect();
     if !secrets.is_empty() {
         *evidence = redact(evidence, &secrets);
     }

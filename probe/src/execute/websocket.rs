@@ -24,9 +24,9 @@ use parallax_common::target::{HttpUrl, parse_websocket};
 use parallax_runtime::clock;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
+use super::capture::References;
 use super::converse::converse;
 use super::http_exchange::failure;
-use super::secrets::Secrets;
 use super::{Executor, Failure, Seen, Stage, Trace, tcp, tls};
 use crate::core::talk::Speaking;
 use crate::core::talk::dialogue::{Dialogue, Line};
@@ -71,7 +71,7 @@ impl Prepared {
     pub fn prepare(
         step: &WebSocketStep,
         wanted: Wanted,
-        secrets: &Secrets,
+        secrets: References<'_>,
         mut used: Vec<String>,
         draw: impl Fn() -> u64,
     ) -> Result<Self, Failure> {

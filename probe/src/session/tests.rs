@@ -215,6 +215,7 @@ fn assignment(n: u8, port: u16) -> Assignment {
     let run = Run {
         steps: vec![Step {
             name: String::new(),
+            captures: vec![],
             kind: StepKind::Tcp(TcpStep { host: "127.0.0.1".into(), port, ..TcpStep::default() }),
         }],
         timeout: Duration::from_millis(500),

@@ -44,6 +44,7 @@ both_ways! {
         PluginCritical, PluginFailed,
         GrpcNotServing, GrpcUnknownService, GrpcUnimplemented, GrpcStatus, GrpcMalformed,
         WebsocketRefused, WebsocketHandshake, WebsocketMalformed, WebsocketClosed,
+        CaptureFailed,
         ExpectationFailed, Timeout, InvertedPass, Warning,
         MissedLate, MissedOverlap, MissedOverload, ConfigError, PluginUnknown, ExpressionBudget,
         AddressDenied,

@@ -168,6 +168,9 @@ fn run_fields(run: &v1::Run, out: &mut Gathered) {
         if !at.is_empty() {
             out.text(&format!("{at}name"), &step.name);
         }
+        for capture in &step.capture {
+            out.text(&format!("{at}capture.{}", capture.name), &capture.value);
+        }
         match &step.kind {
             Some(v1::step::Kind::Http(http)) => {
                 let at = format!("{at}http.");

@@ -12,7 +12,7 @@ use parallax_common::secret::Template;
 use parallax_common::target::HttpUrl;
 
 use super::check::{Known, contacts, names, normalise_check, validate_check};
-use super::run::{headers, length, template};
+use super::run::{headers, length, no_captures, template};
 use super::{Findings, time};
 use crate::v1;
 
@@ -201,6 +201,7 @@ fn build_contact(contact: &v1::Contact, uid: Uid, findings: &mut Findings<'_>) -
     };
     let url = template(webhook.url.as_ref(), "webhook.url", findings).and_then(|text| {
         let template = Template::parse(text).ok()?;
+        no_captures(text, "webhook.url", findings);
         // With references in it nobody knows the URL before they are resolved.
         if let Some(plain) = template.plain()
             && let Err(error) = HttpUrl::parse(plain)
@@ -209,7 +210,11 @@ fn build_contact(contact: &v1::Contact, uid: Uid, findings: &mut Findings<'_>) -
         }
         Some(template)
     });
-    let headers = headers(&webhook.headers, "webhook.headers", findings)
+    let headers = headers(&webhook.headers, "webhook.headers", findings);
+    for (name, value) in &headers {
+        no_captures(value, &format!("webhook.headers.{name}"), findings);
+    }
+    let headers = headers
         .into_iter()
         .filter_map(|(name, value)| Some((name, Template::parse(&value).ok()?)))
         .collect();

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use parallax_common::check::{HttpAuth, HttpStep, IpFamily, Run, Step, StepKind, TlsStep};
+use parallax_common::check::{Capture, HttpAuth, HttpStep, IpFamily, Run, Step, StepKind, TlsStep};
 use parallax_common::expect::{Program, Variable, variables_of};
 use parallax_common::limits::{
     BODY_BYTES_MAX, EXPRESSIONS_MAX, SAMPLES_LENGTH_MAX, SAMPLES_MAX, STEPS_MAX, TIMEOUT_MAX,
@@ -18,6 +18,7 @@ use parallax_common::text::{format_duration, nearest};
 use super::{Findings, enums, time};
 use crate::v1;
 
+mod capture;
 mod dns;
 mod grpc;
 mod header;
@@ -30,6 +31,8 @@ mod talk;
 mod tls;
 mod websocket;
 
+pub(super) use capture::none as no_captures;
+use capture::{captures, captures_fit, place_fits};
 pub(super) use dns::normalise_dns;
 use dns::{dns, dns_to};
 use grpc::{grpc, grpc_to};
@@ -106,6 +109,7 @@ pub(super) fn run(run: &v1::Run, findings: &mut Findings<'_>) -> Option<Run> {
     };
     together(run, &built, findings);
     plugin::network(run, &built, findings);
+    captures_fit(run, &built, findings);
     (whole && findings.none_since(mark)).then_some(built)
 }
 
@@ -160,7 +164,9 @@ fn step_to(step: &Step) -> v1::Step {
         StepKind::Websocket(websocket) => v1::step::Kind::Websocket(websocket_to(websocket)),
         StepKind::Plugin(plugin) => v1::step::Kind::Plugin(plugin_to(plugin)),
     };
-    v1::Step { name: step.name.clone(), kind: Some(kind) }
+    let capture = |of: &Capture| v1::Capture { name: of.name.clone(), value: of.value.clone() };
+    let capture = step.captures.iter().map(capture).collect();
+    v1::Step { name: step.name.clone(), kind: Some(kind), capture }
 }
 
 fn header_to(name: &str, template: &str) -> v1::Header {
@@ -231,14 +237,15 @@ fn steps(steps: &[v1::Step], findings: &mut Findings<'_>) -> Vec<Step> {
                 None
             }
         };
-        built.extend(kind.map(|kind| Step { name: step.name.clone(), kind }));
+        let captures = captures(&step.capture, &at, findings);
+        built.extend(kind.map(|kind| Step { name: step.name.clone(), kind, captures }));
     }
     built
 }
 
 fn http(step: &v1::HttpStep, at: &str, findings: &mut Findings<'_>) -> Option<StepKind> {
     let field = |name: &str| format!("{at}{name}");
-    let url = http_url(&step.url, &field("url"), findings);
+    let url = url_with_captures(&step.url, &field("url"), findings);
     let method = if step.method.is_empty() { "GET" } else { &step.method };
     if !METHODS.contains(&method) {
         let message = format!("`{method}` is not one of {}", METHODS.join(", "));
@@ -248,7 +255,7 @@ fn http(step: &v1::HttpStep, at: &str, findings: &mut Findings<'_>) -> Option<St
         let message = format!("a {method} is sent without a body; use POST or PUT");
         findings.add(rule::BODY_NOT_ALLOWED, field("body"), message);
     }
-    no_reference(&step.body, &field("body"), findings);
+    no_secret(&step.body, &field("body"), findings);
     let options = http::options(step, at, findings);
     let body_max_bytes = match step.body_max_bytes {
         1..=BODY_BYTES_MAX => step.body_max_bytes,
@@ -317,20 +324,36 @@ fn tls(step: &v1::TlsStep, at: &str, findings: &mut Findings<'_>) -> Option<Step
     }
 }
 
-/// Reads a URL that may not hold references.
+/// Reads a URL that may hold neither references nor captures.
 fn http_url(text: &str, field: &str, findings: &mut Findings<'_>) -> Option<HttpUrl> {
+    let refused = text.contains("${capture:") && no_reference(text, field, findings);
+    if refused { None } else { url_with_captures(text, field, findings) }
+}
+
+/// Reads a URL that may hold captures, but for its host: a run goes where its check says.
+fn url_with_captures(text: &str, field: &str, findings: &mut Findings<'_>) -> Option<HttpUrl> {
     if text.is_empty() {
         findings.add(rule::MISSING_FIELD, field, "a URL is needed");
         return None;
     }
-    if no_reference(text, field, findings) {
+    if no_secret(text, field, findings) || !place_fits(text, field, findings) {
         return None;
     }
     HttpUrl::parse(text).map_err(|error| findings.add(error.rule, field, error.message)).ok()
 }
 
-/// Refuses what looks like a reference where none is resolved. Says whether it did.
+/// Refuses what looks like a reference or a capture where none is resolved. Says whether it did.
 fn no_reference(text: &str, field: &str, findings: &mut Findings<'_>) -> bool {
+    let found = text.contains("${capture:");
+    if found {
+        let message = "captures are not filled in here";
+        findings.add(rule::REFERENCE_NOT_HERE, field, message);
+    }
+    found || no_secret(text, field, findings)
+}
+
+/// Refuses what looks like a reference where captures alone are filled in. Says whether it did.
+fn no_secret(text: &str, field: &str, findings: &mut Findings<'_>) -> bool {
     let found = text.contains("${env:") || text.contains("${file:");
     if found {
         let message = "references are not resolved here; use one in a header's value";

@@ -303,7 +303,7 @@ fn subject(uid: Uid, voters: &[Voter]) -> Subject {
         etag: 1,
         enabled: true,
         run: Run {
-            steps: vec![Step { name: String::new(), kind: StepKind::Tcp(tcp) }],
+            steps: vec![Step { name: String::new(), kind: StepKind::Tcp(tcp), captures: vec![] }],
             timeout: Duration::from_millis(900),
             expect: Vec::new(),
             warn: Vec::new(),

@@ -190,6 +190,7 @@ fn check(n: u64, uid: &str) -> v1::Check {
         run: Some(v1::Run {
             steps: vec![v1::Step {
                 name: String::new(),
+                capture: vec![],
                 kind: Some(v1::step::Kind::Tcp(v1::TcpStep {
                     address: format!("shop-{n}.example:443"),
                     ..v1::TcpStep::default()

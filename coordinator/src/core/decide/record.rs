@@ -217,6 +217,7 @@ fn reason(value: Reason) -> v1::Reason {
         Reason::WebsocketClosed => v1::Reason::WebsocketClosed,
         Reason::PluginCritical => v1::Reason::PluginCritical,
         Reason::PluginFailed => v1::Reason::PluginFailed,
+        Reason::CaptureFailed => v1::Reason::CaptureFailed,
         Reason::ExpectationFailed => v1::Reason::ExpectationFailed,
         Reason::Timeout => v1::Reason::Timeout,
         Reason::InvertedPass => v1::Reason::InvertedPass,

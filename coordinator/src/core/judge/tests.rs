@@ -322,6 +322,7 @@ fn check() -> store::ConfigChange {
         run: Some(v1::Run {
             steps: vec![v1::Step {
                 name: String::new(),
+                capture: vec![],
                 kind: Some(v1::step::Kind::Tcp(v1::TcpStep {
                     address: "127.0.0.1:1".into(),
                     ..v1::TcpStep::default()

@@ -41,7 +41,7 @@ fn check(n: u32, regions: &[&str], kind: StepKind) -> Check {
         etag: 1,
         enabled: true,
         run: Run {
-            steps: vec![Step { name: String::new(), kind }],
+            steps: vec![Step { name: String::new(), kind, captures: vec![] }],
             timeout: Duration::from_secs(1),
             expect: vec![],
             warn: vec![],

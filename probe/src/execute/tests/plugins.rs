@@ -380,7 +380,7 @@ async fn among_several_steps_each_plugin_tells_its_own_step() {
         let mut run = run_of(StepKind::Plugin(first));
         run.steps[0].name = "first".to_owned();
         let kind = StepKind::Plugin(second(args));
-        run.steps.push(Step { name: "second".to_owned(), kind });
+        run.steps.push(Step { name: "second".to_owned(), kind, captures: vec![] });
         run.timeout = Duration::from_secs(20);
         run
     };

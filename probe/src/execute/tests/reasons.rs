@@ -42,7 +42,6 @@ const TOKENS: &str =
 const UPGRADES: &str = "execute::tests::websocket::upgrades_that_are_none_have_their_reasons";
 const CONVERSATIONS: &str =
     "execute::tests::websocket::conversations_that_break_have_their_reasons";
-const PLUGINS: &str = "execute::tests::plugins::each_ending_has_its_outcome_and_its_reason";
 const SILENCE: &str = "execute::tests::resets_and_silence_have_their_reasons";
 const EXPECTATIONS: &str = "execute::tests::expectations_decide_and_are_named";
 const SCHEDULE: &str =
@@ -127,6 +126,10 @@ const PRODUCED: &[(Reason, &str)] = &[
     (Reason::GrpcUnimplemented, HEALTH),
     (Reason::GrpcStatus, HEALTH),
     (Reason::GrpcMalformed, HEALTH),
+    (
+        Reason::CaptureFailed,
+        "execute::tests::steps::what_cannot_be_captured_fails_by_its_name_and_step",
+    ),
     (Reason::ExpectationFailed, EXPECTATIONS),
     (Reason::Timeout, SILENCE),
     (Reason::InvertedPass, "execute::tests::an_inverted_check_passes_when_the_target_fails"),
@@ -140,9 +143,6 @@ const PRODUCED: &[(Reason, &str)] = &[
     (Reason::ConfigError, CONNECTIONS),
     (Reason::ExpressionBudget, "execute::tests::an_expression_that_would_run_too_long_is_no_vote"),
     (Reason::AddressDenied, "execute::tests::guard::no_way_around_the_guard_reaches_a_trap"),
-    (Reason::PluginCritical, PLUGINS),
-    (Reason::PluginFailed, PLUGINS),
-    (Reason::PluginUnknown, PLUGINS),
 ];
 
 /// Notes what a run, or a slot without one, ended with.

@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use parallax_common::check::{StartTls, StepKind};
+use parallax_common::check::{StartTls, Step, StepKind};
 use parallax_common::rule::Stage;
 
 use super::*;
@@ -29,7 +29,7 @@ fn raw() -> v1::Check {
             ..Default::default()
         }),
         run: Some(v1::Run {
-            steps: vec![v1::Step { name: String::new(), kind: Some(v1::step::Kind::Http(http)) }],
+            steps: vec![v1::Step { kind: Some(v1::step::Kind::Http(http)), ..Default::default() }],
             timeout: nanos(900_000_000),
             expect: vec!["status == 200".to_owned()],
             ..Default::default()
@@ -64,7 +64,7 @@ fn run_of(check: &mut v1::Check) -> &mut v1::Run {
 
 fn tcp(address: &str, tls: bool) -> v1::Step {
     let kind = v1::TcpStep { address: address.to_owned(), tls, ..Default::default() };
-    v1::Step { name: String::new(), kind: Some(v1::step::Kind::Tcp(kind)) }
+    v1::Step { kind: Some(v1::step::Kind::Tcp(kind)), ..Default::default() }
 }
 
 fn to_tcp(check: &mut v1::Check, address: &str, tls: bool) {
@@ -166,6 +166,23 @@ fn to_grpc(check: &mut v1::Check, change: impl FnOnce(&mut v1::GrpcStep)) {
     change(&mut grpc);
     run_of(check).steps[0].kind = Some(v1::step::Kind::Grpc(grpc));
     run_of(check).expect.clear();
+}
+
+fn capture(name: &str, value: &str) -> v1::Capture {
+    v1::Capture { name: name.to_owned(), value: value.to_owned() }
+}
+
+/// Two http steps: one that captures, and one that goes to this URL.
+fn in_steps(check: &mut v1::Check, captures: &[(&str, &str)], url: &str) {
+    let mut first = run_of(check).steps[0].clone();
+    "login".clone_into(&mut first.name);
+    let mut second = first.clone();
+    "fetch".clone_into(&mut second.name);
+    first.capture = captures.iter().map(|(name, value)| capture(name, value)).collect();
+    if let Some(v1::step::Kind::Http(step)) = &mut second.kind {
+        step.url = url.to_owned();
+    }
+    run_of(check).steps = vec![first, second];
 }
 
 fn to_websocket(check: &mut v1::Check, change: impl FnOnce(&mut v1::WebSocketStep)) {
@@ -884,6 +901,50 @@ const BROKEN: &[(Rule, &str, Break)] = &[
         to_grpc(c, |_| {});
         run_of(c).expect = vec!["cert.days_left > 3".to_owned()];
     }),
+    (rule::CAPTURE_NAME, "steps[0].capture.1st", |c| {
+        in_steps(c, &[("1st", "json.id")], "http://a.example/");
+    }),
+    (rule::CAPTURE_NAME, "steps[0].capture.id", |c| {
+        in_steps(c, &[("id", "json.id"), ("id", "status")], "http://a.example/${capture:id}");
+    }),
+    (rule::CAPTURES_TOO_MANY, "steps[0].capture", |c| {
+        in_steps(c, &[], "http://a.example/");
+        run_of(c).steps[0].capture = (0..17).map(|n| capture(&format!("c{n}"), "status")).collect();
+    }),
+    (rule::CAPTURE_UNUSED, "steps[0].capture.id", |c| {
+        in_steps(c, &[("id", "json.id")], "http://a.example/");
+    }),
+    (rule::CAPTURE_UNUSED, "steps[1].capture.id", |c| {
+        in_steps(c, &[], "http://a.example/");
+        run_of(c).steps[1].capture = vec![capture("id", "json.id")];
+    }),
+    (rule::CAPTURE_VALUE, "steps[0].capture.id", |c| {
+        in_steps(c, &[("id", "status == 200")], "http://a.example/${capture:id}");
+    }),
+    (rule::EXPRESSION_SYNTAX, "steps[0].capture.id", |c| {
+        in_steps(c, &[("id", "status +")], "http://a.example/${capture:id}");
+    }),
+    (rule::EXPRESSION_NOT_FOR_KIND, "steps[0].capture.id", |c| {
+        in_steps(c, &[("id", "rcode")], "http://a.example/${capture:id}");
+    }),
+    (rule::CAPTURE_UNKNOWN, "steps[1].http.url", |c| {
+        in_steps(c, &[], "http://a.example/${capture:id}");
+    }),
+    (rule::CAPTURE_UNKNOWN, "steps[1].http.url", |c| {
+        in_steps(c, &[], "http://a.example/${capture:id");
+    }),
+    (rule::CAPTURE_UNKNOWN, "steps[1].http", |c| {
+        in_steps(c, &[], "http://a.example/");
+        let Some(v1::step::Kind::Http(step)) = &mut run_of(c).steps[1].kind else { panic!() };
+        step.headers = vec![header("x", "${capture:id}")];
+    }),
+    (rule::CAPTURE_UNKNOWN, "http", |c| http(c).bearer = secret("${capture:id}")),
+    (rule::CAPTURE_PLACE, "steps[1].http.url", |c| {
+        in_steps(c, &[("id", "json.id")], "http://a.example:${capture:id}/");
+    }),
+    (rule::REFERENCE_NOT_HERE, "websocket.url", |c| {
+        to_websocket(c, |w| w.url.push_str("${capture:id}"));
+    }),
     (rule::MISSING_FIELD, "websocket.url", |c| to_websocket(c, |w| w.url.clear())),
     (rule::WEBSOCKET_URL, "websocket.url", |c| {
         to_websocket(c, |w| w.url = "https://shop.example/".to_owned());
@@ -1069,6 +1130,31 @@ fn questions_and_handshakes_go_there_and_back() {
     let advice = check_advice(&check(&normalise_check(unverified)).unwrap());
     let fields: Vec<(Rule, &str)> = advice.iter().map(|a| (a.rule, a.field.as_str())).collect();
     assert_eq!(fields, [(rule::ADVICE_INSECURE, "tls.insecure")]);
+}
+
+#[test]
+fn what_is_captured_goes_there_and_back() {
+    let mut wire = raw();
+    in_steps(&mut wire, &[("id", "json.id"), ("token", "headers['x-token']")], "");
+    let Some(v1::step::Kind::Http(step)) = &mut run_of(&mut wire).steps[1].kind else { panic!() };
+    step.url = "https://a.example/orders/${capture:id}?t=1".to_owned();
+    (step.method, step.body) = ("POST".to_owned(), "{\"id\": ${capture:id}, $${x}".to_owned());
+    step.bearer = secret("${capture:token}");
+    let wire = normalise_check(wire);
+    assert_ne!(wire.run_digest, 0);
+    let built = check(&wire).unwrap();
+    assert_eq!(Some(run_to(&built.run)), wire.run);
+    assert_eq!(built.run.steps[0].captured().collect::<Vec<_>>(), ["id", "token"]);
+    assert_eq!(built.run.steps.iter().map(Step::fills_in).collect::<Vec<_>>(), [false, true]);
+    // The groups of a dialogue are captured without a word.
+    let mut talks = raw();
+    in_steps(&mut talks, &[], "https://a.example/${capture:session}");
+    let second = run_of(&mut talks).steps.pop().unwrap();
+    to_talk(&mut talks, |t| t.dialogue = vec![says("1", None, expects("^(?<session>[a-z]+)"))]);
+    "talk".clone_into(&mut run_of(&mut talks).steps[0].name);
+    run_of(&mut talks).steps.push(second);
+    let talks = normalise_check(talks);
+    assert_eq!(validate_check(&talks), []);
 }
 
 #[test]

@@ -3,7 +3,7 @@ use crate::convert::check::normalise_check;
 
 fn check() -> v1::Check {
     let http = v1::HttpStep { url: "https://shop.example/".to_owned(), ..Default::default() };
-    let step = v1::Step { name: String::new(), kind: Some(v1::step::Kind::Http(http)) };
+    let step = v1::Step { kind: Some(v1::step::Kind::Http(http)), ..Default::default() };
     normalise_check(v1::Check {
         meta: Some(v1::Meta { name: "checkout".to_owned(), ..Default::default() }),
         run: Some(v1::Run {
@@ -377,7 +377,7 @@ fn what_is_said_is_shown_in_the_form_in_which_it_is_written() {
         Some(v1::Expected { form: Some(v1::expected::Form::Raw(bytes.into())) })
     };
     let with = |kind: v1::step::Kind| {
-        let step = v1::Step { name: String::new(), kind: Some(kind) };
+        let step = v1::Step { kind: Some(kind), ..Default::default() };
         let run = v1::Run { steps: vec![step], ..Default::default() };
         v1::Check { run: Some(run), ..Default::default() }
     };

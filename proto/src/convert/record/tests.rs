@@ -132,7 +132,7 @@ fn orders_come_back_and_their_bounds_refuse() {
 
 fn assigned() -> v1::Assignment {
     let http = v1::HttpStep { url: "https://shop.example/".to_owned(), ..Default::default() };
-    let step = v1::Step { name: String::new(), kind: Some(v1::step::Kind::Http(http)) };
+    let step = v1::Step { kind: Some(v1::step::Kind::Http(http)), ..Default::default() };
     let second = prost_types::Duration { seconds: 1, nanos: 0 };
     let wire = normalise_check(v1::Check {
         meta: Some(v1::Meta {

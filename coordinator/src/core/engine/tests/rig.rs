@@ -31,7 +31,7 @@ pub fn check(regions: usize, failures: u32) -> Check {
         etag: 1,
         enabled: true,
         run: Run {
-            steps: vec![Step { name: String::new(), kind: StepKind::Tcp(tcp) }],
+            steps: vec![Step { name: String::new(), kind: StepKind::Tcp(tcp), captures: vec![] }],
             timeout: Duration::from_millis(900),
             expect: Vec::new(),
             warn: Vec::new(),

@@ -1,0 +1,101 @@
+//! What a step captures for later ones, and how those fill it in.
+//!
+//! Captures are taken between two steps: what that takes is no part of the run's latency
+//! (`Trace::aside`). A captured value is a secret from then on.
+
+use parallax_common::capture::{Captured, filled, url_encoded};
+use parallax_common::check::{Run, Step};
+use parallax_common::outcome::Reason;
+use parallax_runtime::clock;
+
+use super::secrets::Secrets;
+use super::{Executor, Failure, Seen, Trace, facts};
+
+/// Where references lead: into this probe's environment and files, and to what was captured.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct References<'a> {
+    pub secrets: &'a Secrets,
+    pub captured: &'a Captured,
+}
+
+impl From<String> for Failure {
+    fn from(why: String) -> Self {
+        Self::new(Reason::ConfigError, why)
+    }
+}
+
+/// A captured value as it may stand in one line.
+pub(super) fn one_line<'c>(captured: &'c Captured, name: &str) -> Result<&'c str, Failure> {
+    let value = of_name(captured, name)?;
+    if value.chars().any(char::is_control) {
+        let evidence = format!("what was captured as `{name}` holds control characters");
+        return Err(Failure::new(Reason::CaptureFailed, evidence));
+    }
+    Ok(value)
+}
+
+fn of_name<'c>(captured: &'c Captured, name: &str) -> Result<&'c str, Failure> {
+    let missing = || Failure::from(format!("${{capture:{name}}} was not captured"));
+    captured.get(name).ok_or_else(missing)
+}
+
+impl References<'_> {
+    /// The text with its references filled in; each value that was looked up goes to `used`.
+    pub fn resolve(&self, text: &str, used: &mut Vec<String>) -> Result<String, Failure> {
+        self.secrets.resolve_with(text, self.captured, used)
+    }
+
+    /// A URL with its captures filled in, in percent-encoding.
+    pub fn in_url(&self, url: &str, used: &mut Vec<String>) -> Result<String, Failure> {
+        filled(url, |name| {
+            let value = one_line(self.captured, name)?;
+            let encoded = url_encoded(value).ok_or_else(|| {
+                let evidence = format!("what was captured as `{name}` leads to another path");
+                Failure::new(Reason::CaptureFailed, evidence)
+            })?;
+            // As a target may repeat it, too.
+            used.extend([value.to_owned(), encoded.clone()]);
+            Ok(encoded)
+        })
+    }
+
+    /// A body with its captures filled in, as they are.
+    pub fn in_body(&self, body: &str, used: &mut Vec<String>) -> Result<String, Failure> {
+        filled(body, |name| {
+            let value = of_name(self.captured, name)?;
+            used.push(value.to_owned());
+            Ok(value.to_owned())
+        })
+    }
+}
+
+/// Takes what this step is to capture from what it saw: the groups of its patterns, then the values of
+/// its expressions.
+pub(super) async fn take(
+    executor: &Executor,
+    run: &Run,
+    step: &Step,
+    seen: Seen,
+    captured: &mut Captured,
+    trace: &mut Trace,
+) -> Result<(), Failure> {
+    for (name, value) in seen.talk.iter().flat_map(|talk| &talk.captures) {
+        captured.take(name, value);
+        trace.secrets.push(value.clone());
+    }
+    if step.captures.is_empty() {
+        return Ok(());
+    }
+    let since = clock::instant();
+    let begun = trace.ends_at.and_then(|ends_at| ends_at.checked_sub(run.timeout)).unwrap_or(since);
+    let latency = since.saturating_duration_since(begun).saturating_sub(trace.aside);
+    let seen = executor.decoder.undo(seen).await?;
+    let facts = facts(run, trace, seen, latency);
+    let values = executor.evaluator.values(run, step, facts).await;
+    trace.aside += clock::instant().saturating_duration_since(since);
+    for (name, value) in values? {
+        trace.secrets.push(value.clone());
+        captured.take(name, value);
+    }
+    Ok(())
+}
