@@ -4,7 +4,9 @@
 
 use std::time::Duration;
 
+mod dns;
 mod echo;
+mod http;
 mod probe;
 mod samples;
 mod spool;
@@ -12,7 +14,9 @@ mod talk;
 mod web;
 mod websocket;
 
+pub use dns::*;
 pub use echo::*;
+pub use http::*;
 pub use probe::*;
 pub use samples::*;
 pub use spool::*;
@@ -55,42 +59,10 @@ pub const PROGRAMS_KEPT_MAX: usize = 4_096;
 pub const EXPRESSION_BODY_BYTES_MAX: usize = 256 * 1024;
 /// Wall time of all expressions of one run. Over it the slot is `missed: expression_budget`.
 pub const EXPRESSION_WALL_MAX: Duration = Duration::from_millis(50);
-/// Bytes of an answer that are read when a check does not say. More is `http_body_too_large`.
-pub const BODY_BYTES_DEFAULT: u64 = 64 * 1024;
-/// Most a check may ask for. Refused.
-pub const BODY_BYTES_MAX: u64 = 4 * 1024 * 1024;
-/// A DNS answer over UDP that a question offers to take: what fits into one packet on any path
-/// (DNS flag day 2020).
-pub const DNS_UDP_OFFER_BYTES: u16 = 1_232;
-/// A datagram that is read in search of an answer: more than was offered, for servers that do not
-/// listen. A longer one is `dns_malformed`.
-pub const DNS_UDP_BYTES_MAX: usize = 4_096;
-/// Datagrams that are not the answer and are passed over while it is awaited. One more, and somebody
-/// is guessing: `dns_malformed`, before a guess is right.
-pub const DNS_IGNORED_MAX: u32 = 32;
-/// Records of a DNS answer that expressions see, as text: compressed names are long when they are
-/// written out. More is `dns_malformed`.
-pub const DNS_RECORD_BYTES_MAX: usize = 512 * 1024;
 /// The name of a gRPC service. Refused.
 pub const GRPC_SERVICE_BYTES_MAX: usize = 255;
 /// An answer of a gRPC health service, which has a handful of bytes. More is `grpc_malformed`.
 pub const GRPC_ANSWER_BYTES_MAX: usize = 4 * 1024;
-/// Header lines of one request. Refused.
-pub const HEADERS_MAX: usize = 64;
-/// Redirects that are followed when a check does not say: what browsers and other monitors take
-/// without a word. One more is `http_redirects_too_many`.
-pub const REDIRECTS_DEFAULT: u32 = 10;
-/// Most a check may ask for: each is a connection of its own. Refused.
-pub const REDIRECTS_MAX: u32 = 20;
-/// Where a redirect leads to. Longer is `http_redirect_malformed`: up to [`REDIRECTS_MAX`] of them are
-/// kept to notice a loop.
-pub const LOCATION_BYTES_MAX: usize = 8 * 1024;
-/// Query parameters of one request, as many as header lines. Refused.
-pub const QUERY_MAX: usize = 64;
-/// Largest window of a zstd body: RFC 9659 allows no more for HTTP. More is `http_encoding`.
-pub const ZSTD_WINDOW_BYTES_MAX: u64 = 8 * 1024 * 1024;
-/// Frames of a zstd body: each costs its own tables, however little is in it. More is `http_encoding`.
-pub const ZSTD_FRAMES_MAX: usize = 1_024;
 /// Evidence kept of one failure. Cut.
 pub const EVIDENCE_BYTES_MAX: usize = 512;
 /// Labels of one resource. Refused.
