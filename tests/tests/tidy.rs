@@ -177,6 +177,8 @@ fn crates_depend_downwards_only() -> Result<()> {
     let members: BTreeSet<&str> = tree
         .with_extension("toml")
         .filter_map(|(path, _)| path.strip_suffix("/Cargo.toml"))
+        // A workspace of its own, beside this one.
+        .filter(|name| *name != "fuzz")
         .collect();
     assert_eq!(members, known.keys().copied().collect(), "a crate has no place in LAYERS");
     for (name, allowed) in known {

@@ -52,7 +52,8 @@ impl Sum {
     pub fn percent(&self) -> Option<f64> {
         let well = self.up + self.degraded;
         let known = well + self.down;
-        (!known.is_zero()).then(|| 100.0 * well.as_secs_f64() / known.as_secs_f64())
+        // Divided first: then all of it is 100 exactly.
+        (!known.is_zero()).then(|| 100.0 * (well.as_secs_f64() / known.as_secs_f64()))
     }
 }
 
@@ -124,6 +125,14 @@ mod tests {
         assert_eq!(part.intervals.len(), 3);
         let paused = sum(&closed, None, at(85), at(100));
         assert_eq!((seconds(&paused), paused.percent()), ([0, 0, 0, 5, 10], None));
+    }
+
+    #[test]
+    fn what_was_never_down_was_up_all_the_time() {
+        for ns in (1..10_000_000_000).step_by(9_999_991) {
+            let sum = Sum { up: Duration::from_nanos(ns), ..Sum::default() };
+            assert_eq!(sum.percent(), Some(100.0), "{ns} ns");
+        }
     }
 
     #[test]
