@@ -1,6 +1,6 @@
 //! What a step may say, field by field: `http`, `tcp`, `tls`, `dns`, `icmp`, `grpc`, and a list of them.
 //! What is said in a dialogue, and the kinds `udp`, `ssh` and `websocket`, are in [`super::talk`];
-//! `plugin` is in [`super::plugin`].
+//! `plugin` is in `super::plugin`.
 
 use std::io::Read as _;
 
