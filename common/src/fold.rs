@@ -61,6 +61,17 @@ pub struct Recent {
 }
 
 impl Recent {
+    /// As messages carry it: which of the newest runs were told, failed and warned.
+    pub const fn bits(&self) -> [u32; 3] {
+        [self.told, self.fails, self.warns]
+    }
+
+    /// From a message. What was not told can have had no outcome.
+    pub const fn from_bits([told, fails, warns]: [u32; 3]) -> Self {
+        let fails = fails & told;
+        Self { told, fails, warns: warns & told & !fails }
+    }
+
     fn take(&mut self, outcome: Outcome) {
         let add = |bits: u32, is: bool| (bits << 1) | u32::from(is);
         self.told = add(self.told, true);

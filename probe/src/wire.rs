@@ -90,6 +90,7 @@ pub fn check_snapshot(snapshot: &Snapshot, clock: &MeshClock) -> v1::CheckSnapsh
         next_number: snapshot.next_number,
         state: snapshot.state,
         since: snapshot.since,
+        counted: snapshot.counted,
     })
 }
 

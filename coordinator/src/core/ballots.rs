@@ -125,6 +125,10 @@ pub struct Said {
     pub state: BallotState,
     /// The end of the run that gave it that state.
     pub since: MeshTime,
+    /// What it counts M of N in.
+    pub counted: fold::Recent,
+    /// The newest run of which it says so.
+    pub until: u64,
 }
 
 /// What is known of a voter's session, as far as one check is concerned.

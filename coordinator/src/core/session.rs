@@ -246,6 +246,8 @@ impl Mapping {
                 digest: given.run_digest,
                 state: given.state,
                 since: self.mesh(given.since.as_ns(), now)?,
+                counted: given.counted,
+                until: given.next_number.saturating_sub(1),
             },
             recent: recent.collect::<Result<_, _>>()?,
             next_number: given.next_number,

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parallax_common::check::Assignment;
-use parallax_common::fold::{Fold, Mark, Terms};
+use parallax_common::fold::{Fold, Mark, Recent, Terms};
 use parallax_common::histogram::Recorder as Histogram;
 use parallax_common::limits::{
     ASSIGNMENTS_MAX, ECHOES_MAX, EVIDENCE_BYTES_MAX, PHASE_MAX, RUN_STALL_AFTER, SAMPLES_MAX,
@@ -122,6 +122,8 @@ pub struct Snapshot {
     pub state: BallotState,
     /// The end of the run that gave it that state; zero without one.
     pub since: BootTime,
+    /// What M of N is counted in.
+    pub counted: Recent,
 }
 
 /// A record as it is kept for snapshots: there are 32 for each check, so it is small.
@@ -546,6 +548,7 @@ impl Recorder {
             next_number: check.next_number,
             state: check.fold.state,
             since: check.fold.since,
+            counted: check.fold.recent,
         })
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use parallax_common::fold::Recent;
 use parallax_common::limits::{
     EVIDENCE_BYTES_MAX, PHASE_MAX, SERIES_PER_WINDOW_MAX, SNAPSHOT_OUTCOMES_MAX, STEPS_MAX,
     TIMEOUT_MAX,
@@ -150,10 +151,13 @@ pub struct CheckSnapshot {
     pub state: BallotState,
     /// The end of the run that gave it that state; zero without one.
     pub since: BootTime,
+    /// What M of N is counted in.
+    pub counted: Recent,
 }
 
 /// A snapshot as messages carry it.
 pub fn snapshot_to(snapshot: &CheckSnapshot) -> v1::CheckSnapshot {
+    let [counted, counted_fails, counted_warns] = snapshot.counted.bits();
     v1::CheckSnapshot {
         check_uid: snapshot.check.as_bytes().to_vec().into(),
         run_digest: snapshot.run_digest.0,
@@ -161,6 +165,9 @@ pub fn snapshot_to(snapshot: &CheckSnapshot) -> v1::CheckSnapshot {
         next_number: snapshot.next_number,
         state: ballot_state_to(snapshot.state),
         since_boottime_ns: snapshot.since.as_ns(),
+        counted,
+        counted_fails,
+        counted_warns,
     }
 }
 
@@ -199,6 +206,11 @@ pub fn snapshot(snapshot: &v1::CheckSnapshot) -> Result<CheckSnapshot, WireError
         next_number: snapshot.next_number,
         state,
         since: BootTime::from_ns(snapshot.since_boottime_ns),
+        counted: Recent::from_bits([
+            snapshot.counted,
+            snapshot.counted_fails,
+            snapshot.counted_warns,
+        ]),
     })
 }
 

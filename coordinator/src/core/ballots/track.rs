@@ -166,13 +166,18 @@ impl Track {
     pub fn adopt(&mut self, said: &Said, terms: &Terms) {
         if self.base.state == BallotState::None {
             if terms.streaks().counts_recent() {
-                // What was counted before that state reaches further back than what came with it.
-                let of_before =
-                    self.tail.iter().take_while(|mark| mark.ended <= said.since).count();
-                for mark in self.tail.drain(..of_before) {
+                // It counts in more than came with it: missed slots take places there.
+                let known = said.counted != Recent::default();
+                let is_in = |mark: &&Mark<MeshTime>| match known {
+                    true => mark.number <= said.until,
+                    // A probe that does not say so.
+                    false => mark.ended <= said.since,
+                };
+                let counted = self.tail.iter().take_while(is_in).count();
+                for mark in self.tail.drain(..counted) {
                     self.base.step(&mark, &terms.streaks(), false);
                 }
-                self.base.recent = Recent::default();
+                self.base.recent = said.counted;
             }
             (self.base.state, self.base.since) = (said.state, said.since);
             self.refold(terms);

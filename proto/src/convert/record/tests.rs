@@ -85,8 +85,11 @@ fn snapshots_ascend_and_are_of_one_check() {
         next_number: 10,
         state: BallotState::Fail,
         since: BootTime::from_ns(5),
+        counted: Recent::from_bits([0b111, 0b101, 0b010]),
     };
     assert_eq!(snapshot(&snapshot_to(&whole)), Ok(whole.clone()));
+    // No run has two outcomes, and none that was not told has any.
+    assert_eq!(Recent::from_bits([0b011, 0b101, 0b111]).bits(), [0b011, 0b001, 0b010]);
     let stateless = v1::CheckSnapshot { state: 0, ..snapshot_to(&whole) };
     assert_eq!(snapshot(&stateless).unwrap_err().field, "state");
     let before = v1::CheckSnapshot { since_boottime_ns: -1, ..snapshot_to(&whole) };

@@ -391,7 +391,13 @@ impl Probe {
 
     /// What its snapshots say.
     pub fn said(&self) -> Said {
-        Said { digest: RunDigest(1), state: self.fold.state, since: self.fold.since }
+        Said {
+            digest: RunDigest(1),
+            state: self.fold.state,
+            since: self.fold.since,
+            counted: self.fold.recent,
+            until: self.number,
+        }
     }
 
     /// Numbers an outcome and keeps it for snapshots.
