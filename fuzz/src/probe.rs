@@ -2,17 +2,20 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use parallax_common::check::StartTls as Protocol;
+use parallax_common::check::{ProxyScheme, StartTls as Protocol};
 use parallax_common::pattern::Pattern;
 use parallax_common::target::HttpUrl;
 use parallax_probe::core::echo::packet::{Form, Request};
+use parallax_probe::core::proxy::{Handshake, Login, Next, Target};
 use parallax_probe::core::spool::merge;
 use parallax_probe::core::spool::record::{Record, Rest, encode, salvage, scan};
 use parallax_probe::core::talk::dialogue::{Awaited, Dialogue, Line, Piece};
 use parallax_probe::core::talk::evidence;
 use parallax_probe::core::talk::ssh::Ssh;
 use parallax_probe::core::talk::starttls::StartTls;
+use parallax_probe::core::talk::websocket::{Terms, WebSocket};
 use parallax_probe::core::talk::{Action, Cut, Talk};
+use parallax_probe::core::{perfdata, token};
 use parallax_proto::convert::window::window;
 use prost::Message as _;
 
@@ -93,6 +96,74 @@ pub fn dialogue(bytes: &[u8]) {
     let mut talk = Dialogue::new(lines.into(), secrets.into());
     converse(&mut talk, *pieces, said);
     talk.into_seen();
+}
+
+/// What the other side of a websocket sends; the first byte says in which pieces, the second whether
+/// its close is awaited.
+pub fn websocket(bytes: &[u8]) {
+    let [pieces, how, bytes @ ..] = bytes else { return };
+    let Ok(pattern) = Pattern::admit("(?<word>[a-z]+)") else { return };
+    let lines = [
+        Line {
+            name: "greet".to_owned(),
+            send: vec![Piece::Bytes(b"hello".to_vec())],
+            expect: Some(Awaited::Pattern(pattern)),
+        },
+        Line {
+            name: "repeat".to_owned(),
+            send: vec![Piece::Capture("word".to_owned())],
+            expect: Some(Awaited::Bytes(b"ok".to_vec())),
+        },
+    ];
+    let terms = Terms {
+        binary: vec![how & 2 != 0, how & 4 != 0],
+        awaits_close: how & 1 != 0,
+        masks: vec![[1, 2, 3, 4]; Terms::keys(2)],
+    };
+    let early = usize::from(*how >> 4).min(bytes.len());
+    let dialogue = Dialogue::new(lines.into(), [].into());
+    let Ok(mut talk) = WebSocket::new(dialogue, terms, [].into(), &bytes[..early]) else { return };
+    converse(&mut talk, *pieces, &bytes[early..]);
+    let (dialogue, _) = talk.into_seen();
+    dialogue.into_seen();
+}
+
+/// What a proxy says until the way is open; the first byte says which kind it is and whether there is a
+/// login.
+pub fn proxy(bytes: &[u8]) {
+    let Some((which, mut bytes)) = bytes.split_first() else { return };
+    let schemes = ProxyScheme::ALL;
+    let scheme = schemes[usize::from(which >> 1) % schemes.len()];
+    let login = (which & 1 != 0).then_some(Login { username: "probe", password: "secret" });
+    let target = Target::Name("shop.example".to_owned(), 443);
+    let Ok((mut handshake, _)) = Handshake::begin(scheme, &target, login) else { return };
+    while !bytes.is_empty() {
+        match handshake.take(bytes) {
+            Ok((used, next)) => {
+                assert!((1..=bytes.len()).contains(&used), "{used} of {}", bytes.len());
+                if next == Next::Open {
+                    return;
+                }
+                bytes = &bytes[used..];
+            }
+            Err(refused) => {
+                assert!(!refused.evidence.contains("secret"), "{}", refused.evidence);
+                return;
+            }
+        }
+    }
+}
+
+/// What a provider of tokens answers; the first byte chooses the status.
+pub fn token(bytes: &[u8]) {
+    let Some((which, body)) = bytes.split_first() else { return };
+    let status = [200, 400, 401, 429, 500][usize::from(*which) % 5];
+    let _ = token::read(status, body);
+}
+
+/// What a plugin writes.
+pub fn perfdata(bytes: &[u8]) {
+    perfdata::read(&String::from_utf8_lossy(bytes));
 }
 
 /// A URL up to the first zero, and what its redirect leads to.

@@ -45,6 +45,9 @@ pub struct ProbeView {
     /// What it says of itself; not there when the member that answers does not hear it.
     #[serde(skip_serializing_if = "Option::is_none")]
     health: Option<HealthView>,
+    /// The age of its watermark as a person reads it.
+    #[serde(skip)]
+    heard: Option<String>,
     #[serde(skip)]
     changed: Option<prost_types::Timestamp>,
 }
@@ -71,6 +74,7 @@ impl ProbeView {
             round_trip: time::length(probe.round_trip.as_ref()),
             rtt: time::rounded(probe.round_trip.as_ref()),
             watermark_age: time::length(probe.watermark_age.as_ref()),
+            heard: time::rounded(probe.watermark_age.as_ref()),
             checks: probe.checks,
             runs: probe.runs,
             missed: probe.missed,
@@ -101,7 +105,7 @@ impl ProbeView {
             ("address", time::or_dash(Some(self.address.clone()))),
             ("connected here", connected.to_owned()),
             ("round trip", time::or_dash(self.rtt.clone())),
-            ("watermark age", time::or_dash(self.watermark_age.clone())),
+            ("watermark age", time::or_dash(self.heard.clone())),
             ("generation", time::or_dash(generation)),
             ("checks", self.checks.to_string()),
             ("runs", self.runs.to_string()),

@@ -18,11 +18,15 @@ pub fn length(length: Option<&prost_types::Duration>) -> Option<String> {
 
 /// A measured length for a table, to three significant figures: `1.07ms`, `94.1us`, `12.4s`.
 pub fn rounded(length: Option<&prost_types::Duration>) -> Option<String> {
-    let length = positive(length?)?;
+    positive(length?).map(rounded_length)
+}
+
+/// The same of a length that is no message's.
+pub fn rounded_length(length: Duration) -> String {
     let ns = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);
     let unit = 10_u64.pow(ns.checked_ilog10().unwrap_or_default().saturating_sub(2));
     let ns = (ns.saturating_add(unit / 2) / unit).saturating_mul(unit);
-    Some(text::format_duration(Duration::from_nanos(ns)))
+    text::format_duration(Duration::from_nanos(ns))
 }
 
 /// The length of a message that is not negative.

@@ -7,6 +7,7 @@ use parallax_proto::{convert, v1};
 use serde::Serialize;
 
 use crate::output::mark::Tone;
+use crate::output::time;
 
 /// How a probe does itself. Of what is bounded both are there; a bound of 0 is not known.
 #[derive(Debug, Serialize)]
@@ -28,6 +29,9 @@ pub struct HealthView {
     clock_round_trip: String,
     /// UTC of its machine less mesh time.
     utc_drift_ns: i64,
+    /// Loop lag and round trip as a person reads them.
+    #[serde(skip)]
+    rounded: [String; 2],
 }
 
 impl HealthView {
@@ -49,6 +53,7 @@ impl HealthView {
             clock_offset_ns: said.clock_offset_ns,
             clock_round_trip: length(said.clock_round_trip_ns),
             utc_drift_ns: said.utc_drift_ns,
+            rounded: [said.loop_lag_ns, said.clock_round_trip_ns].map(rounded),
         }
     }
 
@@ -68,20 +73,23 @@ impl HealthView {
         };
         vec![
             ("health", self.word().0),
-            ("loop lag", self.loop_lag.clone()),
+            ("loop lag", self.rounded[0].clone()),
             ("descriptors", of(self.descriptors, self.descriptors_max)),
             ("tcp sockets", of(self.ports, self.ports_max)),
             ("in flight", of(self.in_flight.into(), self.in_flight_max.into())),
             ("spool bytes", of(self.spool_bytes, self.spool_bytes_max)),
             ("anchors", of(self.anchors_answering.into(), self.anchors.into())),
-            ("clock offset", format!("{} ns", self.clock_offset_ns)),
-            ("clock round trip", self.clock_round_trip.clone()),
-            ("utc less mesh time", length(self.utc_drift_ns)),
+            ("clock round trip", self.rounded[1].clone()),
+            ("utc less mesh time", rounded(self.utc_drift_ns)),
         ]
     }
 }
 
 fn length(ns: i64) -> String {
-    let length = format_duration(Duration::from_nanos(ns.unsigned_abs()));
+    format_duration(Duration::from_nanos(ns.unsigned_abs()))
+}
+
+fn rounded(ns: i64) -> String {
+    let length = time::rounded_length(Duration::from_nanos(ns.unsigned_abs()));
     if ns < 0 { format!("-{length}") } else { length }
 }
