@@ -29,6 +29,11 @@ impl Captured {
         self.0.get(name).map(String::as_str)
     }
 
+    /// The same names, each with this value.
+    pub fn with_each(&self, value: &str) -> Self {
+        Self(self.0.keys().map(|name| (name.clone(), value.to_owned())).collect())
+    }
+
     /// All values.
     pub fn values(&self) -> impl Iterator<Item = &str> {
         self.0.values().map(String::as_str)
@@ -159,6 +164,8 @@ mod tests {
         let mut captured = Captured::default();
         captured.take("token", "s3cret");
         assert_eq!(format!("{captured:?}"), "{\"token\"}");
+        assert_eq!(captured.with_each("0").get("token"), Some("0"));
+        assert_eq!(captured.get("token"), Some("s3cret"));
     }
 
     proptest! {

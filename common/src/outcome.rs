@@ -122,7 +122,8 @@ words! {
         HttpGoaway = "http_goaway",
         /// The target does not speak the version of HTTP that the check wants.
         HttpVersion = "http_version",
-        /// A redirect leads where this probe may not, or cannot, connect to.
+        /// A redirect leads where this probe may not, or cannot, connect to, or where a body with captures
+        /// may not go.
         HttpRedirectDenied = "http_redirect_denied",
         /// The proxy does not take the credentials, or wants some.
         ProxyAuth = "proxy_auth",

@@ -134,6 +134,10 @@ pub(crate) struct Trace {
     pub ends_at: Option<Instant>,
     /// What was spent between steps on captures: no part of what the target took.
     pub aside: Duration,
+    /// At this moment the probe works on captures, and nobody else is waited for.
+    pub is_aside: bool,
+    /// A proxy is being connected to: nobody looks at the target yet.
+    pub is_at_proxy: bool,
     /// Captured, or resolved for steps that fill captures in: never in evidence.
     pub secrets: Vec<String>,
     /// The head of an answer has come.
@@ -271,18 +275,21 @@ impl Executor {
         // What looking up secrets takes between samples must not add up.
         let all = run.timeout.saturating_mul(wanted - 1).saturating_add(RUN_STALL_AFTER);
         let begun = clock::instant();
-        let (mut samples, mut started) = (Samples::new(wanted), None);
+        let (mut samples, mut started, mut any_begun) = (Samples::new(wanted), None, false);
         loop {
             let Execution { started: of_this, ended, finding } = self.run(run).await;
             if wanted == 1 {
                 return Execution { started: of_this, ended, finding };
             }
+            any_begun |= ended > of_this;
             samples.take(finding, ended.since(of_this));
             let started = *started.get_or_insert(of_this);
             let spent = clock::instant().saturating_duration_since(begun);
             if !samples.wants_more() || spent >= room.min(all) {
                 let mut finding = samples.finding();
                 cap(&mut finding.evidence);
+                // What lay between runs none of which began is no time of the target's.
+                let ended = if any_begun { ended } else { started };
                 return Execution { started, ended, finding };
             }
         }
@@ -305,10 +312,12 @@ impl Executor {
             Ok(prepared) => prepared,
             Err((step, failure)) => return not_begun(step, failure, &[]),
         };
-        if prepared.iter().any(Prepared::needs_token)
-            && let Err((step, failure)) = Box::pin(self.authorize(run, &mut prepared)).await
-        {
-            return not_begun(step, failure, &prepared);
+        if prepared.iter().any(Prepared::needs_token) {
+            let patience = clock::instant() + run.timeout;
+            let authorized = Box::pin(self.authorize(run, &mut prepared, patience)).await;
+            if let Err((step, failure)) = authorized {
+                return not_begun(step, failure, &prepared);
+            }
         }
         let started = clock::boot_time();
         let begun = clock::instant();
@@ -324,6 +333,7 @@ impl Executor {
         // A time the run cannot have taken is not told: it is the probe's, and no wire takes it.
         let ended = started + latency.min(run.timeout + RUN_STALL_AFTER);
         let left_out = trace.left_out.take();
+        let is_at_proxy = trace.is_at_proxy;
         let mut finding = match outcome {
             // Also when an answer was there in the end: nobody knows when it came.
             _ if stalled => {
@@ -331,6 +341,10 @@ impl Executor {
                 let evidence = format!(
                     "this probe stood still: the end of the run was noticed {over} ms after its time"
                 );
+                missed(trace, Failure::new(Reason::MissedOverload, evidence))
+            }
+            Err(_elapsed) if trace.is_aside => {
+                let evidence = "the time of the run was over while this probe worked on captures";
                 missed(trace, Failure::new(Reason::MissedOverload, evidence))
             }
             Err(_elapsed) => match trace.refusal.take() {
@@ -361,7 +375,7 @@ impl Executor {
             finding.evidence = format!("{}; {left_out}", finding.evidence);
         }
         hide(&mut finding.evidence, &prepared, &late);
-        if run.invert {
+        if run.invert && !is_at_proxy {
             invert(&mut finding);
         }
         Execution { started, ended, finding }
@@ -385,12 +399,17 @@ impl Executor {
             let prepared = match prepared {
                 Prepared::Later => {
                     let since = clock::instant();
-                    filled_in = self.prepare_step(run, (place, step), ready, &captured)?;
+                    filled_in = self.prepare_filled_in(run, (place, step), ready, &captured)?;
                     if filled_in.needs_token() {
-                        let alone = std::slice::from_mut(&mut filled_in);
-                        let authorized = Box::pin(self.authorize(run, alone)).await;
+                        let late = "no token before the time of the run was over";
+                        trace.refusal = Some(Failure::new(Reason::AuthTokenFailed, late));
                         trace.secrets.extend_from_slice(filled_in.secrets());
+                        let alone = std::slice::from_mut(&mut filled_in);
+                        // There always is one while steps are taken.
+                        let ends_at = trace.ends_at.unwrap_or(since);
+                        let authorized = Box::pin(self.authorize(run, alone, ends_at)).await;
                         authorized.map_err(|(_, failure)| failure)?;
+                        trace.refusal = None;
                     }
                     trace.secrets.extend_from_slice(filled_in.secrets());
                     trace.aside += clock::instant().saturating_duration_since(since);
@@ -553,13 +572,23 @@ fn missed(trace: Trace, failure: Failure) -> Finding {
     found(trace, Outcome::Missed, Some(failure.reason), failure.evidence)
 }
 
-/// A fail is a pass and the other way round; what is no vote stays none.
+/// A fail is a pass and the other way round; what is no vote stays none, and a fail by which nobody has
+/// looked at the target stays one.
 fn invert(finding: &mut Finding) {
+    if finding.reason.is_some_and(is_before_target) {
+        return;
+    }
     (finding.outcome, finding.reason) = match finding.outcome {
         Outcome::Fail => (Outcome::Pass, None),
         Outcome::Pass | Outcome::Warn => (Outcome::Fail, Some(Reason::InvertedPass)),
         Outcome::Missed => return,
     };
+}
+
+/// Whether the run went wrong before anybody has looked at the target.
+fn is_before_target(reason: Reason) -> bool {
+    use Reason::{AuthTokenFailed, AuthTokenRefused, ProxyAuth, ProxyMalformed};
+    matches!(reason, AuthTokenFailed | AuthTokenRefused | ProxyAuth | ProxyMalformed)
 }
 
 /// Cuts evidence to its bound, at a character.

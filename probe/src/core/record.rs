@@ -385,12 +385,16 @@ impl Recorder {
         let mut phases = finding.phases.clone();
         if finding.outcome != Outcome::Missed {
             // `total` counts from each sample's own start; what counts from the slot is of all of them.
-            if !phases.iter().any(|(_, phase, _)| *phase == Phase::Total) {
+            // A run that took no time has not begun: there is nothing that it took.
+            let begun = !total.is_zero();
+            if begun && !phases.iter().any(|(_, phase, _)| *phase == Phase::Total) {
                 phases.push((0, Phase::Total, total));
             }
             if slot.is_some() {
                 phases.push((0, Phase::Lateness, ended.lateness));
-                phases.push((0, Phase::FromSlot, ended.lateness + total));
+                if begun {
+                    phases.push((0, Phase::FromSlot, ended.lateness + total));
+                }
             }
         }
         let window = self.window(assignment, at)?;

@@ -54,7 +54,10 @@ impl Samples {
         *count += 1;
         if place != MISSED {
             self.phases.extend(phases);
-            self.phases.push((0, Phase::Total, length));
+            // One that took no time has not begun: there is nothing that it took.
+            if !length.is_zero() {
+                self.phases.push((0, Phase::Total, length));
+            }
         }
         self.last[place] = Some(finding);
     }

@@ -47,16 +47,20 @@ impl References<'_> {
 
     /// A URL with its captures filled in, in percent-encoding.
     pub fn in_url(&self, url: &str, used: &mut Vec<String>) -> Result<String, Failure> {
-        filled(url, |name| {
+        let mut fill = |name: &str, is_path: bool| {
             let value = one_line(self.captured, name)?;
-            let encoded = url_encoded(value).ok_or_else(|| {
+            // With nothing in its place, `/users/${capture:id}` would ask for all users.
+            let encoded = url_encoded(value).filter(|encoded| !is_path || !encoded.is_empty());
+            let encoded = encoded.ok_or_else(|| {
                 let evidence = format!("what was captured as `{name}` leads to another path");
                 Failure::new(Reason::CaptureFailed, evidence)
             })?;
             // As a target may repeat it, too.
             used.extend([value.to_owned(), encoded.clone()]);
-            Ok(encoded)
-        })
+            Ok::<_, Failure>(encoded)
+        };
+        let (path, query) = url.split_at(url.find('?').unwrap_or(url.len()));
+        Ok(filled(path, |name| fill(name, true))? + &filled(query, |name| fill(name, false))?)
     }
 
     /// A body with its captures filled in, as they are.
@@ -89,9 +93,11 @@ pub(super) async fn take(
     let since = clock::instant();
     let begun = trace.ends_at.and_then(|ends_at| ends_at.checked_sub(run.timeout)).unwrap_or(since);
     let latency = since.saturating_duration_since(begun).saturating_sub(trace.aside);
+    trace.is_aside = true;
     let seen = executor.decoder.undo(seen).await?;
     let facts = facts(run, trace, seen, latency);
     let values = executor.evaluator.values(run, step, facts).await;
+    trace.is_aside = false;
     trace.aside += clock::instant().saturating_duration_since(since);
     for (name, value) in values? {
         trace.secrets.push(value.clone());

@@ -17,6 +17,7 @@ use parallax_common::outcome::Reason;
 use ruzstd::decoding::StreamingDecoder;
 use tokio::sync::Semaphore;
 
+use super::visit::shown;
 use super::{Failure, Seen};
 
 /// What a brotli decoder reads at a time.
@@ -105,7 +106,10 @@ fn encoding(
             let word = if word == "x-gzip" { "gzip" } else { word };
             match ContentEncoding::from_word(word).filter(|it| accepts.contains(it)) {
                 Some(encoding) => Ok(Some(encoding)),
-                None => refuse(format!("the body is encoded as `{word}`, which was not asked for")),
+                None => {
+                    let shown = shown(word);
+                    refuse(format!("the body is encoded as `{shown}`, which was not asked for"))
+                }
             }
         }
         several => refuse(format!("the body is encoded {} times", several.len())),
@@ -344,6 +348,12 @@ mod tests {
         assert_eq!(decoder.undo(asked()).await.unwrap().body, "hello");
     }
 
+    /// A coding of which 64 letters are told.
+    const LONG: &str = match std::str::from_utf8(&[b'a'; 8_000]) {
+        Ok(long) => long,
+        Err(_) => "",
+    };
+
     #[tokio::test]
     async fn only_what_was_asked_for_is_decoded() {
         let named = |word: &str| {
@@ -358,6 +368,12 @@ mod tests {
             (&[E::Br, E::Gzip], "identity, gzip", 5, Ok("hello")),
             (&[E::Br], "gzip", 100, Err("`gzip`, which was not asked for")),
             (&[E::Gzip], "compress", 100, Err("`compress`, which was not asked for")),
+            (
+                &[E::Gzip],
+                LONG,
+                100,
+                Err("as `aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa`,"),
+            ),
             (&[E::Gzip], "gzip, gzip", 100, Err("2 times")),
         ] {
             let decoded = decode(accepts, named(word), body.clone(), limit).await;

@@ -7,11 +7,15 @@ use std::sync::Arc;
 
 use parallax_common::capture::Captured;
 use parallax_common::check::{DnsTransport, Run, Step, StepKind};
+use parallax_common::outcome::Reason;
 
 use super::capture::References;
 use super::{
     Executor, Failure, dns, expect, grpc, icmp, plugin, redirects, tcp, tls, udp, websocket,
 };
+
+/// Fits wherever a captured value may be filled in, in base 64, in digits of base 16 and as a number, too.
+const HARMLESS: &str = "0000";
 
 /// A step with its references resolved and its TLS configuration found.
 #[derive(Debug)]
@@ -64,6 +68,30 @@ impl Executor {
                 .map_err(|failure| (u32::try_from(place).unwrap_or(u32::MAX), failure)),
         };
         run.steps.iter().enumerate().map(prepare).collect()
+    }
+
+    /// A step that fills captures in. What was captured is the target's choice: when the step could be
+    /// prepared with something harmless in its place, that it cannot be is no mistake of the check.
+    pub(super) fn prepare_filled_in(
+        &self,
+        run: &Run,
+        (place, step): (usize, &Step),
+        ready: &plugin::Ready,
+        captured: &Captured,
+    ) -> Result<Prepared, Failure> {
+        let prepare = |captured: &Captured| self.prepare_step(run, (place, step), ready, captured);
+        prepare(captured).map_err(|failure| {
+            match failure.reason == Reason::ConfigError
+                && prepare(&captured.with_each(HARMLESS)).is_ok()
+            {
+                true => {
+                    let evidence =
+                        format!("what was captured does not fit here: {}", failure.evidence);
+                    Failure::new(Reason::CaptureFailed, evidence)
+                }
+                false => failure,
+            }
+        })
     }
 
     /// One step, with what was captured so far.

@@ -84,12 +84,15 @@ pub(super) async fn connect(
     let mut unreachable = None;
     for target in &targets {
         trace.stage = Stage::Dns;
+        trace.is_at_proxy = true;
         let proxy = (tunnel.host.as_str(), tunnel.port);
         let connected = executor.connect(run, proxy, source, trace).await;
         let mut stream = connected.map_err(|failure| {
             let Failure { reason, evidence } = failure;
             Failure::new(reason, format!("the proxy: {evidence}"))
         })?;
+        // From here on it may be the target that is waited for.
+        trace.is_at_proxy = false;
         let shaken = shake(&mut stream, tunnel, target, trace).await;
         // It is for a time that is over in the middle: what comes next has reasons of its own.
         trace.refusal = None;

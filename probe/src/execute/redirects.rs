@@ -235,6 +235,10 @@ impl Chain {
             return fail(Reason::DnsNoAddress, format!("{to}, not of the family of the check"));
         }
         let next = request.towards(url, status)?;
+        if next.gives_captures_away() {
+            let what = format!("{to}, and the body holds captures, which go to no other origin");
+            return fail(Reason::HttpRedirectDenied, what);
+        }
         self.asked.push((request.method.clone(), request.url.to_string()));
         let again = (next.method.clone(), next.url.to_string());
         if self.asked.contains(&again) {

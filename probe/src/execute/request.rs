@@ -28,6 +28,8 @@ pub(super) struct Request {
     pub method: Method,
     headers: HeaderMap,
     body: Bytes,
+    /// Captures stand in the body: it is for the origin of the check's URL only.
+    is_body_own: bool,
     pub body_max_bytes: u64,
     /// Whether the default rule (2xx or 3xx) applies.
     pub judge_status: bool,
@@ -102,6 +104,7 @@ impl Request {
             url,
             method,
             headers,
+            is_body_own: body != step.body,
             body: Bytes::from(body),
             body_max_bytes: step.body_max_bytes,
             judge_status,
@@ -140,6 +143,7 @@ impl Request {
             method: Method::POST,
             headers: headers.into_iter().collect(),
             body: Bytes::from(form.to_owned()),
+            is_body_own: false,
             body_max_bytes: TOKEN_ANSWER_BYTES_MAX,
             judge_status: false,
             secrets: Vec::new(),
@@ -165,6 +169,7 @@ impl Request {
             method: Method::POST,
             headers: headers.into_iter().collect(),
             body: Bytes::copy_from_slice(question),
+            is_body_own: false,
             body_max_bytes: u16::MAX.into(),
             judge_status: false,
             secrets: Vec::new(),
@@ -229,6 +234,11 @@ impl Request {
     ) -> Option<&'a HeaderValue> {
         let redirect = matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308);
         headers.get(LOCATION).filter(|_| redirect && self.redirects_max > 0)
+    }
+
+    /// Whether it would take a body with captures to another origin than that of the check's URL.
+    pub fn gives_captures_away(&self) -> bool {
+        !self.at_home && self.is_body_own && !self.body.is_empty()
     }
 
     /// The request that follows a redirect (RFC 9110, 15.4). After a 303 it asks for the result, and

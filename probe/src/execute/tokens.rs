@@ -1,8 +1,8 @@
 //! Tokens of OAuth 2.0 for HTTP steps: got before the clock of a run starts, and kept until they end.
 //!
 //! A token is kept by everything that was asked for and how, so checks with the same credentials share
-//! one. Whoever finds none asks, one at a time; the others wait for what comes of it. What is said with
-//! the provider is in [`crate::core::token`].
+//! one. Whoever finds none asks, one at a time; the others wait for what comes of it, each as long as its
+//! own run may take. What is said with the provider is in [`crate::core::token`].
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -197,9 +197,11 @@ impl Tokens {
             return known;
         }
         let asked = ask(executor, run, wish, tunnel, source);
-        let asked = tokio::time::timeout_at(deadline, asked).await.map_err(late);
+        // That this run had no more time says nothing of the provider: it is not told to others, who
+        // may have more. The next of them asks.
+        let asked = tokio::time::timeout_at(deadline, asked).await.map_err(late)?;
         let now = clock::instant();
-        match asked.flatten() {
+        match asked {
             Ok(Granted { token: text, usable }) => {
                 let refused = AtomicBool::new(false);
                 let token = Token { text, got_at: now, ends_at: now + usable, refused };

@@ -1,12 +1,15 @@
 //! What an HTTP step needs before the clock of a run starts: references, TLS, a proxy, a token; and what
 //! is found when it cannot be had.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use http::{HeaderName, HeaderValue};
 use parallax_common::check::{HttpAuth, HttpStep, HttpVersion, Run, TlsOptions};
 use parallax_common::digest::run_digest;
+use parallax_common::limits::EVIDENCE_BYTES_MAX;
 use parallax_common::redact::redact;
 use parallax_runtime::clock;
 
@@ -15,6 +18,12 @@ use super::{
     Execution, Executor, Failure, Prepared, Trace, cap, failed, missed, proxy, redirects, request,
     tls, tokens,
 };
+use crate::core::record::cut;
+
+/// Characters of a word that a target chose.
+const SHOWN_CHARS_MAX: usize = 64;
+/// Bytes of evidence in which secrets are looked for.
+const HIDE_BYTES_MAX: usize = 4 * EVIDENCE_BYTES_MAX;
 
 impl Executor {
     /// An HTTP step with its references filled in.
@@ -57,13 +66,13 @@ impl Executor {
         Ok(redirects::Visit { request, tls, tls_abroad, tunnel, wish, token, kept, source })
     }
 
-    /// Gets the tokens that the steps need, in the time of one run.
+    /// Gets the tokens that the steps need, until `ends_at` at the longest.
     pub(super) async fn authorize(
         &self,
         run: &Run,
         prepared: &mut [Prepared],
+        ends_at: Instant,
     ) -> Result<(), (u32, Failure)> {
-        let ends_at = clock::instant() + run.timeout;
         for (place, step) in prepared.iter_mut().enumerate() {
             let Prepared::Http(visit) = step else { continue };
             let Some(wish) = &visit.wish else { continue };
@@ -104,12 +113,42 @@ pub(super) fn not_begun(step: u32, failure: Failure, prepared: &[Prepared]) -> E
     Execution { started, ended: started, finding }
 }
 
+/// So much of a word that a target chose as is told of it.
+pub(super) fn shown(word: &str) -> String {
+    word.chars().take(SHOWN_CHARS_MAX).collect()
+}
+
 /// Takes secrets out of evidence, those that came `late` among them, and cuts it to its bound.
 pub(super) fn hide(evidence: &mut String, prepared: &[Prepared], late: &[String]) {
     let secrets = prepared.iter().flat_map(|step| step.secrets()).chain(late);
-    let secrets: Vec<&str> = secrets.map(String::as_str).collect();
+    let secrets: BTreeSet<&str> = secrets.map(String::as_str).collect();
+    let secrets: Vec<&str> = secrets.into_iter().collect();
+    // Each secret is looked for everywhere, and targets choose both what is captured and what is told
+    // of it. What is cut off here would be cut off below, but for secrets that shrink.
+    cut(evidence, HIDE_BYTES_MAX);
     if !secrets.is_empty() {
         *evidence = redact(evidence, &secrets);
     }
     cap(evidence);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A target that chooses what is captured, and what is told of it, must not keep a thread busy: this
+    /// would take hours if all was looked for everywhere.
+    #[test]
+    fn what_it_costs_to_hide_secrets_has_a_bound() {
+        let long = "a".repeat(8 * 1024);
+        let secrets: Vec<String> = (0..8).map(|n| format!("{long}{n}")).collect();
+        let mut evidence = format!("b{}", "a".repeat(4 * 1024 * 1024));
+        hide(&mut evidence, &[], &secrets);
+        // What was cut off is taken for the beginning of one.
+        assert_eq!(evidence, "b***");
+        let mut evidence = format!("{} s3cret", "b".repeat(HIDE_BYTES_MAX));
+        hide(&mut evidence, &[], &["s3cret".to_owned()]);
+        assert!(evidence.ends_with("b..."), "{evidence}");
+        assert_eq!(evidence.len(), EVIDENCE_BYTES_MAX);
+    }
 }

@@ -27,6 +27,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use super::capture::References;
 use super::converse::converse;
 use super::http_exchange::failure;
+use super::visit::shown;
 use super::{Executor, Failure, Seen, Stage, Trace, tcp, tls};
 use crate::core::talk::Speaking;
 use crate::core::talk::dialogue::{Dialogue, Line};
@@ -263,7 +264,10 @@ fn agreed(headers: &HeaderMap, step: &WebSocketStep, key: &str) -> Result<String
             let one = String::from_utf8_lossy(one.as_bytes()).trim().to_owned();
             match step.subprotocols.contains(&one) {
                 true => Ok(one),
-                false => wrong(format!("the target chose the subprotocol `{one}`, not offered")),
+                false => {
+                    let shown = shown(&one);
+                    wrong(format!("the target chose the subprotocol `{shown}`, not offered"))
+                }
             }
         }
     }

@@ -395,3 +395,22 @@ fn a_slot_of_several_samples_has_one_number_and_all_of_them_in_its_series() {
     assert_eq!((count(Phase::Lateness), count(Phase::FromSlot)), (1, 1));
     assert_eq!(window.outcomes.iter().map(|span| span.count).sum::<u32>(), 1);
 }
+
+#[test]
+fn a_run_that_never_began_has_no_length() {
+    let mut bench = Bench::new(Duration::from_secs(1));
+    bench.start(Cause::Slot(0), 0);
+    let begun = bench.end(Cause::Slot(0), 0, 40, Outcome::Fail).expect("the first run is sent");
+    bench.start(Cause::Slot(1), 1_000);
+    let not_begun = bench.end(Cause::Slot(1), 1_000, 0, Outcome::Fail).expect("a fail is sent");
+    let of = |record: &Record| -> Vec<Phase> {
+        let own = [Phase::Total, Phase::Lateness, Phase::FromSlot];
+        record.phases.iter().map(|(_, phase, _)| *phase).filter(|it| own.contains(it)).collect()
+    };
+    assert_eq!(of(&begun), [Phase::Total, Phase::Lateness, Phase::FromSlot]);
+    assert_eq!(of(&not_begun), [Phase::Lateness]);
+    let [window] = &bench.recorder.seal(at(20_000), 10)[..] else { panic!("one window") };
+    assert_eq!(window.check(), Ok(()));
+    let total = window.series.iter().find(|series| series.phase == Phase::Total).unwrap();
+    assert_eq!(total.totals.count, 1);
+}

@@ -216,11 +216,22 @@ async fn each_way_in_which_a_proxy_fails_has_its_reason() {
         assert!(finding.evidence.contains(evidence), "{evidence}: {finding:?}");
         assert!(finding.evidence.contains(&address.to_string()), "{finding:?}");
         assert_eq!((phases(&finding).as_slice(), finding.step), (connect, 0), "{finding:?}");
+        // Only who looked for the target can have found that it does not answer.
+        run.invert = true;
+        let outcome = match reason {
+            Reason::ProxyAuth | Reason::ProxyMalformed => Outcome::Fail,
+            _ => Outcome::Pass,
+        };
+        assert_eq!(found(&run).await.outcome, outcome, "{evidence}");
     }
     // A proxy that is not there is told from a target that is not.
-    let finding = found(&through(plain_http(answering(OK)), Http, refused)).await;
-    assert_eq!(finding.reason, Some(Reason::ConnectRefused));
-    assert!(finding.evidence.starts_with("the proxy: connect to "), "{finding:?}");
+    let mut run = through(plain_http(answering(OK)), Http, refused);
+    for invert in [false, true] {
+        run.invert = invert;
+        let finding = found(&run).await;
+        assert_eq!(finding.reason, Some(Reason::ConnectRefused));
+        assert!(finding.evidence.starts_with("the proxy: connect to "), "{finding:?}");
+    }
 }
 
 #[tokio::test]

@@ -113,6 +113,7 @@ async fn what_cannot_be_captured_fails_by_its_name_and_step() {
         (&large, "json", R::CaptureFailed, 0, "8193 bytes; at most 8192 are kept"),
         // Where it is filled in it has to fit.
         (r#""..""#, "json", R::CaptureFailed, 1, "`x` leads to another path"),
+        (r#""""#, "json", R::CaptureFailed, 1, "`x` leads to another path"),
         (r#""a\nb: c""#, "json", R::CaptureFailed, 1, "`x` holds control characters"),
     ] {
         let address = shop(good_login(body, ""));
@@ -229,4 +230,91 @@ async fn what_captures_take_is_no_part_of_the_latency() {
     assert_eq!(finding.reason, Some(Reason::ExpressionBudget), "{finding:?}");
     let aside = took.saturating_sub(ended.since(started));
     assert!(aside >= EXPRESSION_WALL_MAX, "{aside:?} of {took:?}");
+}
+
+#[tokio::test]
+async fn what_does_not_fit_is_the_targets_fault_and_a_mistake_is_that_of_the_check() {
+    let failed = (Outcome::Fail, Some(Reason::CaptureFailed));
+    let mistake = (Outcome::Missed, Some(Reason::ConfigError));
+    for (body, password, said) in [
+        (r#""me""#, "pw", (Outcome::Pass, None)),
+        (r#""""#, "pw", (Outcome::Pass, None)),
+        (r#""me:""#, "pw", failed),
+        (r#""me""#, "${env:NOT_ALLOWED}", mistake),
+        (r#""me:""#, "${env:NOT_ALLOWED}", mistake),
+    ] {
+        let address = shop(good_login(body, ""));
+        let run = login_then(address, &[("user", "json")], |step| {
+            // Nothing may stand in a query.
+            step.url = format!("http://{address}/x?user=${{capture:user}}");
+            let (username, password) = ("${capture:user}".to_owned(), password.to_owned());
+            step.auth = Some(HttpAuth::Basic { username, password });
+        });
+        let finding = found(&run).await;
+        assert_eq!((finding.outcome, finding.reason), said, "{body} {password}: {finding:?}");
+        assert!(!finding.evidence.contains("me:"), "{finding:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_with_captures_stays_at_its_origin() {
+    let other = shop("");
+    for (status, to, body, reason) in [
+        (307, other, "${capture:token}", Some(Reason::HttpRedirectDenied)),
+        (308, other, "t=${capture:token}", Some(Reason::HttpRedirectDenied)),
+        // The body is left behind by itself, or nobody else is sent it, or nothing of it was captured.
+        (303, other, "${capture:token}", None),
+        (307, other, "as it is", None),
+        (307, SocketAddr::from(([127, 0, 0, 1], 0)), "${capture:token}", None),
+    ] {
+        let first = server(move |mut stream| {
+            let head = request(&mut stream);
+            let to = if to.port() == 0 { stream.local_addr().unwrap() } else { to };
+            let answer = match head.split(' ').nth(1) {
+                Some("/login") => good_login(r#"{"token": "t0ken"}"#, "").to_owned(),
+                Some("/else") => "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_owned(),
+                _ => format!(
+                    "HTTP/1.1 {status} X\r\nlocation: http://{to}/else\r\ncontent-length: 0\r\n\r\n"
+                ),
+            };
+            let _ = stream.write_all(answer.as_bytes());
+            // What is left unread would reset the connection.
+            let _ = stream.shutdown(std::net::Shutdown::Write);
+            let _ = std::io::copy(&mut stream, &mut std::io::sink());
+        });
+        let run = login_then(first, &[("token", "json.token")], |step| {
+            step.redirects_max = 3;
+            (step.method, step.body) = ("POST".to_owned(), body.to_owned());
+        });
+        let finding = found(&run).await;
+        assert_eq!(finding.reason, reason, "{status} {body}: {finding:?}");
+        let told = finding.evidence.contains("/else, and the body holds captures");
+        assert_eq!(told, reason.is_some(), "{finding:?}");
+    }
+}
+
+#[test]
+fn time_that_the_probe_itself_takes_is_not_told_of_the_target() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(1)
+        .build()
+        .unwrap();
+    let address = shop(good_login("not gzip", "content-encoding: gzip\r\n"));
+    let mut run = login_then(address, &[("x", "body")], |step| {
+        step.headers = vec![("x".to_owned(), "${capture:x}".to_owned())];
+    });
+    if let StepKind::Http(login) = &mut run.steps[0].kind {
+        login.accept_encoding = vec![parallax_common::check::ContentEncoding::Gzip];
+    }
+    // Less than a body may wait for its decoder.
+    run.timeout = ms(500);
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    // Whoever decodes has something else to do.
+    runtime.spawn_blocking(move || held.recv());
+    let Execution { started, ended, finding } = runtime.block_on(executor().run(&run));
+    assert_eq!(finding.reason, Some(Reason::MissedOverload), "{finding:?}");
+    assert!(finding.evidence.contains("worked on captures"), "{finding:?}");
+    assert!(ended > started);
+    drop(release);
 }

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use parallax_common::check::{HttpAuth, OAuth2};
+use parallax_common::check::{Capture, HttpAuth, OAuth2};
 
 use super::*;
 
@@ -240,4 +240,80 @@ async fn each_way_to_get_no_token_has_its_reason_and_the_target_is_left_alone() 
     assert_eq!((finding.outcome, finding.reason), (Outcome::Missed, Some(Reason::AddressDenied)));
     assert!(finding.evidence.contains("/token: 127.0.0.1 is in"), "{finding:?}");
     assert_eq!(provider.questions().len(), 0);
+}
+
+#[tokio::test]
+async fn who_has_less_time_does_not_speak_for_who_has_more() {
+    let (_dir, executor, reference) = place();
+    // The first question has no answer within this test.
+    let provider = Provider::start(|number| {
+        if number == 0 {
+            thread::sleep(Duration::from_secs(60));
+        }
+        grants(number)
+    });
+    let (target, _) = target(|token| token == "tok-1-x");
+    let mut short = asking(target, &provider, &reference);
+    let mut long = short.clone();
+    (short.timeout, long.timeout) = (ms(300), Duration::from_secs(20));
+    let waiting = async {
+        while provider.questions().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        executor.run(&long).await.finding
+    };
+    let (short, long) = tokio::join!(executor.run(&short), waiting);
+    assert_eq!(short.finding.reason, Some(Reason::AuthTokenFailed), "{:?}", short.finding);
+    assert_eq!((long.outcome, long.reason), (Outcome::Pass, None), "{long:?}");
+    assert_eq!(provider.questions().len(), 2);
+}
+
+/// A step that fills captures in gets its token while the run goes on.
+#[tokio::test]
+async fn a_token_that_does_not_come_between_two_steps_is_named_and_never_a_pass() {
+    let (_dir, executor, reference) = place();
+    let provider = Provider::start(|_| says("403 No", ""));
+    let (target, shown) = target(|_| true);
+    let answer = answering(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi");
+    let mut run = asking(target, &provider, &reference);
+    step(&mut run).headers = vec![("x-of".to_owned(), "${capture:of}".to_owned())];
+    let mut login = plain_http(answer).steps.remove(0);
+    login.name = "login".to_owned();
+    login.captures = vec![Capture { name: "of".to_owned(), value: "body".to_owned() }];
+    let silent = server(hang);
+    for (url, timeout, reason) in [
+        (format!("https://{silent}/"), ms(400), Reason::AuthTokenFailed),
+        (
+            format!("https://{}/", provider.address),
+            Duration::from_secs(20),
+            Reason::AuthTokenRefused,
+        ),
+    ] {
+        let mut run = run.clone();
+        oauth2(&mut run).token_url = url;
+        run.timeout = timeout;
+        run.steps.insert(0, login.clone());
+        for invert in [false, true] {
+            run.invert = invert;
+            let finding = executor.run(&run).await.finding;
+            let said = (finding.outcome, finding.reason, finding.step);
+            assert_eq!(said, (Outcome::Fail, Some(reason), 1), "{finding:?}");
+        }
+    }
+    assert_eq!(shown.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn runs_that_could_not_begin_took_no_time() {
+    let (_dir, executor, reference) = place();
+    let provider = Provider::start(|_| says("403 No", ""));
+    let (target, _) = target(|_| true);
+    let mut run = asking(target, &provider, &reference);
+    run.samples = 3;
+    let room = Duration::from_secs(3_600);
+    let Execution { started, ended, finding } = executor.slot(&run, room).await;
+    let said = (finding.outcome, finding.reason);
+    assert_eq!(said, (Outcome::Fail, Some(Reason::AuthTokenRefused)), "{finding:?}");
+    assert!(finding.evidence.starts_with("3 of 3 samples failed"), "{finding:?}");
+    assert_eq!((finding.phases.len(), ended), (0, started), "{finding:?}");
 }

@@ -229,6 +229,12 @@ async fn upgrades_that_are_none_have_their_reasons() {
             "`soap`, not offered",
         ),
         (
+            "a subprotocol of which 64 letters are told",
+            with(|answer| format!("{answer}sec-websocket-protocol: {}\r\n", "s".repeat(8_000))),
+            R::WebsocketHandshake,
+            &format!("chose the subprotocol `{}`, not offered", "s".repeat(64)),
+        ),
+        (
             "two subprotocols",
             with(|answer| answer + "sec-websocket-protocol: chat\r\nsec-websocket-protocol: a\r\n"),
             R::WebsocketHandshake,

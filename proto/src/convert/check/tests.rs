@@ -500,6 +500,12 @@ const BROKEN: &[(Rule, &str, Break)] = &[
     (rule::OAUTH2_TEXT, "http.oauth2.client_id", |c| {
         http(c).oauth2 = tokens(|o| o.client_id = secret(""));
     }),
+    (rule::REFERENCE_NOT_HERE, "http.oauth2.audience", |c| {
+        http(c).oauth2 = tokens(|o| o.audience = "${env:WHOM}".to_owned());
+    }),
+    (rule::REFERENCE_NOT_HERE, "http.oauth2.scopes[1]", |c| {
+        http(c).oauth2 = tokens(|o| o.scopes.push("${capture:scope}".to_owned()));
+    }),
     (rule::OAUTH2_TEXT, "http.oauth2.audience", |c| {
         http(c).oauth2 = tokens(|o| o.audience = "a\nb".to_owned());
     }),
@@ -793,6 +799,9 @@ const BROKEN: &[(Rule, &str, Break)] = &[
     }),
     (rule::REFERENCE_NOT_HERE, "plugin.args[1]", |c| {
         to_plugin(c, |p| p.args = vec!["-p".to_owned(), "${file:/pw}".to_owned()]);
+    }),
+    (rule::REFERENCE_NOT_HERE, "plugin.args[0]", |c| {
+        to_plugin(c, |p| p.args = vec!["${capture:id}".to_owned()]);
     }),
     (rule::PLUGIN_ARGS, "plugin.args", |c| to_plugin(c, |p| p.args = vec![String::new(); 65])),
     (rule::PLUGIN_ARGS, "plugin.args[0]", |c| to_plugin(c, |p| p.args = vec!["x".repeat(4_097)])),

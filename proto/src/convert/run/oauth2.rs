@@ -5,7 +5,7 @@ use parallax_common::limits::{OAUTH2_SCOPES_MAX, OAUTH2_TEXT_BYTES_MAX};
 use parallax_common::rule;
 use parallax_common::target::HttpUrl;
 
-use super::{Findings, http, http_url, secret_to, template};
+use super::{Findings, http, http_url, no_reference, secret_to, template};
 use crate::v1;
 
 /// Reads client credentials. What cannot be read is none; that it is wrong is in the findings.
@@ -32,11 +32,16 @@ pub(super) fn oauth2(given: &v1::OAuth2, at: &str, findings: &mut Findings<'_>) 
         findings.add(rule::OAUTH2_SCOPE, field("scopes"), message);
     }
     for (place, scope) in given.scopes.iter().enumerate() {
+        let field = format!("{at}.scopes[{place}]");
+        if no_reference(scope, &field, findings) {
+            continue;
+        }
         if !is_scope(scope) || scope.len() > OAUTH2_TEXT_BYTES_MAX {
             let message = format!("`{scope}` is not one word of ASCII; each scope is an item");
-            findings.add(rule::OAUTH2_SCOPE, format!("{at}.scopes[{place}]"), message);
+            findings.add(rule::OAUTH2_SCOPE, field, message);
         }
     }
+    no_reference(&given.audience, &field("audience"), findings);
     if !one_line(&given.audience) {
         let message = "an audience is one line of text";
         findings.add(rule::OAUTH2_TEXT, field("audience"), message);

@@ -138,7 +138,7 @@ fn text(text: &str) -> Option<String> {
 }
 
 fn is_reference(text: &str) -> bool {
-    text.contains("${env:") || text.contains("${file:")
+    ["${env:", "${file:", "${capture:"].iter().any(|begin| text.contains(begin))
 }
 
 /// What does not reach into plugins has no effect on a run of nothing else.
