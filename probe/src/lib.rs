@@ -325,6 +325,8 @@ pub fn main() -> ExitCode {
         stop.cancel();
         probe.await
     });
+    // What hangs in the system's kernel (a plugin, a disk) is waited for no longer.
+    runtime.shutdown_timeout(STOP_WITHIN);
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -5,6 +5,7 @@
 //! Anchors are places of its own configuration that should always answer: they are connected to as checks
 //! do it, through the same guard. Everything goes into [`Metrics`], and the owner task tells it.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -19,6 +20,7 @@ use parallax_common::target::shown_address;
 use parallax_proto::v1;
 use parallax_runtime::clock;
 use parallax_runtime::supervisor::{Supervisor, TaskKind};
+use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -102,19 +104,43 @@ async fn watch_loop(metrics: Arc<Metrics>, stop: CancellationToken) {
     }
 }
 
-/// Looks at descriptors and ports. What the system does not tell stays 0.
+/// Looks at descriptors and ports.
 fn look(metrics: &Metrics) {
-    let text = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let open = std::fs::read_dir(Path::new("/proc/self/fd"));
     // One of them is that of the look itself.
-    let open = open.map_or(0, |entries| entries.count().saturating_sub(1));
-    metrics.descriptors.store(open as u64, Relaxed);
+    let open = || Ok(std::fs::read_dir(Path::new("/proc/self/fd"))?.count().saturating_sub(1));
+    look_through(metrics, &|path| std::fs::read_to_string(path), &open);
+}
+
+/// What the system does not tell stays 0. What it tells and cannot be read just now stays what it was;
+/// and who cannot open anything because everything is used up knows how many are open.
+fn look_through(
+    metrics: &Metrics,
+    read: &dyn Fn(&str) -> io::Result<String>,
+    open: &dyn Fn() -> io::Result<usize>,
+) {
+    let text = |path: &str| match read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Some(String::new()),
+        text => text.ok(),
+    };
     // No limit at all is one that nobody comes near to.
-    metrics.descriptors_max.store(getrlimit(Resource::Nofile).current.unwrap_or(0), Relaxed);
-    let sockets = machine::tcp_sockets(&text("/proc/net/sockstat"), &text("/proc/net/sockstat6"));
-    metrics.ports.store(sockets, Relaxed);
-    let range = machine::port_range(&text("/proc/sys/net/ipv4/ip_local_port_range"));
-    metrics.ports_max.store(range, Relaxed);
+    let most = getrlimit(Resource::Nofile).current.unwrap_or(0);
+    metrics.descriptors_max.store(most, Relaxed);
+    let open = match open() {
+        Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::MFILE | Errno::NFILE)) => {
+            Some(most)
+        }
+        open => open.ok().map(|open| open as u64),
+    };
+    if let Some(open) = open {
+        metrics.descriptors.store(open, Relaxed);
+    }
+    let (four, six) = (text("/proc/net/sockstat"), text("/proc/net/sockstat6"));
+    if let (Some(four), Some(six)) = (four, six) {
+        metrics.ports.store(machine::tcp_sockets(&four, &six), Relaxed);
+    }
+    if let Some(range) = text("/proc/sys/net/ipv4/ip_local_port_range") {
+        metrics.ports_max.store(machine::port_range(&range), Relaxed);
+    }
 }
 
 /// Connects to an anchor again and again. Says when it ceases to answer, and when it answers again.
@@ -190,6 +216,42 @@ mod tests {
         // Other tests open and close, too.
         assert!(value(&metrics, "descriptors") > before + 100, "{before}");
         drop(held);
+    }
+
+    #[test]
+    fn a_probe_without_descriptors_says_so_and_tells_the_rest_as_it_was() {
+        let metrics = Metrics::default();
+        look(&metrics);
+        let seen = ["ports", "ports_max"].map(|name| value(&metrics, name));
+        let open = value(&metrics, "descriptors");
+        let all = ["descriptors", "ports", "ports_max"].map(|name| value(&metrics, name));
+        let no = |errno: Errno| {
+            let (read, open) = (|_: &str| Err(errno.into()), || Err(errno.into()));
+            look_through(&metrics, &read, &open);
+        };
+        // Something else than that: nobody knows better.
+        no(Errno::IO);
+        assert_eq!(["descriptors", "ports", "ports_max"].map(|name| value(&metrics, name)), all);
+        for errno in [Errno::MFILE, Errno::NFILE] {
+            no(errno);
+            let most = value(&metrics, "descriptors_max");
+            assert!(most > open);
+            assert_eq!(value(&metrics, "descriptors"), most);
+            assert_eq!(["ports", "ports_max"].map(|name| value(&metrics, name)), seen);
+            look(&metrics);
+        }
+        // A system without the newer protocol has no such file.
+        let read = |path: &str| match path {
+            "/proc/net/sockstat" => Ok("TCP: inuse 5 orphan 0 tw 2 alloc 9 mem 3\n".to_owned()),
+            _ => Err(Errno::NOENT.into()),
+        };
+        look_through(&metrics, &read, &|| Ok(7));
+        assert_eq!(value(&metrics, "descriptors"), 7);
+        assert_eq!(
+            value(&metrics, "ports") as u64,
+            machine::tcp_sockets(&read("/proc/net/sockstat").unwrap(), "")
+        );
+        assert!(value(&metrics, "ports") > 0 && value(&metrics, "ports_max") == 0);
     }
 
     #[tokio::test]

@@ -72,6 +72,8 @@ struct OnDisk {
     open_at: Mutex<Instant>,
     /// Segments that could not be read when they were asked for last.
     unreadable: Mutex<BTreeMap<u64, Unreadable>>,
+    /// Damaged segments are not mended before: it was tried a moment ago, and there was no room.
+    mend_at: Mutex<Option<Instant>>,
     /// Mesh time as the owner told it last.
     now: Mutex<Option<MeshTime>>,
     /// What the disk refused at the last turn.
@@ -153,6 +155,7 @@ impl Spooler {
             keeper: Mutex::default(),
             open_at: Mutex::new(clock::instant()),
             unreadable: Mutex::default(),
+            mend_at: Mutex::default(),
             now: Mutex::default(),
             refused: Mutex::default(),
         };
@@ -239,6 +242,7 @@ impl Spooler {
         };
         let metrics = &self.0.metrics;
         metrics.spool_merged.fetch_add(turn.merged, Relaxed);
+        metrics.spool_damaged.fetch_add(turn.damaged, Relaxed);
         if turn.dropped > 0 {
             warn!(windows = turn.dropped, "spooled windows were dropped: too many, or too old");
         }
@@ -385,7 +389,7 @@ impl Spooler {
             }
             // Deleted between the question and the reading, or by somebody else.
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.unreadable(disk, id, now),
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => self.mend(disk, id),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => self.mend(disk, id, now),
             Err(error) => {
                 warn!(segment = id, %error, "a spooled segment cannot be read");
                 if is_of_the_process(&error) { None } else { self.unreadable(disk, id, now) }
@@ -405,15 +409,25 @@ impl Spooler {
             let age = now.saturating_duration_since(of.since);
             of.times >= SPOOL_UNREADABLE_TIMES && age >= SPOOL_UNREADABLE_FOR
         };
-        if is_lasting { self.mend(disk, id) } else { None }
+        if is_lasting { self.mend(disk, id, now) } else { None }
     }
 
-    fn mend(&self, disk: &OnDisk, id: u64) -> Option<Batch> {
+    fn mend(&self, disk: &OnDisk, id: u64, now: Instant) -> Option<Batch> {
         let mut keeper = lock(&disk.keeper);
         lock(&self.0.spool).segment(id)?;
-        let lost = keeper.as_mut()?.mend(&self.0.spool, id);
-        error!(segment = id, windows = lost, "a spooled segment is damaged: these are lost");
-        self.0.metrics.spool_damaged.fetch_add(1, Relaxed);
+        if lock(&disk.mend_at).is_some_and(|at| now < at) {
+            return None;
+        }
+        match keeper.as_mut()?.mend(&self.0.spool, id) {
+            Ok(lost) => {
+                error!(segment = id, windows = lost, "{}", keeper::IS_DAMAGED);
+                self.0.metrics.spool_damaged.fetch_add(1, Relaxed);
+            }
+            Err(refused) => {
+                warn!(segment = id, %refused, "a damaged segment waits to be mended");
+                *lock(&disk.mend_at) = Some(now + SPOOL_OPEN_AGAIN_AFTER);
+            }
+        }
         None
     }
 }
@@ -465,7 +479,7 @@ fn read(
             used += bytes;
             batch.next.at = at + used as u64;
         }
-        if used == 0 && there == READ_BYTES {
+        if used == 0 && there == READ_BYTES && buffer.len() == READ_BYTES {
             // A long record.
             buffer.resize(2 * SPOOL_RECORD_BYTES_MAX, 0);
             continue;

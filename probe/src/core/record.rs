@@ -288,12 +288,13 @@ impl Recorder {
             check.fold = Fold::default();
             check.passed = 0;
         }
-        let need = need(assignment);
-        if need > check.need && check.passed >= check.need {
-            // More passes are wanted than were sent.
-            check.passed = check.need;
+        let counts = |of: &Assignment| (of.failures, of.successes, of.failures_of, of.successes_of);
+        if counts(&check.assignment) != counts(assignment) {
+            // What was told was enough for other terms: a coordinator that has not heard enough for these
+            // would keep the vote it has until something else is told.
+            check.passed = 0;
         }
-        check.need = need;
+        check.need = need(assignment);
         check.leaving = false;
         check.generation = generation;
         check.assignment = Arc::clone(assignment);

@@ -30,6 +30,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::Command;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinHandle;
 
 use super::capture::References;
 use super::{Failure, Seen, Stage, Trace};
@@ -63,7 +64,8 @@ impl Plugins {
     }
 
     /// Finds the plugins of a run and waits for its turn, before its clock starts: neither is its target's
-    /// latency. Files are looked at off the threads that run checks.
+    /// latency. Files are looked at off the threads that run checks, and that look is part of the turn: a
+    /// directory that never answers keeps its place, so that no more threads than places wait for one.
     pub(super) async fn ready(&self, run: &Run) -> Result<Ready, (u32, Failure)> {
         let mut wanted = Vec::new();
         for (place, step) in run.steps.iter().enumerate() {
@@ -84,17 +86,18 @@ impl Plugins {
             );
             return Err((at(first), Failure::new(Reason::MissedOverload, evidence)));
         };
+        let turn = Turn { _place: Arc::new(permit) };
         let dirs = Arc::clone(&self.dirs);
-        let look = move || {
+        let look = turn.off_thread(move || {
             let look = |(place, command): (usize, String)| match find(&command, &dirs) {
                 Ok(file) => Ok((place, file)),
                 Err(why) => Err((place, why)),
             };
             wanted.into_iter().map(look).collect::<Result<Vec<_>, _>>()
-        };
-        let looked = tokio::time::timeout(run.timeout, tokio::task::spawn_blocking(look)).await;
+        });
+        let looked = tokio::time::timeout(run.timeout, look).await;
         match looked {
-            Ok(Ok(Ok(files))) => Ok(Ready { files, _permit: Some(permit) }),
+            Ok(Ok(Ok(files))) => Ok(Ready { files, turn: Some(turn) }),
             Ok(Ok(Err((place, why)))) => Err((at(place), Failure::new(Reason::ConfigError, why))),
             _ => {
                 let why = "the directories of plugins were not read in time on this probe";
@@ -108,7 +111,29 @@ impl Plugins {
 #[derive(Debug, Default)]
 pub(super) struct Ready {
     files: Vec<(usize, PathBuf)>,
-    _permit: Option<OwnedSemaphorePermit>,
+    turn: Option<Turn>,
+}
+
+/// One of the places of plugins that run at once. Clones are the same place.
+#[derive(Debug, Clone)]
+struct Turn {
+    _place: Arc<OwnedSemaphorePermit>,
+}
+
+impl Turn {
+    /// Does what may block on a thread of its own, and keeps the place until it is done, whatever becomes
+    /// of the run: what hangs in the system's kernel cannot be ended, so it has to be counted.
+    fn off_thread<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> JoinHandle<T> {
+        let turn = self.clone();
+        tokio::task::spawn_blocking(move || {
+            let done = work();
+            drop(turn);
+            done
+        })
+    }
 }
 
 /// The file that a command means, when it may be started. Links are followed first: one inside an allowed
@@ -163,6 +188,7 @@ fn writable_by_all(meta: &std::fs::Metadata) -> bool {
 #[derive(Debug)]
 pub(super) struct Prepared {
     file: PathBuf,
+    turn: Turn,
     env: Vec<(String, String)>,
     pub secrets: Vec<String>,
     /// The number that the first of its series has among those of the run.
@@ -182,7 +208,9 @@ impl Prepared {
         let refuse = |why: String| Failure::new(Reason::ConfigError, why);
         let found = ready.files.iter().find(|(of, _)| *of == place);
         // Found for the same steps a moment ago.
-        let Some((_, file)) = found else { return Err(refuse("the step changed".to_owned())) };
+        let (Some((_, file)), Some(turn)) = (found, &ready.turn) else {
+            return Err(refuse("the step changed".to_owned()));
+        };
         let (mut env, mut used) = (Vec::with_capacity(step.env.len()), Vec::new());
         for (name, template) in &step.env {
             if !plugins.env.contains(name) {
@@ -200,7 +228,8 @@ impl Prepared {
             env.push((name.clone(), value));
         }
         let series_from = u32::try_from(series_from).unwrap_or(u32::MAX);
-        Ok(Self { file: file.clone(), env, secrets: used, series_from, judge })
+        let (file, turn) = (file.clone(), turn.clone());
+        Ok(Self { file, turn, env, secrets: used, series_from, judge })
     }
 }
 
@@ -362,7 +391,7 @@ async fn start(
     let pid = pid.ok_or_else(|| not_started(&step.command, &gone()))?;
     // Behind the child, and so dropped before it.
     let group = Group(pid);
-    let mut end = tokio::task::spawn_blocking(move || wait_for_end(pid));
+    let mut end = prepared.turn.off_thread(move || wait_for_end(pid));
     let mut stdout = Pipe::new(child.stdout.take());
     let mut stderr = Pipe::new(child.stderr.take());
     let (mut signalled, mut flooded, mut has_ended) = (None, false, false);
@@ -401,7 +430,8 @@ async fn start(
 }
 
 /// Returns when this child has ended, and leaves it to be waited for. It blocks a thread: one for each
-/// plugin, which costs less than the plugin does.
+/// plugin, which costs less than the plugin does. One that hangs in the kernel does not end when it is
+/// killed; then the thread waits for as long.
 fn wait_for_end(pid: Pid) {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
     // Anything but a signal in between means that there is nothing to wait for any more.
@@ -420,4 +450,28 @@ fn not_started(command: &str, error: &io::Error) -> Failure {
         _ => super::connect::plain(error),
     };
     Failure::new(reason, format!("`{command}` does not start: {why}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_plugin_that_has_not_ended_keeps_its_place_when_its_run_is_over() {
+        let plugins = Plugins::default();
+        let permit = Arc::clone(&plugins.permits).try_acquire_owned().unwrap();
+        let turn = Turn { _place: Arc::new(permit) };
+        // As one that hangs in the kernel: nothing that the run does on its way out ends it.
+        let mut child = Command::new("sleep").arg("74001").spawn().unwrap();
+        let pid = Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap()).unwrap();
+        let wait = turn.off_thread(move || wait_for_end(pid));
+        drop(turn);
+        assert!(tokio::time::timeout(Duration::from_millis(100), wait).await.is_err());
+        assert_eq!(plugins.permits.available_permits(), PLUGINS_AT_ONCE_MAX - 1);
+        child.start_kill().unwrap();
+        let all = u32::try_from(PLUGINS_AT_ONCE_MAX).unwrap();
+        let all = tokio::time::timeout(Duration::from_secs(20), plugins.permits.acquire_many(all));
+        assert!(all.await.unwrap().is_ok());
+        child.wait().await.unwrap();
+    }
 }

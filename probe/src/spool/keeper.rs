@@ -16,11 +16,11 @@ use parallax_common::time::MeshTime;
 use parallax_proto::convert::window::{window, window_to};
 use parallax_proto::v1;
 use prost::Message as _;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 pub use self::opening::Found;
 use self::opening::{aside, forget_damaged, read_what_can_be};
-use super::files::{Files, Writing, is_full, read_all};
+use super::files::{Files, Writing, is_full, is_of_the_process, read_all};
 use crate::core::spool::Spool;
 use crate::core::spool::disk::{Commit, Room, Segment};
 use crate::core::spool::merge::{self, Key};
@@ -34,6 +34,8 @@ const BEGIN: &str = "segment-";
 const END: &str = ".spool";
 const UNFINISHED: &str = ".new";
 const DAMAGED: &str = ".damaged";
+/// What is said with its number and how many windows are lost.
+pub(super) const IS_DAMAGED: &str = "a spooled segment is damaged: these are lost";
 /// More than the head of any segment has: it names those of one merge, and ends of a few others.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Segments merged or dropped in one turn: the next turn goes on.
@@ -55,6 +57,8 @@ pub struct Turn {
     pub merged: u64,
     /// Windows that were dropped.
     pub dropped: u64,
+    /// Segments that were found damaged, and mended or set aside.
+    pub damaged: u64,
     /// Why it did not do all, if the disk refused something.
     pub refused: Option<Refused>,
 }
@@ -111,17 +115,18 @@ impl Keeper {
         Ok((Self { files, active: None, quiet_left: false, merge_again_in: None }, found))
     }
 
-    /// Does everything that is due. Whatever the disk refuses is tried again by the next turn.
+    /// Does everything that is due. Whatever the disk refuses is tried again by the next turn. A file that
+    /// cannot be deleted does not keep others from being written, as long as there is room for them.
     pub fn turn(&mut self, spool: &Mutex<Spool>, now: Option<MeshTime>) -> Turn {
         let mut turn = Turn::default();
         self.count_down(spool);
-        let done = self
-            .speak(spool)
-            .and_then(|()| self.remove(spool))
-            .and_then(|()| self.make_room(spool, now, &mut turn))
-            .and_then(|()| self.commit(spool))
-            .and_then(|()| self.remove(spool))
-            .and_then(|()| self.be_quiet(spool));
+        let spoken = self.speak(spool);
+        let removed = self.remove(spool);
+        let roomy = self.make_room(spool, now, &mut turn);
+        let has_room = roomy.is_ok() || !lock(spool).is_short();
+        let written = if has_room { self.commit(spool) } else { Ok(()) };
+        let done = written.and_then(|()| self.remove(spool));
+        let done = spoken.and(removed).and(roomy).and(done).and_then(|()| self.be_quiet(spool));
         turn.refused = done.err();
         turn
     }
@@ -166,11 +171,18 @@ impl Keeper {
 
     fn remove(&mut self, spool: &Mutex<Spool>) -> Result<(), Refused> {
         let ids = lock(spool).removable();
+        let (last, mut done) = (ids.last().copied(), Ok(()));
         for id in ids {
-            self.delete(id)?;
-            lock(spool).removed(id);
+            // The newest cursors may be in the last one: it does not go before the others.
+            if done.is_err() && Some(id) == last {
+                break;
+            }
+            match self.delete(id) {
+                Ok(()) => lock(spool).removed(id),
+                refused => done = done.and(refused),
+            }
         }
-        Ok(())
+        done
     }
 
     fn delete(&mut self, id: u64) -> Result<(), Refused> {
@@ -193,7 +205,7 @@ impl Keeper {
             let room = lock(spool).room(now);
             match room {
                 Room::Enough => break,
-                Room::Merge(ids) => match self.merge(spool, &ids, now) {
+                Room::Merge(ids) => match self.merge(spool, &ids, now, turn) {
                     Ok(away) => turn.merged += away,
                     // A disk that has no room for it may have some for what is to be written.
                     Err(refused) => {
@@ -217,6 +229,7 @@ impl Keeper {
         spool: &Mutex<Spool>,
         ids: &[u64],
         now: Option<MeshTime>,
+        turn: &mut Turn,
     ) -> Result<u64, Refused> {
         let inputs: Vec<Segment> = {
             let spool = lock(spool);
@@ -228,12 +241,20 @@ impl Keeper {
                 read_all(&*self.files, &name(input.id)).map_err(refused("read a segment"))?;
             // What is behind that was written and not synced: it is in memory, or in another one.
             let good = usize::try_from(input.bytes).unwrap_or(usize::MAX).min(bytes.len());
-            scan(&bytes[..good], |record| {
+            let (read, _) = scan(&bytes[..good], |record| {
                 if let Record::Window { sequence, end, bytes } = record {
                     windows.insert(sequence, (end, Bytes::copy_from_slice(bytes)));
                 }
             });
+            if read as u64 != input.bytes {
+                // What is behind the damage would go with the file. What is whole of it is merged later.
+                let lost = self.mend(spool, input.id)?;
+                error!(segment = input.id, windows = lost, "{IS_DAMAGED}");
+                turn.damaged += 1;
+                return Ok(0);
+            }
         }
+        let groups = minutes(&windows, now);
         let groups = {
             let life = inputs.first().map(|segment| segment.life);
             let mut spool = lock(spool);
@@ -241,7 +262,7 @@ impl Keeper {
                 (Some(life), Some(first), Some(last)) => spool.may_merge(life, *first, *last),
                 _ => false,
             };
-            minutes(&windows, now).into_iter().filter(may).collect::<Vec<_>>()
+            groups.into_iter().filter(may).collect::<Vec<_>>()
         };
         let (groups, away) = merge_groups(&mut windows, groups);
         let head = if away == 0 { None } else { lock(spool).merged_head(ids) };
@@ -369,10 +390,13 @@ impl Keeper {
 
     /// A segment that was read is not what was written, or cannot be read: another one with what can
     /// be read takes its place, and it is set aside. How many windows are lost.
-    pub fn mend(&mut self, spool: &Mutex<Spool>, id: u64) -> u64 {
+    ///
+    /// # Errors
+    /// When there is no room for the other one, or the process lacks something: nothing has changed then.
+    pub fn mend(&mut self, spool: &Mutex<Spool>, id: u64) -> Result<u64, Refused> {
         let Some(length) = lock(spool).segment(id).map(|segment| segment.bytes) else {
             // Merged or delivered meanwhile.
-            return 0;
+            return Ok(0);
         };
         let mut windows = Windows::new();
         match read_what_can_be(&*self.files, &name(id)) {
@@ -384,10 +408,13 @@ impl Keeper {
                     }
                 });
             }
+            Err(error) if is_of_the_process(&error) => {
+                return Err(refused("read a damaged segment")(error));
+            }
             Err(error) => warn!(segment = id, %error, "nothing can be read of a segment"),
         }
         let head = if windows.is_empty() { None } else { lock(spool).mended_head(id) };
-        let Some(head) = head else { return self.set_aside(spool, id) };
+        let Some(head) = head else { return Ok(self.set_aside(spool, id)) };
         let (new, unfinished) = (name(head.id), name(head.id) + UNFINISHED);
         let written = self.write_stand_in(spool, &unfinished, head, &windows);
         let named = written.and_then(|segment| {
@@ -401,13 +428,20 @@ impl Keeper {
                 self.active = self.active.take().filter(|active| active.id != id);
                 let lost = lock(spool).mended(id, segment);
                 self.put_aside(id);
-                lost
+                Ok(lost)
             }
             Err(error) => {
-                warn!(segment = id, %error, "a damaged segment cannot be mended");
                 // Both must not be found by the next start: its head says so, whatever is left of it.
-                let _ = self.files.remove(&unfinished).or_else(|_| self.files.remove(&new));
-                self.set_aside(spool, id)
+                let gone = |name: &str| match self.files.remove(name) {
+                    Err(error) => error.kind() == io::ErrorKind::NotFound,
+                    Ok(()) => true,
+                };
+                let is_as_before = gone(&unfinished) & gone(&new);
+                if is_as_before && (is_full(&error) || is_of_the_process(&error)) {
+                    return Err(refused("write what can be read of a damaged segment")(error));
+                }
+                warn!(segment = id, %error, "a damaged segment cannot be mended");
+                Ok(self.set_aside(spool, id))
             }
         }
     }

@@ -4,6 +4,7 @@ use parallax_common::limits::{SPOOL_AGE_DEFAULT, SPOOL_DISK_BYTES_MIN};
 
 use super::files::twin::{Fault, Twin};
 use super::*;
+use crate::core::spool::record::encode;
 
 const LIFE: Incarnation = Incarnation(1);
 const BOUNDS: Bounds = Bounds { bytes_max: SPOOL_DISK_BYTES_MIN, age_max: SPOOL_AGE_DEFAULT };
@@ -149,6 +150,49 @@ async fn a_segment_that_goes_bad_after_the_start_is_set_aside_and_the_rest_goes_
     let _attached = last.attach(1);
     last.write().await;
     assert_eq!(all(&last, LIFE, MANY).await.len(), 29);
+}
+
+#[tokio::test]
+async fn a_damaged_segment_waits_for_room_to_be_mended_and_is_not_asked_for_all_the_time() {
+    let files = Twin::default();
+    let (next, metrics, ids) = three(&files);
+    let _attached = next.attach(1);
+    next.write().await;
+    files.flip(&keeper::name(ids[0]), 200);
+    files.set(Fault::FullAt(0, u64::MAX));
+    let began = clock::instant();
+    assert_eq!(next.read_now((ids[0], 1), None, MANY, began), None);
+    files.set(Fault::None);
+    let steps = files.steps();
+    let soon = began + SPOOL_OPEN_AGAIN_AFTER / 2;
+    assert_eq!(next.read_now((ids[0], 1), None, MANY, soon), None);
+    assert_eq!((files.steps(), metrics.spool_damaged.load(Relaxed)), (steps, 0));
+    assert!(lock(&next.0.spool).segment(ids[0]).is_some(), "nothing has changed");
+    assert_eq!(next.read_now((ids[0], 1), None, MANY, began + SPOOL_OPEN_AGAIN_AFTER), None);
+    assert_eq!(metrics.spool_damaged.load(Relaxed), 1);
+    let found = all(&next, LIFE, MANY).await;
+    assert!(found.iter().map(|(sequence, _)| *sequence).eq(2..=30), "the first one was hit");
+}
+
+#[test]
+fn what_is_no_record_is_told_and_not_read_for_ever_wherever_it_begins() {
+    for rest in [READ_BYTES - 1, READ_BYTES, READ_BYTES + 1, 2 * SPOOL_RECORD_BYTES_MAX] {
+        let files = Twin::default();
+        let mut bytes = Vec::new();
+        let end = MeshTime::default();
+        encode(&Record::Window { sequence: 1, end, bytes: b"one" }, &mut bytes);
+        bytes.resize(bytes.len() + rest, 0);
+        files.create(&keeper::name(1)).unwrap().add(&bytes).unwrap();
+        let (told, tells) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let of = (1, bytes.len() as u64);
+            let first = read(&files, of, 0, 1, MANY).map(|batch| batch.windows.len());
+            let second = read(&files, of, 0, 2, MANY).map_err(|error| error.kind());
+            told.send((first.unwrap(), second.unwrap_err()))
+        });
+        let told = tells.recv_timeout(Duration::from_secs(30));
+        assert_eq!(told, Ok((1, io::ErrorKind::InvalidData)), "{rest}");
+    }
 }
 
 /// An earlier life with three segments, their numbers, and the spool that is to bring them.

@@ -211,6 +211,52 @@ fn a_new_digest_splits_the_window_and_opens_the_gate() {
 }
 
 #[test]
+fn an_edit_of_what_is_counted_while_a_region_recovers_tells_enough_for_its_new_terms() {
+    // failures, successes, of both; before and after an edit that comes behind three passes.
+    for (before, after) in [
+        ((2, 5, 0, 0), (2, 2, 0, 0)),
+        ((2, 5, 0, 0), (2, 4, 0, 0)),
+        ((2, 5, 0, 0), (2, 7, 0, 0)),
+        ((2, 5, 0, 6), (2, 2, 0, 3)),
+        ((2, 4, 6, 0), (2, 3, 0, 0)),
+    ] {
+        let mut bench = Bench::new(Duration::from_secs(1));
+        let edit = |bench: &mut Bench, (failures, successes, failures_of, successes_of)| {
+            let of = Assignment::clone(&bench.assignment);
+            let of = Assignment { failures, successes, failures_of, successes_of, ..of };
+            bench.assignment = Arc::new(of);
+            bench.recorder.assign(&bench.assignment, bench.generation);
+            let interval = bench.assignment.interval;
+            Terms { failures, successes, failures_of, successes_of, interval }
+        };
+        // A coordinator folds what it is told, and counts anew by other terms.
+        let mut terms = edit(&mut bench, before);
+        let mut told = Fold::<BootTime>::default();
+        let mut sent = String::new();
+        for k in 0..20 {
+            let outcome = if k < 3 { Outcome::Fail } else { Outcome::Pass };
+            if k == 6 {
+                assert_eq!(told.state, BallotState::Fail, "{before:?} to {after:?}: {sent}");
+                terms = edit(&mut bench, after);
+                (told.oks, told.recent) = (0, Default::default());
+            }
+            let record = bench.run(k, outcome);
+            sent.push(if record.is_some() { 'y' } else { 'n' });
+            if let Some(record) = record {
+                let (number, ended) = (record.number, record.ended);
+                let mark = Mark { number, outcome, ordered: false, ended };
+                told.step(&mark, &terms, false);
+            }
+        }
+        assert_eq!(told.state, BallotState::Pass, "{before:?} to {after:?}: {sent}");
+        assert!(sent.ends_with("nnn"), "the gate closes again: {sent}");
+        // Nothing that is counted has changed.
+        edit(&mut bench, after);
+        assert!(bench.run(20, Outcome::Pass).is_none());
+    }
+}
+
+#[test]
 fn a_new_interval_splits_the_window() {
     // Slots are numbered from the zero of mesh time, so those of two intervals lie far apart.
     let base = 1_800_000_000;

@@ -310,8 +310,7 @@ impl Spool {
                 return Room::Drop(segment.id);
             }
         }
-        let wanted = disk.bytes() + self.pending_bytes();
-        let short = wanted > disk.bounds.bytes_max;
+        let (wanted, short) = (disk.bytes() + self.pending_bytes(), self.is_short());
         if wanted > disk.bounds.bytes_max / 4 * 3
             && let Some(ids) = self.mergeable(disk, short)
         {
@@ -321,6 +320,12 @@ impl Spool {
             Some(oldest) if short => Room::Drop(oldest.id),
             _ => Room::Enough,
         }
+    }
+
+    /// Whether what is there and what waits to be written are more than the spool may take.
+    pub fn is_short(&self) -> bool {
+        let wanted = |disk: &Disk| disk.bytes() + self.pending_bytes();
+        self.disk.as_ref().is_some_and(|disk| wanted(disk) > disk.bounds.bytes_max)
     }
 
     /// The oldest stretch of segments that were not merged yet; a short one only when it must be.

@@ -82,6 +82,8 @@ struct World {
     unreadable: Vec<(String, Range<u64>, u64)>,
     /// The most that was read at once.
     read_most: usize,
+    /// A name that stays.
+    undeletable: Option<String>,
 }
 
 fn rename(names: &mut BTreeMap<String, usize>, change: &[Naming]) {
@@ -193,6 +195,11 @@ impl Twin {
     /// Reading this place of a file fails so many times.
     pub fn refuse_reading(&self, name: &str, place: Range<u64>, times: u64) {
         self.world().unreadable.push((name.to_owned(), place, times));
+    }
+
+    /// A file of this name cannot be deleted, until it is another one that cannot.
+    pub fn refuse_deleting(&self, name: Option<&str>) {
+        self.world().undeletable = name.map(str::to_owned);
     }
 
     /// Everything can be read again.
@@ -318,6 +325,9 @@ impl Files for Twin {
     fn remove(&self, name: &str) -> io::Result<()> {
         let mut world = self.world();
         world.inode(name)?;
+        if world.undeletable.as_deref() == Some(name) {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
         world.whole(false)?;
         world.name(vec![(name.to_owned(), None)]);
         Ok(())

@@ -13,7 +13,7 @@ use parallax_common::limits::{
 };
 use tracing::{error, warn};
 
-use super::super::files::{Files, is_bad, read_all};
+use super::super::files::{Files, is_bad, is_full, read_all};
 use super::{DAMAGED, END, HEAD_BYTES_MAX, QUIET, UNFINISHED, id_of, name};
 use crate::core::spool::cursors::Statement;
 use crate::core::spool::disk::Segment;
@@ -199,7 +199,15 @@ fn mend(files: &dyn Files, name: &str, bytes: &[u8]) -> io::Result<Vec<u8>> {
     salvage(bytes, |record| encode(&record, &mut out));
     keep_damaged(files, name, bytes);
     let unfinished = name.to_owned() + UNFINISHED;
-    write_whole(files, &unfinished, &out)?;
+    let written = write_whole(files, &unfinished, &out).or_else(|error| {
+        if !is_full(&error) {
+            return Err(error);
+        }
+        // What can be read is worth more than what is kept for a look.
+        files.remove(&damaged(name))?;
+        write_whole(files, &unfinished, &out)
+    });
+    written?;
     files.rename(&unfinished, name)?;
     Ok(out)
 }

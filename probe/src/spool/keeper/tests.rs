@@ -485,6 +485,87 @@ fn what_the_disk_had_no_room_to_merge_is_merged_later() {
 }
 
 #[test]
+fn a_segment_that_is_damaged_when_it_is_merged_loses_what_was_hit_and_nothing_behind_it() {
+    let earlier = Bounds { bytes_max: 28_000, ..SMALL };
+    for full in [false, true] {
+        let (files, mut outside) = (Twin::default(), Outside::default());
+        let mut life = Life::begin(&files, 1, earlier).unwrap();
+        while lock(&life.spool).disk_bytes() < 11_500 {
+            life.seal(&mut outside, 3);
+            life.turn(&mut outside);
+        }
+        drop(life);
+        let mut life = Life::begin(&files, 2, SMALL).unwrap();
+        let room = lock(&life.spool).room(None);
+        let Room::Merge(ids) = room else { panic!("{room:?}") };
+        let kinds = records(&read_all(&files, &name(ids[0])).unwrap());
+        let third = kinds.iter().filter(|(kind, _)| *kind == "window").nth(2).unwrap();
+        files.flip(&name(ids[0]), third.1 - 20);
+        if full {
+            files.set(Fault::FullAt(0, u64::MAX));
+            let turn = life.keeper.turn(&life.spool, None);
+            assert_eq!((turn.merged, turn.damaged, turn.dropped), (0, 0, 0));
+            assert!(lock(&life.spool).segment(ids[0]).is_some(), "it waits for room");
+            assert_eq!(aside_in(&files), 0);
+            files.set(Fault::None);
+        }
+        let mut damaged = 0;
+        for _ in 0..=SPOOL_MERGE_AGAIN_TURNS {
+            let turn = life.keeper.turn(&life.spool, None);
+            outside.merged += turn.merged;
+            damaged += turn.damaged;
+        }
+        assert!(damaged == 1 && outside.merged > 0, "{damaged}, {}", outside.merged);
+        assert_eq!((lock(&life.spool).dropped(), aside_in(&files)), (1, 1), "one window");
+        life.bring_all(&mut outside);
+        outside.never_more_than_was_sealed("damaged");
+        let sealed: u64 = outside.sealed.values().sum();
+        for counted in outside.counted.values() {
+            assert_eq!(counted.values().sum::<u64>(), sealed - 10, "full: {full}");
+        }
+    }
+}
+
+#[test]
+fn what_is_kept_for_a_look_makes_room_for_what_can_be_read() {
+    let (files, mut outside, names) = three();
+    let kinds = records(&read_all(&files, &names[1]).unwrap());
+    files.flip(&names[1], kinds[4].1 + 30);
+    // There is room for what it was, and then for nothing.
+    files.set(Fault::FullAt(3, 1));
+    assert_eq!(brought(&files, &mut outside, "full"), 170);
+    assert_eq!(aside_in(&files), 0);
+}
+
+#[test]
+fn a_file_that_cannot_be_deleted_keeps_none_from_being_written_or_deleted() {
+    let (files, mut outside, names) = three();
+    let mut life = Life::begin(&files, 2, SMALL).unwrap();
+    files.refuse_deleting(Some(&names[0]));
+    life.bring_all(&mut outside);
+    life.seal(&mut outside, 6);
+    let turn = life.keeper.turn(&life.spool, None);
+    assert_eq!(turn.refused.unwrap().what, "delete a segment");
+    let there = files.list().unwrap();
+    assert!(there.contains(&names[0]) && !there.contains(&names[1]), "{there:?}");
+    let sealed = outside.sealed.clone();
+    let mut next = Life::begin(&files.after(Loss::All), 3, SMALL).unwrap();
+    let mut seen = outside.clone();
+    next.bring_all(&mut seen);
+    seen.has(&sealed, "it was written");
+    seen.never_more_than_was_sealed("it was written");
+    // Too old to be kept and cannot go: what is new is written all the same, within the bound.
+    let late = MeshTime::from_ns(i64::MAX / 2);
+    life.seal(&mut outside, 6);
+    let turn = life.keeper.turn(&life.spool, Some(late));
+    assert!(turn.refused.is_some());
+    assert_eq!(lock(&life.spool).commit().map(|of| of.windows.len()), None, "nothing waits");
+    files.refuse_deleting(None);
+    life.keeper.turn(&life.spool, None);
+    assert!(!files.list().unwrap().contains(&names[0]));
+}
+
+#[test]
 fn neither_a_start_nor_a_merge_reads_more_than_a_segment_at_once() {
     const MIB: usize = 1024 * 1024;
     let bounds = Bounds { bytes_max: 64 * MIB as u64, age_max: SMALL.age_max };
