@@ -462,7 +462,7 @@ mod tests {
         let permit = Arc::clone(&plugins.permits).try_acquire_owned().unwrap();
         let turn = Turn { _place: Arc::new(permit) };
         // As one that hangs in the kernel: nothing that the run does on its way out ends it.
-        let mut child = Command::new("sleep").arg("74001").spawn().unwrap();
+        let mut child = Command::new("sleep").arg("74001").kill_on_drop(true).spawn().unwrap();
         let pid = Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap()).unwrap();
         let wait = turn.off_thread(move || wait_for_end(pid));
         drop(turn);
