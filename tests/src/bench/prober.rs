@@ -1,6 +1,7 @@
 //! One real probe under load: at a place of its own, streaming to one coordinator process.
 
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -39,6 +40,7 @@ pub struct Reading {
     pub missed: u64,
 }
 
+const DATA: &str = "data-probe";
 /// Descriptors that a probe may have: its bound of runs in flight, and its own.
 const DESCRIPTORS: u64 = 10_000;
 
@@ -55,6 +57,21 @@ impl Prober {
         yaml: &str,
         files: &[(&str, &str)],
     ) -> Result<Self> {
+        Self::start_as(&[], place, core, yaml, files).await
+    }
+
+    /// The same with a command of its own in place of the probe's program, none for that: it is given
+    /// the same flags, and serves the same metrics.
+    ///
+    /// # Errors
+    /// When a process does not come up, or the configuration is refused.
+    pub async fn start_as(
+        command: &[&str],
+        place: &Place,
+        core: usize,
+        yaml: &str,
+        files: &[(&str, &str)],
+    ) -> Result<Self> {
         let mesh = Mesh::coordinator_alone(binaries()?, &[REGION], Duration::ZERO).await?;
         keep_on(core, mesh.coordinator_id()?)?;
         for (name, text) in files {
@@ -63,7 +80,7 @@ impl Prober {
         mesh.apply(yaml).await?;
         mesh.issue_probe(REGION, REGION).await?;
         let health = format!("127.0.0.1:{}", super::nginx::free_port(Ipv4Addr::LOCALHOST)?);
-        let (tls, data) = (mesh.tls(REGION).display().to_string(), mesh.path("data-probe"));
+        let (tls, data) = (mesh.tls(REGION).display().to_string(), mesh.path(DATA));
         let coordinator = mesh.ports()?.probes.clone();
         let flags = [
             ["--tls-dir", &tls],
@@ -72,7 +89,9 @@ impl Prober {
             ["--health", &health],
         ];
         let descriptors = format!("--nofile={DESCRIPTORS}");
-        let mut program = vec!["prlimit", &descriptors, mesh.probe_program()];
+        let mut program = vec!["prlimit", &*descriptors];
+        let usual = [mesh.probe_program()];
+        program.extend(if command.is_empty() { &usual } else { command });
         program.extend(flags.as_flattened());
         let args = place.arguments(program[0], &program[1..]);
         let log = mesh.dir().join("probe.log");
@@ -124,6 +143,11 @@ impl Prober {
             failed: outcome("warn")? + outcome("fail")?,
             missed: outcome("missed")?,
         })
+    }
+
+    /// Where it keeps its files.
+    pub fn data_dir(&self) -> PathBuf {
+        PathBuf::from(self.mesh.path(DATA))
     }
 
     /// Memory that it holds now, in bytes.
