@@ -254,6 +254,33 @@ impl StepKind {
         }
     }
 
+    /// The host it looks at, as written: what two checks have in common when one host fails both. For a
+    /// plugin its command, for a question its name.
+    pub fn host(&self) -> &str {
+        let of_url = |url: &'_ str| {
+            let after = url.split_once("://").map_or(0, |(scheme, _)| scheme.len() + 3);
+            let end = url[after..].find(['/', '?', '#']).map_or(url.len(), |at| after + at);
+            let authority = after..end;
+            match url[authority.clone()].rfind(':') {
+                // An IPv6 address has colons of its own.
+                Some(at) if !url[authority.clone()].ends_with(']') => after..after + at,
+                _ => authority,
+            }
+        };
+        match self {
+            Self::Http(http) => &http.url[of_url(&http.url)],
+            Self::Websocket(websocket) => &websocket.url[of_url(&websocket.url)],
+            Self::Tcp(tcp) => &tcp.host,
+            Self::Tls(tls) => &tls.host,
+            Self::Dns(dns) => &dns.name,
+            Self::Udp(udp) => &udp.host,
+            Self::Ssh(ssh) => &ssh.host,
+            Self::Icmp(icmp) => &icmp.host,
+            Self::Grpc(grpc) => &grpc.host,
+            Self::Plugin(plugin) => &plugin.command,
+        }
+    }
+
     /// Whether a certificate is shown to it that it does not verify.
     pub fn insecure(&self) -> bool {
         match self {

@@ -8,8 +8,8 @@
 //! out next, [`quorum_watch`] when a member without a leader says so, and [`explain`] puts records
 //! into sentences. [`forwarding`] says which commands travel to the leader, [`peering`] which other
 //! member is let in, [`membership`] who may become or stop being one, [`relay`] which probes one
-//! member hears for another, [`mesh_clock`] what time it is, and
-//! [`uptime`] how long each verdict stood.
+//! member hears for another, [`mesh_clock`] what time it is,
+//! [`watchdog`] which probe is to be believed, and [`uptime`] how long each verdict stood.
 
 pub mod ballots;
 pub mod configure;
@@ -31,3 +31,4 @@ pub mod session;
 pub(crate) mod stamp;
 pub mod state;
 pub mod uptime;
+pub mod watchdog;

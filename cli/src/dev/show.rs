@@ -42,6 +42,9 @@ impl Show {
     fn incident(&mut self, incident: &v1::Incident) -> Option<String> {
         let what = match incident.kind() {
             v1::IncidentKind::RegionSilent => format!("region {} is silent", incident.region),
+            v1::IncidentKind::RegionExcluded => {
+                format!("region {} is not believed", incident.region)
+            }
             _ => format!("{} is down", incident.check_name),
         };
         let short: String = incident.uid.chars().take(13).collect();

@@ -1,5 +1,7 @@
 //! Probes, as the answering coordinator sees them.
 
+use parallax_common::time::UtcTime;
+use parallax_coordinator::core::watchdog;
 use parallax_proto::v1;
 use serde::Serialize;
 
@@ -20,6 +22,9 @@ pub struct ProbeView {
     incarnation: String,
     /// `live`, `lost` or `probation`.
     state: String,
+    /// Why it may not vote.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exclusion: Option<ExclusionView>,
     #[serde(skip_serializing_if = "Option::is_none")]
     since: Option<String>,
     connected: bool,
@@ -52,6 +57,36 @@ pub struct ProbeView {
     changed: Option<prost_types::Timestamp>,
 }
 
+/// Why a probe may not vote.
+#[derive(Debug, Serialize)]
+pub struct ExclusionView {
+    /// `disagrees`, `anchors` or `lagging`.
+    cause: String,
+    since: Option<String>,
+    /// Targets on which it disagreed when it was excluded.
+    disagreeing: u32,
+    /// Of so many on which all other regions agreed.
+    targets: u32,
+    /// The same in words.
+    because: String,
+    #[serde(skip)]
+    changed: Option<prost_types::Timestamp>,
+}
+
+impl ExclusionView {
+    fn new(exclusion: &v1::Exclusion) -> Self {
+        let name = exclusion.cause().as_str_name();
+        Self {
+            cause: name.trim_start_matches("EXCLUSION_CAUSE_").to_ascii_lowercase(),
+            since: time::instant(exclusion.since.as_ref()),
+            disagreeing: exclusion.disagreeing,
+            targets: exclusion.targets,
+            because: watchdog::because(exclusion),
+            changed: exclusion.since,
+        }
+    }
+}
+
 /// The plan it works by.
 #[derive(Debug, Serialize)]
 pub struct GenerationView {
@@ -67,6 +102,7 @@ impl ProbeView {
             name: probe.name.clone(),
             incarnation: format!("{:016x}", probe.incarnation),
             state: word::probe(probe.state),
+            exclusion: probe.exclusion.as_ref().map(ExclusionView::new),
             since: time::instant(probe.since.as_ref()),
             connected: probe.connected,
             address: probe.address.clone(),
@@ -100,6 +136,7 @@ impl ProbeView {
             ("name", self.name.clone()),
             ("region", self.region.clone()),
             ("state", format!("{} for {}", self.state, time::age(self.changed.as_ref(), now))),
+            ("may vote", self.franchise(now)),
             ("build", time::or_dash(Some(self.build.clone()))),
             ("incarnation", self.incarnation.clone()),
             ("address", time::or_dash(Some(self.address.clone()))),
@@ -119,6 +156,15 @@ impl ProbeView {
         }
         let line = |(fact, said): (&str, String)| format!("{fact:<20}{}\n", clean(&said));
         rows.into_iter().map(line).collect()
+    }
+
+    fn franchise(&self, now: UtcTime) -> String {
+        match &self.exclusion {
+            None => "yes".to_owned(),
+            Some(ExclusionView { because, changed, .. }) => {
+                format!("no, for {}: it {because}", time::age(changed.as_ref(), now))
+            }
+        }
     }
 
     fn refusals(&self) -> String {
@@ -156,11 +202,15 @@ impl ProbesView {
                 "probation" => Tone::Warn,
                 _ => Tone::Bad,
             };
+            let (state, tone) = match &probe.exclusion {
+                Some(_) => ("excluded".to_owned(), Tone::Bad),
+                None => (probe.state.clone(), tone),
+            };
             let unknown = || ("-".to_owned(), Tone::Plain);
             table.toned([
                 plain(probe.name.clone()),
                 plain(probe.region.clone()),
-                (probe.state.clone(), tone),
+                (state, tone),
                 plain(time::age(probe.changed.as_ref(), now)),
                 probe.health.as_ref().map_or_else(unknown, HealthView::word),
                 plain(time::or_dash(probe.rtt.clone())),

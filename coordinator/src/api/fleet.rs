@@ -61,6 +61,7 @@ fn probe(row: &store::ProbeRow, seen: Option<Seen>) -> v1::Probe {
         spool_dropped: seen.health.spool_dropped,
         generation: seen.generation,
         health: seen.connected.then_some(seen.health),
+        exclusion: row.exclusion,
     }
 }
 

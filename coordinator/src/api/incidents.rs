@@ -16,7 +16,7 @@ use super::closed::{self, Part};
 use super::page::{matches, page, page_size};
 use super::{Api, Need, asked, bounded, namespace_of, not_found, refusal_status, with_rule};
 use crate::core::explain;
-use crate::core::state::{State, may_resolve};
+use crate::core::state::{State, is_of_region, may_resolve};
 use crate::store::rows::RowError;
 
 #[tonic::async_trait]
@@ -196,7 +196,7 @@ impl Api {
     /// Whether the live ballots of the incident's check are still enough to be down, or its region
     /// is still silent.
     async fn still_fails(&self, incident: &v1::Incident) -> bool {
-        if incident.kind() == v1::IncidentKind::RegionSilent {
+        if is_of_region(incident) {
             let judge = &self.inner.judge;
             return judge.still_silent(&incident.namespace, &incident.region).await;
         }

@@ -18,6 +18,7 @@ mod simulation;
 pub(crate) mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::time::Duration;
 
 use parallax_common::limits;
@@ -31,6 +32,7 @@ pub use self::input::{
 };
 use self::link::Link;
 use super::ballots::{Heard, Said, VoterId};
+use super::watchdog::Survey;
 use crate::mutant::{self, Mutant};
 
 /// Something that changes at a time of its own.
@@ -149,6 +151,23 @@ impl Engine {
     /// Every region's ballot on a check as it stands at `now`, by rank. Empty for an unknown check.
     pub fn live_ballots(&self, check: Uid, now: MeshTime) -> Vec<v1::Ballot> {
         self.checks.get(&check).map_or_else(Vec::new, |entry| entry.live_ballots(&self.links, now))
+    }
+
+    /// Shows a survey so many checks, from one uid on or from the first, and says with which to go on;
+    /// nothing when those were the last.
+    pub fn survey(
+        &self,
+        from: Option<Uid>,
+        checks: usize,
+        now: MeshTime,
+        survey: &mut Survey,
+    ) -> Option<Uid> {
+        let first = from.map_or(Bound::Unbounded, Bound::Included);
+        let mut entries = self.checks.range((first, Bound::Unbounded));
+        for (_, entry) in entries.by_ref().take(checks) {
+            entry.survey(&self.links, now, survey);
+        }
+        entries.next().map(|(uid, _)| *uid)
     }
 
     /// Up to where a voter has told everything; absent before its first snapshot.

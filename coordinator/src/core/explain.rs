@@ -6,6 +6,7 @@
 //! single regions are in `ballots`, those about deliveries in `pages`, times and lengths in
 //! `words`.
 
+use parallax_common::limits::READMIT_AFTER;
 use parallax_proto::v1::{self, DegradedKind, IncidentKind, ResolveCause, Verdict};
 
 mod ballots;
@@ -54,6 +55,7 @@ pub fn incident(incident: &v1::Incident) -> Vec<String> {
     let mut clock = Clock::default();
     let mut sentences = match incident.kind() {
         IncidentKind::RegionSilent => region(incident, &mut clock),
+        IncidentKind::RegionExcluded => excluded(incident, &mut clock),
         IncidentKind::Leaderless => leaderless(incident, &mut clock),
         IncidentKind::Down | IncidentKind::Unspecified => check(incident, &mut clock),
     };
@@ -67,6 +69,10 @@ pub fn incident(incident: &v1::Incident) -> Vec<String> {
         sentences.push(ended(incident));
     } else {
         sentences.push(match incident.kind() {
+            IncidentKind::RegionExcluded => {
+                let minute = span(READMIT_AFTER);
+                format!("It resolves when its probes agree with the others again for {minute}.")
+            }
             IncidentKind::RegionSilent => "It resolves when its probes are heard again.".into(),
             IncidentKind::Leaderless => "It resolves when it sees a leader again.".into(),
             IncidentKind::Down | IncidentKind::Unspecified => {
@@ -94,6 +100,24 @@ fn check(incident: &v1::Incident, clock: &mut Clock) -> Vec<String> {
         });
     }
     sentences
+}
+
+fn excluded(incident: &v1::Incident, clock: &mut Clock) -> Vec<String> {
+    let region = line(&incident.region);
+    let record = incident.opened_by.clone().unwrap_or_default();
+    let probes: Vec<String> = record
+        .ballots
+        .iter()
+        .filter(|ballot| ballot.excluded)
+        .map(|ballot| format!("probe {} {}", line(&ballot.probe), line(&ballot.evidence)))
+        .collect();
+    let (now, then) =
+        (format!("region {region} is not believed"), format!("region {region} was not believed"));
+    let headline = headline(incident, &now, &then, clock);
+    vec![
+        format!("{headline}: {}.", list(&probes)),
+        "Until then what it sees does not count for any check.".to_owned(),
+    ]
 }
 
 fn region(incident: &v1::Incident, clock: &mut Clock) -> Vec<String> {

@@ -36,6 +36,8 @@
 //!   resolves when a live probe has been heard steadily for 5 s and no mass loss is in force, so
 //!   that a region that comes and goes pages once. Resolved by hand while it is silent, it stays
 //!   shut until it has been well once.
+//! * **A region with an excluded probe** (`core/watchdog.rs`) is not well either: one incident of kind
+//!   `region_excluded`, until the probe votes again.
 //!
 //! Pure: time comes in as `now`; [`Tracker::wake_at`] says when to come back without news.
 
@@ -126,6 +128,8 @@ pub enum Input {
     /// The proposal with this number was applied, refused, or lost: decide again. News of another
     /// one than that under way come late and change nothing.
     Settled(Subject, u64),
+    /// Whether a probe is to be excluded from voting, by what it sees and says of itself.
+    Suspect(ProbeKey, Option<v1::Exclusion>),
     /// Nothing but time.
     Wake,
 }
@@ -180,6 +184,8 @@ struct Known {
     lost_at: Option<MeshTime>,
     /// The proposal under way.
     pending: Option<u64>,
+    /// What the watchdog of this term wishes, when that is another thing than the row says.
+    wish: Option<Option<v1::Exclusion>>,
 }
 
 impl Known {
@@ -197,6 +203,16 @@ impl Known {
     fn incarnation(&self) -> Option<Incarnation> {
         let session = self.session().map(|session| session.incarnation);
         session.or_else(|| self.row.as_ref().map(|row| Incarnation(row.incarnation)))
+    }
+
+    fn exclusion(&self) -> Option<&v1::Exclusion> {
+        self.row.as_ref()?.exclusion.as_ref()
+    }
+
+    /// The change that the watchdog's wish needs.
+    fn franchise(&self) -> Option<FleetChange> {
+        let (row, wish) = (self.row.as_ref()?, self.wish.as_ref()?);
+        (row.exclusion.is_some() != wish.is_some()).then(|| rows::franchise(row, *wish))
     }
 
     /// The last sign of life.
@@ -247,6 +263,13 @@ impl Tracker {
     /// The newest watermark of a probe's current life, for `probe list`.
     pub fn heard(&self, key: &ProbeKey) -> Option<MeshTime> {
         self.probes.get(key)?.heard
+    }
+
+    /// Whether a probe has work and was heard within the time in which it would be lost.
+    pub fn speaks(&self, key: &ProbeKey, now: MeshTime) -> bool {
+        let live = |known: &&Known| known.state() == Some(ProbeState::Live);
+        let known = self.probes.get(key).filter(live);
+        known.is_some_and(|known| !known.silent_for(PROBE_LOST_AFTER, now))
     }
 
     /// The probes that have a row.
@@ -312,12 +335,20 @@ impl Tracker {
                 self.leader = leader;
                 self.grace_until = now + START_GRACE;
                 self.holds.clear();
-                self.probes.values_mut().for_each(|known| known.pending = None);
+                for known in self.probes.values_mut() {
+                    (known.pending, known.wish) = (None, None);
+                }
                 self.regions.values_mut().for_each(RegionState::begin_anew);
                 if leader {
                     self.dismiss_others(out);
                 }
                 self.review_all(now, utc, out);
+            }
+            Input::Suspect(key, wish) => {
+                if let Some(known) = self.probes.get_mut(&key) {
+                    known.wish = Some(wish);
+                    self.review_probe(&key, now, utc, out);
+                }
             }
             Input::Settled(Subject::Probe(key), proposal) => {
                 if let Some(known) = self.probes.get_mut(&key)
@@ -449,7 +480,8 @@ impl Tracker {
             self.wake_by(at);
         }
         let Some(known) = self.probes.get_mut(key) else { return };
-        if let Some(change) = change
+        // Whether it is there at all comes first.
+        if let Some(change) = change.or_else(|| known.franchise())
             && known.pending.is_none()
         {
             self.last_proposal += 1;

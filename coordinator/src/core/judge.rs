@@ -10,6 +10,7 @@
 
 mod follow;
 pub mod output;
+mod watch;
 
 #[cfg(test)]
 mod tests;
@@ -18,9 +19,10 @@ use std::collections::BTreeMap;
 
 use parallax_common::name::Uid;
 use parallax_common::time::{MeshTime, UtcTime};
-use parallax_proto::v1;
+use parallax_proto::{convert, v1};
 
 pub use self::output::{About, Act, Outputs, Proposal};
+use self::watch::Watch;
 use super::decide::rule::Rule;
 use super::engine::{self, Engine, Voter};
 use super::fleet::{self, ProbeKey, RegionKey, Tracker};
@@ -68,6 +70,7 @@ pub struct Judge {
     leads: bool,
     /// Enabled checks of each region, as the tracker was told.
     counted: BTreeMap<RegionKey, u32>,
+    watch: Watch,
 }
 
 impl Judge {
@@ -79,6 +82,7 @@ impl Judge {
             plan: Plan::default(),
             leads: false,
             counted: BTreeMap::new(),
+            watch: Watch::default(),
         }
     }
 
@@ -96,6 +100,7 @@ impl Judge {
             }
             Input::Leadership(leads) => {
                 self.leads = leads;
+                self.watch.begin_anew();
                 self.decide(engine::Input::Leadership(leads), &mut step);
                 self.follow(fleet::Input::Leadership(leads), &mut step);
             }
@@ -132,6 +137,7 @@ impl Judge {
             Input::Wake => {
                 self.decide(engine::Input::Wake, &mut step);
                 self.follow(fleet::Input::Wake, &mut step);
+                self.look_around(&mut step);
             }
         }
         out.take(step.decided, step.moved);
@@ -140,7 +146,8 @@ impl Judge {
     /// When [`Input::Wake`] is due, if nothing else happens. Queued facts first: what lies in a
     /// queue was heard, and nobody should be called silent for our own delay.
     pub fn wake_at(&self) -> Option<MeshTime> {
-        [self.engine.wake_at(), self.tracker.wake_at()].into_iter().flatten().min()
+        let survey = self.watch.next.filter(|_| self.leads);
+        [self.engine.wake_at(), self.tracker.wake_at(), survey].into_iter().flatten().min()
     }
 
     /// Who runs what, by the state it was told last.
@@ -187,8 +194,11 @@ impl Judge {
             Event::Outcomes { first_sequence, records } => {
                 engine::Input::Outcomes { voter, session, first_sequence, records }
             }
-            Event::Heartbeat { heartbeat, .. } => {
+            Event::Heartbeat { heartbeat, health } => {
                 self.hear(&voter, heartbeat.watermark, step);
+                if let Some(health) = &health {
+                    self.watch.dog.health(&key_of(&voter), &convert::health::health(health));
+                }
                 engine::Input::Heartbeat { voter, session, heartbeat }
             }
             // For whoever holds the session, not for votes.

@@ -39,11 +39,14 @@ use prost::Message as _;
 pub use self::config::{Kind, SettingsName};
 pub use self::requests::{Asked, Client, identified};
 pub use self::rows::{Damaged, Row, RowChange, Rows, Table};
-pub use self::verdicts::may_resolve;
+pub use self::verdicts::{is_of_region, may_resolve};
 use crate::mutant::{self, Mutant};
 
 /// Entries above this level are not understood by this build.
-pub const LEVEL: u32 = 1;
+pub const LEVEL: u32 = 2;
+
+/// From this level on probes are excluded from voting.
+pub const EXCLUSION_LEVEL: u32 = 2;
 
 /// (namespace, name): how people name a resource.
 pub type Name = (String, String);

@@ -174,6 +174,13 @@ fn summary(incident: &v1::Incident, opened: &DecisionRecord) -> String {
                 }
             }
         }
+        IncidentKind::RegionExcluded => {
+            let region = &incident.region;
+            match over {
+                true => format!("region {region} votes again"),
+                false => format!("region {region} is not believed: its view is its own fault"),
+            }
+        }
         IncidentKind::Leaderless => {
             let member = incident.labels.get("member").map(String::as_str).unwrap_or_default();
             match over {
@@ -206,6 +213,7 @@ fn about(incident: &v1::Incident) -> About {
         uid: incident.uid.clone(),
         kind: match incident.kind() {
             IncidentKind::RegionSilent => "region_silent",
+            IncidentKind::RegionExcluded => "region_excluded",
             IncidentKind::Leaderless => "leaderless",
             IncidentKind::Down | IncidentKind::Unspecified => "down",
         },

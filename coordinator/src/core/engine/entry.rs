@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use parallax_common::name::Uid;
-use parallax_common::outcome::Verdict;
+use parallax_common::outcome::{BallotState, Verdict};
 use parallax_common::record::Order;
 use parallax_common::time::MeshTime;
 use parallax_proto::v1;
@@ -13,6 +13,7 @@ use super::link::Link;
 use crate::core::ballots::{Heard, Hearing, Said, Seat, Terms, Vote, VoterId};
 use crate::core::confirm::{self, Confirmation, Witness};
 use crate::core::decide::{self, Decision, Open, Tally, record};
+use crate::core::watchdog::{Survey, Witnessed};
 
 /// Every voter by its number.
 pub type Links = BTreeMap<VoterId, Link>;
@@ -218,6 +219,28 @@ impl Entry {
             })
             .collect();
         self.ballots(&votes, links, now)
+    }
+
+    /// Tells what each region says that has made up its mind.
+    pub fn survey(&self, links: &Links, now: MeshTime, survey: &mut Survey) {
+        let check = &self.subject.check;
+        let Some(step) = check.run.steps.first() else { return };
+        let mut votes = Vec::new();
+        for (region, seat) in check.regions.iter().zip(&self.seats) {
+            let Some(link) = seat.voter().and_then(|voter| links.get(&voter)) else { continue };
+            let vote = seat.vote(&link.hearing(&check.uid), &self.terms, now);
+            let fails = match vote.state {
+                BallotState::Fail => true,
+                BallotState::Pass | BallotState::Warn => false,
+                BallotState::None => continue,
+            };
+            // An excluded probe is no witness against others, but goes on to be compared with them.
+            if !vote.stale {
+                let probe = &*link.voter.probe;
+                votes.push(Witnessed { region, probe, fails, excluded: vote.excluded });
+            }
+        }
+        survey.take(step.kind.host(), &votes);
     }
 
     fn votes(&mut self, links: &Links, now: MeshTime) -> Vec<Vote> {

@@ -1,4 +1,4 @@
-//! One alert for a region that nobody speaks for.
+//! One alert for a region that nobody speaks for, or whose probes are not believed.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use parallax_common::time::{MeshTime, UtcTime};
 use parallax_proto::v1::{self, ProbeState};
 
 use super::{Known, Output, ProbeKey, RegionKey, Tracker};
-use crate::core::stamp;
+use crate::core::{stamp, watchdog};
 
 /// A declared region as this member knows it.
 #[derive(Debug, Default)]
@@ -47,8 +47,8 @@ enum Look {
     Well,
     /// Not as it should be, or not for long enough: look again then.
     Wait(Option<MeshTime>),
-    /// Nobody, or not enough, was heard for too long.
-    Silent,
+    /// Nobody, or not enough, was heard for too long; or somebody is excluded.
+    Ill,
 }
 
 impl Tracker {
@@ -80,7 +80,7 @@ impl Tracker {
         let proposal = self.last_proposal + 1;
         let change = match look {
             _ if pending => return,
-            Look::Silent if incident.is_empty() && !latched => {
+            Look::Ill if incident.is_empty() && !latched => {
                 Output::OpenRegion(proposal, key.clone(), self.record(&key.region, now, utc))
             }
             Look::Well if !incident.is_empty() => {
@@ -91,7 +91,7 @@ impl Tracker {
                 let record = self.record(&key.region, now, utc);
                 Output::UnlatchRegion(proposal, key.clone(), record)
             }
-            Look::Silent | Look::Well | Look::Wait(_) => return,
+            Look::Ill | Look::Well | Look::Wait(_) => return,
         };
         if let Some(region) = self.regions.get_mut(key) {
             region.pending = Some(proposal);
@@ -100,7 +100,7 @@ impl Tracker {
         out.push(change);
     }
 
-    /// Whether a region is not well: nobody speaks for it, or not steadily yet.
+    /// Whether a region is not well: nobody speaks for it, or not steadily yet, or a probe is excluded.
     pub fn is_silent(&self, key: &RegionKey, now: MeshTime) -> bool {
         let region = self.regions.get(key);
         let look = |region: &RegionState| self.look(&key.region, region.needed_since, now);
@@ -111,6 +111,9 @@ impl Tracker {
         let Some(needed_since) = needed_since else { return Look::Well };
         let live =
             || self.in_region(region).filter(|(_, known)| known.state() == Some(ProbeState::Live));
+        if live().any(|(_, known)| known.exclusion().is_some()) {
+            return Look::Ill;
+        }
         let silent = |known: &Known| known.silent_for(PROBE_LOST_AFTER, now);
         let spoken_for = live().any(|(_, known)| !silent(known));
         if spoken_for && self.mass_loss(region, now, silent).is_none() {
@@ -134,10 +137,11 @@ impl Tracker {
             .max();
         let since = last.unwrap_or(needed_since);
         let due = (since + patience).max(self.grace_until);
-        if now >= due { Look::Silent } else { Look::Wait(Some(due)) }
+        if now >= due { Look::Ill } else { Look::Wait(Some(due)) }
     }
 
-    /// Why: one ballot a known probe, without a state, with the age of its watermark.
+    /// Why: one ballot a known probe, without a state, with the age of its watermark, and in words why it
+    /// is excluded.
     fn record(&self, region: &str, now: MeshTime, utc: UtcTime) -> v1::DecisionRecord {
         let ballots: Vec<v1::Ballot> = self
             .in_region(region)
@@ -163,6 +167,8 @@ fn ballot(key: &ProbeKey, known: &Known, now: MeshTime, utc: UtcTime) -> v1::Bal
         incarnation: known.incarnation().unwrap_or_default().0,
         state: v1::BallotState::None.into(),
         stale: known.silent_for(PROBE_LOST_AFTER, now),
+        excluded: known.exclusion().is_some(),
+        evidence: known.exclusion().map(watchdog::because).unwrap_or_default(),
         age: age.map(stamp::duration),
         since: age.map(|age| stamp::timestamp(utc - age)),
         ..Default::default()

@@ -8,20 +8,33 @@ use std::sync::Arc;
 use parallax_common::limits::LOSSES_BEFORE_PROBATION;
 use parallax_common::name::Incarnation;
 use parallax_common::time::UtcTime;
-use parallax_proto::store::{FleetChange, ProbeRow};
-use parallax_proto::v1::ProbeState;
+use parallax_proto::store::{FleetChange, Franchise, ProbeRow};
+use parallax_proto::v1::{self, ProbeState};
 
 use super::Session;
 use crate::core::plan::{Fleet, LiveProbe, ProbeRef};
+use crate::core::stamp;
 
 /// The row after `change`, stamped `utc` by its proposer. `None`: the probe has no row (any more).
 ///
 /// A change to `lost` or out of the records that names another life than the row's is too late,
-/// and changes nothing; out of the records also one that names another state.
+/// and changes nothing; out of the records also one that names another state. Whether a probe may vote
+/// outlives its lives: a new one looks from where the old one looked.
 pub fn apply(row: Option<ProbeRow>, change: &FleetChange, utc: UtcTime) -> Option<ProbeRow> {
     let late = row.as_ref().is_some_and(|row| row.incarnation != change.incarnation);
     if change.forget {
         return row.filter(|row| late || row.state != change.state);
+    }
+    if let Some(franchise) = &change.franchise {
+        return row.map(|mut row| {
+            let since = row.exclusion.and_then(|known| known.since);
+            let exclusion = |exclusion: v1::Exclusion| {
+                let since = since.or_else(|| Some(stamp::timestamp(utc)));
+                v1::Exclusion { since, ..exclusion }
+            };
+            row.exclusion = franchise.exclusion.map(exclusion);
+            row
+        });
     }
     let Some(mut row) = row else {
         // A loss of somebody unknown is no row.
@@ -35,6 +48,7 @@ pub fn apply(row: Option<ProbeRow>, change: &FleetChange, utc: UtcTime) -> Optio
             build: change.build.clone(),
             kinds: change.kinds.clone(),
             losses_utc_ns: vec![],
+            exclusion: None,
         });
     };
     if late && change.state() == ProbeState::Lost {
@@ -89,6 +103,7 @@ pub(super) fn announce(session: &Session, state: ProbeState) -> FleetChange {
         build: session.build.clone(),
         kinds: session.kinds.clone(),
         forget: false,
+        franchise: None,
     }
 }
 
@@ -103,7 +118,13 @@ pub(super) fn turn(row: &ProbeRow, state: ProbeState) -> FleetChange {
         build: row.build.clone(),
         kinds: row.kinds.clone(),
         forget: false,
+        franchise: None,
     }
+}
+
+/// The same probe, excluded from voting or not.
+pub(super) fn franchise(row: &ProbeRow, exclusion: Option<v1::Exclusion>) -> FleetChange {
+    FleetChange { franchise: Some(Franchise { exclusion }), ..turn(row, row.state()) }
 }
 
 /// The same probe, out of the records.

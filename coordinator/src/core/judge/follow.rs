@@ -27,11 +27,12 @@ impl Judge {
         let forgotten: Vec<ProbeKey> =
             self.tracker.rows().filter(|key| gone(key)).cloned().collect();
         for key in forgotten {
-            self.follow(fleet::Input::Forgotten(key), step);
+            self.forget_row(key, step);
         }
         for row in state.probes.values() {
-            self.follow(fleet::Input::Row(row.as_ref().clone()), step);
+            self.follow_row(row, step);
         }
+        self.follow_level(state, step);
         let all = before.into_iter().chain(state.checks.keys().copied()).collect();
         self.refresh(state, &all, step);
         self.decide(engine::Input::Plan(state.generation()), step);
@@ -72,11 +73,10 @@ impl Judge {
                 Changed::Probe(region, probe) => {
                     fleet_changed = true;
                     let (region, probe) = (region.clone(), probe.clone());
-                    let input = match state.probes.get(&(region.clone(), probe.clone())) {
-                        Some(row) => fleet::Input::Row(row.as_ref().clone()),
-                        None => fleet::Input::Forgotten(ProbeKey { region, probe }),
-                    };
-                    self.follow(input, step);
+                    match state.probes.get(&(region.clone(), probe.clone())) {
+                        Some(row) => self.follow_row(row, step),
+                        None => self.forget_row(ProbeKey { region, probe }, step),
+                    }
                 }
                 Changed::Region((namespace, region)) => {
                     let (namespace, region) = (namespace.clone(), region.clone());
@@ -103,6 +103,7 @@ impl Judge {
                 Changed::Incident(_) | Changed::Delivery(..) | Changed::Member(_) => {}
             }
         }
+        self.follow_level(state, step);
         let replans = fleet_changed || !edits.is_empty();
         if replans {
             let fleet =

@@ -24,6 +24,8 @@ const REGIONS: usize = 3;
 struct Voice {
     probe: rig::Probe,
     sessions: BTreeMap<usize, u64>,
+    /// What it says of itself.
+    health: Option<v1::ProbeHealth>,
 }
 
 struct World {
@@ -49,6 +51,7 @@ impl World {
         let voices = (0..REGIONS).map(|rank| Voice {
             probe: rig::Probe::new(rig::voter(rank, 1), 2),
             sessions: BTreeMap::new(),
+            health: None,
         });
         let mut world = Self {
             state: State::default(),
@@ -252,7 +255,8 @@ impl World {
             ended: Vec::new(),
             whole: true,
         };
-        self.tell(rank, &Event::Heartbeat { heartbeat, health: None });
+        let health = self.voices[rank].health;
+        self.tell(rank, &Event::Heartbeat { heartbeat, health });
     }
 
     fn tell(&mut self, rank: usize, event: &Event) {
@@ -278,6 +282,19 @@ impl World {
                 }
             }
         }
+    }
+
+    /// Whether a member takes a region's vote for excluded.
+    fn excluded(&self, member: usize, rank: usize) -> bool {
+        let judge = self.judges[member].as_ref().unwrap();
+        judge.live_ballots(CHECK, self.now)[rank].excluded
+    }
+
+    fn open_incident(&self) -> v1::Incident {
+        let mut open = self.state.incidents.values();
+        let first = open.next().expect("an open incident");
+        assert!(open.next().is_none());
+        first.as_ref().clone()
     }
 
     /// What was committed about the check since this was last asked.
@@ -477,4 +494,80 @@ fn a_judge_that_is_given_the_whole_state_is_as_one_that_followed_every_entry() {
     let judge = world.judges[1].as_ref().unwrap();
     assert!(judge.live_ballots(CHECK, world.now).is_empty() && judge.plan().is_empty());
     assert_eq!(judge.tracker.rows().count(), 0);
+}
+
+#[test]
+fn a_probe_whose_anchors_are_silent_votes_no_more_until_it_has_been_well_for_a_minute() {
+    let mut world = World::up(2, [&[0, 1], &[0, 1], &[0, 1]]);
+    let cut_off = v1::ProbeHealth { anchors: 2, ..v1::ProbeHealth::default() };
+    world.voices[2].health = Some(cut_off);
+    world.advance(4_000);
+    assert!(!world.excluded(0, 2), "it may be a moment only");
+    world.advance(4_000);
+    assert!(world.excluded(0, 2));
+    assert!(!world.excluded(0, 1));
+    let incident = world.open_incident();
+    assert_eq!(incident.kind(), v1::IncidentKind::RegionExcluded);
+    assert_eq!(incident.region, rig::region(2));
+    let told = crate::core::explain::incident(&incident).join(" ");
+    assert!(told.contains("hears from fewer than half of its anchors"), "{told}");
+
+    // What it sees is not even a regional failure.
+    for _ in 0..3 {
+        world.run(2, Outcome::Fail);
+        world.advance(300);
+    }
+    assert_eq!(world.take(), "");
+    // The next leader knows by the record what this one found.
+    world.kill(0);
+    world.lead(1);
+    assert!(world.excluded(1, 2));
+    world.advance(12_000);
+    assert_eq!(world.take(), "");
+
+    world.voices[2].health = Some(v1::ProbeHealth { anchors_answering: 2, ..cut_off });
+    world.advance(50_000);
+    assert!(world.excluded(1, 2));
+    assert_eq!(world.state.incidents.len(), 1, "the same incident all along");
+    world.advance(20_000);
+    assert!(!world.excluded(1, 2));
+    assert!(world.state.incidents.values().all(|incident| incident.resolved_at.is_some()));
+    assert_eq!(world.take(), "degraded", "now its failures count");
+}
+
+#[test]
+fn what_most_probes_say_of_themselves_excludes_nobody() {
+    let mut world = World::up(1, [&[0], &[0], &[0]]);
+    for rank in [1, 2] {
+        let cut_off = v1::ProbeHealth { anchors: 2, ..v1::ProbeHealth::default() };
+        world.voices[rank].health = Some(cut_off);
+    }
+    world.advance(20_000);
+    assert!((0..REGIONS).all(|rank| !world.excluded(0, rank)));
+    assert!(world.state.incidents.is_empty());
+}
+
+#[test]
+fn a_cluster_with_a_member_that_would_not_understand_it_excludes_nobody() {
+    let mut world = World::up(1, [&[0], &[0], &[0]]);
+    world.state.cluster.level = crate::core::state::EXCLUSION_LEVEL - 1;
+    world.configure(vec![region(5)]);
+    world.voices[2].health = Some(v1::ProbeHealth { anchors: 2, ..v1::ProbeHealth::default() });
+    world.advance(20_000);
+    assert!(!world.excluded(0, 2));
+}
+
+#[test]
+fn a_survey_takes_every_fresh_vote_of_every_check_and_goes_on_where_it_stopped() {
+    let mut world = World::up(1, [&[0], &[0], &[0]]);
+    world.run(2, Outcome::Fail);
+    world.run(2, Outcome::Fail);
+    assert_eq!(world.take(), "degraded");
+    let judge = world.judges[0].as_ref().unwrap();
+    let mut survey = crate::core::watchdog::Survey::default();
+    assert_eq!(judge.engine.survey(None, 0, world.now, &mut survey), Some(CHECK));
+    assert_eq!(judge.engine.survey(Some(CHECK), 1, world.now, &mut survey), None);
+    let key = |rank: usize| key_of(&world.voices[rank].probe.voter);
+    assert_eq!(survey.of(&key(2)), (1, 1), "the other two agree that it passes");
+    assert_eq!(survey.of(&key(0)), (0, 0), "the other two do not agree");
 }

@@ -53,6 +53,7 @@ impl State {
                 .map(|entry| entry.check.alert.clone())
                 .unwrap_or_default(),
             v1::IncidentKind::RegionSilent
+            | v1::IncidentKind::RegionExcluded
             | v1::IncidentKind::Leaderless
             | v1::IncidentKind::Unspecified => self
                 .settings

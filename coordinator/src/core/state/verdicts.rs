@@ -28,6 +28,9 @@ pub fn may_resolve(incident: &v1::Incident, failing: bool, force: bool) -> Resul
             v1::IncidentKind::RegionSilent => {
                 format!("region {} is still silent", incident.region)
             }
+            v1::IncidentKind::RegionExcluded => {
+                format!("a probe of region {} still may not vote", incident.region)
+            }
             v1::IncidentKind::Down
             | v1::IncidentKind::Leaderless
             | v1::IncidentKind::Unspecified => {
@@ -41,6 +44,20 @@ pub fn may_resolve(incident: &v1::Incident, failing: bool, force: bool) -> Resul
         return Err(refusal(rule::STILL_FAILING, message, [incident.uid.clone()]));
     }
     Ok(())
+}
+
+/// Whether it is about a region as a whole and not about a check.
+pub fn is_of_region(incident: &v1::Incident) -> bool {
+    matches!(incident.kind(), v1::IncidentKind::RegionSilent | v1::IncidentKind::RegionExcluded)
+}
+
+/// A region whose probe is not believed is not merely silent.
+fn kind_of_region(record: Option<&v1::DecisionRecord>) -> v1::IncidentKind {
+    let mut ballots = record.into_iter().flat_map(|record| &record.ballots);
+    match ballots.any(|ballot| ballot.excluded) {
+        true => v1::IncidentKind::RegionExcluded,
+        false => v1::IncidentKind::RegionSilent,
+    }
 }
 
 impl State {
@@ -340,7 +357,7 @@ impl State {
             note: command.note,
         };
         self.close_incident(stamp, &command.uid, resolution, command.node_id, rows, changes);
-        if incident.kind() == v1::IncidentKind::RegionSilent {
+        if is_of_region(&incident) {
             let name = (incident.namespace.clone(), incident.region.clone());
             self.put_silence(&name, String::new(), command.latch, rows);
             changes.push(Changed::Region(name));
@@ -373,7 +390,7 @@ impl State {
                 let incident = v1::Incident {
                     uid: change.incident_uid,
                     namespace: name.0.clone(),
-                    kind: v1::IncidentKind::RegionSilent.into(),
+                    kind: kind_of_region(change.record.as_ref()).into(),
                     region: name.1.clone(),
                     opened_at: Some(stamp.timestamp()),
                     opened_by: change.record,

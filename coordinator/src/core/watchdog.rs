@@ -1,0 +1,267 @@
+//! Who watches the watchers: a probe is taken for the cause of what only it sees.
+//!
+//! A probe on a broken path sees many unrelated targets fail, and every one of them would look like a
+//! regional failure. So all checks are looked at again and again ([`Survey`]): on each target, which of
+//! the probes disagrees with all other regions that vote? A probe that is well does so on 1 % of its
+//! targets at most; when what is seen has a chance of less than one in a million, by the tail of the
+//! binomial distribution, the probe may vote no more until it has been well for a minute. Failing runs
+//! and passing ones are the same here: who passes where all others fail is no better witness.
+//!
+//! * **One region against one says nothing** of which is wrong: at least two others must vote, and all
+//!   of them alike. So of three regions one can be excluded at most.
+//! * **A target counts once**, whatever the number of checks that name its host: a broken target makes
+//!   many checks disagree, a broken probe many targets. It disagrees on a target when it does on at least
+//!   half of the checks.
+//! * **Anchors and lag.** A probe of whose anchors fewer than half answer, or whose own threads come a
+//!   second late, is suspected too, unless most of the probes say the same of themselves: then it is
+//!   the anchor, or ours, that is ill.
+//!
+//! Pure; the shell is the judge's. Only the leader's watchdog is asked. What it wishes is proposed by
+//! the fleet's tracker, stands in the probe's row once it is applied, and is obeyed from there.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use parallax_common::health::{Ailment, Health};
+use parallax_common::limits::{
+    DISAGREEING_TARGETS_MIN, DISAGREEMENT_BASE_RATE, EXCLUDE_AFTER, EXCLUDE_LOOP_LAG,
+    READMIT_AFTER, SUSPECT_BELOW, WELL_ABOVE,
+};
+use parallax_common::time::MeshTime;
+use parallax_proto::v1::{Exclusion, ExclusionCause};
+
+use super::fleet::ProbeKey;
+
+#[cfg(test)]
+mod tests;
+
+/// Checks of one target.
+#[derive(Debug, Clone, Copy, Default)]
+struct Checks {
+    all: u32,
+    disagreeing: u32,
+}
+
+/// What a probe says of a check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Witnessed<'a> {
+    /// Where it looks from.
+    pub region: &'a str,
+    /// Its name.
+    pub probe: &'a str,
+    /// Or it passes.
+    pub fails: bool,
+    /// It may not vote now.
+    pub excluded: bool,
+}
+
+/// What a look at all checks found, by probe and target.
+#[derive(Debug, Default)]
+pub struct Survey {
+    found: BTreeMap<ProbeKey, BTreeMap<String, Checks>>,
+}
+
+impl Survey {
+    /// Takes one check of `target`: what the probes say of it whose vote is fresh.
+    pub fn take(&mut self, target: &str, votes: &[Witnessed<'_>]) {
+        for vote in votes {
+            let others =
+                || votes.iter().filter(|other| other.region != vote.region && !other.excluded);
+            let Some(first) = others().next() else { continue };
+            let alike = others().all(|other| other.fails == first.fails);
+            if !alike || others().all(|other| other.region == first.region) {
+                continue;
+            }
+            let (region, probe) = (vote.region.to_owned(), vote.probe.to_owned());
+            let key = ProbeKey { region, probe };
+            let targets = self.found.entry(key).or_default();
+            let checks = match targets.get_mut(target) {
+                Some(checks) => checks,
+                None => targets.entry(target.to_owned()).or_default(),
+            };
+            checks.all += 1;
+            checks.disagreeing += u32::from(vote.fails != first.fails);
+        }
+    }
+
+    /// On how many targets a probe disagreed, of how many.
+    pub fn of(&self, key: &ProbeKey) -> (u32, u32) {
+        let Some(targets) = self.found.get(key) else { return (0, 0) };
+        let disagrees = |checks: &&Checks| checks.disagreeing * 2 >= checks.all;
+        let disagreeing = targets.values().filter(disagrees).count();
+        let count = |n| u32::try_from(n).unwrap_or(u32::MAX);
+        (count(disagreeing), count(targets.len()))
+    }
+}
+
+/// The chance that of `n` things at least `k` happen, each with chance `p`: the upper tail of the
+/// binomial distribution. 1 at and below what is to be expected.
+pub fn tail(n: u32, k: u32, p: f64) -> f64 {
+    let (n, k) = (f64::from(n), f64::from(k));
+    if k <= n * p {
+        return 1.0;
+    }
+    if k > n {
+        return 0.0;
+    }
+    // ln C(n, k), then each term from the one before it; they fall, as k is above the mean.
+    let mut choose = 0.0;
+    let mut i = 0.0;
+    while i < k {
+        choose += ((n - i) / (k - i)).ln();
+        i += 1.0;
+    }
+    let mut term = (choose + k * p.ln() + (n - k) * (-p).ln_1p()).exp();
+    let (mut sum, mut at) = (0.0, k);
+    while at <= n && term > sum * 1e-15 {
+        sum += term;
+        term *= (n - at) / (at + 1.0) * p / (1.0 - p);
+        at += 1.0;
+    }
+    sum.min(1.0)
+}
+
+/// What is to be thought of a probe now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Opinion {
+    Suspect(ExclusionCause),
+    /// Neither bad enough nor good enough: as it was.
+    Undecided,
+    Well,
+}
+
+/// One probe.
+#[derive(Debug, Clone, Default)]
+struct Watched {
+    /// What it said of itself last.
+    ailment: Option<ExclusionCause>,
+    suspect_since: Option<MeshTime>,
+    well_since: Option<MeshTime>,
+    /// What is wished for it.
+    wish: Option<Exclusion>,
+}
+
+/// Every probe under watch.
+#[derive(Debug, Default)]
+pub struct Watchdog {
+    probes: BTreeMap<ProbeKey, Watched>,
+}
+
+impl Watchdog {
+    /// A probe with a row: whether it is excluded by the applied state. What was wished but not
+    /// applied is wished again by the next look.
+    pub fn row(&mut self, key: ProbeKey, exclusion: Option<Exclusion>) {
+        self.probes.entry(key).or_default().wish = exclusion;
+    }
+
+    /// A probe without a row is not watched.
+    pub fn forget(&mut self, key: &ProbeKey) {
+        self.probes.remove(key);
+    }
+
+    /// A new term begins to count anew how long a suspicion lasts.
+    pub fn begin_anew(&mut self) {
+        for watched in self.probes.values_mut() {
+            (watched.suspect_since, watched.well_since) = (None, None);
+        }
+    }
+
+    /// What a probe says of itself.
+    pub fn health(&mut self, key: &ProbeKey, health: &Health) {
+        let Some(watched) = self.probes.get_mut(key) else { return };
+        watched.ailment = if health.ailments().contains(&Ailment::Anchors) {
+            Some(ExclusionCause::Anchors)
+        } else {
+            (health.loop_lag > EXCLUDE_LOOP_LAG).then_some(ExclusionCause::Lagging)
+        };
+    }
+
+    /// Judges every probe by a whole look at all checks. `heard` says whether a probe speaks now: one
+    /// that does not is left as it is. Returns the wishes that changed.
+    pub fn review(
+        &mut self,
+        survey: &Survey,
+        heard: impl Fn(&ProbeKey) -> bool,
+        now: MeshTime,
+    ) -> Vec<(ProbeKey, Option<Exclusion>)> {
+        let speaking = self.probes.keys().filter(|key| heard(key)).count();
+        let mut sick: BTreeMap<i32, usize> = BTreeMap::new();
+        for (_, watched) in self.probes.iter().filter(|(key, _)| heard(key)) {
+            if let Some(cause) = watched.ailment {
+                *sick.entry(cause.into()).or_default() += 1;
+            }
+        }
+        let own =
+            |cause: &ExclusionCause| sick.get(&(*cause).into()).is_some_and(|n| n * 2 < speaking);
+        let mut changed = Vec::new();
+        for (key, watched) in &mut self.probes {
+            if !heard(key) {
+                (watched.suspect_since, watched.well_since) = (None, None);
+                continue;
+            }
+            let (disagreeing, targets) = survey.of(key);
+            let opinion = match watched.ailment.filter(own) {
+                Some(cause) => Opinion::Suspect(cause),
+                None => opinion(disagreeing, targets),
+            };
+            if watched.follow(opinion, (disagreeing, targets), now) {
+                changed.push((key.clone(), watched.wish));
+            }
+        }
+        changed
+    }
+}
+
+/// Why a probe is excluded, in words.
+pub fn because(exclusion: &Exclusion) -> String {
+    let Exclusion { disagreeing, targets, .. } = exclusion;
+    match exclusion.cause() {
+        ExclusionCause::Disagrees | ExclusionCause::Unspecified => {
+            format!(
+                "alone sees another thing than all other regions on {disagreeing} of {targets} targets"
+            )
+        }
+        ExclusionCause::Anchors => "hears from fewer than half of its anchors".to_owned(),
+        ExclusionCause::Lagging => "comes late to its own work".to_owned(),
+    }
+}
+
+fn opinion(disagreeing: u32, targets: u32) -> Opinion {
+    let chance = tail(targets, disagreeing, DISAGREEMENT_BASE_RATE);
+    if disagreeing >= DISAGREEING_TARGETS_MIN && chance < SUSPECT_BELOW {
+        Opinion::Suspect(ExclusionCause::Disagrees)
+    } else if disagreeing >= DISAGREEING_TARGETS_MIN && chance <= WELL_ABOVE {
+        Opinion::Undecided
+    } else {
+        Opinion::Well
+    }
+}
+
+impl Watched {
+    /// Says whether another thing is wished.
+    fn follow(&mut self, opinion: Opinion, seen: (u32, u32), now: MeshTime) -> bool {
+        let lasts = |since: &mut Option<MeshTime>, long: Duration| {
+            now.since(*since.get_or_insert(now)) >= long
+        };
+        match opinion {
+            Opinion::Suspect(cause) => {
+                self.well_since = None;
+                if !lasts(&mut self.suspect_since, EXCLUDE_AFTER) || self.wish.is_some() {
+                    return false;
+                }
+                let (disagreeing, targets) = seen;
+                let cause = cause.into();
+                self.wish = Some(Exclusion { cause, since: None, disagreeing, targets });
+                true
+            }
+            Opinion::Undecided => {
+                (self.suspect_since, self.well_since) = (None, None);
+                false
+            }
+            Opinion::Well => {
+                self.suspect_since = None;
+                lasts(&mut self.well_since, READMIT_AFTER) && self.wish.take().is_some()
+            }
+        }
+    }
+}

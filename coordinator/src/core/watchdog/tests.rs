@@ -1,0 +1,224 @@
+use std::time::Duration;
+
+use parallax_common::health::Share;
+
+use super::*;
+
+const TABLE: &str = include_str!("chances.txt");
+
+fn at(seconds: u64) -> MeshTime {
+    MeshTime::from_ns(1_000_000_000_000) + Duration::from_secs(seconds)
+}
+
+fn key(region: &str) -> ProbeKey {
+    ProbeKey { region: region.to_owned(), probe: format!("{region}-1") }
+}
+
+fn take(survey: &mut Survey, target: &str, votes: &[(&str, bool)]) {
+    let probes: Vec<String> = votes.iter().map(|(region, _)| format!("{region}-1")).collect();
+    let votes: Vec<Witnessed<'_>> = votes
+        .iter()
+        .zip(&probes)
+        .map(|((region, fails), probe)| Witnessed { region, probe, fails: *fails, excluded: false })
+        .collect();
+    survey.take(target, &votes);
+}
+
+/// Regions a, b and c look at so many targets; on `alone` of them c sees another thing than the others.
+fn survey(targets: u32, alone: u32, fails: bool) -> Survey {
+    let mut survey = Survey::default();
+    for target in 0..targets {
+        let (c, others) = (target < alone && fails, target < alone && !fails);
+        take(&mut survey, &format!("t{target}"), &[("a", others), ("b", others), ("c", c)]);
+    }
+    survey
+}
+
+fn watchdog() -> Watchdog {
+    let mut watchdog = Watchdog::default();
+    for region in ["a", "b", "c"] {
+        watchdog.row(key(region), None);
+    }
+    watchdog
+}
+
+fn everybody(_: &ProbeKey) -> bool {
+    true
+}
+
+#[test]
+fn the_table_of_chances_holds() {
+    let mut rows = 0;
+    for line in TABLE.lines().filter(|line| !line.starts_with('#')) {
+        let cells: Vec<&str> = line.split_whitespace().collect();
+        let [targets, alone, thought, chance] = cells[..] else { panic!("{line}") };
+        let (n, k): (u32, u32) = (targets.parse().unwrap(), alone.parse().unwrap());
+        let expected: f64 = chance.parse().unwrap();
+        let computed = tail(n, k, DISAGREEMENT_BASE_RATE);
+        assert!((computed / expected - 1.0).abs() < 0.01, "{line}: {computed:e}");
+        let word = match opinion(k, n) {
+            Opinion::Suspect(_) => "suspect",
+            Opinion::Undecided => "undecided",
+            Opinion::Well => "well",
+        };
+        assert_eq!(word, thought, "{line}");
+        rows += 1;
+    }
+    assert!(rows > 10);
+}
+
+#[test]
+fn a_tail_never_grows_with_what_is_asked_of_it() {
+    for n in [1, 7, 100, 5_000] {
+        let mut last = 1.0;
+        for k in 0..=n.min(400) {
+            let now = tail(n, k, 0.01);
+            assert!((0.0..=last).contains(&now), "{n} {k}: {now} after {last}");
+            last = now;
+        }
+        assert_eq!(tail(n, n + 1, 0.01), 0.0);
+    }
+}
+
+#[test]
+fn who_alone_fails_or_alone_passes_disagrees_and_nobody_else_does() {
+    for fails in [true, false] {
+        let survey = survey(20, 6, fails);
+        assert_eq!(survey.of(&key("c")), (6, 20), "{fails}");
+        // Where c stands alone, a and b have no two others that agree.
+        assert_eq!(survey.of(&key("a")), (0, 14), "{fails}");
+    }
+}
+
+#[test]
+fn of_two_regions_nobody_can_say_which_is_wrong() {
+    let mut survey = Survey::default();
+    take(&mut survey, "t", &[("a", true), ("b", false)]);
+    take(&mut survey, "t", &[("a", true)]);
+    assert_eq!(survey.of(&key("a")), (0, 0));
+    assert_eq!(survey.of(&key("b")), (0, 0));
+}
+
+#[test]
+fn who_may_not_vote_is_compared_and_compared_with_nobody() {
+    let vote = |region, probe, fails, excluded| Witnessed { region, probe, fails, excluded };
+    let mut survey = Survey::default();
+    let votes = [
+        vote("a", "a-1", false, false),
+        vote("b", "b-1", false, false),
+        vote("c", "c-1", true, true),
+    ];
+    survey.take("t", &votes);
+    assert_eq!(survey.of(&key("c")), (1, 1));
+    assert_eq!(survey.of(&key("a")), (0, 0), "b alone is no two others");
+    // Nor are two probes of one region.
+    let votes = [
+        vote("a", "a-1", false, false),
+        vote("b", "b-1", true, false),
+        vote("b", "b-2", true, false),
+    ];
+    survey.take("u", &votes);
+    assert_eq!(survey.of(&key("a")), (0, 0));
+}
+
+#[test]
+fn many_checks_of_one_target_are_one_target() {
+    let mut survey = Survey::default();
+    for _ in 0..50 {
+        take(&mut survey, "one", &[("a", false), ("b", false), ("c", true)]);
+    }
+    assert_eq!(survey.of(&key("c")), (1, 1));
+    // Fewer than half of a target's checks do not make it one that it disagrees on.
+    for _ in 0..51 {
+        take(&mut survey, "one", &[("a", false), ("b", false), ("c", false)]);
+    }
+    assert_eq!(survey.of(&key("c")), (0, 1));
+}
+
+#[test]
+fn a_suspicion_that_lasts_excludes_and_a_minute_of_health_readmits() {
+    let mut watchdog = watchdog();
+    let (bad, good) = (survey(20, 8, true), survey(20, 0, true));
+    assert_eq!(watchdog.review(&bad, everybody, at(0)), []);
+    assert_eq!(watchdog.review(&bad, everybody, at(4)), []);
+    let wish = Exclusion {
+        cause: ExclusionCause::Disagrees.into(),
+        since: None,
+        disagreeing: 8,
+        targets: 20,
+    };
+    assert_eq!(watchdog.review(&bad, everybody, at(5)), [(key("c"), Some(wish))]);
+    assert_eq!(watchdog.review(&bad, everybody, at(6)), [], "it is said once");
+    assert_eq!(watchdog.review(&good, everybody, at(10)), []);
+    assert_eq!(watchdog.review(&good, everybody, at(69)), []);
+    // A relapse, and the minute begins anew.
+    assert_eq!(watchdog.review(&bad, everybody, at(69)), []);
+    assert_eq!(watchdog.review(&good, everybody, at(70)), []);
+    assert_eq!(watchdog.review(&good, everybody, at(129)), []);
+    assert_eq!(watchdog.review(&good, everybody, at(130)), [(key("c"), None)]);
+}
+
+#[test]
+fn between_bad_and_good_nothing_changes() {
+    let mut watchdog = watchdog();
+    let (bad, between) = (survey(100, 9, true), survey(100, 6, true));
+    for second in 0..=100 {
+        assert_eq!(watchdog.review(&between, everybody, at(second)), []);
+    }
+    watchdog.review(&bad, everybody, at(101));
+    assert_eq!(watchdog.review(&bad, everybody, at(106)).len(), 1);
+    for second in 107..300 {
+        assert_eq!(watchdog.review(&between, everybody, at(second)), []);
+    }
+}
+
+#[test]
+fn what_is_wrong_with_one_probe_excludes_it_and_what_is_wrong_with_most_excludes_none() {
+    let cut_off = Health { anchors: Share::new(0, 3), ..Health::default() };
+    let late =
+        Health { loop_lag: EXCLUDE_LOOP_LAG + Duration::from_millis(1), ..Health::default() };
+    let rows = [(cut_off, ExclusionCause::Anchors), (late, ExclusionCause::Lagging)];
+    for (health, cause) in rows {
+        let mut watchdog = watchdog();
+        let survey = survey(20, 0, true);
+        watchdog.health(&key("a"), &health);
+        watchdog.review(&survey, everybody, at(0));
+        let wished = watchdog.review(&survey, everybody, at(5));
+        assert_eq!(wished.len(), 1, "{cause:?}");
+        assert_eq!((&wished[0].0, wished[0].1.unwrap().cause()), (&key("a"), cause));
+
+        let mut watchdog = self::watchdog();
+        watchdog.health(&key("a"), &health);
+        watchdog.health(&key("b"), &health);
+        watchdog.review(&survey, everybody, at(0));
+        assert_eq!(watchdog.review(&survey, everybody, at(5)), [], "{cause:?}: two of three");
+    }
+}
+
+#[test]
+fn a_probe_that_is_not_heard_keeps_what_it_has_and_earns_no_time() {
+    let mut watchdog = watchdog();
+    let bad = survey(20, 8, true);
+    let nobody = |_: &ProbeKey| false;
+    watchdog.review(&bad, everybody, at(0));
+    assert_eq!(watchdog.review(&bad, nobody, at(5)), []);
+    assert_eq!(watchdog.review(&bad, everybody, at(6)), [], "the five seconds begin anew");
+    assert_eq!(watchdog.review(&bad, everybody, at(11)).len(), 1);
+    let good = survey(20, 0, true);
+    for second in 12..200 {
+        assert_eq!(watchdog.review(&good, nobody, at(second)), []);
+    }
+}
+
+#[test]
+fn a_new_term_takes_over_what_is_applied_and_counts_anew() {
+    let mut watchdog = watchdog();
+    let (bad, good) = (survey(20, 8, true), survey(20, 0, true));
+    watchdog.review(&bad, everybody, at(0));
+    watchdog.begin_anew();
+    assert_eq!(watchdog.review(&bad, everybody, at(6)), []);
+    watchdog.row(key("c"), Some(Exclusion::default()));
+    assert_eq!(watchdog.review(&bad, everybody, at(20)), [], "it is excluded already");
+    watchdog.review(&good, everybody, at(21));
+    assert_eq!(watchdog.review(&good, everybody, at(81)), [(key("c"), None)]);
+}
