@@ -3,7 +3,8 @@
 //! Untrusted forms (YAML, gRPC) become these types in `parallax-proto::convert`, which reports
 //! every broken rule at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::name::{RunDigest, Uid};
@@ -114,6 +115,17 @@ pub struct Run {
 }
 
 impl Run {
+    /// Authorities that are in `known` already are held once, and the others are put there: many checks
+    /// trust the same few.
+    pub fn share_authorities(&mut self, known: &mut BTreeSet<Arc<str>>) {
+        for pem in self.steps.iter_mut().filter_map(|step| step.kind.authorities_mut()) {
+            match known.get(&**pem) {
+                Some(same) => *pem = Arc::clone(same),
+                None => drop(known.insert(Arc::clone(pem))),
+            }
+        }
+    }
+
     /// The longest that a slot may take: each sample starts when the one before it has ended, and none
     /// starts an interval or more after the slot.
     pub fn longest(&self, interval: Duration) -> Duration {
@@ -279,6 +291,19 @@ impl StepKind {
             Self::Grpc(grpc) => &grpc.host,
             Self::Plugin(plugin) => &plugin.command,
         }
+    }
+
+    fn authorities_mut(&mut self) -> Option<&mut Arc<str>> {
+        let tls = match self {
+            Self::Http(http) => Some(&mut http.tls),
+            Self::Websocket(websocket) => Some(&mut websocket.tls),
+            Self::Tls(tls) => Some(&mut tls.tls),
+            Self::Tcp(tcp) => tcp.tls.as_mut(),
+            Self::Dns(dns) => dns.tls.as_mut(),
+            Self::Grpc(grpc) => grpc.tls.as_mut(),
+            Self::Udp(_) | Self::Ssh(_) | Self::Icmp(_) | Self::Plugin(_) => None,
+        };
+        tls?.ca_pem.as_mut()
     }
 
     /// Whether a certificate is shown to it that it does not verify.
@@ -470,7 +495,7 @@ pub struct TlsOptions {
     /// Name for SNI and verification; the host's when absent.
     pub server_name: Option<String>,
     /// PEM of the authorities to trust instead of the system's.
-    pub ca_pem: Option<String>,
+    pub ca_pem: Option<Arc<str>>,
     /// The oldest version that is spoken; 1.2 when absent.
     pub min_version: Option<TlsVersion>,
     /// What is shown to a target that asks who we are.

@@ -10,6 +10,7 @@
 //! keeps its digest.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -269,7 +270,7 @@ fn encode_tls(out: &mut Encoder, tls: &TlsOptions) {
     let TlsOptions { insecure, server_name, ca_pem, min_version, client } = tls;
     out.flag(*insecure);
     out.option(server_name.as_ref(), |out, name: &String| out.text(name));
-    out.option(ca_pem.as_ref(), |out, pem: &String| out.text(pem));
+    out.option(ca_pem.as_ref(), |out, pem: &Arc<str>| out.text(pem));
     out.extra("min_tls", min_version.is_some(), |out| {
         out.text(min_version.map_or("", |version| version.word()));
     });
@@ -590,7 +591,7 @@ mod tests {
             ("insecure", http(|h| h.tls.insecure = true)),
             ("server name", http(|h| h.tls.server_name = Some(text()))),
             ("empty server name", http(|h| h.tls.server_name = Some(String::new()))),
-            ("ca", http(|h| h.tls.ca_pem = Some(text()))),
+            ("ca", http(|h| h.tls.ca_pem = Some(text().into()))),
             ("min tls", http(|h| h.tls.min_version = Some(TlsVersion::V12))),
             ("min tls 1.3", http(|h| h.tls.min_version = Some(TlsVersion::V13))),
             ("client", http(|h| h.tls.client = Some(client("x", "")))),

@@ -85,16 +85,30 @@ fn encode(identity: &Identity, boot_id: &str, kept: &Kept) -> Vec<u8> {
         offset_ns: kept.offset_ns,
         ..v1::Hello::default()
     };
-    let plan = v1::AssignmentChunk {
+    let head_of_plan = v1::AssignmentChunk {
         generation: Some(generation_to(kept.generation)),
         last: true,
-        upserts: kept.checks.iter().map(|of| assignment_to(of)).collect(),
         ..v1::AssignmentChunk::default()
     };
-    let mut body = head.encode_length_delimited_to_vec();
-    body.extend(plan.encode_length_delimited_to_vec());
-    let crc = crc32fast::hash(&body).to_le_bytes();
-    [&MARK[..], &crc, &body].concat()
+    // Messages that are written one behind the other are one message: so that a plan of very many checks is
+    // never in memory a second time as messages.
+    let part = |of: &Assignment| v1::AssignmentChunk {
+        upserts: vec![assignment_to(of)],
+        ..v1::AssignmentChunk::default()
+    };
+    let mut plan = head_of_plan.encode_to_vec();
+    for check in &kept.checks {
+        // The vector grows as far as it must.
+        part(check).encode_raw(&mut plan);
+    }
+    let head = head.encode_length_delimited_to_vec();
+    let mut length = Vec::new();
+    prost::encoding::encode_varint(plan.len() as u64, &mut length);
+    let mut crc = crc32fast::Hasher::new();
+    for bytes in [&head, &length, &plan] {
+        crc.update(bytes);
+    }
+    [&MARK[..], &crc.finalize().to_le_bytes(), &head, &length, &plan].concat()
 }
 
 fn decode(identity: &Identity, boot_id: &str, bytes: &[u8]) -> Result<Cached, CacheError> {

@@ -71,7 +71,7 @@ async fn every_example_of_tls_does_what_the_page_says() {
         step.port = address.port();
         step.tls.server_name.get_or_insert(host);
         if !step.tls.insecure {
-            step.tls.ca_pem = Some(authority.clone());
+            step.tls.ca_pem = Some(authority.clone().into());
         }
         let executor = Executor::new(Secrets::default(), None, None);
         let finding = judged(&executor, &run).await;

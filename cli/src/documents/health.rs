@@ -104,7 +104,7 @@ async fn every_example_of_grpc_does_what_the_page_says() {
         if let Some(tls) = &mut step.tls {
             tls.server_name.get_or_insert(host);
             if !tls.insecure {
-                tls.ca_pem = Some(authority.clone());
+                tls.ca_pem = Some(authority.clone().into());
             }
             if let Some(client) = &mut tls.client {
                 (client.cert, client.key) = (here(&client.cert), here(&client.key));

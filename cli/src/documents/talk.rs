@@ -184,7 +184,7 @@ async fn every_example_of_tcp_does_what_the_page_says() {
         step.port = address.port();
         if let Some(tls) = &mut step.tls {
             tls.server_name.get_or_insert(host);
-            tls.ca_pem = Some(pem.clone());
+            tls.ca_pem = Some(pem.clone().into());
             if let Some(client) = &mut tls.client {
                 (client.cert, client.key) = (cert.clone(), key.clone());
             }

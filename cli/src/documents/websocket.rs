@@ -84,7 +84,7 @@ async fn every_example_of_websocket_does_what_the_page_says() {
         let address = if step.is_secure() { secure } else { plain };
         if step.is_secure() {
             step.tls.server_name = Some("mail.example".to_owned());
-            step.tls.ca_pem = Some(pem.clone());
+            step.tls.ca_pem = Some(pem.clone().into());
         }
         step.url = step.url.replace("shop.example", &address.to_string());
     })

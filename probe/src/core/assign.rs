@@ -4,7 +4,7 @@
 //! held. Each session has an [`Assembler`] of its own; what they complete is offered to the one
 //! [`Assignments`]. What is in force goes on to [`super::schedule`] and [`super::record`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use parallax_common::check::Assignment;
@@ -99,10 +99,21 @@ impl Assembler {
             return Err(ChunkError::TooMany { limit });
         }
         if chunk.last {
+            share_authorities(&mut plan.upserts);
             return Ok(Some(plan));
         }
         self.open = Some((plan, wanted + 1));
         Ok(None)
+    }
+}
+
+/// Has checks that trust the same authorities hold their certificates once.
+pub fn share_authorities(assignments: &mut [Assignment]) {
+    let mut known = BTreeSet::new();
+    for assignment in assignments {
+        if let Some(run) = Arc::get_mut(&mut assignment.run) {
+            run.share_authorities(&mut known);
+        }
     }
 }
 

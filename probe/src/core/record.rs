@@ -130,16 +130,25 @@ pub struct Snapshot {
 #[derive(Debug)]
 struct Kept {
     number: u64,
-    slot: Option<i64>,
-    order: u64,
+    /// As the others, so that most runs have nothing but numbers: [`NO_SLOT`] for none.
+    slot: i64,
     scheduled: MeshTime,
     started: BootTime,
     ended: BootTime,
     outcome: Outcome,
     reason: Option<Reason>,
     step: u8,
-    /// Only of runs that did not pass.
-    detail: Option<Box<(Box<str>, Option<SocketAddr>)>>,
+    /// Only of runs that did not pass, and of ordered ones.
+    detail: Option<Box<Detail>>,
+}
+
+const NO_SLOT: i64 = i64::MIN;
+
+#[derive(Debug)]
+struct Detail {
+    order: u64,
+    evidence: Box<str>,
+    remote: Option<SocketAddr>,
 }
 
 #[derive(Debug)]
@@ -533,13 +542,13 @@ impl Recorder {
             check: *uid,
             digest,
             number: kept.number,
-            slot: kept.slot,
-            order: kept.order,
+            slot: (kept.slot != NO_SLOT).then_some(kept.slot),
+            order: kept.detail.as_ref().map_or(0, |d| d.order),
             outcome: kept.outcome,
             reason: kept.reason,
             step: u32::from(kept.step),
-            evidence: kept.detail.as_ref().map(|d| d.0.clone()).unwrap_or_default(),
-            remote: kept.detail.as_ref().and_then(|d| d.1),
+            evidence: kept.detail.as_ref().map(|d| d.evidence.clone()).unwrap_or_default(),
+            remote: kept.detail.as_ref().and_then(|d| d.remote),
             scheduled: kept.scheduled,
             started: kept.started,
             ended: kept.ended,
@@ -618,18 +627,22 @@ fn keep(recent: &mut VecDeque<Kept>, record: &Record) {
     if recent.len() >= SNAPSHOT_OUTCOMES_MAX {
         recent.pop_front();
     }
-    let passed = record.outcome == Outcome::Pass;
+    let is_plain = record.outcome == Outcome::Pass && record.order == 0;
+    let detail = || Detail {
+        order: record.order,
+        evidence: record.evidence.clone(),
+        remote: record.remote.filter(|_| record.outcome != Outcome::Pass),
+    };
     recent.push_back(Kept {
         number: record.number,
-        slot: record.slot,
-        order: record.order,
+        slot: record.slot.unwrap_or(NO_SLOT),
         scheduled: record.scheduled,
         started: record.started,
         ended: record.ended,
         outcome: record.outcome,
         reason: record.reason,
         step: u8::try_from(record.step).unwrap_or(u8::MAX),
-        detail: (!passed).then(|| Box::new((record.evidence.clone(), record.remote))),
+        detail: (!is_plain).then(|| Box::new(detail())),
     });
 }
 

@@ -340,7 +340,7 @@ async fn localhost_is_in_the_hosts_file() {
 }
 
 struct Authority {
-    pem: String,
+    pem: Arc<str>,
     issuer: Issuer<'static, KeyPair>,
 }
 
@@ -348,7 +348,7 @@ fn authority() -> Authority {
     let mut params = CertificateParams::new(vec![]).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let key = KeyPair::generate().unwrap();
-    let pem = params.self_signed(&key).unwrap().pem();
+    let pem = params.self_signed(&key).unwrap().pem().into();
     Authority { pem, issuer: Issuer::new(params, key) }
 }
 

@@ -42,7 +42,7 @@ pub struct Config {
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Key {
     insecure: bool,
-    ca_pem: Option<String>,
+    ca_pem: Option<Arc<str>>,
     min_version: Option<TlsVersion>,
     client: Option<Client>,
     alpn: Alpn,

@@ -58,7 +58,7 @@ struct Key {
     client_id: String,
     client_secret: String,
     form: String,
-    ca_pem: Option<String>,
+    ca_pem: Option<Arc<str>>,
     /// How the provider is reached.
     way: String,
 }

@@ -42,7 +42,7 @@ use icmp::{echoes_fit, icmp, icmp_to};
 use plugin::{plugin, plugin_to};
 pub(super) use talk::normalise_dialogue;
 use talk::{ssh, ssh_to, tcp, tcp_to, together, udp, udp_to};
-use tls::tls_options;
+use tls::{pem, tls_options};
 use websocket::{websocket, websocket_to};
 
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
@@ -51,7 +51,9 @@ const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OP
 /// only when something of it has no checked form.
 pub(super) fn run(run: &v1::Run, findings: &mut Findings<'_>) -> Option<Run> {
     let mark = findings.mark();
-    let steps = steps(&run.steps, findings);
+    let mut steps = steps(&run.steps, findings);
+    // Few have more than one, a probe holds very many, and a list that grew has room for four.
+    steps.shrink_to_fit();
     let timeout = length(
         run.timeout.as_ref(),
         ("timeout", TIMEOUT_MIN, TIMEOUT_MAX),
@@ -143,7 +145,7 @@ fn step_to(step: &Step) -> v1::Step {
             body_max_bytes: http.body_max_bytes,
             insecure: http.tls.insecure,
             server_name: text(&http.tls.server_name),
-            ca_pem: text(&http.tls.ca_pem),
+            ca_pem: pem(&http.tls),
             ..http::options_to(http)
         }),
         StepKind::Tcp(tcp) => v1::step::Kind::Tcp(tcp_to(tcp)),
@@ -151,7 +153,7 @@ fn step_to(step: &Step) -> v1::Step {
             address: shown_address(host, *port),
             insecure: tls.insecure,
             server_name: text(&tls.server_name),
-            ca_pem: text(&tls.ca_pem),
+            ca_pem: pem(tls),
             min_tls: tls
                 .min_version
                 .map_or(v1::TlsVersion::Unspecified as i32, enums::tls_version_to),

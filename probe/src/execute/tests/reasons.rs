@@ -248,7 +248,7 @@ async fn a_client_certificate_that_was_revoked_has_its_reason() {
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let key = KeyPair::generate().unwrap();
-    let pem = params.self_signed(&key).unwrap().pem();
+    let pem = params.self_signed(&key).unwrap().pem().into();
     let ours = Authority { pem, issuer: Issuer::new(params, key) };
     let day = date_time_ymd;
     let revoked = CertificateRevocationListParams {

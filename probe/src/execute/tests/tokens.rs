@@ -1,6 +1,6 @@
 //! Tokens of OAuth 2.0 against a provider and a target that count what they are asked.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parallax_common::check::{Capture, HttpAuth, OAuth2};
@@ -10,7 +10,7 @@ use super::*;
 /// A provider over TLS: answers the nth question as `answer` says, and keeps what it was sent.
 struct Provider {
     address: SocketAddr,
-    pem: String,
+    pem: Arc<str>,
     questions: Arc<Mutex<Vec<String>>>,
 }
 

@@ -6,7 +6,7 @@ use parallax_common::rule;
 use parallax_common::target::{is_dns_name, parse_server, shown_address};
 use parallax_common::text::nearest;
 
-use super::{Findings, enums, no_reference, tls_options};
+use super::{Findings, enums, no_reference, pem, tls_options};
 use crate::v1;
 
 /// Reads a `dns` step.
@@ -135,8 +135,8 @@ pub(super) fn dns_to(step: &DnsStep) -> v1::DnsStep {
         } as i32,
         recursion: Some(step.recursion),
         insecure: tls.insecure,
+        ca_pem: pem(&tls),
         server_name: tls.server_name.unwrap_or_default(),
-        ca_pem: tls.ca_pem.unwrap_or_default(),
         min_tls: tls.min_version.map_or(v1::TlsVersion::Unspecified as i32, enums::tls_version_to),
         path: step.path.clone().unwrap_or_default(),
     }

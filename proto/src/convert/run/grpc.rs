@@ -5,7 +5,9 @@ use parallax_common::limits::{GRPC_SERVICE_BYTES_MAX, HEADERS_MAX};
 use parallax_common::rule;
 use parallax_common::target::{is_host, parse_address, shown_address};
 
-use super::{Findings, enums, header_to, http, no_reference, secret_to, template, tls_options};
+use super::{
+    Findings, enums, header_to, http, no_reference, pem, secret_to, template, tls_options,
+};
 use crate::v1;
 
 /// Keys that a call sets itself, beside everything that begins with `grpc-`.
@@ -131,8 +133,8 @@ pub(super) fn grpc_to(step: &GrpcStep) -> v1::GrpcStep {
         service: step.service.clone(),
         tls: step.tls.is_some(),
         insecure: tls.insecure,
+        ca_pem: pem(&tls),
         server_name: tls.server_name.unwrap_or_default(),
-        ca_pem: tls.ca_pem.unwrap_or_default(),
         min_tls: tls.min_version.map_or(v1::TlsVersion::Unspecified as i32, enums::tls_version_to),
         client_cert: tls.client.as_ref().map(|client| secret_to(&client.cert)),
         client_key: tls.client.as_ref().map(|client| secret_to(&client.key)),

@@ -13,7 +13,7 @@ use parallax_common::rule;
 use parallax_common::target::{parse_address, shown_address};
 use parallax_common::text::{format_duration, nearest};
 
-use super::tls::tls_options;
+use super::tls::{pem, tls_options};
 use super::{Findings, http, no_reference, prefix, secret_to};
 use crate::convert::{enums, time};
 use crate::v1;
@@ -287,7 +287,7 @@ pub(super) fn tcp_to(tcp: &TcpStep) -> v1::TcpStep {
         tls: tcp.tls.is_some() && tcp.starttls.is_none(),
         insecure: tls.insecure,
         server_name: text(&tls.server_name),
-        ca_pem: text(&tls.ca_pem),
+        ca_pem: pem(&tls),
         min_tls: tls.min_version.map_or(v1::TlsVersion::Unspecified as i32, enums::tls_version_to),
         starttls: tcp.starttls.map_or(v1::StartTls::Unspecified as i32, enums::start_tls_to),
         dialogue: tcp.dialogue.iter().map(exchange_to).collect(),

@@ -1,6 +1,8 @@
 //! How a target's certificate is judged: options that have an effect, and PEM that is only
 //! certificates.
 
+use std::sync::Arc;
+
 use parallax_common::check::TlsOptions;
 use parallax_common::rule;
 use parallax_common::target::is_host;
@@ -44,7 +46,7 @@ pub(super) fn tls_options(
     TlsOptions {
         insecure,
         server_name: some(server_name),
-        ca_pem: some(ca_pem),
+        ca_pem: some(ca_pem).map(Arc::from),
         ..TlsOptions::default()
     }
 }
@@ -73,4 +75,9 @@ fn certificates(pem: &str) -> Result<(), &'static str> {
         rest = after.trim_start();
     }
     Ok(())
+}
+
+/// The authorities as messages carry them.
+pub(super) fn pem(tls: &TlsOptions) -> String {
+    tls.ca_pem.as_deref().unwrap_or_default().to_owned()
 }

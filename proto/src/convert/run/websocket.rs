@@ -6,7 +6,7 @@ use parallax_common::rule;
 use parallax_common::target::parse_websocket;
 
 use super::{
-    Findings, enums, header_to, headers, http, no_reference, secret_to, talk, tls_options,
+    Findings, enums, header_to, headers, http, no_reference, pem, secret_to, talk, tls_options,
 };
 use crate::v1;
 
@@ -99,7 +99,7 @@ pub(super) fn websocket_to(step: &WebSocketStep) -> v1::WebSocketStep {
         subprotocols: subprotocols.clone(),
         insecure: tls.insecure,
         server_name: text(&tls.server_name),
-        ca_pem: text(&tls.ca_pem),
+        ca_pem: pem(tls),
         min_tls: tls.min_version.map_or(v1::TlsVersion::Unspecified as i32, enums::tls_version_to),
         client_cert: client.map(|client| secret_to(&client.cert)),
         client_key: client.map(|client| secret_to(&client.key)),
