@@ -11,6 +11,7 @@ mod probe;
 mod samples;
 mod spool;
 mod talk;
+mod vote;
 mod web;
 mod websocket;
 
@@ -21,6 +22,7 @@ pub use probe::*;
 pub use samples::*;
 pub use spool::*;
 pub use talk::*;
+pub use vote::*;
 pub use web::*;
 pub use websocket::*;
 

@@ -42,8 +42,9 @@ pub use self::rows::{Damaged, Row, RowChange, Rows, Table};
 pub use self::verdicts::may_resolve;
 use crate::mutant::{self, Mutant};
 
-/// Entries above this level are not understood by this build.
-pub const LEVEL: u32 = 1;
+/// Entries above this level are not understood by this build. Level 2 has several probes a region,
+/// advisory regions and a choice for missing data: a build below it would plan and show otherwise.
+pub const LEVEL: u32 = 2;
 
 /// (namespace, name): how people name a resource.
 pub type Name = (String, String);
