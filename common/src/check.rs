@@ -50,8 +50,12 @@ pub struct Check {
     pub run_digest: RunDigest,
     /// Time between slots of one region.
     pub interval: Duration,
-    /// Region names in rank order.
+    /// Regions that count, in rank order.
     pub regions: Vec<String>,
+    /// Regions that are looked from and shown, and never counted, in order. None is in `regions`.
+    pub advisory_regions: Vec<String>,
+    /// Probes of each region that run it, where there are so many. At least 1.
+    pub probes_per_region: u32,
     /// When it is down and when it is well again.
     pub policy: Policy,
     /// Names of contacts.
@@ -60,6 +64,18 @@ pub struct Check {
     pub runbook: String,
     /// Time between the starts of ordered runs.
     pub confirm_spacing: Duration,
+}
+
+impl Check {
+    /// Every region it looks from: by rank those that count, after them the advisory ones.
+    pub fn looks_from(&self) -> impl Iterator<Item = &String> + '_ {
+        self.regions.iter().chain(&self.advisory_regions)
+    }
+
+    /// Whether the region at this place of [`Check::looks_from`] is shown only.
+    pub fn is_advisory(&self, place: usize) -> bool {
+        place >= self.regions.len()
+    }
 }
 
 /// The numbers a verdict follows.
@@ -76,6 +92,37 @@ pub struct Policy {
     pub failures_of: u32,
     /// The same for `successes`.
     pub successes_of: u32,
+    /// What a region counts as that voted and is silent.
+    pub missing: Missing,
+}
+
+/// What a region counts as whose vote has gone stale.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Missing {
+    /// As nothing: with too few others the verdict is `unknown`.
+    #[default]
+    Unknown,
+    /// As nothing: with too few others the verdict stays what it was.
+    Ignore,
+    /// As failing.
+    Fail,
+    /// As passing, but never toward the end of an incident.
+    Pass,
+}
+
+impl Missing {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Unknown, Self::Ignore, Self::Fail, Self::Pass];
+
+    /// As it is written.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Ignore => "ignore",
+            Self::Fail => "fail",
+            Self::Pass => "pass",
+        }
+    }
 }
 
 /// How many failing regions make a check down.

@@ -99,6 +99,12 @@ rules! {
     QUORUM_EXCEEDS_REGIONS = "quorum_exceeds_regions", Resource,
         "down.regions is no more than the check has regions.";
     QUORUM_ZERO = "quorum_zero", Resource, "down.regions is at least 1.";
+    ADVISORY_COUNTED = "advisory_counted", Resource,
+        "A region that counts is not advisory as well.";
+    PROBES_PER_REGION_RANGE = "probes_per_region_range", Resource,
+        "probes_per_region is between 1 and 9.";
+    VOTERS_TOO_MANY = "voters_too_many", Resource,
+        "Regions times probes_per_region is at most 96.";
 
     STEP_MISSING = "step_missing", Resource, "A check does at least one thing.";
     STEPS_TOO_MANY = "steps_too_many", Resource, "A check has at most 16 steps.";
@@ -290,6 +296,8 @@ rules! {
     MEMBER_OTHER_DISK = "member_other_disk", Apply,
         "A node id belongs to one disk; a replaced disk needs a new one.";
     MEMBER_LAST = "member_last", Apply, "The last coordinator is not removed.";
+    LEVEL_TOO_LOW = "level_too_low", Apply,
+        "What some coordinator's build does not know is stored once the feature level has risen.";
     LEVEL_BACK = "level_back", Apply, "The feature level of a cluster only rises.";
     STATE_DISPUTED = "state_disputed", Apply,
         "Nothing is written while no majority of the coordinators holds the same state.";
@@ -325,6 +333,8 @@ rules! {
     ADVICE_OVERLAP = "advice_overlap", Advice,
         "A timeout longer than the interval lets runs overlap.";
     ADVICE_NO_ALERT = "advice_no_alert", Advice, "A check without contacts pages nobody.";
+    ADVICE_EVEN_PROBES = "advice_even_probes", Advice,
+        "An even number of probes a region can be split, and tolerates no more than one fewer does.";
     ADVICE_QUORUM_ONE = "advice_quorum_one", Advice,
         "With down.regions: 1 a single bad path pages.";
 }

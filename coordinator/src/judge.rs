@@ -237,7 +237,7 @@ impl Judge {
                     continue;
                 }
                 Told::StillFailing(check, reply) => {
-                    let failing = self.core.still_failing(&self.view.load(), check, now);
+                    let failing = self.core.still_failing(check, now);
                     let _ = reply.send(failing);
                     continue;
                 }

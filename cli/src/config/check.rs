@@ -46,6 +46,13 @@ const SOURCES: &[(&str, v1::Source)] = &[
     ("push", v1::Source::Push),
 ];
 
+const MISSING: &[(&str, v1::MissingData)] = &[
+    ("unknown", v1::MissingData::Unknown),
+    ("ignore", v1::MissingData::Ignore),
+    ("fail", v1::MissingData::Fail),
+    ("pass", v1::MissingData::Pass),
+];
+
 const FAMILIES: &[(&str, v1::IpFamily)] =
     &[("auto", v1::IpFamily::Auto), ("4", v1::IpFamily::V4), ("6", v1::IpFamily::V6)];
 
@@ -126,6 +133,10 @@ const COMMON: &[Field<Draft>] = &[
     }),
     field("probes_per_region", NUMBER, |draft, node, reader| {
         draft.check.probes_per_region = at_least_one(node, reader);
+    }),
+    field("missing", "one of unknown, ignore, fail, pass", |draft, node, reader| {
+        let missing = value::word(node, MISSING, reader);
+        draft.check.missing = missing.unwrap_or_default().into();
     }),
     field("source", "one of active, heartbeat, push", |draft, node, reader| {
         let source = value::word(node, SOURCES, reader);

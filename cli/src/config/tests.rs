@@ -270,6 +270,20 @@ fn a_check_goes_to_the_coordinator_as_written_with_nothing_filled_in() {
 }
 
 #[test]
+fn who_looks_and_what_silence_counts_as_are_read() {
+    let text = "regions: [{name: a}, {name: b}]\ndefaults: {missing: fail, probes_per_region: 3}\n\
+                checks:\n  - {name: shop, http: {url: \"http://x.example\"}, interval: 5s, timeout: 1s, \
+                regions: [a], advisory_regions: [b], missing: pass}\n  - {name: till, http: {url: \
+                \"http://x.example\"}, interval: 5s, timeout: 1s, regions: [a]}\n";
+    let loaded = good(&[("mesh.yaml", text)]);
+    let (shop, till) = (check_of(&loaded, "shop"), check_of(&loaded, "till"));
+    assert_eq!((shop.probes_per_region, shop.missing()), (3, v1::MissingData::Pass));
+    assert_eq!(shop.advisory_regions, ["b"]);
+    assert_eq!((till.probes_per_region, till.missing()), (3, v1::MissingData::Fail));
+    assert!(till.advisory_regions.is_empty());
+}
+
+#[test]
 fn defaults_hold_for_their_own_document_only() {
     let one = "defaults: {interval: 5s, timeout: 1s, regions: [a]}\nchecks: []\n";
     let two = "checks: [{name: shop, http: {url: \"http://x.example\"}, timeout: 1s, \

@@ -90,7 +90,8 @@ fn verdict_line(verdict: &v1::CheckVerdict) -> String {
     let verb = if record.failing == 1 { "fails" } else { "fail" };
     line.push_str(&format!(": {} of {regions} regions {verb}", record.failing));
     let counted = |ballot: &&v1::Ballot| {
-        ballot.state() == v1::BallotState::Fail && !ballot.stale && !ballot.excluded
+        let votes = !ballot.stale && !ballot.excluded && !ballot.advisory;
+        votes && ballot.state() == v1::BallotState::Fail
     };
     let mut by_reason: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for ballot in record.ballots.iter().filter(counted) {

@@ -61,6 +61,7 @@ pub struct CheckView {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     advisory_regions: Vec<String>,
     probes_per_region: u32,
+    missing: String,
     down: DownView,
     up: UpView,
     confirm_spacing: Option<String>,
@@ -304,6 +305,7 @@ impl CheckView {
             regions: check.regions.clone(),
             advisory_regions: check.advisory_regions.clone(),
             probes_per_region: check.probes_per_region,
+            missing: word::missing(check.missing),
             down: DownView { regions, failures: down.failures, of: down.of },
             up: UpView { successes: up.successes, of: up.of },
             confirm_spacing: time::length(check.confirm_spacing.as_ref()),

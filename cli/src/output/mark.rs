@@ -33,7 +33,7 @@ impl Tone {
     pub fn of_ballot(word: &str) -> Self {
         match word {
             "pass" => Self::Good,
-            "warn" => Self::Warn,
+            "warn" | "split" => Self::Warn,
             "fail" => Self::Bad,
             _ => Self::Dim,
         }
@@ -69,7 +69,7 @@ pub fn of_verdict(word: &str) -> char {
 pub fn of_ballot(word: &str) -> char {
     match word {
         "pass" => '✓',
-        "warn" => '!',
+        "warn" | "split" => '!',
         "fail" => '✗',
         "stale" => '~',
         "excluded" => '-',

@@ -46,6 +46,9 @@ pub struct RowView {
     missed: u64,
     ordered: u64,
     unassigned: u64,
+    /// The region is shown, not counted.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    advisory: bool,
     reasons: Vec<ReasonView>,
     series: Vec<SeriesView>,
 }
@@ -124,6 +127,7 @@ impl RowView {
             missed: of(v1::Outcome::Missed),
             ordered: row.ordered.iter().map(|count| count.count).sum(),
             unassigned: row.unassigned,
+            advisory: row.advisory,
             reasons,
             series: row.series.iter().map(|series| SeriesView::new(series, percents)).collect(),
         }
@@ -184,7 +188,11 @@ impl HistoryView {
             let head = [
                 (row.start.clone().unwrap_or_default(), Tone::Plain),
                 (
-                    if row.region.is_empty() { "all".to_owned() } else { row.region.clone() },
+                    match (row.region.as_str(), row.advisory) {
+                        ("", _) => "all".to_owned(),
+                        (region, true) => format!("{region} (advisory)"),
+                        (region, false) => region.to_owned(),
+                    },
                     Tone::Plain,
                 ),
                 (cover, if full { Tone::Plain } else { Tone::Warn }),
@@ -290,6 +298,9 @@ pub struct RegionSuccessView {
     missed: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     coverage_percent: Option<f64>,
+    /// Shown, not counted.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    advisory: bool,
 }
 
 impl UptimeView {
@@ -309,6 +320,7 @@ impl UptimeView {
                 failed: of.failed,
                 missed: of.missed,
                 coverage_percent: share(span(of.covered.as_ref()), span(of.expected.as_ref())),
+                advisory: of.advisory,
             }
         };
         Self {
@@ -378,8 +390,9 @@ impl UptimesView {
         for check in &self.checks {
             let mut regions = Table::new(["REGION", "RUNS PASSED", "FAILED", "MISSED", "COVER"]);
             for region in &check.regions {
+                let only = if region.advisory { " (advisory)" } else { "" };
                 regions.row([
-                    region.region.clone(),
+                    format!("{}{only}", region.region),
                     percent(region.success_percent),
                     region.failed.to_string(),
                     region.missed.to_string(),

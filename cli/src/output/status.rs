@@ -115,7 +115,8 @@ fn ballot_cell(ballot: Option<&BallotView>) -> (String, Tone) {
         None => (String::new(), Tone::Plain),
         Some(ballot) => {
             let word = ballot.counts_as();
-            (format!("{} {word}", mark::of_ballot(word)), Tone::of_ballot(word))
+            let only = if ballot.advisory { " (advisory)" } else { "" };
+            (format!("{} {word}{only}", mark::of_ballot(word)), Tone::of_ballot(word))
         }
     }
 }

@@ -57,10 +57,17 @@ words! {
     transport: v1::DnsTransport, "DNS_TRANSPORT_";
     /// `majority`, `all`, `any`, `count`.
     quorum: v1::Quorum, "QUORUM_";
+    /// `unspecified`, `unknown`, `ignore`, `fail`, `pass`: see [`missing`].
+    missing_data: v1::MissingData, "MISSING_DATA_";
     /// `voter`, `learner`, `outside`, `removed`.
     member_role: v1::MemberRole, "MEMBER_ROLE_";
     /// `probing`, `replicating`, `snapshot`.
     member_progress: v1::MemberProgress, "MEMBER_PROGRESS_";
+}
+
+/// What a silent region counts as: `unknown` where nobody chose.
+pub fn missing(number: i32) -> String {
+    said(missing_data(number)).unwrap_or_else(|| "unknown".to_owned())
 }
 
 /// A word that says something: not `unspecified`.

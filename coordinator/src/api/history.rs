@@ -141,8 +141,10 @@ impl Api {
         let Ask { shape, tier } = ask;
         let (from, to, phases) = (shape.from, shape.to, shape.phases.clone());
         let question = Question { check: check.uid, from, to, tier, phases };
-        let regions = check.regions.iter().map(|region| Arc::from(region.as_str()));
-        let mut fold = Fold::new(shape, tier, check.interval, regions.collect());
+        let names =
+            |regions: &[String]| regions.iter().map(|name| Arc::from(name.as_str())).collect();
+        let mut fold = Fold::new(shape, tier, check.interval, names(&check.regions))
+            .with_advisory(names(&check.advisory_regions));
         let read = tokio::task::spawn_blocking(move || {
             let _permit = permit;
             history.cells(&question, &mut |region, cell| fold.add(region, cell))?;
@@ -243,7 +245,7 @@ impl Ask {
         let over = until.as_ns().rem_euclid(unit);
         let to = if over == 0 { until.as_ns() } else { until.as_ns().saturating_add(unit - over) };
         let rows = if step_s == 0 { 1 } else { (to - from) / unit };
-        let groups = if query.by_region { check.regions.len().max(1) } else { 1 };
+        let groups = if query.by_region { check.looks_from().count().max(1) } else { 1 };
         let rows = u64::try_from(rows).unwrap_or(u64::MAX).saturating_mul(groups as u64);
         if rows > HISTORY_ROWS_MAX {
             return refuse(format!(

@@ -75,7 +75,7 @@ fn status(state: &State, region: v1::Region) -> v1::RegionStatus {
     let checks = state.checks.values().filter(|entry| {
         entry.check.enabled
             && entry.check.namespace == meta.namespace
-            && entry.check.regions.contains(&meta.name)
+            && entry.check.looks_from().any(|region| *region == meta.name)
     });
     let checks = u32::try_from(checks.count()).unwrap_or(u32::MAX);
     v1::RegionStatus { region: Some(region), probes_live, probes_known, checks }

@@ -1,11 +1,12 @@
 //! One region's vote on one check: who votes, what was heard from them, and what it amounts to.
 //!
-//! A [`Seat`] is the region's place at the table. It holds the tracks of its voter, of the
-//! successor that waits for its first outcome, and of one stranger whose assignment this member
-//! has not applied yet. What a run of numbered outcomes says is in [`track`] and
+//! A [`Seat`] is a probe's place at the table; those of one region are a [`panel::Panel`]. It holds the
+//! tracks of its voter, of the successor that waits for its first outcome, and of one stranger whose
+//! assignment this member has not applied yet. What a run of numbered outcomes says is in [`track`] and
 //! [`mod@parallax_common::fold`]; whether
 //! a session still speaks is in `engine::link`; the counting is in [`super::decide`].
 
+pub mod panel;
 pub mod track;
 
 #[cfg(test)]
@@ -151,6 +152,8 @@ pub struct Vote {
     pub stale: bool,
     /// Not allowed to count.
     pub excluded: bool,
+    /// Its probes do not agree: it was heard, and says neither.
+    pub split: bool,
     /// When this changes by itself although its session goes on. The session's own watermark is
     /// not in it: the engine watches that once a session, not once a check.
     pub changes_at: Option<MeshTime>,
@@ -158,12 +161,17 @@ pub struct Vote {
 
 impl Vote {
     /// A region from which nothing was heard.
-    pub const NONE: Self =
-        Self { state: BallotState::None, stale: false, excluded: false, changes_at: None };
+    pub const NONE: Self = Self {
+        state: BallotState::None,
+        stale: false,
+        excluded: false,
+        split: false,
+        changes_at: None,
+    };
 
     /// Whether it counts.
     pub fn is_fresh(&self) -> bool {
-        !self.stale && !self.excluded && self.state != BallotState::None
+        !self.stale && !self.excluded && (self.state != BallotState::None || self.split)
     }
 }
 
@@ -179,7 +187,7 @@ pub struct Folded {
     pub replaced: Option<VoterId>,
 }
 
-/// A region's place at a check's table.
+/// A probe's place at a check's table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seat {
     digest: RunDigest,
@@ -191,6 +199,13 @@ pub struct Seat {
     /// At most two digests of each of voter, successor and one stranger.
     tracks: Vec<Track>,
     /// Up to which number of a voter digests were forgotten: a snapshot may tell of them again.
+    forgotten: Vec<(VoterId, u64)>,
+}
+
+/// What was heard of a voter that sits elsewhere.
+#[derive(Debug, Default)]
+struct Stranger {
+    tracks: Vec<Track>,
     forgotten: Vec<(VoterId, u64)>,
 }
 
@@ -220,6 +235,38 @@ impl Seat {
     /// The digest whose votes count.
     pub fn digest(&self) -> RunDigest {
         self.digest
+    }
+
+    /// Whether it is this voter's, or something was heard here of it.
+    pub fn knows(&self, voter: VoterId) -> bool {
+        Some(voter) == self.voter
+            || Some(voter) == self.assignee
+            || self.tracks.iter().any(|track| track.voter == voter)
+    }
+
+    /// Whether somebody waits here whose place is not known.
+    pub fn has_stranger(&self) -> bool {
+        let (voter, assignee) = (self.voter, self.assignee);
+        self.tracks.iter().any(|track| {
+            let who = Some(track.voter);
+            who != voter && who != assignee
+        })
+    }
+
+    /// Takes out what was heard of somebody who sits elsewhere.
+    fn take_stranger(&mut self, voter: VoterId) -> Stranger {
+        if Some(voter) == self.voter || Some(voter) == self.assignee {
+            return Stranger::default();
+        }
+        Stranger {
+            tracks: self.tracks.extract_if(.., |track| track.voter == voter).collect(),
+            forgotten: self.forgotten.extract_if(.., |(who, _)| *who == voter).collect(),
+        }
+    }
+
+    fn receive(&mut self, stranger: Stranger) {
+        self.tracks.extend(stranger.tracks);
+        self.forgotten.extend(stranger.forgotten);
     }
 
     /// Votes are for `digest` from now on. Outcomes of it that came early count at once. What was
@@ -353,7 +400,13 @@ impl Seat {
             let next = [from, until].into_iter().filter(|&at| at > now && from < until).min();
             changes_at = changes_at.into_iter().chain(next).min();
         }
-        Vote { state: fold.state, stale: old || silent, excluded: hearing.excluded, changes_at }
+        Vote {
+            state: fold.state,
+            stale: old || silent,
+            excluded: hearing.excluded,
+            split: false,
+            changes_at,
+        }
     }
 
     /// Up to where the voter has told everything about this check.

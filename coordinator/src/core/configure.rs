@@ -87,6 +87,7 @@ pub fn draft(
         refuse_foreign(*kind, name, before.as_ref(), request, &mut broken);
         refuse_newer(*kind, name, wanted, before.as_ref(), &mut broken);
         broken.extend(resource::validate(&after));
+        refuse_above_level(*kind, name, &after, state.cluster.level, &mut broken);
         draft.advice.extend(advice(&after));
         add(*kind, name, before.as_ref(), after, request, &mut draft);
     }
@@ -191,6 +192,7 @@ fn inherit(
         (&mut after.kind, before.and_then(|before| before.kind.as_ref()))
     {
         check.regions = merge_ranks(&old.regions, &check.regions);
+        check.advisory_regions = merge_ranks(&old.advisory_regions, &check.advisory_regions);
     }
     let old = before.and_then(resource::meta_of);
     if let Some(meta) = resource::meta_of_mut(after) {
@@ -219,6 +221,29 @@ fn refuse_foreign(
         let message =
             format!("belongs to set {}; apply it there, or take it over with --take", meta.set);
         broken.push(violation(rule::OTHER_SET, kind.word(), name, "set", message));
+    }
+}
+
+/// What the build of some member would misunderstand is not stored before the level has risen.
+fn refuse_above_level(
+    kind: Kind,
+    name: &str,
+    after: &v1::Resource,
+    level: u32,
+    broken: &mut Vec<Violation>,
+) {
+    let Some(ResourceKind::Check(check)) = &after.kind else { return };
+    let new = [
+        ("probes_per_region", check.probes_per_region > 1),
+        ("advisory_regions", !check.advisory_regions.is_empty()),
+        ("missing", check.missing != v1::MissingData::Unspecified as i32),
+    ];
+    for (field, _) in new.into_iter().filter(|(_, used)| *used && level < 2) {
+        let message = format!(
+            "needs feature level 2 and the cluster is at {level}: it rises once every coordinator runs \
+             a build that knows it"
+        );
+        broken.push(violation(rule::LEVEL_TOO_LOW, kind.word(), name, field, message));
     }
 }
 

@@ -12,7 +12,7 @@ use parallax_common::time::MeshTime;
 
 use super::ballots::VoterId;
 
-/// A region as a confirmation sees it.
+/// A probe's seat as a confirmation sees it. Those of advisory regions are none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Witness {
     /// Who runs the check there, when a session to it is open and it may vote.
@@ -21,7 +21,7 @@ pub struct Witness {
     pub failing: bool,
 }
 
-/// Who runs how often: `failures` in every other region, one fewer where it failed already.
+/// Who runs how often: `failures` at every other seat, one fewer where it failed already.
 pub fn runs(witnesses: &[Witness], failures: u32) -> Vec<(VoterId, u32)> {
     let count = |witness: &Witness| failures.saturating_sub(u32::from(witness.failing));
     witnesses

@@ -7,9 +7,11 @@ pub mod record;
 pub mod rule;
 
 #[cfg(test)]
+mod cloudwatch;
+#[cfg(test)]
 mod tests;
 
-use parallax_common::check::Policy;
+use parallax_common::check::{Missing, Policy};
 use parallax_common::outcome::{BallotState, DegradedKind, Verdict};
 use parallax_common::time::MeshTime;
 
@@ -36,25 +38,39 @@ pub struct Open {
 /// The votes, counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Tally {
-    /// F: fresh regions in state fail.
+    /// F: fresh regions in state fail, and silent ones that count as such.
     pub failing: u32,
     /// P: fresh regions in state pass or warn.
     pub passing: u32,
     /// W: fresh regions in state warn, which are in `passing` too.
     pub warning: u32,
-    /// F + P.
+    /// F + P, and those that are split or count as passing although they are silent.
     pub fresh: u32,
     /// Regions that may not vote.
     pub excluded: u32,
+    /// Fresh regions whose probes do not agree.
+    pub split: u32,
+    /// Silent regions that count all the same.
+    pub assumed: u32,
 }
 
 impl Tally {
-    /// Counts one vote a configured region.
-    pub fn count(votes: &[Vote]) -> Self {
+    /// Counts one vote a configured region. One that voted and is silent counts as `missing` says: as
+    /// passing it never is in P, which ends incidents.
+    pub fn count(votes: &[Vote], missing: Missing) -> Self {
         let mut tally = Self::default();
         for vote in votes {
+            let silent = vote.stale && vote.state != BallotState::None;
+            let assumed = u32::from(silent && matches!(missing, Missing::Fail | Missing::Pass));
             if vote.excluded {
                 tally.excluded += 1;
+            } else if assumed > 0 {
+                tally.assumed += assumed;
+                tally.fresh += assumed;
+                tally.failing += u32::from(missing == Missing::Fail);
+            } else if vote.is_fresh() && vote.split {
+                tally.fresh += 1;
+                tally.split += 1;
             } else if vote.is_fresh()
                 || (mutant::on(Mutant::StaleVotesCount) && vote.state != BallotState::None)
             {
@@ -114,8 +130,11 @@ impl Decision {
 /// which a vote changes by itself, so that nobody polls.
 pub fn decide(policy: &Policy, open: &Open, votes: &[Vote], now: MeshTime) -> Decision {
     let rule = Rule::of(policy, votes.len());
-    let tally = Tally::count(votes);
+    // Until everybody had the time to speak, silence is ours and counts as nothing.
+    let missing = if open.settled { policy.missing } else { Missing::Unknown };
+    let tally = Tally::count(votes, missing);
     let (seen, degraded) = look(&rule, &tally);
+    let keeps = missing == Missing::Ignore && is_silence(&rule, &tally);
     let below = tally.failing < rule.down_at;
     let up_at = if mutant::on(Mutant::ResolveWithoutQuorum) { 1 } else { rule.up_at };
     let mut decision = Decision {
@@ -129,7 +148,9 @@ pub fn decide(policy: &Policy, open: &Open, votes: &[Vote], now: MeshTime) -> De
         tally,
         rule,
     };
-    if open.incident && !decision.resolves && seen != Verdict::Unknown {
+    if keeps && open.said != Verdict::Unknown {
+        (decision.verdict, decision.degraded) = (open.said, open.degraded);
+    } else if open.incident && !decision.resolves && seen != Verdict::Unknown {
         // Fewer fail than were needed, but too few pass to call it over.
         (decision.verdict, decision.degraded) = (Verdict::Down, None);
     }
@@ -149,13 +170,18 @@ fn look(rule: &Rule, tally: &Tally) -> (Verdict, Option<DegradedKind>) {
         (Verdict::Down, None)
     } else if tally.fresh < rule.floor {
         (Verdict::Unknown, None)
-    } else if tally.failing > 0 {
+    } else if tally.failing + tally.split > 0 {
         (Verdict::Degraded, Some(DegradedKind::Regional))
     } else if tally.warning >= rule.down_at {
         (Verdict::Degraded, Some(DegradedKind::Warning))
     } else {
         (Verdict::Up, None)
     }
+}
+
+/// Whether too few regions are heard, and nothing else is wrong.
+fn is_silence(rule: &Rule, tally: &Tally) -> bool {
+    tally.excluded <= rule.excludable && tally.failing < rule.down_at && tally.fresh < rule.floor
 }
 
 /// Whether a decision must wait until everybody had the time to speak: `unknown`, an end, or a

@@ -169,6 +169,10 @@ impl Engine {
         }
         entries.next().map(|(uid, _)| *uid)
     }
+    /// Whether as many regions fail now as make a check down. Not of an unknown check.
+    pub fn still_failing(&self, check: Uid, now: MeshTime) -> bool {
+        self.checks.get(&check).is_some_and(|entry| entry.still_failing(&self.links, now))
+    }
 
     /// Up to where a voter has told everything; absent before its first snapshot.
     pub fn watermark_of(&self, voter: &Voter) -> Option<MeshTime> {

@@ -210,19 +210,36 @@ fn because(record: &v1::DecisionRecord, rule: &v1::Rule, open: bool) -> String {
         format!("{n} of {} {verb}", count(rule.regions, "region"))
     };
     let excludable = rule.regions.saturating_sub(1) / 2;
+    // Silence that counts is said: it is not what anybody saw.
+    let assumed = match (record.assumed, rule.missing()) {
+        (0, _) => String::new(),
+        (n, v1::MissingData::Fail) => format!(", {n} of them by being silent"),
+        (n, _) => format!(", and {n} by being silent"),
+    };
+    let silent = record.fresh < rule.floor && record.failing < rule.down_at;
     match record.verdict() {
-        Verdict::Up => of(record.passing, "passes", "pass"),
+        Verdict::Up | Verdict::Degraded if silent && rule.missing() == v1::MissingData::Ignore => {
+            let fresh = of(record.fresh, "is", "are");
+            format!("only {fresh} fresh ({} are needed to say anything new)", rule.floor)
+        }
+        Verdict::Up => format!("{}{assumed}", of(record.passing, "passes", "pass")),
         Verdict::Down => {
             let are = if rule.down_at == 1 { "is" } else { "are" };
-            format!("{} ({} {are} needed)", of(record.failing, "fails", "fail"), rule.down_at)
+            let failing = of(record.failing, "fails", "fail");
+            format!("{failing}{assumed} ({} {are} needed)", rule.down_at)
         }
         Verdict::Degraded if record.degraded() == DegradedKind::Warning => format!(
             "{} with a warning ({} are enough)",
             of(record.warning, "passes", "pass"),
             rule.down_at
         ),
+        Verdict::Degraded if record.failing == 0 => {
+            let many = if record.split == 1 { "is" } else { "are" };
+            format!("{} split: probes there do not agree", of(record.split, many, many))
+        }
         Verdict::Degraded => {
-            format!("{} ({} would make it down)", of(record.failing, "fails", "fail"), rule.down_at)
+            let failing = of(record.failing, "fails", "fail");
+            format!("{failing}{assumed} ({} would make it down)", rule.down_at)
         }
         Verdict::Unknown if record.excluded > excludable => format!(
             "{} excluded from voting (more than {excludable} leaves too few to judge)",

@@ -23,7 +23,6 @@ use parallax_proto::{convert, v1};
 
 pub use self::output::{About, Act, Outputs, Proposal};
 use self::watch::Watch;
-use super::decide::rule::Rule;
 use super::engine::{self, Engine, Voter};
 use super::fleet::{self, ProbeKey, RegionKey, Tracker};
 use super::plan::Plan;
@@ -166,14 +165,8 @@ impl Judge {
     }
 
     /// Whether as many regions fail now as make the check down.
-    pub fn still_failing(&self, state: &State, check: Uid, now: MeshTime) -> bool {
-        let Some(entry) = state.checks.get(&check) else { return false };
-        let down_at = Rule::of(&entry.check.policy, entry.check.regions.len()).down_at;
-        let ballots = self.engine.live_ballots(check, now);
-        let failing = ballots.iter().filter(|ballot| {
-            ballot.state() == v1::BallotState::Fail && !ballot.stale && !ballot.excluded
-        });
-        failing.count() >= down_at as usize
+    pub fn still_failing(&self, check: Uid, now: MeshTime) -> bool {
+        self.engine.still_failing(check, now)
     }
 
     /// Whether a region is not well.

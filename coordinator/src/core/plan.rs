@@ -15,11 +15,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use imbl::OrdMap;
 use parallax_common::check::{Assignment, Check};
 use parallax_common::name::{Generation, Incarnation, Uid};
 use parallax_common::schedule;
+use parallax_common::time::ns;
 
 pub mod delta;
 pub mod handout;
@@ -30,7 +32,9 @@ use self::rendezvous::Candidate;
 
 /// The version of this function. It is replicated, and moves with the feature level: members that
 /// disagree on it would hand out different plans.
-pub const PLAN_VERSION: u32 = 1;
+/// Version 2 has several probes a region and advisory regions; of checks with neither it makes what
+/// version 1 made.
+pub const PLAN_VERSION: u32 = 2;
 
 /// A probe that holds an assignment, and so votes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -89,19 +93,24 @@ impl Fleet {
     }
 }
 
-/// Who looks at `check` from each of its regions, by rank. `None`: nobody there can.
+/// Who looks at `check`: for each of its regions, by rank and then the advisory ones, as many places as
+/// it wants probes there, the highest draw first. `None`: nobody (more) there can.
 pub fn assignments(check: &Check, fleet: &Fleet) -> Vec<Option<ProbeRef>> {
+    let wanted = check.probes_per_region.max(1) as usize;
+    let regions = check.regions.len() + check.advisory_regions.len();
     if !check.enabled {
-        return vec![None; check.regions.len()];
+        return vec![None; regions * wanted];
     }
     let kinds = kinds(check);
-    check.regions.iter().map(|region| assigned(check, &kinds, region, fleet)).collect()
-}
-
-fn assigned(check: &Check, kinds: &[&str], region: &str, fleet: &Fleet) -> Option<ProbeRef> {
-    let candidates = fleet.region(region);
-    let chosen = rendezvous::assignee(&check.uid, kinds, candidates)?;
-    Some(candidates[chosen].probe().clone())
+    let mut places = Vec::with_capacity(regions * wanted);
+    for region in check.looks_from() {
+        let candidates = fleet.region(region);
+        let chosen = rendezvous::assignees(&check.uid, &kinds, candidates, wanted);
+        let nobody = wanted - chosen.len();
+        places.extend(chosen.into_iter().map(|index| Some(candidates[index].probe().clone())));
+        places.extend(std::iter::repeat_n(None, nobody));
+    }
+    places
 }
 
 /// The step kinds a probe must know to run `check`, each once.
@@ -142,12 +151,12 @@ pub enum CheckChange {
     Delete(Uid),
 }
 
-/// A check with the probes it was given to, by rank.
+/// A check with the probes it was given to, by place.
 #[derive(Debug, Clone)]
 struct Planned {
     check: Arc<Check>,
     assignees: Arc<[Option<ProbeRef>]>,
-    /// The assignments that were handed out, by rank: kept while they stay equal.
+    /// The assignments that were handed out, by place: kept while they stay equal.
     handed: Vec<Option<Arc<Assignment>>>,
 }
 
@@ -183,7 +192,7 @@ impl Plan {
         self.checks.is_empty()
     }
 
-    /// Who looks at a check, by rank of its regions. Empty for a check that is not there.
+    /// Who looks at a check, by place as [`assignments`] has them. Empty for a check that is not there.
     pub fn assignees(&self, check: &Uid) -> Arc<[Option<ProbeRef>]> {
         self.checks.get(check).map_or_else(|| Arc::from([]), |planned| planned.assignees.clone())
     }
@@ -243,7 +252,7 @@ impl Plan {
         let uid = check.uid;
         let before = self.checks.get(&uid).cloned();
         let assignees: Arc<[Option<ProbeRef>]> = assignments(&check, &self.fleet).into();
-        // Every rank of a check runs the same thing: one copy for all of them.
+        // Every place of a check runs the same thing: one copy for all of them.
         let kept = before
             .as_ref()
             .filter(|planned| planned.check.run == check.run)
@@ -252,17 +261,18 @@ impl Plan {
         let handed: Vec<Option<Arc<Assignment>>> = assignees
             .iter()
             .enumerate()
-            .map(|(rank, assignee)| {
-                assignee.as_ref()?;
-                let new = assignment(&check, rank, &run);
-                let old = before.as_ref().and_then(|b| b.handed.get(rank)?.as_ref());
-                Some(old.filter(|old| ***old == new).cloned().unwrap_or_else(|| Arc::new(new)))
+            .map(|(place, assignee)| {
+                let new = assignment(&check, place, assignee.as_ref()?, &run);
+                // Most often the same place; with several probes a region they may have moved up.
+                let old = before.as_ref().map_or(&[][..], |before| &before.handed);
+                let old = old.get(place).into_iter().chain(old).flatten().find(|old| ***old == new);
+                Some(old.cloned().unwrap_or_else(|| Arc::new(new)))
             })
             .collect();
         if let Some(before) = &before {
             self.forget_places(uid, before, &check, &assignees);
         }
-        for region in &check.regions {
+        for region in check.looks_from() {
             let known = self.by_region.get(region.as_str()).is_some_and(|c| c.contains_key(&uid));
             if !known {
                 self.by_region.entry(region.as_str().into()).or_default().insert(uid, ());
@@ -288,8 +298,8 @@ impl Plan {
         check: &Check,
         assignees: &[Option<ProbeRef>],
     ) {
-        for region in &before.check.regions {
-            if !check.regions.contains(region) {
+        for region in before.check.looks_from() {
+            if !check.looks_from().any(|stays| stays == region) {
                 self.leave_region(region, uid);
             }
         }
@@ -306,7 +316,7 @@ impl Plan {
 
     fn take_out(&mut self, uid: Uid) {
         let Some(planned) = self.checks.remove(&uid) else { return };
-        for region in &planned.check.regions {
+        for region in planned.check.looks_from() {
             self.leave_region(region, uid);
         }
         for probe in planned.assignees.iter().flatten() {
@@ -338,8 +348,31 @@ fn place_of(probe: &ProbeRef) -> Place {
     (probe.region.clone(), probe.probe.clone())
 }
 
-/// `check` as the probe of its region with this rank is told to run it.
-fn assignment(check: &Check, rank: usize, run: &Arc<parallax_common::check::Run>) -> Assignment {
+/// Where the slots of a place lie. Regions take turns by rank. Advisory ones take turns with each other,
+/// half a turn off, and move nobody else's. Several probes of one region lie within its turn, each
+/// where its own name puts it.
+fn phase_ns(check: &Check, place: usize, probe: &ProbeRef) -> i64 {
+    let Check { uid, interval, regions, advisory_regions, .. } = check;
+    let wanted = check.probes_per_region.max(1) as usize;
+    let (region, counted) = (place / wanted, regions.len());
+    let turn = *interval / u32::try_from(counted.max(1)).unwrap_or(u32::MAX);
+    let (first, late) = match region.checked_sub(counted) {
+        None => (schedule::phase_ns(uid, region, *interval, counted), Duration::ZERO),
+        Some(advisory) => {
+            (schedule::phase_ns(uid, advisory, *interval, advisory_regions.len()), turn / 2)
+        }
+    };
+    let own = if wanted > 1 { rendezvous::offset_ns(uid, probe, turn) } else { 0 };
+    (first + ns(late) + own).rem_euclid(ns(*interval).max(1))
+}
+
+/// `check` as the probe at this place is told to run it.
+fn assignment(
+    check: &Check,
+    place: usize,
+    probe: &ProbeRef,
+    run: &Arc<parallax_common::check::Run>,
+) -> Assignment {
     Assignment {
         check: check.uid,
         namespace: check.namespace.clone(),
@@ -347,7 +380,7 @@ fn assignment(check: &Check, rank: usize, run: &Arc<parallax_common::check::Run>
         run_digest: check.run_digest,
         run: Arc::clone(run),
         interval: check.interval,
-        phase_ns: schedule::phase_ns(&check.uid, rank, check.interval, check.regions.len()),
+        phase_ns: phase_ns(check, place, probe),
         failures: check.policy.failures,
         successes: check.policy.successes,
         failures_of: check.policy.failures_of,

@@ -42,7 +42,9 @@ pub use self::rows::{Damaged, Row, RowChange, Rows, Table};
 pub use self::verdicts::{is_of_region, may_resolve};
 use crate::mutant::{self, Mutant};
 
-/// Entries above this level are not understood by this build.
+/// Entries above this level are not understood by this build. Level 2 has several probes a region,
+/// advisory regions, a choice for missing data and probes that may not vote: a build below it would plan,
+/// count and show otherwise.
 pub const LEVEL: u32 = 2;
 
 /// From this level on probes are excluded from voting.

@@ -57,6 +57,8 @@ pub struct Fold {
     tier: Tier,
     interval: Duration,
     regions: BTreeSet<Arc<str>>,
+    /// Shown where each region has rows of its own, and in no row of all.
+    advisory: BTreeSet<Arc<str>>,
     rows: BTreeMap<(MeshTime, Arc<str>), Row>,
     longest_cell_s: u32,
     /// Filled entries of all histograms.
@@ -69,7 +71,23 @@ impl Fold {
     pub fn new(shape: Shape, tier: Tier, interval: Duration, regions: BTreeSet<Arc<str>>) -> Self {
         let longest_cell_s = tier.cell_s();
         let (rows, entries_max) = (BTreeMap::new(), HISTORY_ENTRIES_MAX);
-        Self { shape, tier, interval, regions, rows, longest_cell_s, entries: 0, entries_max }
+        let advisory = BTreeSet::new();
+        Self {
+            shape,
+            tier,
+            interval,
+            regions,
+            advisory,
+            rows,
+            longest_cell_s,
+            entries: 0,
+            entries_max,
+        }
+    }
+
+    /// It is looked at from these, too, and they do not count.
+    pub fn with_advisory(self, advisory: BTreeSet<Arc<str>>) -> Self {
+        Self { advisory, ..self }
     }
 
     /// Whether there was more than one answer may hold: what there was is gone then.
@@ -79,7 +97,7 @@ impl Fold {
 
     /// Adds a cell.
     pub fn add(&mut self, region: &Arc<str>, cell: &Cell) {
-        if self.is_too_large() {
+        if self.is_too_large() || (!self.shape.by_region && self.advisory.contains(region)) {
             return;
         }
         let (at, length_s) = cell.place(self.tier);
@@ -155,7 +173,7 @@ impl Fold {
     pub fn rows(&self, percents: &[f64]) -> Vec<v1::HistoryRow> {
         let groups: BTreeSet<Arc<str>> = if self.shape.by_region {
             let seen = self.rows.keys().map(|(_, region)| Arc::clone(region));
-            self.regions.iter().cloned().chain(seen).collect()
+            self.regions.iter().chain(&self.advisory).cloned().chain(seen).collect()
         } else {
             BTreeSet::from(["".into()])
         };
@@ -178,7 +196,7 @@ impl Fold {
         percents: &[f64],
     ) -> v1::HistoryRow {
         let regions = if self.shape.by_region {
-            u32::from(self.regions.contains(group))
+            u32::from(self.regions.contains(group) || self.advisory.contains(group))
         } else {
             u32::try_from(self.regions.len()).unwrap_or(u32::MAX)
         };
@@ -201,6 +219,7 @@ impl Fold {
             counts: counts(false),
             ordered: counts(true),
             unassigned: row.unassigned,
+            advisory: self.advisory.contains(group),
             series: row
                 .series
                 .iter()
@@ -212,9 +231,10 @@ impl Fold {
     /// What the runs of each region say by themselves.
     pub fn success(&self) -> Vec<v1::RegionSuccess> {
         let mut regions: BTreeMap<&str, v1::RegionSuccess> = BTreeMap::new();
-        for region in &self.regions {
+        for region in self.regions.iter().chain(&self.advisory) {
             let expected = Some(duration_to(self.expected(self.shape.from, 1)));
-            let none = v1::RegionSuccess { expected, ..v1::RegionSuccess::default() };
+            let advisory = self.advisory.contains(region);
+            let none = v1::RegionSuccess { expected, advisory, ..v1::RegionSuccess::default() };
             regions.insert(region, none);
         }
         for ((_, region), row) in &self.rows {
@@ -302,6 +322,33 @@ mod tests {
         let series = &rows[0].series[0];
         assert_eq!((series.count, series.quantiles.len()), (30, 2));
         assert_eq!(series.max.unwrap().nanos, 50_000_000);
+    }
+
+    #[test]
+    fn an_advisory_region_has_rows_of_its_own_and_is_in_none_of_all() {
+        let with = |by_region| {
+            let shape = Shape { by_region, ..shape(60, 60) };
+            let mut fold = fold(shape, &[]).with_advisory(["ap".into()].into());
+            for region in ["eu", "us", "ap", "gone"] {
+                let cell = Cell::of_window(&window(1, 0, 10, 9, 1), false).unwrap();
+                fold.add(&Arc::from(region), &cell);
+            }
+            fold
+        };
+        let all = with(false).rows(&[]);
+        assert_eq!((seconds(all[0].covered), seconds(all[0].expected)), (30, 120));
+        assert!(!all[0].advisory);
+        let each = with(true);
+        let rows: Vec<_> = each
+            .rows(&[])
+            .into_iter()
+            .map(|row| (row.region, row.advisory, seconds(row.expected)))
+            .collect();
+        let expected = [("ap", true, 60), ("eu", false, 60), ("gone", false, 0), ("us", false, 60)];
+        assert_eq!(rows, expected.map(|(name, is, of)| (name.to_owned(), is, of)));
+        let success = each.success();
+        let advisory: Vec<_> = success.iter().map(|of| (of.region.as_str(), of.advisory)).collect();
+        assert_eq!(advisory, [("ap", true), ("eu", false), ("gone", false), ("us", false)]);
     }
 
     #[test]

@@ -97,7 +97,28 @@ pub struct RegionSays {
     pub region: String,
     /// The probe that votes for it.
     pub probe: String,
-    /// `pass`, `warn`, `fail`, `stale`, `excluded`, `none`.
+    /// `pass`, `warn`, `fail`, `stale`, `split`, `excluded`, `none`.
+    pub state: &'static str,
+    /// Why it does not pass.
+    pub reason: Option<String>,
+    /// What was seen, capped.
+    pub evidence: Option<String>,
+    /// Since when it says so.
+    pub since: Option<String>,
+    /// Shown, not counted.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub advisory: bool,
+    /// Each probe of the region, where there are several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub probes: Vec<ProbeSays>,
+}
+
+/// One of several probes of a region.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ProbeSays {
+    /// Its name.
+    pub probe: String,
+    /// As that of a region, but never `split`.
     pub state: &'static str,
     /// Why it does not pass.
     pub reason: Option<String>,
@@ -230,6 +251,7 @@ fn says(ballot: &v1::Ballot) -> RegionSays {
     let state = match ballot.state() {
         _ if ballot.excluded => "excluded",
         _ if ballot.stale => "stale",
+        _ if ballot.split => "split",
         BallotState::Pass => "pass",
         BallotState::Warn => "warn",
         BallotState::Fail => "fail",
@@ -243,7 +265,14 @@ fn says(ballot: &v1::Ballot) -> RegionSays {
         reason: (reason != v1::Reason::Unspecified).then(|| word(reason.as_str_name(), "REASON_")),
         evidence: (!ballot.evidence.is_empty()).then(|| ballot.evidence.clone()),
         since: rfc3339(ballot.since.as_ref()),
+        advisory: ballot.advisory,
+        probes: ballot.probes.iter().map(probe_says).collect(),
     }
+}
+
+fn probe_says(ballot: &v1::Ballot) -> ProbeSays {
+    let RegionSays { probe, state, reason, evidence, since, .. } = says(ballot);
+    ProbeSays { probe, state, reason, evidence, since }
 }
 
 /// `REASON_CONNECT_REFUSED` as `connect_refused`.

@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use parallax_common::check::{Check, Policy, Quorum, Run};
+use parallax_common::check::{Check, Missing, Policy, Quorum, Run};
 use parallax_common::digest::run_digest;
 use parallax_common::limits::{
     BODY_BYTES_DEFAULT, CONFIRM_SPACING_MAX, CONFIRM_SPACING_MIN, INTERVAL_MAX, INTERVAL_MIN,
-    OVERLAP_MAX, REDIRECTS_DEFAULT, REGIONS_PER_CHECK_MAX, STREAK_MAX, TIMEOUT_MAX, TIMEOUT_MIN,
+    OVERLAP_MAX, PROBES_PER_REGION_MAX, REDIRECTS_DEFAULT, REGIONS_PER_CHECK_MAX, STREAK_MAX,
+    TIMEOUT_MAX, TIMEOUT_MIN, VOTERS_PER_CHECK_MAX,
 };
 use parallax_common::name::{RunDigest, Uid, is_name};
 use parallax_common::rule::{self, Advice, Rule, Violation};
@@ -33,6 +34,10 @@ pub fn normalise_check(mut check: v1::Check) -> v1::Check {
         check.source = v1::Source::Active as i32;
     }
     fill_number(&mut check.probes_per_region, 1);
+    if check.missing == v1::MissingData::Unknown as i32 {
+        // As it is stored where nobody chose: builds that do not know the field store the same.
+        check.missing = v1::MissingData::Unspecified as i32;
+    }
     let down = check.down.get_or_insert_default();
     if down.regions == v1::Quorum::Unspecified as i32 {
         // A number without its kind can mean only one thing.
@@ -159,15 +164,7 @@ fn build(check: &v1::Check, uid: Uid, findings: &mut Findings<'_>) -> Option<Che
     if check.public {
         findings.add(rule::NOT_YET, "public", "there is no public status page yet");
     }
-    if check.probes_per_region > 1 {
-        let message = "more than one probe a region is not built yet";
-        findings.add(rule::NOT_YET, "probes_per_region", message);
-    }
-    if !check.advisory_regions.is_empty() {
-        let message = "regions that are shown but not counted are not built yet";
-        findings.add(rule::NOT_YET, "advisory_regions", message);
-    }
-    regions(&check.regions, findings);
+    regions(check, findings);
     names("alert", &check.alert, rule::CONTACT_DUPLICATE, findings);
     let interval = length(
         check.interval.as_ref(),
@@ -205,6 +202,8 @@ fn build(check: &v1::Check, uid: Uid, findings: &mut Findings<'_>) -> Option<Che
         run_digest: RunDigest(check.run_digest),
         interval: interval?,
         regions: check.regions.clone(),
+        advisory_regions: check.advisory_regions.clone(),
+        probes_per_region: check.probes_per_region.max(1),
         policy: policy?,
         alert: check.alert.clone(),
         runbook: check.runbook.clone(),
@@ -222,18 +221,34 @@ fn source(source: i32, findings: &mut Findings<'_>) {
     }
 }
 
-fn regions(regions: &[String], findings: &mut Findings<'_>) {
+fn regions(check: &v1::Check, findings: &mut Findings<'_>) {
+    let (regions, advisory) = (&check.regions, &check.advisory_regions);
     if regions.is_empty() {
         findings.add(rule::REGIONS_EMPTY, "regions", "name at least one region to look from");
     }
-    if regions.len() > REGIONS_PER_CHECK_MAX {
-        let message = format!(
-            "{} regions are named; at most {REGIONS_PER_CHECK_MAX} are allowed",
-            regions.len()
-        );
-        findings.add(rule::REGIONS_TOO_MANY, "regions", message);
+    let all = regions.len() + advisory.len();
+    if all > REGIONS_PER_CHECK_MAX {
+        let field = if advisory.is_empty() { "regions" } else { "advisory_regions" };
+        let message =
+            format!("{all} regions are named; at most {REGIONS_PER_CHECK_MAX} are allowed");
+        findings.add(rule::REGIONS_TOO_MANY, field, message);
     }
     names("regions", regions, rule::REGIONS_DUPLICATE, findings);
+    names("advisory_regions", advisory, rule::REGIONS_DUPLICATE, findings);
+    for (place, name) in advisory.iter().enumerate().filter(|(_, name)| regions.contains(name)) {
+        let message = format!("`{name}` is in `regions` and counts; name it in one of them");
+        findings.add(rule::ADVISORY_COUNTED, format!("advisory_regions[{place}]"), message);
+    }
+    let probes = check.probes_per_region;
+    if !(1..=PROBES_PER_REGION_MAX).contains(&probes) {
+        let message = format!("{probes} is not between 1 and {PROBES_PER_REGION_MAX}");
+        findings.add(rule::PROBES_PER_REGION_RANGE, "probes_per_region", message);
+    } else if probes as usize * all.min(REGIONS_PER_CHECK_MAX) > VOTERS_PER_CHECK_MAX {
+        let message = format!(
+            "{probes} probes in each of {all} regions are more than {VOTERS_PER_CHECK_MAX}"
+        );
+        findings.add(rule::VOTERS_TOO_MANY, "probes_per_region", message);
+    }
 }
 
 /// A list of names of other resources.
@@ -296,12 +311,25 @@ fn policy(check: &v1::Check, findings: &mut Findings<'_>) -> Option<Policy> {
             findings.add(rule::QUORUM_EXCEEDS_REGIONS, "down.regions", message);
         }
     }
+    let missing = match v1::MissingData::try_from(check.missing) {
+        // What was stored before there was a choice.
+        Ok(v1::MissingData::Unspecified | v1::MissingData::Unknown) => Some(Missing::Unknown),
+        Ok(v1::MissingData::Ignore) => Some(Missing::Ignore),
+        Ok(v1::MissingData::Fail) => Some(Missing::Fail),
+        Ok(v1::MissingData::Pass) => Some(Missing::Pass),
+        Err(_) => {
+            let message = "missing is unknown, ignore, fail or pass";
+            findings.add(rule::ENUM_UNKNOWN, "missing", message);
+            None
+        }
+    };
     let policy = Policy {
         regions: regions?,
         failures: down.failures,
         successes: up.successes,
         failures_of: down.of,
         successes_of: up.of,
+        missing: missing?,
     };
     let whole = policy.regions != Quorum::Count(0) && policy.failures > 0 && policy.successes > 0;
     (whole && findings.none_since(mark)).then_some(policy)
@@ -328,17 +356,21 @@ pub trait Known {
 pub fn check_references(check: &v1::Check, known: &impl Known) -> Vec<Violation> {
     let name = check.meta.as_ref().map_or("", |meta| &meta.name);
     let mut findings = Findings::new("check", name);
-    for (place, region) in check.regions.iter().enumerate() {
-        if !known.region(region) {
-            let message = format!("there is no region `{region}`");
-            unknown(
-                rule::UNKNOWN_REGION,
-                ("regions", place),
-                region,
-                message,
-                known.regions(),
-                &mut findings,
-            );
+    for (field, regions) in
+        [("regions", &check.regions), ("advisory_regions", &check.advisory_regions)]
+    {
+        for (place, region) in regions.iter().enumerate() {
+            if !known.region(region) {
+                let message = format!("there is no region `{region}`");
+                unknown(
+                    rule::UNKNOWN_REGION,
+                    (field, place),
+                    region,
+                    message,
+                    known.regions(),
+                    &mut findings,
+                );
+            }
         }
     }
     contacts("alert", &check.alert, known, &mut findings);
@@ -408,6 +440,16 @@ pub fn check_advice(check: &Check) -> Vec<Advice> {
                 .to_owned(),
         ),
         _ => {}
+    }
+    if check.probes_per_region > 1 && check.probes_per_region.is_multiple_of(2) {
+        let message = format!(
+            "of {} probes in a region {} must see it fail; {} tolerate as many that are wrong or \
+             silent",
+            check.probes_per_region,
+            check.probes_per_region / 2 + 1,
+            check.probes_per_region - 1
+        );
+        say(rule::ADVICE_EVEN_PROBES, "probes_per_region", message);
     }
     let one_is_enough = matches!(check.policy.regions, Quorum::Any | Quorum::Count(1));
     if one_is_enough && check.regions.len() > 1 {

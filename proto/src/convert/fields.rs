@@ -124,6 +124,11 @@ fn check_fields(check: &v1::Check) -> Fields {
     out.set("regions", &check.regions);
     out.set("advisory_regions", &check.advisory_regions);
     out.number("probes_per_region", check.probes_per_region.into());
+    match v1::MissingData::try_from(check.missing) {
+        Ok(v1::MissingData::Unspecified) => out.always("missing", "unknown".to_owned()),
+        Ok(missing) => out.always("missing", word(missing.as_str_name(), "MISSING_DATA_")),
+        Err(_) => {}
+    }
     if let Some(down) = check.down {
         let regions = match v1::Quorum::try_from(down.regions) {
             Ok(v1::Quorum::Count) => down.count.to_string(),

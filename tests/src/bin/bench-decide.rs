@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::Parser;
-use parallax_common::check::{Check, IpFamily, Policy, Quorum, Run, Step, StepKind, TcpStep};
+use parallax_common::check::{
+    Check, IpFamily, Missing, Policy, Quorum, Run, Step, StepKind, TcpStep,
+};
 use parallax_common::name::{Generation, Incarnation, RunDigest, Uid};
 use parallax_common::outcome::{Outcome, Reason, Verdict};
 use parallax_common::time::MeshTime;
@@ -316,12 +318,15 @@ fn subject(uid: Uid, voters: &[Voter]) -> Subject {
         run_digest: RunDigest(1),
         interval: ROUND,
         regions: voters.iter().map(|voter| voter.region.clone()).collect(),
+        advisory_regions: Vec::new(),
+        probes_per_region: 1,
         policy: Policy {
             regions: Quorum::Majority,
             failures: 2,
             successes: 2,
             failures_of: 0,
             successes_of: 0,
+            missing: Missing::Unknown,
         },
         alert: vec!["ops".to_owned()],
         runbook: String::new(),

@@ -83,8 +83,9 @@ async fn rows(
 
 fn verdict(row: &v1::StatusRow) -> VerdictView {
     use v1::BallotState;
+    let counted = || row.ballots.iter().filter(|ballot| !ballot.advisory);
     let count = |states: &[BallotState]| {
-        let votes = row.ballots.iter().filter(|ballot| states.contains(&ballot.state()));
+        let votes = counted().filter(|ballot| states.contains(&ballot.state()));
         u32::try_from(votes.count()).unwrap_or(u32::MAX)
     };
     VerdictView {
@@ -93,6 +94,6 @@ fn verdict(row: &v1::StatusRow) -> VerdictView {
         degraded: word::said(word::degraded(row.degraded)),
         failing: count(&[BallotState::Fail]),
         passing: count(&[BallotState::Pass, BallotState::Warn]),
-        regions: u32::try_from(row.ballots.len()).unwrap_or(u32::MAX),
+        regions: u32::try_from(counted().count()).unwrap_or(u32::MAX),
     }
 }

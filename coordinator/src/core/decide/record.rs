@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use parallax_common::check::Check;
+use parallax_common::check::{Check, Missing};
 use parallax_common::outcome::{BallotState, DegradedKind, Outcome, Reason, Verdict};
 use parallax_common::time::MeshTime;
 use parallax_proto::v1;
@@ -45,6 +45,9 @@ pub fn record(
             successes_of: check.policy.successes_of,
             interval: Some(duration(check.interval)),
             timeout: Some(duration(check.run.timeout)),
+            // Absent where nobody chose, so that builds that do not know them store the same.
+            missing: missing(check.policy.missing).into(),
+            probes_per_region: Some(check.probes_per_region).filter(|n| *n > 1).unwrap_or(0),
         }),
         ballots,
         failing: tally.failing,
@@ -52,10 +55,39 @@ pub fn record(
         warning: tally.warning,
         fresh: tally.fresh,
         excluded: tally.excluded,
+        split: tally.split,
+        assumed: tally.assumed,
     }
 }
 
-/// One region's ballot as it stands at `now`.
+/// A region's ballot, of those of its probes. With several it shows that of one which says what the
+/// region says, the one that has said so for longest, and beside it each of them.
+pub fn of_region(vote: &Vote, mut probes: Vec<v1::Ballot>) -> v1::Ballot {
+    let said = state(vote.state);
+    // Of a region that is split, what is wrong is shown.
+    let wanted = if vote.split { v1::BallotState::Fail } else { said };
+    let since =
+        |ballot: &v1::Ballot| ballot.since.map_or((i64::MAX, 0), |at| (at.seconds, at.nanos));
+    let shows = |ballot: &v1::Ballot| {
+        let alike = ballot.state() == wanted
+            && (ballot.stale, ballot.excluded) == (vote.stale, vote.excluded);
+        (!alike, ballot.probe.is_empty(), since(ballot))
+    };
+    let place = (0..probes.len()).min_by_key(|place| shows(&probes[*place])).unwrap_or(0);
+    let mut ballot = match probes.len() {
+        0 => v1::Ballot::default(),
+        1 => probes.swap_remove(0),
+        _ => v1::Ballot { probes: probes.clone(), ..probes[place].clone() },
+    };
+    ballot.state = said.into();
+    (ballot.stale, ballot.excluded, ballot.split) = (vote.stale, vote.excluded, vote.split);
+    if vote.split {
+        ballot.since = None;
+    }
+    ballot
+}
+
+/// One probe's ballot as it stands at `now`.
 pub fn ballot(
     region: &str,
     from: Option<Speaker<'_>>,
@@ -136,6 +168,15 @@ fn degraded(value: DegradedKind) -> v1::DegradedKind {
     match value {
         DegradedKind::Regional => v1::DegradedKind::Regional,
         DegradedKind::Warning => v1::DegradedKind::Warning,
+    }
+}
+
+fn missing(value: Missing) -> v1::MissingData {
+    match value {
+        Missing::Unknown => v1::MissingData::Unspecified,
+        Missing::Ignore => v1::MissingData::Ignore,
+        Missing::Fail => v1::MissingData::Fail,
+        Missing::Pass => v1::MissingData::Pass,
     }
 }
 

@@ -1,6 +1,6 @@
 //! `table.txt` row by row, then what it does not cover: exclusion, warnings, latch, grace; then laws.
 
-use parallax_common::check::{Policy, Quorum};
+use parallax_common::check::{Missing, Policy, Quorum};
 use parallax_common::outcome::{BallotState, DegradedKind, Verdict};
 use parallax_common::time::MeshTime;
 use proptest::prelude::*;
@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::rule::Rule;
 use super::{Decision, Open, decide};
 use crate::core::ballots::Vote;
+use crate::core::ballots::panel::Panel;
 
 const MAJORITY: Policy = Policy {
     regions: Quorum::Majority,
@@ -15,12 +16,14 @@ const MAJORITY: Policy = Policy {
     successes: 2,
     failures_of: 0,
     successes_of: 0,
+    missing: Missing::Unknown,
 };
 const CLOSED: Open =
     Open { incident: false, latched: false, said: Verdict::Up, degraded: None, settled: true };
 const OPEN: Open = Open { incident: true, said: Verdict::Down, ..CLOSED };
 
-/// One letter a region: f, p, w; capital = stale; `-` never heard; `x` excluded (and failing).
+/// One letter a region: f, p, w; capital = stale; `-` never heard; `x` excluded (and failing); `s` its
+/// probes are split.
 fn votes(letters: &str) -> Vec<Vote> {
     letters
         .chars()
@@ -29,11 +32,12 @@ fn votes(letters: &str) -> Vec<Vote> {
                 'f' | 'x' => BallotState::Fail,
                 'p' => BallotState::Pass,
                 'w' => BallotState::Warn,
-                '-' => BallotState::None,
+                '-' | 's' => BallotState::None,
                 other => panic!("no vote is written {other}"),
             },
             stale: letter.is_ascii_uppercase(),
             excluded: letter == 'x',
+            split: letter == 's',
             changes_at: None,
         })
         .collect()
@@ -126,6 +130,16 @@ fn exclusion_warnings_latch_and_grace_follow_their_rows() {
         ("wwppp", CLOSED, "up"),
         ("wwwpp", CLOSED, "warning"),
         ("wwp",   OPEN,   "warning resolves"),
+        // A region whose probes are split was heard, and counts as neither.
+        ("spp",   CLOSED, "degraded"),
+        ("sss",   CLOSED, "degraded"),
+        ("s--",   CLOSED, "unknown"),
+        ("sp-",   CLOSED, "degraded"),
+        ("sff",   CLOSED, "down opens"),
+        ("sfp",   CLOSED, "degraded"),
+        ("sfp",   OPEN,   "down"),
+        ("ssp",   OPEN,   "down"),
+        ("spp",   OPEN,   "degraded resolves"),
         // After a resolve by hand nothing opens until fewer fail, once.
         ("ffp",   latched, "down"),
         ("fpp",   latched, "degraded unlatches"),
@@ -149,6 +163,49 @@ fn exclusion_warnings_latch_and_grace_follow_their_rows() {
     ];
     for (letters, open, expected) in rows {
         assert_eq!(say(&of(letters, &open)), expected, "{letters} from {open:?}");
+    }
+}
+
+#[test]
+fn every_row_of_the_table_of_missing_data_is_decided_as_it_says() {
+    let early = Open { settled: false, ..CLOSED };
+    let mut rows = 0;
+    for line in include_str!("missing.txt").lines() {
+        if line.starts_with('#') || line.is_empty() {
+            continue;
+        }
+        let columns: Vec<_> = line.split('|').map(str::trim).collect();
+        let [from, letters, ref answers @ ..] = columns[..] else { panic!("columns: {line}") };
+        let open = match from {
+            "closed" => CLOSED,
+            "open" => OPEN,
+            "early" => early,
+            "early open" => Open { settled: false, ..OPEN },
+            "new" => Open { said: Verdict::Unknown, ..CLOSED },
+            other => panic!("nothing begins {other}"),
+        };
+        assert_eq!(answers.len(), Missing::ALL.len(), "{line}");
+        for (missing, answer) in Missing::ALL.into_iter().zip(answers) {
+            let policy = Policy { missing, ..MAJORITY };
+            let decision = decide(&policy, &open, &votes(letters), MeshTime::from_ns(1));
+            assert_eq!(say(&decision), *answer, "{}: {line}", missing.word());
+        }
+        rows += 1;
+    }
+    assert!(rows >= 30, "{rows} rows");
+}
+
+#[test]
+fn down_and_up_are_never_true_at_once_for_any_number_of_regions() {
+    for regions in 1..=32u32 {
+        let counts = (1..=regions).map(Quorum::Count);
+        for quorum in counts.chain([Quorum::Majority, Quorum::All, Quorum::Any]) {
+            let rule = Rule::of(&Policy { regions: quorum, ..MAJORITY }, regions as usize);
+            // F and P count different regions, so F + P <= R.
+            assert!(rule.down_at + rule.up_at > regions, "{quorum:?} of {regions}: {rule:?}");
+            assert!((1..=regions).contains(&rule.down_at), "{quorum:?} of {regions}: {rule:?}");
+            assert!((1..=regions).contains(&rule.up_at), "{quorum:?} of {regions}: {rule:?}");
+        }
     }
 }
 
@@ -198,7 +255,36 @@ fn the_next_change_is_the_earliest_that_lies_ahead() {
 
 fn a_vote() -> impl Strategy<Value = Vote> {
     (proptest::sample::select(BallotState::ALL), any::<bool>(), proptest::bool::weighted(0.15))
-        .prop_map(|(state, stale, excluded)| Vote { state, stale, excluded, changes_at: None })
+        .prop_map(|(state, stale, excluded)| Vote { state, stale, excluded, ..Vote::NONE })
+}
+
+/// A region of one probe, or of several that may be split.
+fn a_region() -> impl Strategy<Value = Vote> {
+    prop::collection::vec(a_vote(), 1..5).prop_map(|probes| Panel::together(&probes))
+}
+
+fn a_policy() -> impl Strategy<Value = Policy> {
+    let quorum = prop_oneof![
+        Just(Quorum::Majority),
+        Just(Quorum::All),
+        Just(Quorum::Any),
+        (1u32..9).prop_map(Quorum::Count),
+    ];
+    (quorum, proptest::sample::select(&Missing::ALL[..])).prop_map(|(regions, missing)| Policy {
+        regions,
+        missing,
+        ..MAJORITY
+    })
+}
+
+/// As a check may have it: no more than there are regions.
+fn fit(policy: Policy, regions: usize) -> Policy {
+    match policy.regions {
+        Quorum::Count(count) => {
+            Policy { regions: Quorum::Count(count.min(regions as u32)), ..policy }
+        }
+        _ => policy,
+    }
 }
 
 fn an_open() -> impl Strategy<Value = Open> {
@@ -292,5 +378,37 @@ proptest! {
             prop_assert!(decision.verdict != Verdict::Unknown || open.said == Verdict::Unknown);
         }
         prop_assert_eq!(decision.degraded.is_some(), decision.verdict == Verdict::Degraded);
+    }
+
+    #[test]
+    fn whatever_the_policy_down_and_up_are_never_both_and_silence_ends_nothing(
+        regions in prop::collection::vec(a_region(), 1..9),
+        policy in a_policy(),
+        open in an_open(),
+        rank in any::<prop::sample::Index>(),
+    ) {
+        let policy = fit(policy, regions.len());
+        let now = MeshTime::from_ns(1);
+        let all = decide(&policy, &open, &regions, now);
+        let (tally, rule) = (all.tally, all.rule);
+        prop_assert!(tally.failing < rule.down_at || tally.passing < rule.up_at);
+        prop_assert!(tally.failing + tally.passing + tally.split <= tally.fresh);
+        prop_assert!(tally.fresh + tally.excluded <= rule.regions);
+        prop_assert!(!(all.opens && all.resolves));
+        prop_assert!(!all.opens || tally.failing >= rule.down_at);
+        prop_assert!(!all.resolves || tally.passing >= rule.up_at);
+        prop_assert_eq!(all.degraded.is_some(), all.verdict == Verdict::Degraded);
+        // One region more that is silent: it never ends anything, and opens only where it was told to.
+        let mut less = regions.clone();
+        let vote = &mut less[rank.index(regions.len())];
+        *vote = Vote { stale: true, split: false, ..*vote };
+        let less = decide(&policy, &open, &less, now);
+        prop_assert!(!less.resolves || all.resolves);
+        prop_assert!(!less.opens || all.opens || policy.missing == Missing::Fail);
+        prop_assert!(!less.opens || open.settled || all.opens, "early on silence is ours");
+        if policy.missing == Missing::Ignore && open.said != Verdict::Unknown && open.settled {
+            let excluded = less.tally.excluded > less.rule.excludable;
+            prop_assert!(less.verdict != Verdict::Unknown || excluded);
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! One check at the engine: its seats, its proposal under way, its confirmation.
+//! One check at the engine: its regions' panels, its proposal under way, its confirmation.
 
 use std::collections::BTreeMap;
 
@@ -10,8 +10,10 @@ use parallax_proto::v1;
 
 use super::input::{Action, Output, Subject, VerdictDraft};
 use super::link::Link;
+use crate::core::ballots::panel::Panel;
 use crate::core::ballots::{Heard, Hearing, Said, Seat, Terms, Vote, VoterId};
 use crate::core::confirm::{self, Confirmation, Witness};
+use crate::core::decide::rule::Rule;
 use crate::core::decide::{self, Decision, Open, Tally, record};
 use crate::core::watchdog::{Survey, Witnessed};
 
@@ -45,26 +47,26 @@ pub struct Entry {
     pub subject: Subject,
     /// The numbers its votes depend on.
     pub terms: Terms,
-    /// One a region, by rank.
-    pub seats: Vec<Seat>,
+    /// One a region: by rank those that count, after them the advisory ones.
+    pub panels: Vec<Panel>,
     /// When it is decided again although nothing is heard.
     pub wake: Option<MeshTime>,
     /// The proposal under way: nothing else is proposed until it is settled.
     pub proposed: Option<u64>,
     /// The leader is new: fails that were known before are confirmed anew.
     pub owed: bool,
-    /// The region that failed just now.
-    first_failure: Option<usize>,
+    /// Who saw it fail just now.
+    first_failure: Option<VoterId>,
     confirmation: Option<Confirmation>,
 }
 
 impl Entry {
     /// A check nobody voted on. What `leader`s hear of it first may be old fails.
     pub fn new(subject: Subject, leader: bool) -> Self {
-        let seat = Seat::new(subject.check.run_digest);
+        let panel = Panel::new(subject.check.run_digest);
         Self {
             terms: Terms::of(&subject.check),
-            seats: vec![seat; subject.check.regions.len()],
+            panels: vec![panel; subject.check.looks_from().count()],
             subject,
             wake: None,
             proposed: None,
@@ -75,7 +77,7 @@ impl Entry {
     }
 
     /// The check was edited, or something was committed about it. Regions that stay keep their
-    /// seats.
+    /// panels, also those that count from now on, or no longer do.
     pub fn update(&mut self, subject: Subject) {
         let (old, new) = (&self.subject, &subject);
         let moved = old.sequence != new.sequence
@@ -85,52 +87,58 @@ impl Entry {
             // Whatever is under way was decided on what is no more; apply ignores it.
             self.proposed = None;
         }
-        if old.check.run_digest != new.check.run_digest || old.check.regions != new.check.regions {
+        if old.check.run_digest != new.check.run_digest
+            || old.check.regions != new.check.regions
+            || old.check.advisory_regions != new.check.advisory_regions
+        {
             self.confirmation = None;
             self.first_failure = None;
             let digest = new.check.run_digest;
-            let mut seats: BTreeMap<&str, Seat> = old
+            let mut panels: BTreeMap<&str, Panel> = old
                 .check
-                .regions
-                .iter()
+                .looks_from()
                 .map(String::as_str)
-                .zip(std::mem::take(&mut self.seats))
+                .zip(std::mem::take(&mut self.panels))
                 .collect();
-            let seat = |region: &String| {
-                let mut seat = seats.remove(region.as_str()).unwrap_or_else(|| Seat::new(digest));
-                seat.set_digest(digest);
-                seat
+            let panel = |region: &String| {
+                let kept = panels.remove(region.as_str());
+                let mut panel = kept.unwrap_or_else(|| Panel::new(digest));
+                panel.set_digest(digest);
+                panel
             };
-            self.seats = new.check.regions.iter().map(seat).collect();
+            self.panels = new.check.looks_from().map(panel).collect();
         }
         self.terms = Terms::of(&subject.check);
         self.subject = subject;
     }
 
-    /// Gives every seat its assignee, by rank.
+    /// Gives every region its assignees, by place as the plan has them.
     pub fn assign(&mut self, assignees: &[Option<VoterId>], links: &Links, now: MeshTime) {
-        for rank in 0..self.seats.len() {
-            let counts = self.counts(rank, links, now);
-            let assignee = assignees.get(rank).copied().flatten();
-            self.seats[rank].assign(assignee, counts, &self.terms, now);
+        let (uid, terms) = (self.subject.check.uid, self.terms);
+        let wanted = self.subject.check.probes_per_region.max(1) as usize;
+        let mut regions = assignees.chunks(wanted);
+        let probe = |id: VoterId| links.get(&id).map(|link| &link.voter.probe);
+        let same_probe = |one, other| probe(one).is_some() && probe(one) == probe(other);
+        for panel in &mut self.panels {
+            let here: Vec<VoterId> =
+                regions.next().unwrap_or_default().iter().copied().flatten().collect();
+            panel.assign(
+                &here,
+                same_probe,
+                |seat| counts(seat, &terms, links, &uid, now),
+                &terms,
+                now,
+            );
         }
-    }
-
-    /// Whether the vote of a region is neither stale nor excluded.
-    fn counts(&self, rank: usize, links: &Links, now: MeshTime) -> bool {
-        let seat = &self.seats[rank];
-        let hearing = hearing(links, seat.voter(), &self.subject.check.uid);
-        let vote = seat.vote(&hearing, &self.terms, now);
-        !vote.stale && !vote.excluded
     }
 
     /// Everybody whose session this check depends on.
     pub fn voters(&self) -> Vec<VoterId> {
-        self.seats.iter().flat_map(|seat| seat.voter().into_iter().chain(seat.assignee())).collect()
+        self.panels.iter().flat_map(Panel::voters).collect()
     }
 
     /// Folds what a voter of `region` said. Says whether the check is to be decided again, and who
-    /// spoke for the region before when somebody else does now.
+    /// spoke before when somebody else does now.
     pub fn hear(
         &mut self,
         voter: VoterId,
@@ -139,18 +147,20 @@ impl Entry {
         said: Option<Said>,
         (links, now): (&Links, MeshTime),
     ) -> (bool, Option<VoterId>) {
-        let rank = self.subject.check.regions.iter().position(|known| known == region);
-        let Some(rank) = rank else { return (false, None) };
-        let counts = self.counts(rank, links, now);
+        let (uid, terms) = (self.subject.check.uid, self.terms);
+        let place = self.subject.check.looks_from().position(|known| known == region);
+        let Some(place) = place else { return (false, None) };
         let confirmation = &mut self.confirmation;
         let records = records.into_iter().inspect(|heard| {
             if let Some(confirmation) = confirmation.as_mut().filter(|_| heard.order != 0) {
                 confirmation.heard(voter, heard.order);
             }
         });
-        let folded = self.seats[rank].hear(voter, records, said, counts, &self.terms);
-        if folded.first_failure {
-            self.first_failure = Some(rank);
+        let counts = |seat: &Seat| counts(seat, &terms, links, &uid, now);
+        let folded = self.panels[place].hear(voter, records, said, counts, &terms);
+        // What an advisory region sees is asked of nobody else.
+        if folded.first_failure && !self.subject.check.is_advisory(place) {
+            self.first_failure = Some(voter);
         }
         (folded.changed, folded.replaced)
     }
@@ -180,7 +190,8 @@ impl Entry {
             degraded: self.subject.degraded,
             settled: now >= office.settled_at || self.all_synced(links, now),
         };
-        let decision = decide::decide(&self.subject.check.policy, &open, &votes, now);
+        let counted: Vec<Vote> = self.counted(&votes).map(|one| Panel::together(one)).collect();
+        let decision = decide::decide(&self.subject.check.policy, &open, &counted, now);
         self.wake = decision.reconsider_at;
         self.confirm(&votes, &open, &decision, links, office, now, out);
         if decision.moves(&open) && self.proposed.is_none() {
@@ -205,28 +216,18 @@ impl Entry {
 
     /// Every region's ballot, for people.
     pub fn live_ballots(&self, links: &Links, now: MeshTime) -> Vec<v1::Ballot> {
-        let uid = &self.subject.check.uid;
-        let incident = self.subject.open_incident.is_some();
-        let votes: Vec<_> = self
-            .seats
-            .iter()
-            .map(|seat| {
-                // As whoever leads would see it: who does not lead decides nothing, so nothing was
-                // settled here.
-                let mut seat = seat.clone();
-                seat.settle(incident, &self.terms);
-                seat.vote(&hearing(links, seat.voter(), uid), &self.terms, now)
-            })
-            .collect();
-        self.ballots(&votes, links, now)
+        self.ballots(&self.live_votes(links, now), links, now)
     }
 
-    /// Tells what each region says that has made up its mind.
+    /// Tells what each probe says that has made up its mind.
     pub fn survey(&self, links: &Links, now: MeshTime, survey: &mut Survey) {
         let check = &self.subject.check;
         let Some(step) = check.run.steps.first() else { return };
         let mut votes = Vec::new();
-        for (region, seat) in check.regions.iter().zip(&self.seats) {
+        let regions = check.looks_from().zip(&self.panels);
+        let seats =
+            regions.flat_map(|(region, panel)| panel.seats().iter().map(move |of| (region, of)));
+        for (region, seat) in seats {
             let Some(link) = seat.voter().and_then(|voter| links.get(&voter)) else { continue };
             let vote = seat.vote(&link.hearing(&check.uid), &self.terms, now);
             let fails = match vote.state {
@@ -243,33 +244,68 @@ impl Entry {
         survey.take(step.kind.host(), &votes);
     }
 
-    fn votes(&mut self, links: &Links, now: MeshTime) -> Vec<Vote> {
+    /// Whether as many regions fail now as make it down.
+    pub fn still_failing(&self, links: &Links, now: MeshTime) -> bool {
+        let votes = self.live_votes(links, now);
+        let counted: Vec<Vote> = self.counted(&votes).map(|one| Panel::together(one)).collect();
+        let policy = &self.subject.check.policy;
+        let tally = Tally::count(&counted, policy.missing);
+        tally.failing >= Rule::of(policy, counted.len()).down_at
+    }
+
+    /// As whoever leads would see them: who does not lead decides nothing, so nothing was settled here.
+    fn live_votes(&self, links: &Links, now: MeshTime) -> Vec<Vec<Vote>> {
         let uid = self.subject.check.uid;
         let incident = self.subject.open_incident.is_some();
-        let terms = self.terms;
-        self.seats
-            .iter_mut()
-            .map(|seat| {
-                seat.settle(incident, &terms);
-                seat.vote(&hearing(links, seat.voter(), &uid), &terms, now)
+        let hearing = |seat: &Seat| hearing(links, seat.voter(), &uid);
+        self.panels
+            .iter()
+            .map(|panel| {
+                let mut panel = panel.clone();
+                panel.settle(incident, &self.terms);
+                panel.votes(hearing, &self.terms, now)
             })
             .collect()
     }
 
-    fn ballots(&self, votes: &[Vote], links: &Links, now: MeshTime) -> Vec<v1::Ballot> {
-        let uid = &self.subject.check.uid;
-        let regions = &self.subject.check.regions;
+    /// What each seat says, by region.
+    fn votes(&mut self, links: &Links, now: MeshTime) -> Vec<Vec<Vote>> {
+        let uid = self.subject.check.uid;
+        let incident = self.subject.open_incident.is_some();
+        let terms = self.terms;
+        let hearing = |seat: &Seat| hearing(links, seat.voter(), &uid);
+        self.panels
+            .iter_mut()
+            .map(|panel| {
+                panel.settle(incident, &terms);
+                panel.votes(hearing, &terms, now)
+            })
+            .collect()
+    }
+
+    /// Those of regions that count.
+    fn counted<'a>(&self, votes: &'a [Vec<Vote>]) -> impl Iterator<Item = &'a Vec<Vote>> {
+        votes.iter().take(self.subject.check.regions.len())
+    }
+
+    fn ballots(&self, votes: &[Vec<Vote>], links: &Links, now: MeshTime) -> Vec<v1::Ballot> {
+        let check = &self.subject.check;
+        let regions = check.looks_from().zip(&self.panels).zip(votes).enumerate();
         regions
-            .iter()
-            .zip(&self.seats)
-            .zip(votes)
-            .map(|((region, seat), vote)| {
-                let link = seat.voter().and_then(|voter| links.get(&voter));
-                let from = link.map(|link| record::Speaker {
-                    probe: &link.voter.probe,
-                    incarnation: link.voter.incarnation.0,
-                });
-                record::ballot(region, from, seat, vote, &hearing(links, seat.voter(), uid), now)
+            .map(|(place, ((region, panel), votes))| {
+                let of = |seat: &Seat, vote: &Vote| {
+                    let link = seat.voter().and_then(|voter| links.get(&voter));
+                    let from = link.map(|link| record::Speaker {
+                        probe: &link.voter.probe,
+                        incarnation: link.voter.incarnation.0,
+                    });
+                    let hearing = hearing(links, seat.voter(), &check.uid);
+                    record::ballot(region, from, seat, vote, &hearing, now)
+                };
+                let one = panel.seats().iter().zip(votes).map(|(seat, vote)| of(seat, vote));
+                let mut ballot = record::of_region(&Panel::together(votes), one.collect());
+                ballot.advisory = check.is_advisory(place);
+                ballot
             })
             .collect()
     }
@@ -281,14 +317,15 @@ impl Entry {
         let speaks = |link: &Link| {
             link.is_synced() && link.watermark().is_some_and(|at| now.since(at) <= stale_after)
         };
-        let mut assignees = self.seats.iter().filter_map(Seat::assignee);
+        let counted = self.panels.iter().take(self.subject.check.regions.len());
+        let mut assignees = counted.flat_map(Panel::seats).filter_map(Seat::assignee);
         assignees.all(|voter| links.get(&voter).is_some_and(speaks))
     }
 
     #[allow(clippy::too_many_arguments, reason = "all of one decision, used once")]
     fn confirm(
         &mut self,
-        votes: &[Vote],
+        votes: &[Vec<Vote>],
         open: &Open,
         decision: &Decision,
         links: &Links,
@@ -305,24 +342,28 @@ impl Entry {
         if decided || self.confirmation.is_some() || (first.is_none() && !self.owed) {
             return;
         }
-        let speaks = |rank: usize| !votes[rank].stale && !votes[rank].excluded;
-        let failing = |rank: usize| match first {
-            Some(first) => rank == first && speaks(rank),
-            None => speaks(rank) && self.seats[rank].summary().fails > 0,
-        };
-        if !(0..self.seats.len()).any(failing) {
-            return;
-        }
         let reachable = |seat: &Seat| {
             let voter = seat.assignee()?;
             links.get(&voter).filter(|link| link.is_open() && !link.excluded).map(|_| voter)
         };
-        let witnesses: Vec<_> = self
-            .seats
-            .iter()
-            .enumerate()
-            .map(|(rank, seat)| Witness { reachable: reachable(seat), failing: failing(rank) })
+        let failing = |seat: &Seat, vote: &Vote| {
+            let fails = match first {
+                Some(first) => seat.voter() == Some(first),
+                None => seat.summary().fails > 0,
+            };
+            fails && !vote.stale && !vote.excluded
+        };
+        let seats = self.panels.iter().zip(self.counted(votes));
+        let witnesses: Vec<_> = seats
+            .flat_map(|(panel, votes)| panel.seats().iter().zip(votes))
+            .map(|(seat, vote)| Witness {
+                reachable: reachable(seat),
+                failing: failing(seat, vote),
+            })
             .collect();
+        if !witnesses.iter().any(|witness| witness.failing) {
+            return;
+        }
         let check = &self.subject.check;
         let runs = confirm::runs(&witnesses, self.terms.failures);
         self.owed = false;
@@ -347,6 +388,12 @@ impl Entry {
         }
         self.confirmation = Some(Confirmation::start(number, check, &runs, now));
     }
+}
+
+/// Whether what a seat says is neither stale nor excluded.
+fn counts(seat: &Seat, terms: &Terms, links: &Links, check: &Uid, now: MeshTime) -> bool {
+    let vote = seat.vote(&hearing(links, seat.voter(), check), terms, now);
+    !vote.stale && !vote.excluded
 }
 
 fn is_down(tally: &Tally, decision: &Decision) -> bool {

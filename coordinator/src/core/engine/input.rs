@@ -37,7 +37,7 @@ pub struct Subject {
     pub open_incident: Option<Uid>,
     /// Resolved by hand while enough regions failed.
     pub latched: bool,
-    /// Who runs it, by region rank.
+    /// Who runs it, by place: `probes_per_region` of each region, as the plan has them.
     pub assignees: Vec<Option<Voter>>,
     /// The plan that says so.
     pub generation: Generation,

@@ -2,6 +2,7 @@
 
 mod edits;
 mod office;
+mod panels;
 pub(crate) mod rig;
 mod sessions;
 

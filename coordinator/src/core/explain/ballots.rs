@@ -8,11 +8,27 @@ use parallax_proto::v1::{self, BallotState, Outcome};
 use super::words::{Clock, count, line, list, span};
 use crate::core::stamp;
 
-/// Every region in one sentence: those that fail first, then warnings, passes, and the silent.
+/// Every region that counts in one sentence: those that fail first, then warnings, passes, and the
+/// silent; after it the advisory ones in another.
 pub(super) fn sentence(record: &v1::DecisionRecord, clock: &mut Clock) -> Option<String> {
+    let rule = record.rule.unwrap_or_default();
+    let mut sentences: Vec<String> = Vec::new();
+    for advisory in [false, true] {
+        let some = record.ballots.iter().filter(|ballot| ballot.advisory == advisory);
+        let clauses = clauses(&some.collect::<Vec<_>>(), &rule, clock);
+        if !clauses.is_empty() {
+            let not = if advisory { "Not counted: " } else { "" };
+            sentences.push(format!("{not}{}.", clauses.join("; ")));
+        }
+    }
+    (!sentences.is_empty()).then(|| sentences.join(" "))
+}
+
+fn clauses(ballots: &[&v1::Ballot], rule: &v1::Rule, clock: &mut Clock) -> Vec<String> {
     let mut clauses: Vec<String> = Vec::new();
     let voting = |state: BallotState| {
-        record.ballots.iter().filter(move |ballot| votes(ballot) && ballot.state() == state)
+        let some = ballots.iter().copied().filter(|ballot| votes(ballot) && !ballot.split);
+        some.filter(move |ballot| ballot.state() == state)
     };
     for group in alike(voting(BallotState::Fail)) {
         let (see, fail) = if group.len() == 1 { ("sees", "fails") } else { ("see", "fail") };
@@ -30,17 +46,60 @@ pub(super) fn sentence(record: &v1::DecisionRecord, clock: &mut Clock) -> Option
             false => format!("{regions} {pass} with a warning {since}, newest: {why}"),
         });
     }
-    let passing: Vec<String> = voting(BallotState::Pass).map(timed).collect();
-    match passing.len() {
-        0 => {}
-        1 => clauses.push(passes_one(&record.ballots)),
-        _ => clauses.push(format!("{} pass", list(&passing))),
+    let passing: Vec<&v1::Ballot> = voting(BallotState::Pass).collect();
+    match &passing[..] {
+        [] => {}
+        [one] => clauses.push(passes_one(one)),
+        several => {
+            let several: Vec<String> = several.iter().map(|ballot| timed(ballot)).collect();
+            clauses.push(format!("{} pass", list(&several)));
+        }
     }
-    let rule = record.rule.unwrap_or_default();
-    for ballot in &record.ballots {
-        clauses.extend(silent(ballot, &rule));
+    for ballot in ballots {
+        clauses.extend(silent(ballot, rule));
     }
-    (!clauses.is_empty()).then(|| format!("{}.", clauses.join("; ")))
+    clauses.extend(ballots.iter().filter_map(|ballot| panel(ballot)));
+    clauses
+}
+
+/// "in eu-west a and b fail, c passes" where several probes of a region do not say the same; of a region
+/// that is split also why.
+fn panel(ballot: &v1::Ballot) -> Option<String> {
+    let says = |probe: &v1::Ballot| match probe.state() {
+        _ if probe.excluded => ("is excluded", "are excluded"),
+        _ if probe.probe.is_empty() => ("is not there", "are not there"),
+        _ if probe.stale => ("is silent", "are silent"),
+        BallotState::Fail => ("fails", "fail"),
+        BallotState::Warn => ("passes with a warning", "pass with a warning"),
+        BallotState::Pass => ("passes", "pass"),
+        BallotState::None | BallotState::Unspecified => {
+            ("has not said enough yet", "have not said enough yet")
+        }
+    };
+    let mut groups: Vec<((&str, &str), Vec<String>)> = Vec::new();
+    for probe in &ballot.probes {
+        let word = says(probe);
+        let name = if probe.probe.is_empty() { "one".to_owned() } else { line(&probe.probe) };
+        match groups.iter_mut().find(|(known, _)| *known == word) {
+            Some((_, names)) => names.push(name),
+            None => groups.push((word, vec![name])),
+        }
+    }
+    if groups.len() < 2 {
+        return None;
+    }
+    let clauses: Vec<String> = groups
+        .into_iter()
+        .map(|((one, many), names)| {
+            format!("{} {}", list(&names), if names.len() == 1 { one } else { many })
+        })
+        .collect();
+    let region = line(&ballot.region);
+    let why = match ballot.split {
+        true => format!(" ({} is split: {})", region, why(ballot)),
+        false => String::new(),
+    };
+    Some(format!("in {region} {}{why}", clauses.join(", ")))
 }
 
 /// What keeps regions from running it as they are configured. Such runs never vote, so no record is
@@ -56,7 +115,11 @@ pub(super) fn cannot_run(ballots: &[v1::Ballot]) -> Option<String> {
         );
         ballot.last_outcome() == Outcome::Missed && mendable
     };
-    let groups = alike(ballots.iter().filter(for_its_owner));
+    let each = ballots.iter().flat_map(|ballot| match &ballot.probes[..] {
+        [] => std::slice::from_ref(ballot),
+        probes => probes,
+    });
+    let groups = alike(each.filter(for_its_owner));
     let clauses: Vec<String> = groups
         .iter()
         .map(|group| format!("{} cannot run it: {}", regions(group), why(group[0])))
@@ -102,7 +165,10 @@ fn alike<'a>(ballots: impl Iterator<Item = &'a v1::Ballot>) -> Vec<Vec<&'a v1::B
 }
 
 fn regions(group: &[&v1::Ballot]) -> String {
-    list(&group.iter().map(|ballot| line(&ballot.region)).collect::<Vec<_>>())
+    let mut names: Vec<String> = group.iter().map(|ballot| line(&ballot.region)).collect();
+    // Probes of one region stand beside each other.
+    names.dedup();
+    list(&names)
 }
 
 /// "connect_refused (203.0.113.7:443) in step 2".
@@ -137,9 +203,7 @@ fn since(group: &[&v1::Ballot], clock: &mut Clock) -> String {
     }
 }
 
-fn passes_one(ballots: &[v1::Ballot]) -> String {
-    let one = ballots.iter().find(|b| votes(b) && b.state() == BallotState::Pass);
-    let Some(ballot) = one else { return String::new() };
+fn passes_one(ballot: &v1::Ballot) -> String {
     let region = line(&ballot.region);
     match &ballot.last_total {
         Some(total) => format!("{region} passes ({})", span(stamp::length(total))),
@@ -164,13 +228,23 @@ fn silent(ballot: &v1::Ballot, rule: &v1::Rule) -> Option<String> {
     if ballot.probe.is_empty() {
         return Some(format!("{region} has no probe for it"));
     }
+    if ballot.split {
+        return None;
+    }
     if ballot.stale {
+        let had = !matches!(ballot.state(), BallotState::None | BallotState::Unspecified);
+        let as_what = match rule.missing() {
+            _ if !had || ballot.advisory => "",
+            v1::MissingData::Fail => ", and counts as failing",
+            v1::MissingData::Pass => ", and counts as passing",
+            _ => "",
+        };
         return Some(match &ballot.age {
             Some(age) => {
                 let age: Duration = stamp::length(age);
-                format!("{region} is stale: last heard {} ago", span(age))
+                format!("{region} is stale: last heard {} ago{as_what}", span(age))
             }
-            None => format!("{region} is stale: never heard"),
+            None => format!("{region} is stale: never heard{as_what}"),
         });
     }
     if ballot.state() != BallotState::None && ballot.state() != BallotState::Unspecified {

@@ -543,3 +543,114 @@ fn times_before_1970_and_absent_ones_do_not_panic() {
     let ancient = stamp::timestamp(UtcTime::from_ns(-1));
     assert_eq!(clock.time(Some(&ancient)), "1969-12-31 23:59:59 UTC");
 }
+
+fn probe(name: &str, state: BallotState) -> Ballot {
+    Ballot { probe: name.into(), ..ballot("eu-west", state) }
+}
+
+#[test]
+fn probes_of_a_region_that_do_not_agree_are_named() {
+    let fails = |name: &str| Ballot { probe: name.into(), ..refused("eu-west") };
+    let split = DecisionRecord {
+        verdict: Verdict::Degraded.into(),
+        degraded: DegradedKind::Regional.into(),
+        rule: Some(Rule { probes_per_region: 2, ..rule(3, 2, 2, 2).unwrap() }),
+        ballots: vec![
+            Ballot {
+                split: true,
+                state: BallotState::None.into(),
+                probes: vec![fails("a"), probe("b", BallotState::Pass)],
+                ..fails("a")
+            },
+            passes("us-east", 90),
+            passes("ap-south", 210),
+        ],
+        passing: 2,
+        fresh: 3,
+        split: 1,
+        ..Default::default()
+    };
+    says(
+        &verdict(&check_verdict(split.clone(), false)),
+        "checkout is degraded since 2026-11-20 03:12:07 UTC: 1 of 3 regions is split: probes there \
+         do not agree.
+         us-east (90 ms) and ap-south (210 ms) pass; in eu-west a fails, b passes (eu-west is split: \
+         connect_refused (203.0.113.7:443)).
+         It is down when 2 regions fail twice in a row.",
+    );
+    // A region that fails although one of its probes does not; a silent one; one whose probes agree.
+    let stale = Ballot { stale: true, ..probe("d", BallotState::Pass) };
+    let down = DecisionRecord {
+        verdict: Verdict::Down.into(),
+        ballots: vec![
+            Ballot {
+                probes: vec![fails("a"), fails("b"), probe("c", BallotState::Pass), stale],
+                ..fails("a")
+            },
+            Ballot { probes: vec![refused("us-east"), refused("us-east")], ..refused("us-east") },
+            passes("ap-south", 210),
+        ],
+        failing: 2,
+        passing: 1,
+        split: 0,
+        ..split
+    };
+    says(
+        &verdict(&check_verdict(down, true)),
+        "checkout is down since 2026-11-20 03:12:07 UTC: 2 of 3 regions fail (2 are needed).
+         eu-west and us-east see connect_refused (203.0.113.7:443) since 03:12:05 UTC; ap-south \
+         passes (210 ms); in eu-west a and b fail, c passes, d is silent.
+         It resolves when 2 regions pass twice in a row.",
+    );
+}
+
+#[test]
+fn advisory_regions_have_a_sentence_of_their_own() {
+    let mut record = down();
+    for place in [2, 4] {
+        record.ballots[place].advisory = true;
+    }
+    (record.rule, record.failing) = (rule(3, 2, 2, 2), 2);
+    says(
+        &verdict(&check_verdict(record, true)),
+        "checkout is down since 2026-11-20 03:12:07 UTC: 2 of 3 regions fail (2 are needed).
+         eu-west and us-east see connect_refused (203.0.113.7:443) since 03:12:05 UTC; ap-south \
+         passes (212 ms). Not counted: us-west sees connect_refused (203.0.113.7:443) since \
+         03:12:06 UTC; sa-east is stale: last heard 14 s ago.
+         It resolves when 2 regions pass twice in a row.",
+    );
+}
+
+#[test]
+fn silence_that_counts_is_said() {
+    let of = |missing: v1::MissingData, record: DecisionRecord| {
+        let rule = Some(Rule { missing: missing.into(), ..rule(3, 2, 2, 2).unwrap() });
+        let ballots =
+            vec![stale("eu-west", Some(14_000)), stale("us-east", None), passes("ap-south", 210)];
+        verdict(&check_verdict(DecisionRecord { rule, ballots, ..record }, false))[..2].to_vec()
+    };
+    let record = DecisionRecord { passing: 1, fresh: 3, assumed: 2, ..Default::default() };
+    let down = DecisionRecord { verdict: Verdict::Down.into(), failing: 2, ..record.clone() };
+    says(
+        &of(v1::MissingData::Fail, down),
+        "checkout is down since 2026-11-20 03:12:07 UTC: 2 of 3 regions fail, 2 of them by being \
+         silent (2 are needed).
+         ap-south passes (210 ms); eu-west is stale: last heard 14 s ago, and counts as failing; \
+         us-east is stale: never heard, and counts as failing.",
+    );
+    let up = DecisionRecord { verdict: Verdict::Up.into(), ..record.clone() };
+    says(
+        &of(v1::MissingData::Pass, up),
+        "checkout is up since 2026-11-20 03:12:07 UTC: 1 of 3 regions passes, and 2 by being silent.
+         ap-south passes (210 ms); eu-west is stale: last heard 14 s ago, and counts as passing; \
+         us-east is stale: never heard, and counts as passing.",
+    );
+    let kept = DecisionRecord { verdict: Verdict::Up.into(), fresh: 1, assumed: 0, ..record };
+    says(
+        &of(v1::MissingData::Ignore, kept),
+        "checkout is up since 2026-11-20 03:12:07 UTC: only 1 of 3 regions is fresh (2 are needed to \
+         say anything new).
+         ap-south passes (210 ms); eu-west is stale: last heard 14 s ago; us-east is stale: never \
+         heard.",
+    );
+}

@@ -141,7 +141,7 @@ impl Judge {
             .map(|key| (RegionKey { namespace: key.0.clone(), region: key.1.clone() }, 0))
             .collect();
         for entry in state.checks.values().filter(|entry| entry.check.enabled) {
-            for region in &entry.check.regions {
+            for region in entry.check.looks_from() {
                 let namespace = entry.check.namespace.clone();
                 let key = RegionKey { namespace, region: region.clone() };
                 if let Some(count) = counted.get_mut(&key) {

@@ -272,7 +272,7 @@ impl World {
         let end = self.now + Duration::from_millis(ms);
         while self.now < end {
             self.now = self.now + Duration::from_millis(100);
-            for rank in 0..REGIONS {
+            for rank in 0..self.voices.len() {
                 self.beat(rank);
             }
             for member in 0..self.judges.len() {
@@ -295,6 +295,33 @@ impl World {
         let first = open.next().expect("an open incident");
         assert!(open.next().is_none());
         first.as_ref().clone()
+    }
+    /// Edits the check.
+    fn edit(&mut self, change: impl FnOnce(&mut v1::Check)) {
+        let mut put = check();
+        put.base_etag = self.state.checks[&CHECK].check.etag;
+        if let Some(store::config_change::Change::Put(v1::Resource {
+            kind: Some(v1::resource::Kind::Check(check)),
+        })) = &mut put.change
+        {
+            change(check);
+        }
+        self.configure(vec![put]);
+    }
+
+    /// Another probe of a region, heard by these members.
+    fn join(&mut self, region: usize, probe: &str, by: &[usize]) -> usize {
+        let voter = Voter { probe: probe.to_owned(), ..rig::voter(region, 1) };
+        self.voices.push(Voice {
+            probe: rig::Probe::new(voter, 2),
+            sessions: BTreeMap::new(),
+            health: None,
+        });
+        let voice = self.voices.len() - 1;
+        for &member in by {
+            self.connect(voice, member);
+        }
+        voice
     }
 
     /// What was committed about the check since this was last asked.
@@ -426,6 +453,89 @@ fn of_failures_known_before_it_took_office_a_new_leader_orders_confirmation() {
     world.orders = 0;
     world.lead(1);
     assert_eq!(world.orders, 3, "one an assignee");
+}
+
+#[test]
+fn with_several_probes_a_region_a_new_leader_goes_on_with_each_of_their_votes() {
+    let mut world = World::up(2, [&[0, 1], &[0, 1], &[0, 1]]);
+    world.edit(|check| check.probes_per_region = 2);
+    let seconds = [0, 1, 2].map(|region| world.join(region, "q", &[0, 1]));
+    world.advance(1_000);
+    assert_eq!(
+        world.judges[1].as_ref().unwrap().plan().assignees(&CHECK).iter().flatten().count(),
+        6
+    );
+    twice(&mut world, &seconds, Outcome::Pass);
+    assert_eq!(world.take(), "", "whoever joins silences nobody");
+    // The first region fails, the second is split.
+    twice(&mut world, &[0, seconds[0], 1], Outcome::Fail);
+    assert_eq!(world.take(), "degraded");
+    world.kill(0);
+    world.advance(1_500);
+    world.lead(1);
+    world.advance(30_000);
+    assert_eq!(world.take(), "", "it knows each vote");
+    twice(&mut world, &[seconds[1]], Outcome::Fail);
+    assert_eq!(world.take(), "down!");
+    twice(&mut world, &[0, seconds[0], 1, seconds[1]], Outcome::Pass);
+    assert_eq!(world.take(), "degraded. up");
+}
+
+#[test]
+fn a_probe_of_several_that_is_lost_leaves_its_seat_to_the_next_in_line() {
+    let mut world = World::up(1, [&[0], &[0], &[0]]);
+    world.edit(|check| check.probes_per_region = 2);
+    let more = [0, 1, 2].map(|region| ["q", "r"].map(|probe| world.join(region, probe, &[0])));
+    world.advance(1_000);
+    for pair in more {
+        twice(&mut world, &pair, Outcome::Pass);
+    }
+    world.take();
+    // Who of the first region runs it, and who is third.
+    let names = |world: &World| {
+        let assignees = world.judges[0].as_ref().unwrap().plan().assignees(&CHECK);
+        let some = assignees[..2].iter().flatten().map(|probe| probe.probe.to_string());
+        some.collect::<Vec<_>>()
+    };
+    let before = names(&world);
+    assert_eq!(before.len(), 2);
+    let voice = |world: &World, name: &str| {
+        let of =
+            |voice: &Voice| (voice.probe.voter.region.clone(), voice.probe.voter.probe.clone());
+        world.voices.iter().position(|v| of(v) == (rig::region(0), name.to_owned())).unwrap()
+    };
+    let (stays, leaves) = (voice(&world, &before[0]), voice(&world, &before[1]));
+    world.disconnect(leaves, 0);
+    world.advance(6_000);
+    let after = names(&world);
+    assert_eq!(after[0], before[0]);
+    assert_ne!(after[1], before[1], "the third took over");
+    assert_eq!(world.take(), "");
+    let took = voice(&world, &after[1]);
+    twice(&mut world, &[stays, took], Outcome::Fail);
+    assert_eq!(world.take(), "degraded", "both of those who look fail");
+    let ballots = world.judges[0].as_ref().unwrap().live_ballots(CHECK, world.now);
+    let mut said: Vec<_> = ballots[0].probes.iter().map(|b| (b.probe.clone(), b.state())).collect();
+    let mut expected: Vec<_> =
+        after.iter().map(|name| (name.clone(), v1::BallotState::Fail)).collect();
+    said.sort_by(|a, b| a.0.cmp(&b.0));
+    expected.sort_by(|a, b| a.0.cmp(&b.0));
+    assert_eq!(said, expected);
+}
+
+#[test]
+fn an_advisory_region_is_counted_where_probes_are_missed_and_nowhere_else() {
+    let mut world = World::up(1, [&[0], &[0], &[0]]);
+    world.edit(|check| check.advisory_regions = vec![check.regions.pop().unwrap()]);
+    assert_eq!(world.take(), "");
+    twice(&mut world, &[2], Outcome::Fail);
+    assert_eq!(world.take(), "", "it is shown only");
+    assert_eq!(world.orders, 0, "and nobody is asked");
+    // Its probe is gone: a region without one is told of, as checks look from it.
+    world.disconnect(2, 0);
+    world.advance(120_000);
+    assert_eq!(world.take(), "");
+    assert_eq!(world.state.silent.len(), 1);
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use parallax_common::check::{HttpStep, IpFamily, Policy, Quorum, Run, Step, StepKind, TcpStep};
+use parallax_common::check::{
+    HttpStep, IpFamily, Missing, Policy, Quorum, Run, Step, StepKind, TcpStep,
+};
 use parallax_common::name::RunDigest;
 use parallax_proto::v1;
 use proptest::prelude::*;
@@ -54,12 +56,15 @@ fn check(n: u32, regions: &[&str], kind: StepKind) -> Check {
         run_digest: RunDigest(u64::from(n)),
         interval: Duration::from_secs(10),
         regions: regions.iter().map(|&region| region.to_owned()).collect(),
+        advisory_regions: vec![],
+        probes_per_region: 1,
         policy: Policy {
             regions: Quorum::Majority,
             failures: 2,
             successes: 2,
             failures_of: 0,
             successes_of: 0,
+            missing: Missing::Unknown,
         },
         alert: vec![],
         runbook: String::new(),
@@ -100,7 +105,7 @@ fn the_plan_of_version_one_is_pinned() {
             assignments(&check, &probes)[0].as_ref().unwrap().probe.to_string()
         })
         .collect();
-    assert_eq!(PLAN_VERSION, 1);
+    assert_eq!(PLAN_VERSION, 2);
     assert_eq!(chosen, "dadbadcddbadabbbacbbcddd");
 }
 
@@ -214,6 +219,88 @@ fn probes_of_one_region_share_the_work_evenly() {
     }
 }
 
+/// Names of the probes that look from a region, in order of their draws.
+fn looking(check: &Check, fleet: &Fleet) -> Vec<String> {
+    assignments(check, fleet).into_iter().flatten().map(|p| p.probe.to_string()).collect()
+}
+
+#[test]
+fn several_probes_a_region_share_the_work_evenly_and_none_has_a_check_twice() {
+    let probes = fleet(&[("eu", "a"), ("eu", "b"), ("eu", "c"), ("eu", "d"), ("eu", "e")]);
+    let mut plan = Plan::default();
+    let several = |n| Check { probes_per_region: 2, ..check(n, &["eu"], http()) };
+    plan.update(generation(1), (0..10_000).map(|n| put(&several(n))), Some(probes.clone()));
+    for name in ["a", "b", "c", "d", "e"] {
+        // 4 000 each; 245 is five standard deviations of a fair draw.
+        let count = plan.for_probe("eu", name).assignments.len();
+        assert!((3_755..=4_245).contains(&count), "{name} has {count}");
+    }
+    for n in 0..200 {
+        let two = looking(&several(n), &probes);
+        assert_eq!(two.len(), 2);
+        assert_ne!(two[0], two[1]);
+        // The first is who alone would look: more probes move nobody.
+        assert_eq!(two[..1], looking(&check(n, &["eu"], http()), &probes)[..]);
+    }
+}
+
+#[test]
+fn a_region_with_fewer_probes_has_empty_places_and_advisory_regions_come_last() {
+    let wide = Check {
+        probes_per_region: 2,
+        advisory_regions: vec!["ap".into()],
+        ..check(1, &["eu", "us"], http())
+    };
+    let mut plan = Plan::default();
+    let all = fleet(&[("eu", "a"), ("us", "b"), ("us", "c"), ("ap", "d")]);
+    plan.update(generation(1), [put(&wide)], Some(all));
+    let mut seen = names(&plan, 1);
+    seen[2..4].sort();
+    let some = |name: &str| Some(name.to_owned());
+    assert_eq!(seen, [some("a"), None, some("b"), some("c"), some("d"), None]);
+    // Each of them runs it, and a change in the advisory region reaches it.
+    for (region, probe) in [("eu", "a"), ("us", "b"), ("us", "c"), ("ap", "d")] {
+        assert!(plan.for_probe(region, probe).assignments.contains_key(&uid(1)), "{probe}");
+    }
+    let fewer = fleet(&[("eu", "a"), ("us", "b"), ("us", "c")]);
+    assert_eq!(plan.update(generation(2), [], Some(fewer)), [uid(1)].into());
+    assert!(plan.for_probe("ap", "d").assignments.is_empty());
+    plan.update(generation(3), [CheckChange::Delete(uid(1))], None);
+    assert!(plan.is_empty() && plan.by_region.is_empty() && plan.by_probe.is_empty());
+}
+
+#[test]
+fn probes_of_a_region_look_within_its_turn_each_where_its_name_puts_it() {
+    let interval = 10_000_000_000_i64;
+    let phase = |check: &Check, fleet: &Fleet, region: &str, probe: &str| {
+        let mut plan = Plan::default();
+        plan.update(generation(1), [put(check)], Some(fleet.clone()));
+        plan.for_probe(region, probe).assignments[&check.uid].phase_ns
+    };
+    let few = fleet(&[("eu", "a"), ("us", "b")]);
+    let many = fleet(&[("eu", "a"), ("eu", "c"), ("eu", "d"), ("us", "b"), ("ap", "e")]);
+    let mut offsets = BTreeSet::new();
+    for n in 0..50 {
+        let one = check(n, &["eu", "us"], http());
+        let several =
+            Check { probes_per_region: 3, advisory_regions: vec!["ap".into()], ..one.clone() };
+        let start = phase(&one, &few, "eu", "a");
+        for probe in ["a", "c", "d"] {
+            let own = (phase(&several, &many, "eu", probe) - start).rem_euclid(interval);
+            assert!(own < interval / 2, "{probe} looks in the turn of another region");
+            offsets.insert(own / (interval / 20));
+        }
+        // Who else is there, and what is advisory, moves nobody.
+        assert_eq!(phase(&several, &few, "eu", "a"), phase(&several, &many, "eu", "a"));
+        let beside = Check { advisory_regions: vec!["ap".into()], ..one.clone() };
+        assert_eq!(phase(&beside, &many, "us", "b"), phase(&one, &few, "us", "b"));
+        // An advisory region looks half a turn after a region that counts.
+        let late = (phase(&beside, &many, "ap", "e") - start).rem_euclid(interval);
+        assert_eq!(late, interval / 4);
+    }
+    assert_eq!(offsets.len(), 10, "150 probes are spread over the turn");
+}
+
 const PROBES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 
 fn some_probes() -> impl Strategy<Value = Vec<&'static str>> {
@@ -245,6 +332,24 @@ proptest! {
     }
 
     #[test]
+    fn of_several_probes_a_region_one_that_leaves_makes_room_for_one_and_moves_nobody_else(
+        present in some_probes(), who in 0usize..6, checks in 1u32..60, wanted in 1u32..4,
+    ) {
+        let who = PROBES[who];
+        let without: Vec<_> = present.iter().filter(|&&p| p != who).map(|&p| ("eu", p)).collect();
+        let mut with = without.clone();
+        with.push(("eu", who));
+        let (without, with) = (fleet(&without), fleet(&with));
+        for n in 0..checks {
+            let check = Check { probes_per_region: wanted, ..check(n, &["eu"], http()) };
+            let (before, after) = (looking(&check, &with), looking(&check, &without));
+            let others: Vec<_> = before.iter().filter(|name| *name != who).cloned().collect();
+            prop_assert_eq!(&after[..others.len()], &others[..]);
+            prop_assert!(after.len() <= others.len() + usize::from(before.len() > others.len()));
+        }
+    }
+
+    #[test]
     fn updates_one_by_one_and_a_plan_built_anew_agree(
         steps in proptest::collection::vec(
             (0u32..12, 0u8..5, some_probes(), some_probes()), 1..24),
@@ -257,7 +362,13 @@ proptest! {
             let generation = generation(index as u64 + 1);
             let (change, new_fleet) = match what {
                 0 => (Some(CheckChange::Delete(uid(n))), None),
-                1 => (Some(check(n, &["eu", "us"], http())).as_ref().map(put), None),
+                1 => {
+                    let several = Check {
+                        probes_per_region: n % 3 + 1,
+                        ..check(n, &["eu", "us"], http())
+                    };
+                    (Some(put(&several)), None)
+                }
                 2 => (Some(check(n, &["us"], tcp())).as_ref().map(put), None),
                 _ => {
                     let all: Vec<_> = eu.iter().map(|&p| ("eu", p))

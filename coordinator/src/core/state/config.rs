@@ -486,7 +486,8 @@ impl State {
         let edited = before.as_ref().map(|before| v1::CheckEdited {
             revision: stamp.index,
             run_changed: before.check.run_digest != entry.check.run_digest,
-            regions_changed: before.check.regions != entry.check.regions,
+            regions_changed: before.check.regions != entry.check.regions
+                || before.check.advisory_regions != entry.check.advisory_regions,
         });
         self.insert_check(Arc::new(entry));
         self.move_generation(stamp);

@@ -38,7 +38,7 @@ impl State {
     fn verify_check(&self, uid: Uid, rule: Rule) -> Result<(), Refusal> {
         let Some(entry) = self.checks.get(&uid) else { return Ok(()) };
         let check = &entry.check;
-        for region in &check.regions {
+        for region in check.looks_from() {
             if !self.regions.contains_key(&(check.namespace.clone(), region.clone())) {
                 let message = format!(
                     "check {} looks from region {region}, which does not exist",

@@ -150,3 +150,23 @@ fn a_silent_region_is_named() {
     assert_eq!(page["incident"]["region"], "eu-west");
     assert_eq!(page["incident"]["check"], serde_json::Value::Null);
 }
+
+#[test]
+fn advisory_regions_and_probes_beside_each_other_are_marked() {
+    let mut incident = incident();
+    let record = incident.opened_by.as_mut().unwrap();
+    record.ballots[1].advisory = true;
+    let fails = record.ballots[0].clone();
+    let passes = Ballot { probe: "c".into(), state: BallotState::Pass.into(), ..Ballot::default() };
+    record.ballots[0].split = true;
+    record.ballots[0].probes = vec![fails, passes];
+    let page = page(&incident, PageKind::Opened, "key", "mesh");
+    let json = serde_json::to_value(&page).unwrap();
+    let [first, second] = &json["regions"].as_array().unwrap()[..] else { panic!("{json}") };
+    assert_eq!((&first["state"], first.get("advisory")), (&"split".into(), None));
+    assert_eq!(first["probes"][0]["probe"], "a");
+    assert_eq!(first["probes"][0]["reason"], "connect_refused");
+    assert_eq!(first["probes"][1]["state"], "pass");
+    assert_eq!(second["advisory"], true);
+    assert!(second.get("probes").is_none(), "there is one");
+}

@@ -1,7 +1,7 @@
 //! Tokens of OAuth 2.0 against a provider and a target that count what they are asked.
 
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use parallax_common::check::{Capture, HttpAuth, OAuth2};
 

@@ -392,8 +392,27 @@ const BROKEN: &[(Rule, &str, Break)] = &[
     (rule::NOT_YET, "source", |c| c.source = v1::Source::Heartbeat as i32),
     (rule::NOT_YET, "source", |c| c.source = v1::Source::Push as i32),
     (rule::NOT_YET, "public", |c| c.public = true),
-    (rule::NOT_YET, "probes_per_region", |c| c.probes_per_region = 2),
-    (rule::NOT_YET, "advisory_regions", |c| c.advisory_regions = vec!["x".to_owned()]),
+    (rule::ENUM_UNKNOWN, "missing", |c| c.missing = 99),
+    (rule::PROBES_PER_REGION_RANGE, "probes_per_region", |c| c.probes_per_region = 10),
+    (rule::PROBES_PER_REGION_RANGE, "probes_per_region", |c| c.probes_per_region = u32::MAX),
+    (rule::VOTERS_TOO_MANY, "probes_per_region", |c| {
+        c.regions = (0..25).map(|n| format!("r{n}")).collect();
+        c.probes_per_region = 4;
+    }),
+    (rule::VOTERS_TOO_MANY, "probes_per_region", |c| {
+        c.advisory_regions = (0..29).map(|n| format!("r{n}")).collect();
+        c.probes_per_region = 4;
+    }),
+    (rule::NAME_FORMAT, "advisory_regions[0]", |c| c.advisory_regions = vec!["-".to_owned()]),
+    (rule::ADVISORY_COUNTED, "advisory_regions[1]", |c| {
+        c.advisory_regions = vec!["mars".to_owned(), "eu-west".to_owned()];
+    }),
+    (rule::REGIONS_DUPLICATE, "advisory_regions[1]", |c| {
+        c.advisory_regions = vec!["mars".to_owned(), "mars".to_owned()];
+    }),
+    (rule::REGIONS_TOO_MANY, "advisory_regions", |c| {
+        c.advisory_regions = (0..30).map(|n| format!("r{n}")).collect();
+    }),
     (rule::OF_RANGE, "down.of", |c| c.down.as_mut().unwrap().of = 1),
     (rule::OF_RANGE, "down.of", |c| c.down.as_mut().unwrap().of = 33),
     (rule::OF_RANGE, "up.of", |c| c.up.as_mut().unwrap().of = 1),
@@ -1408,6 +1427,10 @@ fn advice_follows_the_number_of_regions() {
     assert_eq!(advice(|_| {}), []);
     assert_eq!(advice(|c| c.regions.truncate(1)), regions(rule::ADVICE_ONE_REGION));
     assert_eq!(advice(|c| c.regions.truncate(2)), regions(rule::ADVICE_TWO_REGIONS));
+    assert_eq!(advice(|c| c.probes_per_region = 3), []);
+    let even = [(rule::ADVICE_EVEN_PROBES, "probes_per_region".to_owned())];
+    assert_eq!(advice(|c| c.probes_per_region = 2), even);
+    assert_eq!(advice(|c| c.advisory_regions = vec!["mars".to_owned()]), []);
     assert_eq!(advice(|c| c.regions.push("x".to_owned())), regions(rule::ADVICE_FOUR_REGIONS));
     assert_eq!(
         advice(|c| {

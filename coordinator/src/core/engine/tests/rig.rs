@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parallax_common::check::{Check, IpFamily, Policy, Quorum, Run, Step, StepKind, TcpStep};
+use parallax_common::check::{
+    Check, IpFamily, Missing, Policy, Quorum, Run, Step, StepKind, TcpStep,
+};
 use parallax_common::fold::{self, Mark};
 use parallax_common::name::{Generation, Incarnation, RunDigest, Uid};
 use parallax_common::outcome::{DegradedKind, Outcome, Reason, Verdict};
@@ -44,12 +46,15 @@ pub fn check(regions: usize, failures: u32) -> Check {
         run_digest: RunDigest(1),
         interval: Duration::from_secs(1),
         regions: (0..regions).map(region).collect(),
+        advisory_regions: Vec::new(),
+        probes_per_region: 1,
         policy: Policy {
             regions: Quorum::Majority,
             failures,
             successes: 2,
             failures_of: 0,
             successes_of: 0,
+            missing: Missing::Unknown,
         },
         alert: Vec::new(),
         runbook: String::new(),
@@ -191,6 +196,37 @@ impl Rig {
             last_session: 0,
         };
         rig.feed(Input::Subject(subject));
+        rig
+    }
+
+    /// A rig in which every probe has passed twice: so many of each region, and advisory regions after
+    /// those that count. Probe `n` is number `n % probes` of its region.
+    pub fn wide(regions: usize, probes: usize, advisory: usize, failures: u32) -> Self {
+        let mut rig = Self::at_start(regions, failures);
+        let place = |place: usize| Voter {
+            region: region(place / probes),
+            probe: format!("p{}", place % probes),
+            incarnation: Incarnation(1),
+        };
+        let all = (regions + advisory) * probes;
+        rig.probes = (0..all).map(|n| Probe::new(place(n), failures)).collect();
+        rig.commit(|subject| {
+            let check = Arc::make_mut(&mut subject.check);
+            check.probes_per_region = u32::try_from(probes).unwrap();
+            check.advisory_regions = (regions..regions + advisory).map(region).collect();
+            subject.assignees = (0..all).map(|n| Some(place(n))).collect();
+        });
+        for n in 0..all {
+            rig.connect(n);
+        }
+        rig.advance(11_000);
+        for _ in 0..2 {
+            for n in 0..all {
+                rig.run(n, Outcome::Pass);
+            }
+        }
+        assert_eq!(rig.subject.verdict, Verdict::Up);
+        rig.take_applied();
         rig
     }
 

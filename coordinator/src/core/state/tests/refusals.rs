@@ -18,13 +18,15 @@ use crate::core::configure::{self, Request};
 enum Break {
     /// Plans an apply of these resources, as this request says.
     Plan(fn(&mut Request) -> Vec<v1::resource::Kind>),
+    /// Plans an apply of another check and of a region `us` in a cluster of this level.
+    PlanAt(u32, fn(&mut v1::Check)),
     /// Commits these changes to the set `default`.
     Commit(fn(&Member) -> Vec<store::ConfigChange>),
     /// Whatever else gives an answer.
     Other(fn(&mut Member) -> Answer),
 }
 
-use Break::{Commit, Other, Plan};
+use Break::{Commit, Other, Plan, PlanAt};
 
 /// A check that nothing is wrong with, of another name than the one that is there.
 fn another() -> v1::Check {
@@ -456,6 +458,9 @@ const ROWS: &[(Rule, Break)] = &[
             member.state.apply(member.index + 1, &entry).answer
         }),
     ),
+    (rule::LEVEL_TOO_LOW, PlanAt(1, |check| check.probes_per_region = 2)),
+    (rule::LEVEL_TOO_LOW, PlanAt(1, |check| check.missing = v1::MissingData::Pass as i32)),
+    (rule::LEVEL_TOO_LOW, PlanAt(1, |check| check.advisory_regions = vec!["us".into()])),
     (rule::LEVEL_BACK, Other(|member| member.apply(Command::SetLevel(store::SetLevel::default())))),
     (
         rule::STATE_DISPUTED,
@@ -480,6 +485,22 @@ fn broken(row: &Break) -> Vec<String> {
             let uid = || Uid::from_bytes([0x77; 16]);
             let drafted = configure::draft(&member.state, &request, resources.collect(), uid);
             let violations = drafted.expect_err("a row of the table is refused");
+            return violations.iter().map(|violation| violation.rule.id.to_owned()).collect();
+        }
+        PlanAt(level, change) => {
+            member.state.cluster.level = *level;
+            let (namespace, set) = ("default".to_owned(), "default".to_owned());
+            let request = Request { namespace, set, ..Request::default() };
+            let mut check = another();
+            change(&mut check);
+            let check = v1::Resource { kind: Some(wanted(check)) };
+            let uid = || Uid::from_bytes([0x77; 16]);
+            let region = v1::Resource { kind: Some(region("us")) };
+            let wanted = vec![region, check];
+            let drafted = |state: &State| configure::draft(state, &request, wanted.clone(), uid);
+            let violations = drafted(&member.state).expect_err("a row of the table is refused");
+            member.state.cluster.level = level + 1;
+            assert!(drafted(&member.state).is_ok(), "one level above it is taken");
             return violations.iter().map(|violation| violation.rule.id.to_owned()).collect();
         }
         Commit(changes) => {
