@@ -59,9 +59,7 @@ pub async fn run(
             incident::resolve(&args, &mut connect()?, shell).await
         }
         Command::Silence(Silence::Add(args)) => silence::add(&args, &mut connect()?, shell).await,
-        Command::Silence(Silence::List(args)) => {
-            silence::list(&args, &mut connect()?, shell).await
-        }
+        Command::Silence(Silence::List(args)) => silence::list(&args, &mut connect()?, shell).await,
         Command::Silence(Silence::Get(args)) => silence::get(&args, &mut connect()?, shell).await,
         Command::Silence(Silence::Expire(args)) => {
             silence::expire(&args, &mut connect()?, shell).await

@@ -60,13 +60,17 @@ pub struct Matcher {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MatcherError {
     /// It has no operator.
-    #[error("`{0}` is no matcher: write label=value, label!=value, label=~pattern or label!~pattern")]
+    #[error(
+        "`{0}` is no matcher: write label=value, label!=value, label=~pattern or label!~pattern"
+    )]
     NoOperator(String),
     /// Its key could not be that of a label.
     #[error("`{0}` cannot be a label's key")]
     Key(String),
     /// Its value could not be that of a label.
-    #[error("the value has {0} bytes or a control character; at most {LABEL_BYTES_MAX} bytes are allowed")]
+    #[error(
+        "the value has {0} bytes or a control character; at most {LABEL_BYTES_MAX} bytes are allowed"
+    )]
     Value(usize),
     /// Its pattern is longer than is read.
     #[error("the pattern has {0} bytes; at most {MATCHER_PATTERN_BYTES_MAX} are allowed")]

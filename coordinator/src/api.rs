@@ -282,7 +282,9 @@ pub(crate) fn refusal_status(refusal: &Refusal) -> Status {
         "conflict" | "stage_unknown" | "stage_incomplete" => Code::Aborted,
         "in_use" | "other_set" | "incident_closed" | "still_failing" | "members_too_many"
         | "member_exists" | "member_removed" | "member_other_name" | "member_other_disk"
-        | "member_last" | "state_disputed" | "level_low" | "silence_over" => Code::FailedPrecondition,
+        | "member_last" | "state_disputed" | "level_low" | "silence_over" => {
+            Code::FailedPrecondition
+        }
         "request_late" | "request_id_reused" => Code::AlreadyExists,
         "request_ids"
         | "client_request_ids"

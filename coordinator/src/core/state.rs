@@ -350,15 +350,11 @@ impl State {
             Some(Command::ForgetClients(command)) => {
                 self.forget_clients(&stamp, &command.clients, rows)
             }
-            Some(Command::AddSilence(command)) => {
-                self.add_silence(&stamp, command, rows, changes)
-            }
+            Some(Command::AddSilence(command)) => self.add_silence(&stamp, command, rows, changes),
             Some(Command::ExpireSilence(command)) => {
                 self.expire_silence(&stamp, command, rows, changes)
             }
-            Some(Command::ReviewHeld(command)) => {
-                self.review_held(&stamp, &command, rows, changes)
-            }
+            Some(Command::ReviewHeld(command)) => self.review_held(&stamp, &command, rows, changes),
             Some(Command::TrimHistory(command)) => self.trim_history(&stamp, command, rows),
             Some(Command::AddMember(command)) => self.add_member(&stamp, command, rows, changes),
             Some(Command::AnnounceMember(command)) => {
@@ -491,7 +487,11 @@ fn refused(rule: Rule, message: impl Into<String>, subjects: impl Into<Vec<Strin
     Answer::Refused(refusal(rule, message, subjects))
 }
 
-pub(super) fn refusal(rule: Rule, message: impl Into<String>, subjects: impl Into<Vec<String>>) -> Refusal {
+pub(super) fn refusal(
+    rule: Rule,
+    message: impl Into<String>,
+    subjects: impl Into<Vec<String>>,
+) -> Refusal {
     Refusal { rule: Cow::Borrowed(rule.id), message: message.into(), subjects: subjects.into() }
 }
 

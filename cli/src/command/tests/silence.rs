@@ -93,9 +93,8 @@ async fn a_silence_is_asked_for_with_all_that_was_said() {
     assert_eq!((asked.comment.as_str(), asked.starts_at), ("moving", at(0)));
     let hour = prost_types::Duration { seconds: 3_600, nanos: 0 };
     assert_eq!(asked.end, Some(v1::add_silence_request::End::Length(hour)));
-    let ran = bench
-        .run("silence add -m a=b --until 2023-11-14T23:13:20Z --comment c -o json")
-        .await;
+    let ran =
+        bench.run("silence add -m a=b --until 2023-11-14T23:13:20Z --comment c -o json").await;
     let json: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
     assert_eq!((&json["state"], &json["matchers"][1]), (&"active".into(), &"team!~pay.*".into()));
     let asked = bench.fake.0.lock().silenced[1].clone();

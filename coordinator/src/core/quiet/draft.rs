@@ -49,8 +49,7 @@ pub fn add(
             None => Err((rule::MATCHER_FORMAT, "an operator is needed".to_owned())),
         };
         let field = format!("matchers[{at}]");
-        let matcher =
-            read.map_err(|(rule, said)| refusal(rule, format!("{field}: {said}"), []))?;
+        let matcher = read.map_err(|(rule, said)| refusal(rule, format!("{field}: {said}"), []))?;
         exists(state, namespace, &field, &matcher)?;
         matchers.push(matcher);
     }

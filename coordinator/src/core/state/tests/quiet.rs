@@ -30,11 +30,7 @@ pub(super) fn silence(uid: &str, seconds: i64) -> store::AddSilence {
 }
 
 pub(super) fn expire(uid: &str) -> Command {
-    Command::ExpireSilence(store::ExpireSilence {
-        uid: uid.into(),
-        by: "ben".into(),
-        node_id: 7,
-    })
+    Command::ExpireSilence(store::ExpireSilence { uid: uid.into(), by: "ben".into(), node_id: 7 })
 }
 
 fn review() -> Command {
@@ -237,7 +233,7 @@ fn what_a_backup_held_is_claimed_by_the_member_that_begins_anew() {
     let row = store::MemberRow { node_id: 9, ..store::MemberRow::default() };
     member.state.begin_anew(member.index, "new".into(), 5, row);
     assert_eq!(member.only_incident().deliveries[0].claimed_by, 9);
-    assert_eq!(member.state.review_at().is_some(), true);
+    assert!(member.state.review_at().is_some());
 }
 
 #[test]

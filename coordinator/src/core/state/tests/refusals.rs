@@ -6,8 +6,7 @@ use std::collections::BTreeSet;
 
 use parallax_common::limits::{
     APPLY_RESOURCES_MAX, REQUEST_IDS_MAX, REQUEST_IDS_PER_CLIENT_MAX, SILENCES_PER_NAMESPACE_MAX,
-    STAGED_BYTES_MAX,
-    STAGED_BYTES_PER_NAMESPACE_MAX, STAGES_MAX, STAGES_PER_NAMESPACE_MAX,
+    STAGED_BYTES_MAX, STAGED_BYTES_PER_NAMESPACE_MAX, STAGES_MAX, STAGES_PER_NAMESPACE_MAX,
 };
 use parallax_common::rule::{self, Rule, Stage};
 use parallax_proto::v1::MatchOperator::{Equal, NotEqual, Pattern};
@@ -517,7 +516,10 @@ const ROWS: &[(Rule, Break)] = &[
         rule::SILENCE_TIMES,
         Other(|member| quiet(member, |it| it.starts_at = Some(moment(i64::MAX)))),
     ),
-    (rule::SILENCE_TIMES, Other(|member| quiet(member, |it| it.end = Some(End::EndsAt(moment(1)))))),
+    (
+        rule::SILENCE_TIMES,
+        Other(|member| quiet(member, |it| it.end = Some(End::EndsAt(moment(1))))),
+    ),
     (
         rule::SILENCE_TIMES,
         Other(|member| {
