@@ -96,7 +96,8 @@ async fn a_silence_is_asked_for_with_all_that_was_said() {
     let ran =
         bench.run("silence add -m a=b --until 2023-11-14T23:13:20Z --comment c -o json").await;
     let json: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
-    assert_eq!((&json["state"], &json["matchers"][1]), (&"active".into(), &"team!~pay.*".into()));
+    assert_eq!(json["state"], "active");
+    assert_eq!(json["matchers"][1], "team!~pay.*");
     let asked = bench.fake.0.lock().silenced[1].clone();
     assert_eq!(asked.starts_at, None);
     assert_eq!(asked.end, at(3_600).map(v1::add_silence_request::End::EndsAt));
