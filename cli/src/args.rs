@@ -11,10 +11,12 @@ use clap::{
 use parallax_common::limits::CALL_RETRY_MAX;
 
 pub use self::past::{By, History, Moment, Uptime};
+pub use self::silence::{Silence, SilenceAdd, SilenceExpire, SilenceGet, SilenceList};
 use crate::dev::Dev;
 use crate::pki::Pki;
 
 mod past;
+mod silence;
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -170,6 +172,9 @@ pub enum Command {
     /// Stretches of down
     #[command(subcommand)]
     Incident(Incident),
+    /// Times at which nobody is paged
+    #[command(subcommand)]
+    Silence(Silence),
     /// The agents that look
     #[command(subcommand)]
     Probe(Probe),

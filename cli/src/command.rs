@@ -10,11 +10,12 @@ pub mod list;
 pub mod past;
 pub mod probe;
 pub mod region;
+pub mod silence;
 pub mod status;
 pub mod version;
 pub mod watch;
 
-use crate::args::{Check, Cluster, Command, Contact, Incident, Probe, Region};
+use crate::args::{Check, Cluster, Command, Contact, Incident, Probe, Region, Silence};
 use crate::client::Client;
 use crate::exit::{Exit, Failure};
 use crate::output::Shell;
@@ -56,6 +57,12 @@ pub async fn run(
         }
         Command::Incident(Incident::Resolve(args)) => {
             incident::resolve(&args, &mut connect()?, shell).await
+        }
+        Command::Silence(Silence::Add(args)) => silence::add(&args, &mut connect()?, shell).await,
+        Command::Silence(Silence::List(args)) => silence::list(&args, &mut connect()?, shell).await,
+        Command::Silence(Silence::Get(args)) => silence::get(&args, &mut connect()?, shell).await,
+        Command::Silence(Silence::Expire(args)) => {
+            silence::expire(&args, &mut connect()?, shell).await
         }
         Command::Probe(Probe::List(args)) => probe::list(&args, &mut connect()?, shell).await,
         Command::Probe(Probe::Get(args)) => probe::get(&args, &mut connect()?, shell).await,

@@ -13,6 +13,7 @@ pub mod mark;
 pub mod past;
 pub mod plan;
 pub mod probe;
+pub mod quiet;
 pub mod region;
 pub mod shell;
 pub mod status;

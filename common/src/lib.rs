@@ -13,6 +13,7 @@ pub mod fold;
 pub mod health;
 pub mod histogram;
 pub mod limits;
+pub mod matcher;
 pub mod message;
 pub mod name;
 pub mod outcome;

@@ -301,6 +301,21 @@ rules! {
     LEVEL_BACK = "level_back", Apply, "The feature level of a cluster only rises.";
     STATE_DISPUTED = "state_disputed", Apply,
         "Nothing is written while no majority of the coordinators holds the same state.";
+    UNKNOWN_CHECK = "unknown_check", Apply, "A check that is named must exist.";
+    MATCHER_FORMAT = "matcher_format", Apply,
+        "A matcher is a label, one of = != =~ !~ and a value of at most 256 bytes.";
+    MATCHER_PATTERN = "matcher_pattern", Apply,
+        "A matcher's pattern is a regular expression of at most 512 bytes, and small once compiled.";
+    MATCHERS_COUNT = "matchers_count", Apply,
+        "A silence has 1 to 16 matchers, at most 4 of them patterns.";
+    MATCHERS_ANY = "matchers_any", Apply,
+        "A silence has a matcher that a missing label does not fit.";
+    SILENCE_COMMENT = "silence_comment", Apply, "A silence says why.";
+    SILENCE_TIMES = "silence_times", Apply,
+        "A silence ends after its start and after now, lasts at most 366 days and begins within them.";
+    SILENCE_OVER = "silence_over", Apply, "A silence that has ended is not ended again.";
+    SILENCES_TOO_MANY = "silences_too_many", Apply,
+        "At most 256 silences of one namespace, and 1 024 of all, are kept.";
     ENTRY_MALFORMED = "entry_malformed", Apply, "An entry of the log can be decoded.";
     ENTRY_UNKNOWN = "entry_unknown", Apply, "An entry's command is one that this build knows.";
 

@@ -13,6 +13,7 @@ pub mod history;
 pub mod incidents;
 pub mod page;
 pub mod regions;
+pub mod silences;
 pub mod status;
 
 use std::sync::Arc;
@@ -277,18 +278,21 @@ pub(crate) fn write_status(error: WriteError) -> Status {
 
 pub(crate) fn refusal_status(refusal: &Refusal) -> Status {
     let code = match refusal.rule.as_ref() {
-        "not_found" | "member_unknown" => Code::NotFound,
+        "not_found" | "member_unknown" | "unknown_check" => Code::NotFound,
         "conflict" | "stage_unknown" | "stage_incomplete" => Code::Aborted,
         "in_use" | "other_set" | "incident_closed" | "still_failing" | "members_too_many"
         | "member_exists" | "member_removed" | "member_other_name" | "member_other_disk"
-        | "member_last" | "state_disputed" => Code::FailedPrecondition,
+        | "member_last" | "state_disputed" | "level_too_low" | "silence_over" => {
+            Code::FailedPrecondition
+        }
         "request_late" | "request_id_reused" => Code::AlreadyExists,
         "request_ids"
         | "client_request_ids"
         | "staged_bytes"
         | "stages_open"
         | "namespace_staged_bytes"
-        | "namespace_stages" => Code::ResourceExhausted,
+        | "namespace_stages"
+        | "silences_too_many" => Code::ResourceExhausted,
         _ => Code::InvalidArgument,
     };
     // A client gives up on headers that are too long, and then nobody learns of the rule.

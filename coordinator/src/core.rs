@@ -4,8 +4,8 @@
 //! [`state`] is what is replicated and [`configure`] plans a change to it. Data path: [`session`]
 //! reads frames, [`ballots`] folds outcomes into one vote a region, [`decide`] counts the votes,
 //! [`confirm`] asks for runs when one fails, and [`engine`] owns all of that. [`fleet`] says who is
-//! alive, [`plan`] who runs what, [`judge`] holds those three together, [`outbox`] which page goes
-//! out next, [`quorum_watch`] when a member without a leader says so, and [`explain`] puts records
+//! alive, [`plan`] who runs what, [`judge`] holds those three together, [`quiet`] says whether it is
+//! quiet, [`outbox`] which page goes out next, [`quorum_watch`] when a member without a leader says so, and [`explain`] puts records
 //! into sentences. [`forwarding`] says which commands travel to the leader, [`peering`] which other
 //! member is let in, [`membership`] who may become or stop being one, [`relay`] which probes one
 //! member hears for another, [`mesh_clock`] what time it is,
@@ -25,6 +25,7 @@ pub mod mesh_clock;
 pub mod outbox;
 pub mod peering;
 pub mod plan;
+pub mod quiet;
 pub mod quorum_watch;
 pub mod relay;
 pub mod session;

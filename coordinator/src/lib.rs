@@ -21,6 +21,7 @@ pub mod offline;
 pub mod peers;
 pub mod propose;
 pub mod public;
+pub mod quiet;
 pub mod quorum;
 pub mod raft;
 pub mod relay;

@@ -277,9 +277,12 @@ impl Proposer {
         };
         entry.utc_ns = utc.as_ns();
         entry.mesh_ns = self.clock.now().as_ns();
-        if let Some(Command::ResolveIncident(resolve)) = &mut entry.command {
-            // The pages that follow are claimed for the proposing leader.
-            resolve.node_id = self.node_id;
+        // The pages that follow are claimed for the proposing leader.
+        match &mut entry.command {
+            Some(Command::ResolveIncident(resolve)) => resolve.node_id = self.node_id,
+            Some(Command::ExpireSilence(expire)) => expire.node_id = self.node_id,
+            Some(Command::ReviewHeld(review)) => review.node_id = self.node_id,
+            _ => {}
         }
         entry
     }

@@ -67,6 +67,7 @@ use crate::peers::links::PeerOutbound;
 use crate::peers::transport::Transport;
 use crate::propose::Proposer;
 use crate::public::{self, Public};
+use crate::quiet;
 use crate::quorum::Reach;
 use crate::raft::config::{Config as NodeConfig, Stores};
 use crate::raft::log::engine::EngineLog;
@@ -298,6 +299,9 @@ impl Starting<'_> {
         self.vital("judge", judge.run(node.leadership()));
         self.vital("pager", pager);
         self.vital("pager feed", feed);
+        let (leads, name) = (node.leadership(), config.name.clone());
+        let held = quiet::run(view.clone(), proposer.clone(), node.applied_watch(), leads, name);
+        self.vital("held pages", held);
         let (quorum, calls) = self.watch_quorum(&proposer, reach)?;
         // Bound before the cluster begins, so that a group of one can say where it listens.
         let peer_listener =

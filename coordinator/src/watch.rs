@@ -245,6 +245,7 @@ fn key(changed: &Changed) -> Option<(u8, Name)> {
         Changed::Delivery(key, incident) => Some((2, (key.clone(), incident.clone()))),
         Changed::Probe(region, name) => Some((3, (region.clone(), name.clone()))),
         Changed::Check(uid) => Some((4, (uid.to_string(), String::new()))),
+        Changed::Silence(uid) => Some((5, (uid.clone(), String::new()))),
         Changed::CheckGone(..)
         | Changed::Resource(..)
         | Changed::Region(_)
@@ -290,6 +291,10 @@ fn describe(state: &State, changed: &Changed) -> Option<(Audience, Change)> {
             let delivery = incident.deliveries.iter().find(|d| d.idempotency_key == *key)?;
             let audience = Audience::Namespace(incident.namespace.clone());
             Some((audience, Change::Delivery(delivery.clone())))
+        }
+        Changed::Silence(uid) => {
+            let silence = state.silences.get(uid)?.wire.clone();
+            Some((Audience::Namespace(silence.namespace.clone()), Change::Silence(silence)))
         }
         Changed::Region(_) | Changed::Member(_) => None,
     }

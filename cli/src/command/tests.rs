@@ -3,6 +3,7 @@
 mod apply;
 mod past;
 mod shown;
+mod silence;
 mod watch;
 
 use std::io::Write;
@@ -56,6 +57,9 @@ struct State {
     sentences: Vec<String>,
     deletes: Vec<v1::DeleteCheckRequest>,
     resolves: Vec<v1::ResolveIncidentRequest>,
+    silences: Vec<v1::Silence>,
+    silenced: Vec<v1::AddSilenceRequest>,
+    expired: Vec<v1::ExpireSilenceRequest>,
     watch: Vec<v1::WatchResponse>,
     watched: Vec<v1::WatchRequest>,
     /// Changes up to here are gone.
@@ -447,6 +451,7 @@ impl Bench {
             .add_service(v1::region_service_server::RegionServiceServer::new(fake.clone()))
             .add_service(v1::fleet_service_server::FleetServiceServer::new(fake.clone()))
             .add_service(v1::incident_service_server::IncidentServiceServer::new(fake.clone()))
+            .add_service(v1::silence_service_server::SilenceServiceServer::new(fake.clone()))
             .add_service(v1::status_service_server::StatusServiceServer::new(fake.clone()))
             .add_service(v1::history_service_server::HistoryServiceServer::new(fake.clone()))
             .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop.cancelled_owned());

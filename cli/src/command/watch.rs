@@ -2,6 +2,7 @@
 
 mod standing;
 
+use parallax_common::time::UtcTime;
 use parallax_proto::v1;
 use parallax_proto::v1::status_service_client::StatusServiceClient;
 use serde::Serialize;
@@ -11,6 +12,7 @@ use crate::client::{Client, is_away, refusal};
 use crate::exit::{Exit, Failure};
 use crate::output::incident::{DeliveryView, IncidentView};
 use crate::output::mark::Tone;
+use crate::output::quiet::SilenceView;
 use crate::output::{Shell, mark, table, time, word};
 
 /// One change, with exactly one of the optional fields.
@@ -32,6 +34,8 @@ struct WatchView {
     delivery: Option<DeliveryView>,
     #[serde(skip_serializing_if = "Option::is_none")]
     probe: Option<ProbeChangeView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    silence: Option<SilenceView>,
 }
 
 #[derive(Debug, Serialize)]
@@ -61,7 +65,7 @@ struct ProbeChangeView {
 
 impl WatchView {
     /// Nothing for a change that only says how far the log has come.
-    fn new(change: &v1::WatchResponse) -> Option<Self> {
+    fn new(change: &v1::WatchResponse, now: UtcTime) -> Option<Self> {
         use v1::watch_response::Change;
         let mut view = Self {
             revision: change.revision,
@@ -80,6 +84,7 @@ impl WatchView {
                     state: word::probe(it.state),
                 });
             }
+            Change::Silence(it) => view.silence = Some(SilenceView::new(it, now)),
             Change::Progress(_) => return None,
         }
         Some(view)
@@ -93,6 +98,8 @@ impl WatchView {
         } else if let Some(it) = &self.incident {
             format!("incident {}: {} {}", it.uid, it.subject(), it.standing())
         } else if let Some(it) = &self.delivery {
+            it.line()
+        } else if let Some(it) = &self.silence {
             it.line()
         } else if let Some(it) = &self.probe {
             format!("probe {} ({}) {}", it.name, it.region, it.state)
@@ -202,7 +209,7 @@ async fn follow(
     loop {
         match stream.message().await {
             Ok(Some(change)) => {
-                if let Some(view) = WatchView::new(&change) {
+                if let Some(view) = WatchView::new(&change, (shell.now)()) {
                     shell.item(&view, |shell| view.line(shell))?;
                 }
                 // A revision of which only a part came is asked for again, whole.

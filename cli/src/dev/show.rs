@@ -35,7 +35,7 @@ impl Show {
                 Some(("probe", format!("{} in {} is {state}", probe.name, probe.region)))
             }
             // Who applies something is told by the command that does it.
-            Change::Resource(_) | Change::Progress(_) => None,
+            Change::Resource(_) | Change::Silence(_) | Change::Progress(_) => None,
         }
     }
 

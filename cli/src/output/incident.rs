@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::ballot::{BallotView, RecordView};
 use super::mark::Tone;
+use super::quiet::HeldView;
 use super::table::{self, Table};
 use super::{Shell, time, word};
 
@@ -73,7 +74,7 @@ pub struct EventView {
     #[serde(skip_serializing_if = "Option::is_none")]
     at: Option<String>,
     /// `opened`, `acknowledged`, `resolved`, `check_edited`, `page_sent`, `page_failed`,
-    /// `page_dropped`, `page_reassigned`, `verdict_superseded`.
+    /// `page_dropped`, `page_reassigned`, `pages_held`, `pages_released`, `verdict_superseded`.
     event: &'static str,
     /// In a sentence.
     text: String,
@@ -137,6 +138,13 @@ impl EventView {
                 );
                 ("page_reassigned", text)
             }
+            Some(Event::PagesHeld(it)) => {
+                let held = it.held.as_ref().map(HeldView::new).unwrap_or_default();
+                ("pages_held", format!("no page yet: {}", held.line()))
+            }
+            Some(Event::PagesReleased(_)) => {
+                ("pages_released", "no longer quiet: its pages go out".to_owned())
+            }
             Some(Event::VerdictSuperseded(it)) => {
                 ("verdict_superseded", format!("a late decision changed nothing: {}", it.why))
             }
@@ -169,6 +177,9 @@ pub struct IncidentView {
     acknowledged_at: Option<String>,
     #[serde(skip_serializing_if = "String::is_empty")]
     acknowledged_by: String,
+    /// Why nobody is paged about it yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held: Option<HeldView>,
     #[serde(skip_serializing_if = "String::is_empty")]
     detail: String,
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -210,6 +221,7 @@ impl IncidentView {
             cause: word::said(word::cause(incident.cause)),
             acknowledged_at: time::instant(incident.acknowledged_at.as_ref()),
             acknowledged_by: incident.acknowledged_by.clone(),
+            held: incident.held.as_ref().map(HeldView::new),
             detail: incident.detail.clone(),
             runbook: incident.runbook.clone(),
             labels: incident.labels.clone(),
@@ -266,6 +278,7 @@ impl IncidentView {
         if let Some(at) = &self.acknowledged_at {
             line("acknowledged", &format!("{at} by {}", self.acknowledged_by));
         }
+        line("quiet", &self.held.as_ref().map(HeldView::line).unwrap_or_default());
         line("detail", &self.detail);
         line("runbook", &self.runbook);
         let labels: Vec<String> =
@@ -344,7 +357,10 @@ impl IncidentsView {
                 plain(incident.subject()),
                 (incident.standing(), incident.tone()),
                 plain(format!("{} ago", time::age(incident.opened.as_ref(), now))),
-                plain(format!("{sent}/{} sent", incident.deliveries.len())),
+                plain(match &incident.held {
+                    Some(held) => held.word(),
+                    None => format!("{sent}/{} sent", incident.deliveries.len()),
+                }),
             ]);
         }
         shell.rows(table)

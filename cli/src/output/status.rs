@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::ballot::BallotView;
 use super::mark::{self, Tone};
+use super::quiet::HeldView;
 use super::table::{self, Table};
 use super::{Shell, time, word};
 
@@ -63,6 +64,9 @@ pub struct RowView {
     since: Option<String>,
     #[serde(skip_serializing_if = "String::is_empty")]
     incident: String,
+    /// Why nobody is paged about it yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held: Option<HeldView>,
     #[serde(skip_serializing_if = "Option::is_none")]
     interval: Option<String>,
     target: String,
@@ -87,6 +91,7 @@ impl RowView {
             verdict,
             since: time::instant(row.since.as_ref()),
             incident: row.incident_uid.clone(),
+            held: row.held.as_ref().map(HeldView::new),
             interval: time::length(row.interval.as_ref()),
             target: row.target.clone(),
             insecure: row.insecure,
@@ -100,6 +105,10 @@ impl RowView {
         let text = match &self.degraded {
             Some(kind) => format!("{mark} {} ({kind})", self.verdict),
             None => format!("{mark} {}", self.verdict),
+        };
+        let text = match &self.held {
+            Some(held) => format!("{text} ({})", held.word()),
+            None => text,
         };
         (text, Tone::of_verdict(&self.verdict))
     }

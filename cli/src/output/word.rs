@@ -43,7 +43,7 @@ words! {
     cause: v1::ResolveCause, "RESOLVE_CAUSE_";
     /// `opened`, `resolved`, `combined`.
     page: v1::PageKind, "PAGE_KIND_";
-    /// `pending`, `sent`, `dead`, `dropped`.
+    /// `pending`, `sent`, `dead`, `dropped`, `held`.
     delivery: v1::DeliveryState, "DELIVERY_STATE_";
     /// `live`, `lost`, `probation`.
     probe: v1::ProbeState, "PROBE_STATE_";

@@ -82,6 +82,7 @@ impl CheckService for Api {
         } else {
             vec![format!("{} is paused: it is not run and has no verdict.", entry.check.name)]
         };
+        sentences.extend(incident.as_ref().and_then(explain::held));
         if entry.check.enabled {
             let live = self.inner.judge.ballots(vec![entry.check.uid]).await;
             sentences.extend(live.first().and_then(|ballots| explain::cannot_run(ballots)));

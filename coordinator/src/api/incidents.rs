@@ -251,7 +251,7 @@ fn find(state: &State, namespace: &str, uid: &str) -> Result<Arc<v1::Incident>, 
 }
 
 /// A key that sorts the other way round.
-fn reversed(uid: &str) -> String {
+pub(super) fn reversed(uid: &str) -> String {
     uid.bytes()
         .map(|byte| match byte {
             b'0'..=b'9' => char::from(b'f' - (byte - b'0')),

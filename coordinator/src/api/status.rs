@@ -139,6 +139,7 @@ fn row(state: &State, check: &Check, ballots: Vec<v1::Ballot>) -> v1::StatusRow 
         verdict: known,
         degraded: verdict.degraded,
         since: verdict.since,
+        held: state.incidents.get(&verdict.incident_uid).and_then(|it| it.held.clone()),
         incident_uid: verdict.incident_uid,
         ballots,
         interval: Some(convert::time::duration_to(check.interval)),

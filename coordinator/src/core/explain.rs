@@ -81,8 +81,25 @@ pub fn incident(incident: &v1::Incident) -> Vec<String> {
             }
         });
     }
+    sentences.extend(incident.held.as_ref().map(|held| quiet(held, &mut clock)));
     sentences.extend(incident.deliveries.iter().map(|page| pages::sentence(page, &mut clock)));
     sentences
+}
+
+/// Why nobody is paged about an open incident yet.
+pub fn held(incident: &v1::Incident) -> Option<String> {
+    incident.held.as_ref().map(|held| quiet(held, &mut Clock::default()))
+}
+
+fn quiet(held: &v1::Held, clock: &mut Clock) -> String {
+    let until = clock.time(held.until.as_ref());
+    match &held.by {
+        Some(v1::held::By::Silence(by)) => {
+            let (who, comment) = (line(&by.created_by), line(&by.comment));
+            format!("It is silenced until {until} by {who}: {comment}.")
+        }
+        None => format!("It is quiet until {until}."),
+    }
 }
 
 fn check(incident: &v1::Incident, clock: &mut Clock) -> Vec<String> {

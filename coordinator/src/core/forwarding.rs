@@ -25,6 +25,8 @@ impl Travel {
             Command::CommitConfig(_)
             | Command::AckIncident(_)
             | Command::ResolveIncident(_)
+            | Command::AddSilence(_)
+            | Command::ExpireSilence(_)
             | Command::AddMember(_)
             | Command::RemoveMember(_) => match identified(entry.request_id.clone()) {
                 Ok(_) => Self::Asked,
@@ -40,6 +42,7 @@ impl Travel {
             | Command::ForgetClients(_)
             | Command::StateHash(_)
             | Command::TrimHistory(_)
+            | Command::ReviewHeld(_)
             | Command::SetLevel(_) => Self::Stays,
         }
     }
@@ -64,6 +67,8 @@ mod tests {
             (Command::CommitConfig(store::CommitConfig::default()), Asked, Stays),
             (Command::AckIncident(store::AckIncident::default()), Asked, Stays),
             (Command::ResolveIncident(store::ResolveIncident::default()), Asked, Stays),
+            (Command::AddSilence(store::AddSilence::default()), Asked, Stays),
+            (Command::ExpireSilence(store::ExpireSilence::default()), Asked, Stays),
             (Command::AddMember(store::AddMember::default()), Asked, Stays),
             (Command::RemoveMember(store::RemoveMember::default()), Asked, Stays),
             (Command::StageConfig(store::StageConfig::default()), Repeatable, Repeatable),
@@ -75,6 +80,7 @@ mod tests {
             (Command::ChangeFleet(store::ChangeFleet::default()), Stays, Stays),
             (Command::ForgetClients(store::ForgetClients::default()), Stays, Stays),
             (Command::StateHash(store::StateHash::default()), Stays, Stays),
+            (Command::ReviewHeld(store::ReviewHeld::default()), Stays, Stays),
             (Command::SetLevel(store::SetLevel::default()), Stays, Stays),
         ]
     }

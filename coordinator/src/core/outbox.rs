@@ -575,7 +575,7 @@ fn is_known(update: &PageUpdate, page: &Delivery) -> bool {
     match page.state() {
         DeliveryState::Sent => true,
         DeliveryState::Dead | DeliveryState::Dropped => told,
-        DeliveryState::Pending | DeliveryState::Unspecified => {
+        DeliveryState::Pending | DeliveryState::Held | DeliveryState::Unspecified => {
             let ends = update.state() == DeliveryState::Dead && page.claimed_by == update.sent_by;
             told && !ends && page.attempts >= update.attempts
         }

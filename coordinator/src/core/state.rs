@@ -7,7 +7,7 @@
 //!
 //! Configuration is in `state/config.rs`, what it names in `state/references.rs`, verdicts and
 //! incidents in `state/verdicts.rs`, the fleet in `state/fleet.rs`, deliveries in `state/pages.rs`,
-//! repeated requests in `state/requests.rs`, coordinators in `state/members.rs`, keys and encoding in
+//! silences and what they hold in `state/quiet.rs`, repeated requests in `state/requests.rs`, coordinators in `state/members.rs`, keys and encoding in
 //! `state/rows.rs`.
 
 mod config;
@@ -16,6 +16,7 @@ pub mod hash;
 mod intervals;
 mod members;
 mod pages;
+mod quiet;
 mod references;
 mod requests;
 mod restore;
@@ -40,15 +41,17 @@ pub use self::config::{Kind, SettingsName};
 pub use self::requests::{Asked, Client, identified};
 pub use self::rows::{Damaged, Row, RowChange, Rows, Table};
 pub use self::verdicts::{is_of_region, may_resolve};
+use crate::core::quiet::Silence;
 use crate::mutant::{self, Mutant};
 
 /// Entries above this level are not understood by this build. Level 2 has several probes a region,
-/// advisory regions, a choice for missing data and probes that may not vote: a build below it would plan,
-/// count and show otherwise.
+/// advisory regions, a choice for missing data, probes that may not vote, and silences: a build below it
+/// would plan, count and page otherwise.
 pub const LEVEL: u32 = 2;
-
 /// From this level on probes are excluded from voting.
 pub const EXCLUSION_LEVEL: u32 = 2;
+/// From this level on members understand silences, and pages that are held.
+pub const QUIET_LEVEL: u32 = 2;
 
 /// (namespace, name): how people name a resource.
 pub type Name = (String, String);
@@ -101,6 +104,10 @@ pub struct State {
     pub open: OrdSet<String>,
     /// Closed incidents in the order of their closing: (revision, uid). The oldest leave memory.
     closed: OrdSet<(u64, String)>,
+    /// By uid; those that have ended lately among them.
+    pub silences: OrdMap<String, Arc<Silence>>,
+    /// Open incidents whose opening pages are held, by when they are looked at again: (UTC, uid).
+    held: OrdSet<(i64, String)>,
     /// Pending deliveries: idempotency key to incident.
     pub pending: OrdMap<String, String>,
     /// Clients and their stored answers.
@@ -185,6 +192,8 @@ pub enum Changed {
     Incident(String),
     /// A delivery of an incident is new or moved: (idempotency key, incident).
     Delivery(String, String),
+    /// A silence was made, or ended before its time.
+    Silence(String),
     /// A coordinator was added, said something new of itself, or was removed.
     Member(u64),
 }
@@ -345,6 +354,11 @@ impl State {
             Some(Command::ForgetClients(command)) => {
                 self.forget_clients(&stamp, &command.clients, rows)
             }
+            Some(Command::AddSilence(command)) => self.add_silence(&stamp, command, rows, changes),
+            Some(Command::ExpireSilence(command)) => {
+                self.expire_silence(&stamp, command, rows, changes)
+            }
+            Some(Command::ReviewHeld(command)) => self.review_held(&stamp, &command, rows, changes),
             Some(Command::TrimHistory(command)) => self.trim_history(&stamp, command, rows),
             Some(Command::AddMember(command)) => self.add_member(&stamp, command, rows, changes),
             Some(Command::AnnounceMember(command)) => {
@@ -456,7 +470,10 @@ fn audit_word(command: Option<&Command>) -> Option<&'static str> {
         | Command::UpdatePages(_)
         | Command::ForgetClients(_)
         | Command::TrimHistory(_)
+        | Command::ReviewHeld(_)
         | Command::StateHash(_) => None,
+        Command::AddSilence(_) => Some("add_silence"),
+        Command::ExpireSilence(_) => Some("expire_silence"),
         Command::AddMember(_) => Some("add_member"),
         Command::AnnounceMember(_) => Some("announce_member"),
         Command::RemoveMember(command) if command.begin => Some("begin_removal"),
@@ -474,7 +491,11 @@ fn refused(rule: Rule, message: impl Into<String>, subjects: impl Into<Vec<Strin
     Answer::Refused(refusal(rule, message, subjects))
 }
 
-fn refusal(rule: Rule, message: impl Into<String>, subjects: impl Into<Vec<String>>) -> Refusal {
+pub(super) fn refusal(
+    rule: Rule,
+    message: impl Into<String>,
+    subjects: impl Into<Vec<String>>,
+) -> Refusal {
     Refusal { rule: Cow::Borrowed(rule.id), message: message.into(), subjects: subjects.into() }
 }
 

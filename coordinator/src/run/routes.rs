@@ -13,6 +13,7 @@ use parallax_proto::v1::history_service_server::HistoryServiceServer;
 use parallax_proto::v1::incident_service_server::IncidentServiceServer;
 use parallax_proto::v1::region_service_server::RegionServiceServer;
 use parallax_proto::v1::session_service_server::SessionServiceServer;
+use parallax_proto::v1::silence_service_server::SilenceServiceServer;
 use parallax_proto::v1::status_service_server::StatusServiceServer;
 use parallax_runtime::supervisor::{Supervisor, TaskKind};
 use parallax_runtime::transport::{Listener, serve};
@@ -48,6 +49,7 @@ pub(super) async fn api_routes(
         .add_service(RegionServiceServer::new(api.clone()))
         .add_service(ContactServiceServer::new(api.clone()))
         .add_service(IncidentServiceServer::new(api.clone()))
+        .add_service(SilenceServiceServer::new(api.clone()))
         .add_service(FleetServiceServer::new(api.clone()))
         .add_service(BackupServiceServer::new(api.clone()))
         .add_service(HistoryServiceServer::new(api.clone()))

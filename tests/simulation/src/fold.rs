@@ -71,7 +71,8 @@ pub fn told(change: &Change) -> Vec<Step> {
             let about = About::Probe(probe.region.clone(), probe.name.clone());
             vec![(about, known(probe.state()))]
         }
-        Change::Progress(_) => Vec::new(),
+        // Nobody makes a silence there.
+        Change::Silence(_) | Change::Progress(_) => Vec::new(),
     }
 }
 

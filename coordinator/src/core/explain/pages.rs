@@ -54,6 +54,7 @@ pub(super) fn sentence(page: &Delivery, clock: &mut Clock) -> String {
         DeliveryState::Dropped => {
             format!("{contact} was not told of {what}: {error}{doubt}.")
         }
+        DeliveryState::Held => format!("{contact} is told of {what} once it is no longer quiet."),
         DeliveryState::Unspecified => format!("{contact}: nothing is known of {what}."),
     }
 }

@@ -100,7 +100,10 @@ impl Judge {
                         }
                     }
                 }
-                Changed::Incident(_) | Changed::Delivery(..) | Changed::Member(_) => {}
+                Changed::Incident(_)
+                | Changed::Delivery(..)
+                | Changed::Silence(_)
+                | Changed::Member(_) => {}
             }
         }
         self.follow_level(state, step);

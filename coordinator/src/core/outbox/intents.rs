@@ -14,8 +14,8 @@ use parallax_common::time::UtcTime;
 use parallax_proto::store::{AttemptEnd, PageUpdate};
 use parallax_proto::v1::timeline_event::Event;
 use parallax_proto::v1::{
-    Contact, Delivery, DeliveryState, Incident, PageDropped, PageFailed, PageKind, PageReassigned,
-    PageSent,
+    Contact, Delivery, DeliveryState, Held, Incident, PageDropped, PageFailed, PageKind,
+    PageReassigned, PageSent, PagesHeld, PagesReleased,
 };
 
 use super::timeline;
@@ -68,7 +68,7 @@ pub fn contact_deleted(incident: &mut Incident, contact_uid: &str, utc: UtcTime)
     for page in &mut incident.deliveries {
         let waits = page.contact_uid == contact_uid
             && page.kind() == PageKind::Opened
-            && page.state() == DeliveryState::Pending;
+            && matches!(page.state(), DeliveryState::Pending | DeliveryState::Held);
         if waits {
             page.state = DeliveryState::Dropped.into();
             page.last_error = "the contact was deleted".into();
@@ -84,6 +84,57 @@ pub fn contact_deleted(incident: &mut Incident, contact_uid: &str, utc: UtcTime)
     }
     move_up(incident, &opening, utc);
     true
+}
+
+/// The openings that nobody has tried to send wait, for the reason given. Called again, they wait for
+/// another one.
+pub fn hold(incident: &mut Incident, held: Held, utc: UtcTime) {
+    for page in &mut incident.deliveries {
+        let untried = page.kind() == PageKind::Opened
+            && page.state() == DeliveryState::Pending
+            && page.attempts == 0
+            && !page.ambiguous;
+        if untried {
+            page.state = DeliveryState::Held.into();
+        }
+    }
+    let since = incident.held.as_ref().and_then(|before| before.since);
+    incident.held = Some(Held { since: since.or(held.since), ..held.clone() });
+    timeline::push(incident, utc, Event::PagesHeld(PagesHeld { held: Some(held) }));
+}
+
+/// What waited goes out now, claimed by member `claimed_by` or, if that is 0, by whom it was written
+/// for. It counts as written now: how long a page is tried begins here.
+pub fn release(incident: &mut Incident, claimed_by: u64, utc: UtcTime) {
+    if incident.held.take().is_none() {
+        return;
+    }
+    for page in incident.deliveries.iter_mut().filter(|it| it.state() == DeliveryState::Held) {
+        page.state = DeliveryState::Pending.into();
+        page.created_at = Some(stamp::timestamp(utc));
+        page.waiting_since = page.created_at;
+        if claimed_by != 0 {
+            page.claimed_by = claimed_by;
+        }
+    }
+    timeline::push(incident, utc, Event::PagesReleased(PagesReleased {}));
+}
+
+/// The incident ended while its openings waited: nobody is to be told of it any more.
+pub fn end_hold(incident: &mut Incident, utc: UtcTime) {
+    if incident.held.take().is_none() {
+        return;
+    }
+    let mut dropped = Vec::new();
+    for page in incident.deliveries.iter_mut().filter(|it| it.state() == DeliveryState::Held) {
+        page.state = DeliveryState::Dropped.into();
+        page.last_error = "the incident ended while it was quiet".into();
+        dropped.push((page.contact_name.clone(), page.last_error.clone()));
+    }
+    for (contact, why) in dropped {
+        let event = PageDropped { contact, kind: PageKind::Opened.into(), why };
+        timeline::push(incident, utc, Event::PageDropped(event));
+    }
 }
 
 /// Whether a deleted contact is still needed as a tombstone by this incident.
@@ -286,7 +337,7 @@ fn must_hear_the_end(opening: &Delivery) -> bool {
     match opening.state() {
         DeliveryState::Sent | DeliveryState::Pending => true,
         DeliveryState::Dead | DeliveryState::Dropped => opening.ambiguous,
-        DeliveryState::Unspecified => false,
+        DeliveryState::Held | DeliveryState::Unspecified => false,
     }
 }
 

@@ -19,7 +19,6 @@ impl State {
         stamp: &Stamp,
         incident: &mut v1::Incident,
         claimed_by: u64,
-        changes: &mut Vec<Changed>,
     ) {
         let contacts: Vec<&v1::Contact> = self
             .alerted(incident)
@@ -27,7 +26,6 @@ impl State {
             .filter_map(|name| self.contact_named(&incident.namespace, name))
             .collect();
         intents::open(incident, contacts, claimed_by, stamp.utc);
-        note_deliveries(incident, changes);
     }
 
     /// Writes the resolving pages of an incident that has just ended.
@@ -36,10 +34,9 @@ impl State {
         stamp: &Stamp,
         incident: &mut v1::Incident,
         claimed_by: u64,
-        changes: &mut Vec<Changed>,
     ) {
+        intents::end_hold(incident, stamp.utc);
         intents::resolve(incident, claimed_by, stamp.utc);
-        note_deliveries(incident, changes);
     }
 
     /// Names of the contacts that an incident of this kind goes to.
@@ -168,9 +165,10 @@ impl State {
     }
 }
 
-fn note_deliveries(incident: &v1::Incident, changes: &mut Vec<Changed>) {
+/// Tells of the pages that are new with an opening or an end.
+pub(super) fn note_deliveries(incident: &v1::Incident, changes: &mut Vec<Changed>) {
     for page in &incident.deliveries {
-        if page.state() == v1::DeliveryState::Pending {
+        if matches!(page.state(), v1::DeliveryState::Pending | v1::DeliveryState::Held) {
             changes.push(Changed::Delivery(page.idempotency_key.clone(), incident.uid.clone()));
         }
     }

@@ -28,7 +28,9 @@ impl State {
         self.cluster.next_node_id = member.node_id + 1;
         self.cluster.disputed_index = 0;
         for incident in self.incidents.clone().values() {
-            let waits = |page: &v1::Delivery| page.state() == v1::DeliveryState::Pending;
+            let waits = |page: &v1::Delivery| {
+                matches!(page.state(), v1::DeliveryState::Pending | v1::DeliveryState::Held)
+            };
             if incident.deliveries.iter().any(waits) {
                 let mut incident = incident.as_ref().clone();
                 for page in incident.deliveries.iter_mut().filter(|page| waits(page)) {

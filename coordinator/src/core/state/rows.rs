@@ -14,6 +14,8 @@ use prost::Message;
 
 use super::config::Stage;
 use super::{CheckEntry, Client, State};
+use crate::core::quiet::Silence;
+use crate::core::stamp;
 
 /// One stored row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,6 +91,8 @@ pub enum Table {
     Silent = b'w',
     /// By uid.
     Incident = b'i',
+    /// By uid.
+    Silence = b'q',
     /// By client.
     Client = b'c',
     /// By transaction.
@@ -155,6 +159,10 @@ pub(super) fn silent_key(namespace: &str, region: &str) -> Vec<u8> {
 
 pub(super) fn incident_key(uid: &str) -> Vec<u8> {
     key(Table::Incident, &[uid.as_bytes()])
+}
+
+pub(super) fn silence_key(uid: &str) -> Vec<u8> {
+    key(Table::Silence, &[uid.as_bytes()])
 }
 
 fn closed_key(index: u64, uid: &str) -> Vec<u8> {
@@ -272,6 +280,9 @@ impl State {
         for (uid, incident) in &self.incidents {
             rows.put(incident_key(uid), incident.as_ref());
         }
+        for (uid, silence) in &self.silences {
+            rows.put(silence_key(uid), &silence.wire);
+        }
         for (name, client) in &self.clients {
             rows.put(client_key(name), &client.to_row(name));
         }
@@ -343,6 +354,10 @@ impl State {
                 self.silent.insert(name, Arc::new(silent));
             }
             b'i' => self.insert_incident(Arc::new(read(row)?)),
+            b'q' => {
+                let silence: v1::Silence = read(row)?;
+                self.silences.insert(silence.uid.clone(), Arc::new(Silence::new(silence)));
+            }
             b'c' => {
                 let client: store::ClientRow = read(row)?;
                 let name = client.client.clone();
@@ -368,6 +383,12 @@ impl State {
     /// Puts an incident into memory and keeps the indexes true.
     pub(super) fn insert_incident(&mut self, incident: Arc<v1::Incident>) {
         let uid = incident.uid.clone();
+        if let Some(place) = self.incidents.get(&uid).and_then(|before| held_place(before)) {
+            self.held.remove(&place);
+        }
+        if let Some(place) = held_place(&incident) {
+            self.held.insert(place);
+        }
         let mut waits = false;
         for delivery in &incident.deliveries {
             if delivery.state() == v1::DeliveryState::Pending {
@@ -420,6 +441,12 @@ pub(super) fn checked(wire: v1::Check) -> Result<CheckEntry, String> {
             .first()
             .map_or_else(|| "the check is refused".to_owned(), |first| first.message.clone())),
     }
+}
+
+/// Where an incident that is held stands among those that are to be looked at again.
+fn held_place(incident: &v1::Incident) -> Option<(i64, String)> {
+    let held = incident.held.as_ref().filter(|_| incident.resolved_at.is_none())?;
+    Some((stamp::utc(held.until.as_ref()).as_ns(), incident.uid.clone()))
 }
 
 pub(super) fn name_of(meta: Option<&v1::Meta>) -> Result<(String, String), String> {

@@ -7,6 +7,7 @@ mod configuration;
 mod incidents;
 mod intervals;
 mod members;
+mod quiet;
 mod refusals;
 mod requests;
 
@@ -347,6 +348,9 @@ enum Step {
     ByHand(bool),
     Probe(bool),
     Sent,
+    Silence(i64),
+    Expire,
+    Review,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -359,6 +363,9 @@ fn step() -> impl Strategy<Value = Step> {
         any::<bool>().prop_map(Step::ByHand),
         any::<bool>().prop_map(Step::Probe),
         Just(Step::Sent),
+        (1_i64..8).prop_map(Step::Silence),
+        Just(Step::Expire),
+        Just(Step::Review),
     ]
 }
 
@@ -418,6 +425,17 @@ fn take(member: &mut Member, step: Step) {
                 ..store::PageUpdate::default()
             };
             member.apply(Command::UpdatePages(store::UpdatePages { updates: vec![update] }));
+        }
+        Step::Silence(seconds) => {
+            let uid = format!("s{}", member.index);
+            member.apply(Command::AddSilence(quiet::silence(&uid, seconds)));
+        }
+        Step::Expire => {
+            let Some((uid, _)) = member.state.silences.get_max().cloned() else { return };
+            member.apply(quiet::expire(&uid));
+        }
+        Step::Review => {
+            member.apply(Command::ReviewHeld(store::ReviewHeld { node_id: 2 }));
         }
         Step::Pause | Step::Delete | Step::Open | Step::Resolve => {}
     }

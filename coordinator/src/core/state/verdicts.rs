@@ -11,6 +11,7 @@ use parallax_common::rule;
 use parallax_proto::v1::timeline_event::Event;
 use parallax_proto::{store, v1};
 
+use super::pages::note_deliveries;
 use super::rows::{self, Rows};
 use super::{Answer, Changed, Name, Refusal, Stamp, State, accepted, refusal, refused};
 use crate::core::outbox::timeline;
@@ -200,7 +201,9 @@ impl State {
         changes: &mut Vec<Changed>,
     ) {
         timeline::push(&mut incident, stamp.utc, Event::Opened(v1::Opened {}));
-        self.intend_opening(stamp, &mut incident, node_id, changes);
+        self.intend_opening(stamp, &mut incident, node_id);
+        self.hold_opening(stamp, &mut incident);
+        note_deliveries(&incident, changes);
         self.put_incident(incident, rows, changes);
     }
 
@@ -228,7 +231,8 @@ impl State {
             note: resolution.note,
         };
         timeline::push(&mut incident, stamp.utc, Event::Resolved(resolved));
-        self.intend_resolve(stamp, &mut incident, node_id, changes);
+        self.intend_resolve(stamp, &mut incident, node_id);
+        note_deliveries(&incident, changes);
         let told: Vec<String> =
             incident.deliveries.iter().map(|page| page.contact_uid.clone()).collect();
         self.put_incident(incident, rows, changes);

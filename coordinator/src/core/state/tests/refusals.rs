@@ -5,14 +5,18 @@
 use std::collections::BTreeSet;
 
 use parallax_common::limits::{
-    APPLY_RESOURCES_MAX, REQUEST_IDS_MAX, REQUEST_IDS_PER_CLIENT_MAX, STAGED_BYTES_MAX,
-    STAGED_BYTES_PER_NAMESPACE_MAX, STAGES_MAX, STAGES_PER_NAMESPACE_MAX,
+    APPLY_RESOURCES_MAX, REQUEST_IDS_MAX, REQUEST_IDS_PER_CLIENT_MAX, SILENCES_PER_NAMESPACE_MAX,
+    STAGED_BYTES_MAX, STAGED_BYTES_PER_NAMESPACE_MAX, STAGES_MAX, STAGES_PER_NAMESPACE_MAX,
 };
 use parallax_common::rule::{self, Rule, Stage};
+use parallax_proto::v1::MatchOperator::{Equal, NotEqual, Pattern};
+use parallax_proto::v1::add_silence_request::End;
 
 use super::members::{add, announce, begun, remove};
+use super::quiet::{expire, silence};
 use super::*;
 use crate::core::configure::{self, Request};
+use crate::core::quiet::draft;
 
 /// What a row does to a member that has region `eu`, contact `ops` and check `web`.
 enum Break {
@@ -113,6 +117,34 @@ fn apply_only(member: &mut Member, request_id: Option<v1::RequestId>, command: C
         ..store::Entry::default()
     };
     member.state.apply(member.index, &entry.encode_to_vec()).answer
+}
+
+/// What becomes of a silence of `web` for a minute, as it is after this change of what is asked for.
+fn quiet(member: &mut Member, change: fn(&mut v1::AddSilenceRequest)) -> Answer {
+    let mut asked = v1::AddSilenceRequest {
+        matchers: vec![matcher("check", Equal, "web")],
+        comment: "moving".into(),
+        end: Some(lasts(60)),
+        ..v1::AddSilenceRequest::default()
+    };
+    change(&mut asked);
+    let uid = Uid::from_bytes([0x51; 16]);
+    match draft::add(&member.state, &asked, "default", "anna", uid) {
+        Ok(command) => member.apply(Command::AddSilence(command)),
+        Err(refusal) => Answer::Refused(refusal),
+    }
+}
+
+fn matcher(key: &str, operator: v1::MatchOperator, value: &str) -> v1::Matcher {
+    v1::Matcher { key: key.into(), operator: operator.into(), value: value.into() }
+}
+
+fn lasts(seconds: i64) -> End {
+    End::Length(prost_types::Duration { seconds, nanos: 0 })
+}
+
+fn moment(seconds: i64) -> prost_types::Timestamp {
+    prost_types::Timestamp { seconds, nanos: 0 }
 }
 
 /// The uid of an incident that was opened and, if so wished, resolved.
@@ -448,6 +480,81 @@ const ROWS: &[(Rule, Break)] = &[
         Other(|member| {
             *member = begun(&["c1"]);
             member.apply(remove(1))
+        }),
+    ),
+    (
+        rule::LEVEL_TOO_LOW,
+        Other(|member| {
+            member.state.cluster.level = 1;
+            quiet(member, |_| {})
+        }),
+    ),
+    (rule::UNKNOWN_CHECK, Other(|member| quiet(member, |it| it.matchers[0].value = "wbe".into()))),
+    (rule::MATCHER_FORMAT, Other(|member| quiet(member, |it| it.matchers[0].operator = 0))),
+    (rule::MATCHER_FORMAT, Other(|member| quiet(member, |it| it.matchers[0].key = "a b".into()))),
+    (
+        rule::MATCHER_PATTERN,
+        Other(|member| quiet(member, |it| it.matchers.push(matcher("check", Pattern, "(")))),
+    ),
+    (rule::MATCHERS_COUNT, Other(|member| quiet(member, |it| it.matchers.clear()))),
+    (
+        rule::MATCHERS_COUNT,
+        Other(|member| quiet(member, |it| it.matchers = vec![matcher("a", Equal, "b"); 17])),
+    ),
+    (
+        rule::MATCHERS_COUNT,
+        Other(|member| quiet(member, |it| it.matchers = vec![matcher("a", Pattern, "b"); 5])),
+    ),
+    (
+        rule::MATCHERS_ANY,
+        Other(|member| quiet(member, |it| it.matchers = vec![matcher("a", NotEqual, "b")])),
+    ),
+    (rule::SILENCE_COMMENT, Other(|member| quiet(member, |it| it.comment = "  ".into()))),
+    (rule::SILENCE_COMMENT, Other(|member| quiet(member, |it| it.comment = "x".repeat(4_097)))),
+    (rule::SILENCE_TIMES, Other(|member| quiet(member, |it| it.end = None))),
+    (rule::SILENCE_TIMES, Other(|member| quiet(member, |it| it.end = Some(lasts(0))))),
+    (rule::SILENCE_TIMES, Other(|member| quiet(member, |it| it.end = Some(lasts(367 * 86_400))))),
+    (
+        rule::SILENCE_TIMES,
+        Other(|member| quiet(member, |it| it.starts_at = Some(moment(i64::MAX)))),
+    ),
+    (
+        rule::SILENCE_TIMES,
+        Other(|member| quiet(member, |it| it.end = Some(End::EndsAt(moment(1))))),
+    ),
+    (
+        rule::SILENCE_TIMES,
+        Other(|member| {
+            quiet(member, |it| {
+                (it.starts_at, it.end) = (Some(moment(200)), Some(End::EndsAt(moment(150))));
+            })
+        }),
+    ),
+    (
+        rule::SILENCE_TIMES,
+        Other(|member| quiet(member, |it| it.starts_at = Some(moment(400 * 86_400)))),
+    ),
+    (
+        rule::SILENCE_TIMES,
+        Other(|member| quiet(member, |it| it.end = Some(End::EndsAt(moment(400 * 86_400))))),
+    ),
+    (rule::NOT_FOUND, Other(|member| member.apply(expire("nobody's")))),
+    (
+        rule::SILENCE_OVER,
+        Other(|member| {
+            member.apply(Command::AddSilence(silence("s", 600)));
+            assert_eq!(rule(&member.apply(expire("s"))), "accepted");
+            member.apply(expire("s"))
+        }),
+    ),
+    (
+        rule::SILENCES_TOO_MANY,
+        Other(|member| {
+            for n in 0..SILENCES_PER_NAMESPACE_MAX {
+                let added = member.apply(Command::AddSilence(silence(&n.to_string(), 90_000)));
+                assert_eq!(rule(&added), "accepted");
+            }
+            quiet(member, |_| {})
         }),
     ),
     (rule::ENTRY_MALFORMED, Other(|member| member.state.apply(member.index + 1, &[0xff]).answer)),

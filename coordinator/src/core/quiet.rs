@@ -1,0 +1,244 @@
+//! Whether the opening pages of an incident go out now, later or never, and why.
+//!
+//! [`word`] is the one function that decides it. Apply asks it when an incident opens, when what
+//! holds one is over, and when somebody ends it early; the outbox sends what it lets through and
+//! knows nothing of the reasons. What is asked for to be quiet is checked in [`draft`].
+
+pub mod draft;
+
+use std::cmp::Reverse;
+
+use parallax_common::matcher::{Matcher, Operator};
+use parallax_common::time::UtcTime;
+use parallax_proto::v1;
+use parallax_proto::v1::held::By;
+
+use super::stamp;
+
+/// What becomes of the opening pages of an incident.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Word {
+    /// They go out.
+    Now,
+    /// They wait, and are looked at again then.
+    Later {
+        /// When what holds them is over.
+        until: UtcTime,
+        /// What holds them.
+        by: By,
+    },
+    /// They do not go out any more: there is nothing left to wake anybody for.
+    Never,
+}
+
+/// Something that keeps pages back for a while.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cause {
+    /// From then on.
+    pub from: UtcTime,
+    /// Until before then.
+    pub until: UtcTime,
+    /// What an incident says that it is held by.
+    pub by: By,
+}
+
+/// What is to become of the opening pages of an incident, `ended` or not, given all that could keep
+/// them back. Of several that do the one that lasts longest has the word; of equals the first.
+pub fn word(ended: bool, causes: impl IntoIterator<Item = Cause>, now: UtcTime) -> Word {
+    if ended {
+        return Word::Never;
+    }
+    let lasting = causes
+        .into_iter()
+        .enumerate()
+        .filter(|(_, cause)| cause.from <= now && now < cause.until)
+        .max_by_key(|(place, cause)| (cause.until, Reverse(*place)));
+    match lasting {
+        Some((_, cause)) => Word::Later { until: cause.until, by: cause.by },
+        None => Word::Now,
+    }
+}
+
+/// A silence as it is stored and as it is used.
+#[derive(Debug, Clone)]
+pub struct Silence {
+    /// As it is listed.
+    pub wire: v1::Silence,
+    matchers: Vec<Matcher>,
+}
+
+impl Silence {
+    /// Of a silence that was accepted once.
+    pub fn new(wire: v1::Silence) -> Self {
+        let matchers = wire.matchers.iter().map(stored).collect();
+        Self { wire, matchers }
+    }
+
+    /// From when on it holds.
+    pub fn starts(&self) -> UtcTime {
+        stamp::utc(self.wire.starts_at.as_ref())
+    }
+
+    /// From when on it holds no more.
+    pub fn ends(&self) -> UtcTime {
+        stamp::utc(self.wire.ends_at.as_ref())
+    }
+
+    /// Whether all its matchers fit the incident.
+    pub fn fits(&self, incident: &v1::Incident) -> bool {
+        self.wire.namespace == incident.namespace
+            && self.matchers.iter().all(|matcher| matcher.fits(label(incident, &matcher.key)))
+    }
+
+    /// As something that keeps pages back.
+    pub fn cause(&self) -> Cause {
+        let by = v1::HeldBySilence {
+            uid: self.wire.uid.clone(),
+            created_by: self.wire.created_by.clone(),
+            comment: self.wire.comment.clone(),
+        };
+        Cause { from: self.starts(), until: self.ends(), by: By::Silence(by) }
+    }
+}
+
+/// A label of an incident; empty when it has none of this name.
+fn label<'a>(incident: &'a v1::Incident, key: &str) -> &'a str {
+    match key {
+        "check" => &incident.check_name,
+        "region" => &incident.region,
+        "kind" => match incident.kind() {
+            v1::IncidentKind::Down => "down",
+            v1::IncidentKind::RegionSilent => "region_silent",
+            v1::IncidentKind::Leaderless => "leaderless",
+            v1::IncidentKind::Unspecified => "",
+        },
+        key => incident.labels.get(key).map_or("", String::as_str),
+    }
+}
+
+/// A matcher of the wire that was accepted once.
+fn stored(matcher: &v1::Matcher) -> Matcher {
+    // An operator of a newer build compares with nothing that there is: it fits nothing.
+    match operator(matcher.operator()) {
+        Some(operator) => Matcher::stored(&matcher.key, operator, &matcher.value),
+        None => Matcher::stored(&matcher.key, Operator::Pattern, "("),
+    }
+}
+
+fn operator(operator: v1::MatchOperator) -> Option<Operator> {
+    Some(match operator {
+        v1::MatchOperator::Equal => Operator::Equal,
+        v1::MatchOperator::NotEqual => Operator::NotEqual,
+        v1::MatchOperator::Pattern => Operator::Pattern,
+        v1::MatchOperator::NotPattern => Operator::NotPattern,
+        v1::MatchOperator::Unspecified => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(minute: i64) -> UtcTime {
+        UtcTime::from_ns(minute * 60_000_000_000)
+    }
+
+    /// `a 0..60, b 30..90`: silences by name, from a minute until before another.
+    fn causes(text: &str) -> Vec<Cause> {
+        let of = |text: &str| {
+            let (name, span) = text.trim().split_once(' ')?;
+            let (from, until) = span.split_once("..")?;
+            let silence = Silence::new(v1::Silence {
+                uid: name.to_owned(),
+                starts_at: Some(stamp::timestamp(at(from.parse().ok()?))),
+                ends_at: Some(stamp::timestamp(at(until.parse().ok()?))),
+                ..v1::Silence::default()
+            });
+            Some(silence.cause())
+        };
+        text.split(',').filter_map(of).collect()
+    }
+
+    #[test]
+    fn pages_go_now_later_or_never_as_the_table_says() {
+        let table = "
+            incident | silences that fit      | minute | word
+            open     |                        | 10     | now
+            open     | a 0..60                | 10     | until 60 by a
+            open     | a 0..60                | 0      | until 60 by a
+            open     | a 0..60                | 59     | until 60 by a
+            open     | a 0..60                | 60     | now
+            open     | a 20..60               | 10     | now
+            open     | a 0..60, b 30..90      | 10     | until 60 by a
+            open     | a 0..60, b 30..90      | 30     | until 90 by b
+            open     | b 30..90, a 0..60      | 60     | until 90 by b
+            open     | a 0..60, b 0..60       | 10     | until 60 by a
+            open     | b 0..60, a 0..60       | 10     | until 60 by b
+            open     | a 0..90, b 30..60      | 40     | until 90 by a
+            open     | a 60..60               | 60     | now
+            ended    |                        | 10     | never
+            ended    | a 0..60                | 10     | never";
+        let lines = table.lines().map(str::trim).filter(|line| !line.is_empty()).skip(1);
+        let mut rows = 0;
+        for line in lines {
+            let columns: Vec<&str> = line.split('|').map(str::trim).collect();
+            let [incident, silences, minute, expected] = columns[..] else { panic!("{line}") };
+            let now = at(minute.parse().unwrap());
+            let said = match word(incident == "ended", causes(silences), now) {
+                Word::Now => "now".to_owned(),
+                Word::Never => "never".to_owned(),
+                Word::Later { until, by: By::Silence(by) } => {
+                    format!("until {} by {}", until.as_ns() / 60_000_000_000, by.uid)
+                }
+            };
+            assert_eq!(said, expected, "{line}");
+            rows += 1;
+        }
+        assert_eq!(rows, 15);
+    }
+
+    #[test]
+    fn a_silence_fits_by_what_every_incident_has_and_by_labels() {
+        let incident = v1::Incident {
+            namespace: "shop".into(),
+            kind: v1::IncidentKind::Down.into(),
+            check_name: "checkout".into(),
+            labels: [("team", "payments"), ("check", "not this one")]
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .into(),
+            ..v1::Incident::default()
+        };
+        // Namespace, matchers, whether they fit.
+        let rows: &[(&str, &[&str], bool)] = &[
+            ("shop", &["check=checkout"], true),
+            ("other", &["check=checkout"], false),
+            ("shop", &["check=not this one"], false),
+            ("shop", &["team=payments", "check=checkout"], true),
+            ("shop", &["team=payments", "check=search"], false),
+            ("shop", &["team=~pay.*"], true),
+            ("shop", &["team!=payments"], false),
+            ("shop", &["tier!=gold"], true),
+            ("shop", &["kind=down"], true),
+            ("shop", &["kind=region_silent"], false),
+            ("shop", &["region=eu"], false),
+            ("shop", &["region="], true),
+        ];
+        for (namespace, matchers, fits) in rows {
+            let read = |text: &&str| draft::wire(&Matcher::parse(text).unwrap());
+            let wire = v1::Silence {
+                namespace: (*namespace).to_owned(),
+                matchers: matchers.iter().map(read).collect(),
+                ..v1::Silence::default()
+            };
+            assert_eq!(Silence::new(wire).fits(&incident), *fits, "{namespace}: {matchers:?}");
+        }
+    }
+
+    #[test]
+    fn an_operator_of_a_newer_build_fits_nothing() {
+        let matcher = v1::Matcher { key: "team".into(), operator: 99, value: String::new() };
+        let silence =
+            Silence::new(v1::Silence { matchers: vec![matcher], ..v1::Silence::default() });
+        assert!(!silence.fits(&v1::Incident::default()));
+    }
+}

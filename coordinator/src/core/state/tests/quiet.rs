@@ -1,0 +1,280 @@
+//! Silences: what they hold, when it is let go, and what is told of it. An entry is a second of
+//! stamped UTC.
+
+use parallax_common::limits::{SILENCE_KEPT, SILENCES_PER_NAMESPACE_MAX};
+use parallax_common::time::UtcTime;
+use parallax_proto::v1::DeliveryState::{Dropped, Held, Pending, Sent};
+use parallax_proto::v1::timeline_event::Event;
+
+use super::*;
+use crate::core::explain;
+use crate::core::outbox::{Origin, Outbox};
+use crate::core::stamp;
+
+/// A silence of the check `web` for so many seconds from now on.
+pub(super) fn silence(uid: &str, seconds: i64) -> store::AddSilence {
+    let matcher = v1::Matcher {
+        key: "check".into(),
+        operator: v1::MatchOperator::Equal.into(),
+        value: "web".into(),
+    };
+    let silence = v1::Silence {
+        uid: uid.into(),
+        namespace: "default".into(),
+        matchers: vec![matcher],
+        comment: "moving".into(),
+        created_by: "anna".into(),
+        ..v1::Silence::default()
+    };
+    store::AddSilence { silence: Some(silence), length_ns: seconds * 1_000_000_000 }
+}
+
+pub(super) fn expire(uid: &str) -> Command {
+    Command::ExpireSilence(store::ExpireSilence { uid: uid.into(), by: "ben".into(), node_id: 7 })
+}
+
+fn review() -> Command {
+    Command::ReviewHeld(store::ReviewHeld { node_id: 7 })
+}
+
+impl Member {
+    fn silence(&mut self, uid: &str, seconds: i64) {
+        let answer = self.apply(Command::AddSilence(silence(uid, seconds)));
+        assert_eq!(rule(&answer), "accepted");
+    }
+
+    fn open(&mut self) {
+        let open = self.change(store::VerdictAction::Open);
+        self.verdict(open);
+    }
+
+    fn resolve(&mut self) {
+        let resolve = self.change(store::VerdictAction::Resolve);
+        self.verdict(resolve);
+    }
+
+    fn sent(&mut self, key: &str) {
+        let update = store::PageUpdate {
+            idempotency_key: key.into(),
+            state: Sent.into(),
+            attempts: 1,
+            ..store::PageUpdate::default()
+        };
+        self.apply(Command::UpdatePages(store::UpdatePages { updates: vec![update] }));
+    }
+
+    /// The entry at this second of stamped UTC is the next.
+    fn at(&mut self, second: i64) {
+        self.index = u64::try_from(second).unwrap() - 1;
+    }
+
+    fn pages(&self) -> Vec<v1::DeliveryState> {
+        self.only_incident().deliveries.iter().map(|page| page.state()).collect()
+    }
+
+    /// Words for the newest events.
+    fn told(&self, last: usize) -> Vec<&'static str> {
+        let timeline = &self.only_incident().timeline;
+        timeline[timeline.len() - last..]
+            .iter()
+            .map(|event| match event.event {
+                Some(Event::Opened(_)) => "opened",
+                Some(Event::PagesHeld(_)) => "held",
+                Some(Event::PagesReleased(_)) => "released",
+                Some(Event::PageSent(_)) => "sent",
+                Some(Event::PageDropped(_)) => "dropped",
+                Some(Event::Resolved(_)) => "resolved",
+                _ => "other",
+            })
+            .collect()
+    }
+}
+
+#[test]
+fn a_silenced_opening_waits_and_goes_out_when_the_silence_ends_and_it_is_still_down() {
+    let mut member = configured();
+    member.at(100);
+    member.silence("s1", 60);
+    member.open();
+    assert_eq!((member.pages(), member.told(2)), (vec![Held], vec!["opened", "held"]));
+    assert!(member.state.pending.is_empty());
+    assert_eq!(member.state.review_at(), Some(UtcTime::from_ns(160_000_000_000)));
+    // Nothing of it is due to anybody's outbox, on whatever member.
+    let mut outbox = Outbox::new(1);
+    outbox.lead(true);
+    outbox.put(member.only_incident(), Origin::Applied);
+    assert_eq!((outbox.ready(UtcTime::from_ns(i64::MAX)), outbox.depth()), (vec![], (0, 0)));
+    let sentences = explain::incident(member.only_incident());
+    let wanted = "It is silenced until 00:02:40 UTC by anna: moving.";
+    assert!(sentences.iter().any(|it| it == wanted), "{sentences:?}");
+    // A look that comes too soon changes nothing, and a start neither.
+    member.apply(review());
+    member.reopen();
+    assert_eq!(member.pages(), [Held]);
+    member.at(160);
+    member.apply(review());
+    assert_eq!((member.pages(), member.told(1)), (vec![Pending], vec!["released"]));
+    let page = &member.only_incident().deliveries[0];
+    assert_eq!(page.claimed_by, 7, "by the leader that saw it");
+    assert_eq!(stamp::utc(page.created_at.as_ref()).as_ns(), 160_000_000_000);
+    assert_eq!((member.state.review_at(), &member.only_incident().held), (None, &None));
+    let told = |change: &Changed| matches!(change, Changed::Delivery(..));
+    assert!(member.changed.iter().any(told), "the pager is told");
+    let mut outbox = Outbox::new(7);
+    outbox.put(member.only_incident(), Origin::Applied);
+    assert_eq!(outbox.ready(UtcTime::from_ns(160_000_000_000)).len(), 1);
+    member.reopen();
+    assert_eq!(member.state.pending.len(), 1);
+}
+
+#[test]
+fn an_incident_that_ends_while_it_is_silenced_is_told_to_nobody() {
+    let mut member = configured();
+    member.silence("s1", 600);
+    member.open();
+    member.resolve();
+    assert_eq!((member.pages(), member.told(2)), (vec![Dropped], vec!["resolved", "dropped"]));
+    assert_eq!((member.state.review_at(), member.state.pending.len()), (None, 0));
+    assert!(!explain::incident(member.only_incident()).join(" ").contains("silenced"));
+    member.reopen();
+}
+
+#[test]
+fn the_end_goes_to_those_who_were_told_whatever_is_silenced_meanwhile() {
+    let mut member = configured();
+    member.open();
+    let key = member.only_incident().deliveries[0].idempotency_key.clone();
+    member.sent(&key);
+    member.silence("s1", 600);
+    member.resolve();
+    assert_eq!(member.pages(), [Sent, Pending]);
+}
+
+#[test]
+fn an_opening_that_is_on_its_way_is_not_called_back() {
+    let mut member = configured();
+    member.open();
+    member.silence("s1", 600);
+    assert_eq!(member.pages(), [Pending]);
+}
+
+#[test]
+fn a_silence_that_is_ended_early_lets_go_in_the_same_entry() {
+    let mut member = configured();
+    member.silence("s1", 600);
+    member.open();
+    assert_eq!(rule(&member.apply(expire("s1"))), "accepted");
+    assert_eq!((member.pages(), member.told(1)), (vec![Pending], vec!["released"]));
+    let silence = &member.state.silences["s1"].wire;
+    assert_eq!(silence.expired_by, "ben");
+    assert_eq!(silence.ends_at, Some(stamp::timestamp(member.state.last_utc())));
+    member.reopen();
+    assert!(!member.state.silences["s1"].fits(&v1::Incident::default()));
+}
+
+#[test]
+fn what_a_second_silence_holds_too_stays_held_when_the_first_ends() {
+    let mut member = configured();
+    member.at(100);
+    member.silence("long", 600);
+    member.silence("short", 60);
+    member.open();
+    // The longer one has the word; that the shorter one ends matters to nobody.
+    member.apply(expire("short"));
+    assert_eq!((member.pages(), member.told(1)), (vec![Held], vec!["held"]));
+    member.silence("longest", 6_000);
+    member.at(700);
+    member.apply(review());
+    assert_eq!((member.pages(), member.told(2)), (vec![Held], vec!["held", "held"]));
+    let since = member.only_incident().held.as_ref().unwrap().since;
+    assert_eq!(since, member.only_incident().opened_at, "it has been quiet all the time");
+    member.apply(expire("longest"));
+    assert_eq!(member.pages(), [Pending]);
+}
+
+#[test]
+fn a_silence_holds_from_its_start_on_and_not_before() {
+    let mut member = configured();
+    member.at(100);
+    let mut later = silence("s1", 60);
+    if let Some(silence) = &mut later.silence {
+        silence.starts_at = Some(stamp::timestamp(UtcTime::from_ns(200_000_000_000)));
+    }
+    member.apply(Command::AddSilence(later));
+    member.open();
+    assert_eq!(member.pages(), [Pending]);
+    member.resolve();
+    member.at(200);
+    let again = member.change(store::VerdictAction::Open);
+    member.verdict(again);
+    let held = member.state.incidents.values().filter(|incident| incident.held.is_some());
+    assert_eq!(held.count(), 1);
+}
+
+#[test]
+fn a_deleted_contact_loses_what_was_held_for_it() {
+    let mut member = configured();
+    member.silence("s1", 600);
+    member.open();
+    let etag = member.etag(Kind::Contact, "ops");
+    let answer = member.commit(vec![delete(etag, "contact", "ops", true)]);
+    assert_eq!(rule(&answer), "accepted");
+    assert_eq!(member.pages(), [Dropped]);
+    member.apply(expire("s1"));
+    assert_eq!(member.pages(), [Dropped]);
+    member.reopen();
+}
+
+#[test]
+fn what_a_backup_held_is_claimed_by_the_member_that_begins_anew() {
+    let mut member = configured();
+    member.silence("s1", 600);
+    member.open();
+    let row = store::MemberRow { node_id: 9, ..store::MemberRow::default() };
+    member.state.begin_anew(member.index, "new".into(), 5, row);
+    assert_eq!(member.only_incident().deliveries[0].claimed_by, 9);
+    assert!(member.state.review_at().is_some());
+}
+
+#[test]
+fn silences_are_audited_hashed_and_told_to_watchers() {
+    let mut member = configured();
+    member.silence("s1", 600);
+    assert!(member.changed.contains(&Changed::Silence("s1".into())));
+    let audit = member.stored[&Bytes::from(rows::audit_key(member.index))].clone();
+    let audit = store::AuditRow::decode(audit).unwrap();
+    assert_eq!((audit.command.as_str(), audit.subjects), ("add_silence", vec!["s1".to_owned()]));
+    let sum = |member: &Member| {
+        let mut sum = hash::RowSum::default();
+        member.stored.iter().for_each(|(key, value)| sum.change(key, Some(value)));
+        sum.sum()
+    };
+    let before = sum(&member);
+    member.apply(expire("s1"));
+    assert_ne!(sum(&member), before);
+    // The same command again, under another request id, makes no second one.
+    assert_eq!(rule(&member.apply(Command::AddSilence(silence("s1", 9)))), "accepted");
+    assert_eq!(member.state.silences.len(), 1);
+}
+
+#[test]
+fn the_oldest_that_has_ended_makes_room_and_those_of_long_ago_go() {
+    let mut member = configured();
+    member.at(100);
+    for n in 0..SILENCES_PER_NAMESPACE_MAX {
+        member.silence(&format!("s{n:03}"), if n == 7 { 1 } else { 1_000_000 });
+    }
+    member.silence("one more", 1_000_000);
+    assert!(!member.state.silences.contains_key("s007"));
+    assert_eq!(member.state.silences.len(), SILENCES_PER_NAMESPACE_MAX);
+    let answer = member.apply(Command::AddSilence(silence("too many", 10)));
+    assert_eq!(rule(&answer), "silences_too_many");
+    member.reopen();
+    member.apply(expire("s000"));
+    member.at(member.state.last_utc().as_ns() / 1_000_000_000 + 1_000_000);
+    let kept = i64::try_from(SILENCE_KEPT.as_secs()).unwrap();
+    assert!(kept < 1_000_000, "s000 ended longer ago than that");
+    member.silence("last", 10);
+    assert!(!member.state.silences.contains_key("s000"));
+    assert!(member.state.silences.contains_key("s001"));
+}
