@@ -108,6 +108,7 @@ fn word(change: &Change) -> String {
         Change::Incident(incident) => format!("incident {}", incident.uid),
         Change::Delivery(delivery) => format!("delivery to {}", delivery.contact_name),
         Change::Probe(probe) => format!("probe {}", probe.name),
+        Change::Silence(silence) => format!("silence {}", silence.uid),
         Change::Progress(_) => "progress".to_owned(),
     }
 }
