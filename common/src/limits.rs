@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+mod contact;
 mod dns;
 mod echo;
 mod http;
@@ -14,6 +15,7 @@ mod talk;
 mod web;
 mod websocket;
 
+pub use contact::*;
 pub use dns::*;
 pub use echo::*;
 pub use http::*;

@@ -10,7 +10,7 @@ use parallax_common::name::{Uid, is_name};
 use parallax_common::rule::{self, Advice, Rule, Violation};
 use parallax_common::schedule::merge_ranks;
 use parallax_proto::convert::check::{self, Known};
-use parallax_proto::convert::{fields, resource};
+use parallax_proto::convert::{contact, fields, resource};
 use parallax_proto::store::config_change::Change as Put;
 use parallax_proto::v1::resource::Kind as ResourceKind;
 use parallax_proto::{store, v1};
@@ -87,6 +87,7 @@ pub fn draft(
         refuse_foreign(*kind, name, before.as_ref(), request, &mut broken);
         refuse_newer(*kind, name, wanted, before.as_ref(), &mut broken);
         broken.extend(resource::validate(&after));
+        refuse_too_early(*kind, name, &after, state.cluster.level, &mut broken);
         draft.advice.extend(advice(&after));
         add(*kind, name, before.as_ref(), after, request, &mut draft);
     }
@@ -241,6 +242,32 @@ fn refuse_newer(
         None => format!("does not exist any more; its etag was to be {seen}"),
     };
     broken.push(violation(rule::CONFLICT, kind.word(), name, "etag", message));
+}
+
+/// The level from which on contacts have other kinds than webhooks, and webhooks all their options.
+const CONTACTS_LEVEL: u32 = 2;
+
+/// Refuses what a member of an older build would take for something else, or keep without a part of
+/// it. Levels never fall, so what is once let through stays understood.
+fn refuse_too_early(
+    kind: Kind,
+    name: &str,
+    after: &v1::Resource,
+    level: u32,
+    broken: &mut Vec<Violation>,
+) {
+    let needs = match &after.kind {
+        Some(ResourceKind::Contact(it)) if !contact::is_first_form(it) => CONTACTS_LEVEL,
+        _ => return,
+    };
+    // A state without a cluster is that of a test or of a plan: nobody else would read it.
+    if level != 0 && level < needs {
+        let message = format!(
+            "it needs feature level {needs} and the cluster is at {level}: it rises by itself once \
+             every coordinator has been upgraded (see `parallax cluster status`)"
+        );
+        broken.push(violation(rule::FEATURE_LEVEL, kind.word(), name, "", message));
+    }
 }
 
 /// The names that exist already or are wanted too. Looked up one by one: what an apply costs must not

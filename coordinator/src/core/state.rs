@@ -43,7 +43,7 @@ pub use self::verdicts::may_resolve;
 use crate::mutant::{self, Mutant};
 
 /// Entries above this level are not understood by this build.
-pub const LEVEL: u32 = 1;
+pub const LEVEL: u32 = 2;
 
 /// (namespace, name): how people name a resource.
 pub type Name = (String, String);
