@@ -339,6 +339,19 @@ pub enum Region {
 pub enum Contact {
     /// All contacts; secrets are shown as references
     List(List),
+    /// One contact with all its options; secrets are shown as references
+    #[command(after_help = "Examples:\n  parallax contact get ops -o yaml")]
+    Get(Get),
+    /// Send a page that says that it is a test, and show what became of it
+    #[command(after_help = "Examples:\n  parallax contact test ops")]
+    Test(ContactTest),
+}
+
+/// `contact test`.
+#[derive(Debug, Clone, Args)]
+pub struct ContactTest {
+    /// Its name
+    pub name: String,
 }
 
 /// `incident ...`.

@@ -45,6 +45,8 @@ pub async fn run(
         Command::Check(Check::Explain(args)) => check::explain(&args, &mut connect()?, shell).await,
         Command::Region(Region::List(args)) => region::list(&args, &mut connect()?, shell).await,
         Command::Contact(Contact::List(args)) => contact::list(&args, &mut connect()?, shell).await,
+        Command::Contact(Contact::Get(args)) => contact::get(&args, &mut connect()?, shell).await,
+        Command::Contact(Contact::Test(args)) => contact::test(&args, &mut connect()?, shell).await,
         Command::Status(args) => status::status(&args, &mut connect()?, shell).await,
         Command::Incident(Incident::List(args)) => {
             incident::list(&args, &mut connect()?, shell).await

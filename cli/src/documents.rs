@@ -16,6 +16,7 @@ use parallax_proto::v1;
 
 use crate::config::{Sources, load};
 
+mod contacts;
 mod echoes;
 mod handshakes;
 mod health;
@@ -36,7 +37,12 @@ fn file(path: &str) -> String {
 fn documents() -> Vec<(String, String)> {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
     let mut names = vec!["README.md".to_owned()];
-    for (folder, at) in [(docs.join("checks"), "docs/checks"), (docs, "docs")] {
+    let folders = [
+        (docs.join("checks"), "docs/checks"),
+        (docs.join("contacts"), "docs/contacts"),
+        (docs, "docs"),
+    ];
+    for (folder, at) in folders {
         for entry in std::fs::read_dir(folder).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
             if name.ends_with(".md") {

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+mod contact;
 mod dns;
 mod echo;
 mod http;
@@ -17,6 +18,7 @@ mod watchdog;
 mod web;
 mod websocket;
 
+pub use contact::*;
 pub use dns::*;
 pub use echo::*;
 pub use http::*;

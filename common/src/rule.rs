@@ -229,6 +229,13 @@ rules! {
     REFERENCE_NOT_HERE = "reference_not_here", Resource,
         "References are resolved in header and query values, credentials, messages, variables of plugins and contact URLs only.";
 
+    PAGE_TEMPLATE = "page_template", Resource,
+        "A template of a page is one that can be used: what it may say and become is in its error.";
+    CONTACT_OPTION = "contact_option", Resource,
+        "An option of a contact has the form that its page describes.";
+    CONTACT_OPTIONS_CLASH = "contact_options_clash", Resource,
+        "Options of a contact that exclude one another are not given together, nor one without its other half.";
+
     EXPRESSION_TOO_LONG = "expression_too_long", Resource, "An expression has at most 4 KiB.";
     EXPRESSION_SYNTAX = "expression_syntax", Resource, "An expression must be CEL.";
     EXPRESSION_UNKNOWN_NAME = "expression_unknown_name", Resource,

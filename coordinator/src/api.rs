@@ -32,6 +32,7 @@ use crate::core::state::{Answer, Asked, Refusal, State, identified};
 use crate::forward::ForwardError;
 use crate::history::History;
 use crate::judge::JudgeHandle;
+use crate::notify::Sender;
 use crate::propose::{Origin, Proposer, WriteError, fits_one_entry};
 use crate::quorum::Quorum;
 use crate::raft::node::{ProposeError, ReadError};
@@ -61,6 +62,8 @@ struct Inner {
     backups: backup::Places,
     node_id: u64,
     history: Arc<dyn History>,
+    sender: Arc<dyn Sender>,
+    name: String,
     /// Questions of history that may still be asked at once.
     questions: Arc<Semaphore>,
 }
@@ -83,12 +86,27 @@ pub struct Parts {
     pub node_id: u64,
     /// What probes measured.
     pub history: Arc<dyn History>,
+    /// What carries a page, for one that is a test.
+    pub sender: Arc<dyn Sender>,
+    /// This member's name.
+    pub name: String,
 }
 
 impl Api {
     /// The services of one member.
     pub fn new(parts: Parts) -> Self {
-        let Parts { view, proposer, judge, sessions, changes, quorum, node_id, history } = parts;
+        let Parts {
+            view,
+            proposer,
+            judge,
+            sessions,
+            changes,
+            quorum,
+            node_id,
+            history,
+            sender,
+            name,
+        } = parts;
         let reading = Budget::default();
         let backups = backup::Places::default();
         let questions = Arc::new(Semaphore::new(HISTORY_QUESTIONS_MAX));
@@ -103,6 +121,8 @@ impl Api {
             backups,
             node_id,
             history,
+            sender,
+            name,
             questions,
         };
         Self { inner: Arc::new(inner) }

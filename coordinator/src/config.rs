@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::Parser;
+use parallax_common::guard::{Guard, Network, Owner, TooManyNetworks};
 use parallax_common::limits::{COORDINATORS_MAX, HISTORY_BYTES_DEFAULT, HISTORY_BYTES_MIN};
 use parallax_common::name::is_name;
 
@@ -93,6 +94,23 @@ pub struct Config {
         value_delimiter = ','
     )]
     pub allow_files: Vec<PathBuf>,
+    /// A network, such as 10.1.0.0/16, or an address that contacts may lead to although a shorter
+    /// prefix or a default denies it; may be repeated.
+    #[arg(
+        long = "contact-allow-network",
+        env = "PARALLAX_CONTACT_ALLOW_NETWORK",
+        value_name = "NETWORK",
+        value_delimiter = ','
+    )]
+    pub contact_allow_networks: Vec<Network>,
+    /// A network or an address that contacts may not lead to; may be repeated.
+    #[arg(
+        long = "contact-deny-network",
+        env = "PARALLAX_CONTACT_DENY_NETWORK",
+        value_name = "NETWORK",
+        value_delimiter = ','
+    )]
+    pub contact_deny_networks: Vec<Network>,
     /// A webhook that this member tells by itself, without the group, when it has seen no leader for
     /// 60 s, and again when one is back. May hold ${env:NAME} and ${file:PATH}.
     #[arg(long, env = "PARALLAX_QUORUM_WEBHOOK", value_name = "URL", value_parser = contact::url)]
@@ -137,6 +155,15 @@ pub enum InitialMembersError {
 }
 
 impl Config {
+    /// Where contacts may lead to: the defaults that probes have, too, and what the flags say.
+    ///
+    /// # Errors
+    /// The flags name too many networks.
+    pub fn guard(&self) -> Result<Guard, TooManyNetworks> {
+        let (allow, deny) = (&self.contact_allow_networks, &self.contact_deny_networks);
+        Guard::owned_by(Owner::Coordinator, allow, deny)
+    }
+
     /// The initial members, checked: this one among them, each once. Empty when none were given.
     ///
     /// # Errors
@@ -223,6 +250,26 @@ mod tests {
         assert_eq!(both.unwrap_err().kind(), clap::error::ErrorKind::ArgumentConflict);
         assert_eq!(given(&["--join", "b:1"]).unwrap().join.as_deref(), Some("b:1"));
         assert!(given(&["--join", "0.0.0.0:1"]).is_err());
+    }
+
+    #[test]
+    fn where_contacts_may_lead_to_is_what_the_flags_say() {
+        let address = |text: &str| std::net::SocketAddr::new(text.parse().unwrap(), 80);
+        let plain = given(&[]).unwrap().guard().unwrap();
+        assert!(plain.admit(address("127.0.0.1")).is_ok());
+        assert!(plain.admit(address("169.254.169.254")).is_err());
+        let flags = ["--contact-deny-network", "127.0.0.0/8,10.0.0.0/8", "--contact-allow-network"];
+        let given = given(&[&flags[..], &["169.254.169.254,10.9.0.0/16"]].concat()).unwrap();
+        let guard = given.guard().unwrap();
+        for (text, allowed) in [
+            ("127.0.0.1", false),
+            ("10.1.2.3", false),
+            ("10.9.2.3", true),
+            ("169.254.169.254", true),
+            ("169.254.1.1", false),
+        ] {
+            assert_eq!(guard.admit(address(text)).is_ok(), allowed, "{text}");
+        }
     }
 
     #[test]

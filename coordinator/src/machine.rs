@@ -243,7 +243,8 @@ mod tests {
         machine.publish(3);
         assert_eq!(view.load().applied, 1);
         assert_eq!(said.lock().len(), 1);
-        assert!(said.lock()[0].contains("entry 3 needs feature level 2"), "{:?}", said.lock());
+        let needs = format!("entry 3 needs feature level {}", LEVEL + 1);
+        assert!(said.lock()[0].contains(&needs), "{:?}", said.lock());
     }
     #[test]
     fn a_snapshot_that_is_installed_while_running_is_told_as_a_new_beginning() {

@@ -58,9 +58,10 @@ use crate::members::join::Doorkeeper;
 use crate::members::promote::promote;
 use crate::members::service::MemberServer;
 use crate::mesh_clock::{self, MeshClock};
+use crate::notify::carrier::Carrier;
 use crate::notify::pager;
+use crate::notify::reach::Roots;
 use crate::notify::secrets::Secrets;
-use crate::notify::webhook::{Roots, Webhook};
 use crate::peers::fetch::Fetches;
 use crate::peers::gate::Gate;
 use crate::peers::links::PeerOutbound;
@@ -279,11 +280,12 @@ impl Starting<'_> {
             config.name.clone(),
         );
         let secrets = Secrets::new(config.allow_env.clone(), config.allow_files.clone());
-        let webhook = Webhook::new(Roots::Webpki, secrets, supervisor.clone())?;
+        let carrier = Carrier::new(Roots::Webpki, config.guard()?, secrets, supervisor.clone())?;
+        let carrier = Arc::new(carrier);
         let pager = pager::run(
             node_id,
             Arc::new(ledger),
-            Arc::new(webhook),
+            Arc::clone(&carrier),
             events,
             supervisor.clone(),
             seed("jitter"),
@@ -358,6 +360,8 @@ impl Starting<'_> {
             members,
         });
         let api = Api::new(api::Parts {
+            sender: carrier,
+            name: config.name.clone(),
             view: view.clone(),
             proposer: proposer.clone(),
             judge: judge_handle.clone(),

@@ -7,6 +7,7 @@
 
 pub mod assignment;
 pub mod check;
+pub mod contact;
 pub mod enums;
 pub mod fields;
 pub mod health;

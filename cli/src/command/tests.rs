@@ -250,9 +250,25 @@ impl v1::contact_service_server::ContactService for Fake {
 
     async fn get_contact(
         &self,
-        _request: Request<v1::GetContactRequest>,
+        request: Request<v1::GetContactRequest>,
     ) -> Result<Response<v1::GetContactResponse>, Status> {
-        Err(Status::not_found("no contact"))
+        let contacts = self.0.lock().contacts.clone();
+        let named = |it: &v1::Contact| {
+            it.meta.as_ref().is_some_and(|meta| meta.name == request.get_ref().name)
+        };
+        let contact = contacts.into_iter().find(named);
+        let contact = Some(contact.ok_or_else(|| Status::not_found("no contact"))?);
+        Ok(Response::new(v1::GetContactResponse { contact, revision: 42 }))
+    }
+
+    async fn test_contact(
+        &self,
+        request: Request<v1::TestContactRequest>,
+    ) -> Result<Response<v1::TestContactResponse>, Status> {
+        let sent = request.get_ref().name == "ops";
+        let detail = if sent { "HTTP status 200" } else { "not sent: nobody is there" };
+        let (detail, key, sent_by) = (detail.to_owned(), "k".to_owned(), "c1".to_owned());
+        Ok(Response::new(v1::TestContactResponse { sent, detail, key, sent_by }))
     }
 
     async fn delete_contact(

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use parallax_proto::convert::contact::{WORDS, written};
 use parallax_proto::v1;
+use parallax_proto::v1::contact::Kind as ContactKind;
 
 use super::check::judge;
 use super::reader::{Field, Reader, field, required};
@@ -10,32 +12,197 @@ use super::step::headers;
 use super::tree::Node;
 use super::{Kind, Located, value};
 
-const CONTACT: &[Field<v1::Contact>] = &[
-    required("name", "a name such as `ops`", |contact, node, reader| {
+/// A contact while it is read: what it is, and how often it says so.
+#[derive(Default)]
+struct Draft {
+    contact: v1::Contact,
+    kinds: usize,
+}
+
+const CONTACT: &[Field<Draft>] = &[
+    required("name", "a name such as `ops`", |draft, node, reader| {
         let name = value::text(node, reader).unwrap_or_default();
-        contact.meta.get_or_insert_default().name = name;
+        draft.contact.meta.get_or_insert_default().name = name;
     }),
-    field("labels", "a mapping of names to texts", |contact, node, reader| {
+    field("labels", "a mapping of names to texts", |draft, node, reader| {
         let labels = value::labels(node, reader).unwrap_or_default();
-        contact.meta.get_or_insert_default().labels = labels;
+        draft.contact.meta.get_or_insert_default().labels = labels;
     }),
-    required("webhook", "a mapping with `url`", |contact, node, reader| {
-        let mut webhook = v1::WebhookContact::default();
-        reader.mapping(node, WEBHOOK, &mut webhook);
-        contact.kind = Some(v1::contact::Kind::Webhook(webhook));
+    field("webhook", "a mapping with `url`", |draft, node, reader| {
+        draft.kind(node, WEBHOOK, ContactKind::Webhook, reader);
+    }),
+    field("pagerduty", "a mapping with `routing_key`", |draft, node, reader| {
+        draft.kind(node, PAGERDUTY, ContactKind::Pagerduty, reader);
+    }),
+    field("alertmanager", "a mapping with `urls`", |draft, node, reader| {
+        draft.kind(node, ALERTMANAGER, ContactKind::Alertmanager, reader);
+    }),
+    field("slack", "a mapping with `url`, or `token` and `channel`", |draft, node, reader| {
+        draft.kind(node, SLACK, ContactKind::Slack, reader);
+    }),
+    field("ntfy", "a mapping with `url`", |draft, node, reader| {
+        draft.kind(node, NTFY, ContactKind::Ntfy, reader);
+    }),
+    field("discord", "a mapping with `url`", |draft, node, reader| {
+        draft.kind(node, DISCORD, ContactKind::Discord, reader);
+    }),
+    field("telegram", "a mapping with `token` and `chat_id`", |draft, node, reader| {
+        draft.kind(node, TELEGRAM, ContactKind::Telegram, reader);
+    }),
+    field("opsgenie", "a mapping with `api_key`", |draft, node, reader| {
+        draft.kind(node, OPSGENIE, ContactKind::Opsgenie, reader);
+    }),
+    field("teams", "a mapping with `url`", |draft, node, reader| {
+        draft.kind(node, TEAMS, ContactKind::Teams, reader);
     }),
 ];
 
+impl Draft {
+    /// Reads what a contact is by the table of that kind.
+    fn kind<T: Default>(
+        &mut self,
+        node: &Node,
+        table: &[Field<T>],
+        wrap: fn(T) -> ContactKind,
+        reader: &mut Reader<'_>,
+    ) {
+        let mut kind = T::default();
+        reader.mapping(node, table, &mut kind);
+        self.kinds += 1;
+        if self.kinds > 1 {
+            let message = format!("only one of {} can be given", WORDS.join(", "));
+            reader.error("kind_twice", node.place, message);
+        }
+        self.contact.kind = Some(wrap(kind));
+    }
+}
+
+const URL: &str = "an http or https URL, or a reference to one";
+const TIMEOUT: &str = "a length of time such as 5s";
+
+/// A text that may hold references.
+fn secret(node: &Node, reader: &mut Reader<'_>) -> Option<v1::Secret> {
+    value::text(node, reader).map(|text| written(&text))
+}
+
+fn secrets(node: &Node, reader: &mut Reader<'_>) -> Vec<v1::Secret> {
+    value::texts(node, reader).unwrap_or_default().iter().map(|text| written(text)).collect()
+}
+
 const WEBHOOK: &[Field<v1::WebhookContact>] = &[
-    required("url", "an http or https URL, or a reference to one", |webhook, node, reader| {
-        let template = value::text(node, reader).map(v1::secret::Value::Template);
-        webhook.url = Some(v1::Secret { value: template });
-    }),
+    required("url", URL, |webhook, node, reader| webhook.url = secret(node, reader)),
     field("headers", "a mapping of names to texts", |webhook, node, reader| {
         webhook.headers = headers(node, reader);
     }),
-    field("timeout", "a length of time such as 5s", |webhook, node, reader| {
+    field("signing_secrets", "a list of one or two texts", |webhook, node, reader| {
+        webhook.signing_secrets = secrets(node, reader);
+    }),
+    field("template", "a text", |webhook, node, reader| {
+        webhook.template = value::text(node, reader).unwrap_or_default();
+    }),
+    field("content_type", "a text such as text/plain", |webhook, node, reader| {
+        webhook.content_type = value::text(node, reader).unwrap_or_default();
+    }),
+    field("timeout", TIMEOUT, |webhook, node, reader| {
         webhook.timeout = value::duration(node, reader);
+    }),
+];
+
+const PAGERDUTY: &[Field<v1::PagerDutyContact>] = &[
+    required("routing_key", "a text, or a reference to one", |contact, node, reader| {
+        contact.routing_key = secret(node, reader);
+    }),
+    field("severity", "one of critical, error, warning, info", |contact, node, reader| {
+        contact.severity = value::text(node, reader).unwrap_or_default();
+    }),
+    field("url", URL, |contact, node, reader| contact.url = secret(node, reader)),
+    field("timeout", TIMEOUT, |contact, node, reader| {
+        contact.timeout = value::duration(node, reader);
+    }),
+];
+
+const ALERTMANAGER: &[Field<v1::AlertmanagerContact>] = &[
+    required("urls", "a list of http or https URLs", |contact, node, reader| {
+        contact.urls = secrets(node, reader);
+    }),
+    field("headers", "a mapping of names to texts", |contact, node, reader| {
+        contact.headers = headers(node, reader);
+    }),
+    field("labels", "a mapping of names to texts", |contact, node, reader| {
+        contact.labels = value::labels(node, reader).unwrap_or_default();
+    }),
+    field("lasts", "a length of time such as 7d", |contact, node, reader| {
+        contact.lasts = value::duration(node, reader);
+    }),
+    field("timeout", TIMEOUT, |contact, node, reader| {
+        contact.timeout = value::duration(node, reader);
+    }),
+];
+
+const SLACK: &[Field<v1::SlackContact>] = &[
+    field("url", URL, |contact, node, reader| contact.url = secret(node, reader)),
+    field("token", "a text, or a reference to one", |contact, node, reader| {
+        contact.token = secret(node, reader);
+    }),
+    field("channel", "a channel's name or id", |contact, node, reader| {
+        contact.channel = value::text(node, reader).unwrap_or_default();
+    }),
+    field("api_url", URL, |contact, node, reader| contact.api_url = secret(node, reader)),
+    field("timeout", TIMEOUT, |contact, node, reader| {
+        contact.timeout = value::duration(node, reader);
+    }),
+];
+
+const NTFY: &[Field<v1::NtfyContact>] = &[
+    required("url", URL, |contact, node, reader| contact.url = secret(node, reader)),
+    field("token", "a text, or a reference to one", |contact, node, reader| {
+        contact.token = secret(node, reader);
+    }),
+    field("priority", "a number from 1 to 5", |contact, node, reader| {
+        contact.priority = value::at_least_one(node, reader);
+    }),
+    field("timeout", TIMEOUT, |contact, node, reader| {
+        contact.timeout = value::duration(node, reader);
+    }),
+];
+
+const DISCORD: &[Field<v1::DiscordContact>] = &[
+    required("url", URL, |contact, node, reader| contact.url = secret(node, reader)),
+    field("timeout", TIMEOUT, |contact, node, reader| {
+        contact.timeout = value::duration(node, reader);
+    }),
+];
+
+const TELEGRAM: &[Field<v1::TelegramContact>] = &[
+    required("token", "a text, or a reference to one", |contact, node, reader| {
+        contact.token = secret(node, reader);
+    }),
+    required("chat_id", "a chat's id or @name", |contact, node, reader| {
+        contact.chat_id = value::text(node, reader).unwrap_or_default();
+    }),
+    field("url", URL, |contact, node, reader| contact.url = secret(node, reader)),
+    field("timeout", TIMEOUT, |contact, node, reader| {
+        contact.timeout = value::duration(node, reader);
+    }),
+];
+
+const OPSGENIE: &[Field<v1::OpsgenieContact>] = &[
+    required("api_key", "a text, or a reference to one", |contact, node, reader| {
+        contact.api_key = secret(node, reader);
+    }),
+    field("priority", "one of P1, P2, P3, P4, P5", |contact, node, reader| {
+        contact.priority = value::text(node, reader).unwrap_or_default();
+    }),
+    field("url", URL, |contact, node, reader| contact.url = secret(node, reader)),
+    field("timeout", TIMEOUT, |contact, node, reader| {
+        contact.timeout = value::duration(node, reader);
+    }),
+];
+
+const TEAMS: &[Field<v1::TeamsContact>] = &[
+    required("url", URL, |contact, node, reader| contact.url = secret(node, reader)),
+    field("timeout", TIMEOUT, |contact, node, reader| {
+        contact.timeout = value::duration(node, reader);
     }),
 ];
 
@@ -60,8 +227,8 @@ const MESH: &[Field<v1::Settings>] =
 
 /// Reads one item of `contacts:`.
 pub(super) fn contact(node: &Arc<Node>, reader: &mut Reader<'_>) -> Option<Located> {
-    let contact = v1::Contact::default();
-    one(node, Kind::Contact, CONTACT, contact, v1::resource::Kind::Contact, reader)
+    let wrap = |draft: Draft| v1::resource::Kind::Contact(draft.contact);
+    one(node, Kind::Contact, CONTACT, Draft::default(), wrap, reader)
 }
 
 /// Reads one item of `regions:`.

@@ -8,6 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use parallax_common::guard::Network;
 use parallax_common::limits;
 use parallax_coordinator::config::InitialMember;
 use parallax_coordinator::{Bound, Config, RunError};
@@ -136,6 +137,9 @@ fn config(place: &Place, plan: &[Addresses], one: &Addresses) -> Config {
         join: None,
         allow_env: Vec::new(),
         allow_files: Vec::new(),
+        // Its sink. The defaults allow it, too; a mesh of this machine does not depend on them.
+        contact_allow_networks: vec![Network::of(Ipv4Addr::LOCALHOST.into())],
+        contact_deny_networks: vec![],
         quorum_webhook: None,
         heartbeat_url: None,
         ports_file: None,

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use parallax_proto::convert::contact::{Setting, settings, word};
 use parallax_proto::v1;
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::check::secret;
 use super::table::Table;
@@ -20,18 +22,9 @@ pub struct ContactView {
     etag: u64,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     labels: BTreeMap<String, String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    webhook: Option<WebhookView>,
-}
-
-/// A webhook.
-#[derive(Debug, Serialize)]
-pub struct WebhookView {
-    url: String,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    headers: BTreeMap<String, String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    timeout: Option<String>,
+    /// Its options, under what it is.
+    #[serde(flatten)]
+    kind: BTreeMap<&'static str, BTreeMap<&'static str, Value>>,
 }
 
 /// A URL up to its host, and its references: a path often is a password.
@@ -56,21 +49,41 @@ fn redacted(template: &str) -> String {
     }
 }
 
+/// An option, without what is secret about it; nothing when it is not given.
+fn shown(setting: Setting<'_>) -> Option<Value> {
+    let url = |it: &v1::Secret| redacted_url(&secret(Some(it)));
+    let hidden = |it: &v1::Secret| redacted(&secret(Some(it)));
+    let value = match setting {
+        Setting::Url(it) => json!(url(it?)),
+        Setting::Urls(several) => json!(several.iter().map(url).collect::<Vec<_>>()),
+        Setting::Secret(it) => json!(hidden(it?)),
+        Setting::Secrets(several) => json!(several.iter().map(hidden).collect::<Vec<_>>()),
+        Setting::Headers(headers) => headers
+            .iter()
+            .map(|it| (it.name.clone(), json!(redacted(&secret(it.value.as_ref())))))
+            .collect::<serde_json::Map<_, _>>()
+            .into(),
+        Setting::Text(text) | Setting::Source(text) => json!(text),
+        Setting::Labels(labels) => json!(labels),
+        Setting::Number(number) => json!(Some(number).filter(|number| *number > 0)?),
+        Setting::Length(length) => json!(time::length(length)?),
+    };
+    let empty = match &value {
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(entries) => entries.is_empty(),
+        _ => false,
+    };
+    (!empty).then_some(value)
+}
+
 impl ContactView {
     /// The view of a message.
     pub fn new(contact: &v1::Contact) -> Self {
         let meta = contact.meta.clone().unwrap_or_default();
-        let webhook = contact.kind.as_ref().map(|kind| match kind {
-            v1::contact::Kind::Webhook(webhook) => WebhookView {
-                url: redacted_url(&secret(webhook.url.as_ref())),
-                headers: webhook
-                    .headers
-                    .iter()
-                    .map(|it| (it.name.clone(), redacted(&secret(it.value.as_ref()))))
-                    .collect(),
-                timeout: time::length(webhook.timeout.as_ref()),
-            },
-        });
+        let options = |kind| {
+            settings(kind).into_iter().filter_map(|(name, it)| Some((name, shown(it)?))).collect()
+        };
         Self {
             name: meta.name,
             namespace: meta.namespace,
@@ -78,7 +91,52 @@ impl ContactView {
             set: meta.set,
             etag: meta.etag,
             labels: meta.labels,
-            webhook,
+            kind: contact.kind.iter().map(|kind| (word(kind), options(kind))).collect(),
+        }
+    }
+
+    /// What it is, where it leads, and the rest of its options.
+    fn row(&self) -> [String; 4] {
+        let Some((word, options)) = self.kind.first_key_value() else {
+            return [self.name.clone(), "?".to_owned(), "-".to_owned(), "-".to_owned()];
+        };
+        let text = |value: &Value| match value {
+            Value::String(text) => text.clone(),
+            Value::Array(items) => {
+                items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",")
+            }
+            other => other.to_string(),
+        };
+        let to = ["channel", "chat_id", "url", "urls"];
+        let to = to.iter().find_map(|name| options.get(name)).map(text);
+        let timeout = options.get("timeout").map(text);
+        [self.name.clone(), (*word).to_owned(), time::or_dash(to), time::or_dash(timeout)]
+    }
+}
+
+/// `contact test`.
+#[derive(Debug, Serialize)]
+pub struct TestView {
+    contact: String,
+    sent: bool,
+    detail: String,
+    key: String,
+    sent_by: String,
+}
+
+impl TestView {
+    /// The view of an answer.
+    pub fn new(contact: &str, answer: v1::TestContactResponse) -> Self {
+        let v1::TestContactResponse { sent, detail, key, sent_by } = answer;
+        Self { contact: contact.to_owned(), sent, detail, key, sent_by }
+    }
+
+    /// One sentence.
+    pub fn text(&self) -> String {
+        let (contact, by, detail) = (&self.contact, &self.sent_by, &self.detail);
+        match self.sent {
+            true => format!("{contact} has taken the test that {by} sent: {detail}\n"),
+            false => format!("{contact} was not told by {by}: {detail}\n"),
         }
     }
 }
@@ -98,20 +156,9 @@ impl ContactsView {
 
     /// One line a contact.
     pub fn table(&self, shell: &Shell) -> String {
-        let mut table = Table::new(["NAME", "KIND", "TO", "HEADERS", "TIMEOUT"]);
+        let mut table = Table::new(["NAME", "KIND", "TO", "TIMEOUT"]);
         for contact in &self.contacts {
-            let Some(webhook) = &contact.webhook else {
-                table.row([contact.name.as_str(), "?", "-", "-", "-"]);
-                continue;
-            };
-            let headers: Vec<&str> = webhook.headers.keys().map(String::as_str).collect();
-            table.row([
-                contact.name.clone(),
-                "webhook".to_owned(),
-                webhook.url.clone(),
-                time::or_dash(Some(headers.join(","))),
-                time::or_dash(webhook.timeout.clone()),
-            ]);
+            table.row(contact.row());
         }
         shell.rows(table)
     }

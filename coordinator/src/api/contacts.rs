@@ -1,13 +1,16 @@
-//! Contacts: list, get, delete. References inside them are shown as written, never resolved.
+//! Contacts: list, get, delete, test. References inside them are shown as written, never resolved.
 
 use parallax_proto::v1;
 use parallax_proto::v1::contact_service_server::ContactService;
+use parallax_runtime::clock;
 use tonic::{Request, Response, Status};
 
 use super::checks::Target;
 use super::page::{matches, page};
 use super::{Api, Need, namespace_of, not_found};
+use crate::core::outbox::Report;
 use crate::core::state::Kind;
+use crate::notify::{Attempt, body};
 
 #[tonic::async_trait]
 impl ContactService for Api {
@@ -64,5 +67,52 @@ impl ContactService for Api {
             Target { kind: Kind::Contact, namespace, name: delete.name, etag: delete.etag };
         let revision = self.delete(actor, delete.request_id, target, delete.force).await?;
         Ok(Response::new(v1::DeleteContactResponse { revision }))
+    }
+
+    async fn test_contact(
+        &self,
+        request: Request<v1::TestContactRequest>,
+    ) -> Result<Response<v1::TestContactResponse>, Status> {
+        let test = request.get_ref();
+        let namespace = namespace_of(&test.namespace);
+        self.caller(&request, namespace, Need::Edit)?;
+        let state = self.read(false).await?;
+        let contact = state
+            .contact_named(namespace, &test.name)
+            .ok_or_else(|| not_found("contact", &test.name))?;
+        let uid = contact.meta.as_ref().map_or("", |meta| &meta.uid);
+        let incident = uuid::Uuid::now_v7().to_string();
+        let key = format!("{incident}:{uid}:test");
+        let about = body::Test {
+            incident: &incident,
+            namespace,
+            member: &self.inner.name,
+            mesh: &state.cluster.mesh,
+            at: clock::utc(),
+        };
+        let page = body::test(&about, &key);
+        let (contact, receipt) = (contact.clone(), String::new());
+        let attempt = Attempt { key: key.clone(), contact, page, receipt };
+        let sending = async { Ok(self.inner.sender.send(attempt).await) };
+        let (sent, detail) = came_of(self.unless_stopping(sending).await?);
+        let sent_by = self.inner.name.clone();
+        Ok(Response::new(v1::TestContactResponse { sent, detail, key, sent_by }))
+    }
+}
+
+/// Whether a contact has taken what it was sent, and the sentence about it.
+fn came_of(report: Report) -> (bool, String) {
+    match report {
+        Report::Answered { status: status @ 200..=299, .. } => {
+            (true, format!("HTTP status {status}"))
+        }
+        Report::Taken { .. } => (true, "taken".to_owned()),
+        Report::Answered { status, detail, .. } => {
+            let detail = if detail.is_empty() { detail } else { format!(": {detail}") };
+            (false, format!("refused with HTTP status {status}{detail}"))
+        }
+        Report::Refused { why, .. } => (false, format!("refused: {why}")),
+        Report::NotSent(why) => (false, format!("not sent: {why}")),
+        Report::Ambiguous(why) => (false, format!("sent, and not answered: {why}")),
     }
 }

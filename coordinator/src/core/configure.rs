@@ -10,7 +10,7 @@ use parallax_common::name::{Uid, is_name};
 use parallax_common::rule::{self, Advice, Rule, Violation};
 use parallax_common::schedule::merge_ranks;
 use parallax_proto::convert::check::{self, Known};
-use parallax_proto::convert::{fields, resource};
+use parallax_proto::convert::{contact, fields, resource};
 use parallax_proto::store::config_change::Change as Put;
 use parallax_proto::v1::resource::Kind as ResourceKind;
 use parallax_proto::{store, v1};
@@ -224,7 +224,12 @@ fn refuse_foreign(
     }
 }
 
-/// What the build of some member would misunderstand is not stored before the level has risen.
+/// The level from which on checks have several probes a region, advisory regions and a choice for missing
+/// data, and contacts other kinds than webhooks, and webhooks all their options.
+const VOTERS_AND_CONTACTS_LEVEL: u32 = 2;
+
+/// Refuses what a member of an older build would take for something else, or keep without a part of
+/// it. Levels never fall, so what is once let through stays understood.
 fn refuse_above_level(
     kind: Kind,
     name: &str,
@@ -232,18 +237,24 @@ fn refuse_above_level(
     level: u32,
     broken: &mut Vec<Violation>,
 ) {
-    let Some(ResourceKind::Check(check)) = &after.kind else { return };
-    let new = [
-        ("probes_per_region", check.probes_per_region > 1),
-        ("advisory_regions", !check.advisory_regions.is_empty()),
-        ("missing", check.missing != v1::MissingData::Unspecified as i32),
-    ];
-    for (field, _) in new.into_iter().filter(|(_, used)| *used && level < 2) {
+    let new: &[(&str, bool)] = match &after.kind {
+        Some(ResourceKind::Check(check)) => &[
+            ("probes_per_region", check.probes_per_region > 1),
+            ("advisory_regions", !check.advisory_regions.is_empty()),
+            ("missing", check.missing != v1::MissingData::Unspecified as i32),
+        ],
+        Some(ResourceKind::Contact(it)) => &[("", !contact::is_first_form(it))],
+        _ => return,
+    };
+    // A state without a cluster is that of a test or of a plan: nobody else would read it.
+    let needs = VOTERS_AND_CONTACTS_LEVEL;
+    let too_early = level != 0 && level < needs;
+    for (field, _) in new.iter().filter(|(_, used)| *used && too_early) {
         let message = format!(
-            "needs feature level 2 and the cluster is at {level}: it rises once every coordinator runs \
-             a build that knows it"
+            "it needs feature level {needs} and the cluster is at {level}: it rises by itself once \
+             every coordinator has been upgraded (see `parallax cluster status`)"
         );
-        broken.push(violation(rule::LEVEL_TOO_LOW, kind.word(), name, field, message));
+        broken.push(violation(rule::LEVEL_TOO_LOW, kind.word(), name, *field, message));
     }
 }
 

@@ -39,7 +39,7 @@ use std::time::Duration;
 use parallax_common::limits::{
     PAGE_BACK_OFF_MAX, PAGE_BACK_OFF_MIN, PAGE_DEAD_AFTER, PAGE_ERROR_BYTES_MAX,
     PAGE_RETRY_AFTER_MAX, PAGE_SLOW_AFTER, PAGES_IN_FLIGHT_MAX, PAGES_IN_FLIGHT_SHARED_MAX,
-    PAGES_PER_CONTACT_MAX, PAGES_SLOW_MAX,
+    PAGES_PER_CONTACT_MAX, PAGES_SLOW_MAX, RECEIPT_BYTES_MAX,
 };
 use parallax_common::time::UtcTime;
 use parallax_proto::store::{AttemptEnd, PageUpdate};
@@ -89,6 +89,20 @@ pub enum Report {
         retry_after: Option<Duration>,
         /// What to remember if it is not 2xx.
         detail: String,
+    },
+    /// It was taken, and the contact said by what it knows the page.
+    Taken {
+        /// Its own name for the page, or empty.
+        receipt: String,
+    },
+    /// An answer that says no in another way than by an HTTP status.
+    Refused {
+        /// What to remember of it.
+        why: String,
+        /// Somebody has to change the contact first.
+        lasting: bool,
+        /// How long the receiver asked us to wait.
+        retry_after: Option<Duration>,
     },
     /// Nothing of the request left: no name, no connection, no TLS, or no usable contact.
     NotSent(String),
@@ -597,7 +611,9 @@ fn update(
         attempts,
         ambiguous,
         end: match report {
-            Report::Answered { .. } => AttemptEnd::Answered,
+            Report::Answered { .. } | Report::Taken { .. } | Report::Refused { .. } => {
+                AttemptEnd::Answered
+            }
             Report::NotSent(_) => AttemptEnd::NotSent,
             Report::Ambiguous(_) => AttemptEnd::Unanswered,
         }
@@ -605,8 +621,13 @@ fn update(
         ..Default::default()
     };
     let (error, wait, at_least) = match report {
-        Report::Answered { status: 200..=299, .. } => {
+        Report::Answered { status: 200..=299, .. } | Report::Taken { .. } => {
             update.state = DeliveryState::Sent.into();
+            if let Report::Taken { receipt } = report
+                && receipt.len() <= RECEIPT_BYTES_MAX
+            {
+                update.receipt.clone_from(receipt);
+            }
             if said == PageKind::Combined {
                 update.kind = said.into();
             }
@@ -619,6 +640,11 @@ fn update(
             };
             let at_least = retry_after.unwrap_or_default().min(PAGE_RETRY_AFTER_MAX);
             (format!("HTTP status {status}{}{detail}", colon(detail)), wait, at_least)
+        }
+        Report::Refused { why, lasting, retry_after } => {
+            let wait = if *lasting { PAGE_BACK_OFF_MAX } else { back_off(attempts) };
+            let at_least = retry_after.unwrap_or_default().min(PAGE_RETRY_AFTER_MAX);
+            (why.clone(), wait, at_least)
         }
         Report::NotSent(why) => (why.clone(), back_off(attempts), Duration::ZERO),
         Report::Ambiguous(_) if mutant::on(Mutant::UnansweredIsSent) => {

@@ -45,8 +45,8 @@ use crate::core::quiet::Silence;
 use crate::mutant::{self, Mutant};
 
 /// Entries above this level are not understood by this build. Level 2 has several probes a region,
-/// advisory regions, a choice for missing data, probes that may not vote, and silences: a build below it
-/// would plan, count and page otherwise.
+/// advisory regions, a choice for missing data, probes that may not vote, silences, and kinds of contact
+/// beside webhooks: a build below it would plan, count and page otherwise.
 pub const LEVEL: u32 = 2;
 /// From this level on probes are excluded from voting.
 pub const EXCLUSION_LEVEL: u32 = 2;

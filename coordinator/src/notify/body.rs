@@ -23,7 +23,8 @@
 //! }
 //! ```
 //!
-//! `kind` is `opened`, `resolved` or `combined` (opened and resolved before anybody was told).
+//! `kind` is `opened`, `resolved`, `combined` (opened and resolved before anybody was told) or
+//! `test`.
 //! `state` is `pass`, `warn`, `fail`, `stale`, `excluded` or `none`. Times are UTC (RFC 3339).
 //! Fields are added within a version, never taken away or given another meaning: ignore what you
 //! do not know. An opening says what was known when the incident opened, however late it goes
@@ -31,12 +32,13 @@
 
 use std::collections::BTreeMap;
 
+use parallax_common::time::UtcTime;
 use parallax_proto::v1::{
     self, BallotState, DecisionRecord, IncidentKind, PageKind, ResolveCause, Verdict,
 };
 use serde::Serialize;
 
-use crate::core::explain;
+use crate::core::{explain, stamp};
 
 /// The number of this shape.
 pub const VERSION: u32 = 1;
@@ -46,7 +48,7 @@ pub const VERSION: u32 = 1;
 pub struct Page {
     /// [`VERSION`].
     pub version: u32,
-    /// `opened`, `resolved`, `combined`.
+    /// `opened`, `resolved`, `combined`, `test`.
     pub kind: &'static str,
     /// The same in every attempt.
     pub idempotency_key: String,
@@ -73,7 +75,7 @@ pub struct Page {
 pub struct About {
     /// Uid of the incident.
     pub uid: String,
-    /// `down`, `region_silent` or `leaderless`.
+    /// `down`, `region_silent`, `leaderless` or `test`.
     pub kind: &'static str,
     /// Of the check.
     pub namespace: String,
@@ -158,6 +160,52 @@ pub fn page(incident: &v1::Incident, kind: PageKind, key: &str, mesh: &str) -> P
         runbook: incident.runbook.clone(),
         labels: incident.labels.clone(),
         incident: about(&incident),
+    }
+}
+
+/// What a page that is a test says.
+#[derive(Debug, Clone, Copy)]
+pub struct Test<'a> {
+    /// In place of an incident's uid: no incident has it.
+    pub incident: &'a str,
+    /// The contact's.
+    pub namespace: &'a str,
+    /// The coordinator that sends it.
+    pub member: &'a str,
+    /// Name of the mesh.
+    pub mesh: &'a str,
+    /// When it was asked for.
+    pub at: UtcTime,
+}
+
+/// A page that says that it is a test, and is over already.
+pub fn test(test: &Test<'_>, key: &str) -> Page {
+    let at = rfc3339(Some(&stamp::timestamp(test.at)));
+    let (mesh, member) = (test.mesh, test.member);
+    Page {
+        version: VERSION,
+        kind: "test",
+        idempotency_key: key.to_owned(),
+        mesh: mesh.to_owned(),
+        summary: format!("test of a contact by {member}"),
+        sentences: vec![
+            format!("This is a test that somebody asked coordinator {member} of mesh {mesh} for."),
+            "Nothing is down on its account.".to_owned(),
+        ],
+        verdict: "up",
+        incident: About {
+            uid: test.incident.to_owned(),
+            kind: "test",
+            namespace: test.namespace.to_owned(),
+            check: None,
+            region: None,
+            opened_at: at.clone(),
+            resolved_at: at,
+            cause: None,
+        },
+        regions: vec![],
+        runbook: String::new(),
+        labels: BTreeMap::new(),
     }
 }
 

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
 use super::{Attempt, Sender, body};
-use crate::core::outbox::{Members, Origin, Outbox, Report, Send, may_send};
+use crate::core::outbox::{Members, Origin, Outbox, Report, Send, intents, may_send};
 
 /// How soon to ask again when leadership could not be confirmed or a proposal was lost.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
@@ -205,7 +205,8 @@ fn start<L: Ledger, S: Sender>(
         let report = match ledger.contact(&send.contact) {
             Some(contact) => {
                 let page = body::page(&incident, send.kind, &send.key, &ledger.mesh());
-                let attempt = Attempt { key: send.key.clone(), contact, page };
+                let receipt = intents::receipt(&incident, &send.contact).to_owned();
+                let attempt = Attempt { key: send.key.clone(), contact, page, receipt };
                 tokio::select! {
                     () = stop.cancelled() => return,
                     report = sender.send(attempt) => report,
@@ -220,8 +221,11 @@ fn start<L: Ledger, S: Sender>(
 
 fn log(key: &str, report: &Report) {
     match report {
-        Report::Answered { status: 200..=299, .. } => info!(key, "page sent"),
+        Report::Answered { status: 200..=299, .. } | Report::Taken { .. } => {
+            info!(key, "page sent");
+        }
         Report::Answered { status, detail, .. } => warn!(key, status, detail, "page refused"),
+        Report::Refused { why, .. } => warn!(key, why, "page refused"),
         Report::NotSent(why) => warn!(key, why, "page not sent"),
         Report::Ambiguous(why) => warn!(key, why, "page sent without an answer"),
     }

@@ -10,7 +10,7 @@ use tokio::time::{Interval, MissedTickBehavior};
 use tracing::{info, warn};
 
 use crate::core::outbox::Report;
-use crate::notify::webhook::Webhook;
+use crate::notify::carrier::Carrier;
 
 /// How the calls went, in this life of the member.
 #[derive(Debug, Default)]
@@ -34,7 +34,7 @@ impl Calls {
 /// Calls `url` at every tick at which `leads` says that this member leads, until the process stops. A
 /// call that fails is not repeated before the next tick.
 pub async fn run<F, L>(
-    webhook: Webhook,
+    carrier: Carrier,
     url: Secret,
     calls: Arc<Calls>,
     mut every: Interval,
@@ -51,17 +51,17 @@ pub async fn run<F, L>(
             failing = false;
             continue;
         }
-        let report = webhook.call(&url).await;
+        let report = carrier.call(&url).await;
         calls.made.fetch_add(1, Ordering::Relaxed);
         let why = match report {
-            Report::Answered { status: 200..=299, .. } => {
+            Report::Answered { status: 200..=299, .. } | Report::Taken { .. } => {
                 if std::mem::take(&mut failing) {
                     info!("the heartbeat URL answers again");
                 }
                 continue;
             }
             Report::Answered { status, .. } => format!("HTTP status {status}"),
-            Report::NotSent(why) | Report::Ambiguous(why) => why,
+            Report::Refused { why, .. } | Report::NotSent(why) | Report::Ambiguous(why) => why,
         };
         calls.failed.fetch_add(1, Ordering::Relaxed);
         if !std::mem::replace(&mut failing, true) {

@@ -11,9 +11,11 @@ use tokio::sync::{mpsc, watch};
 
 use super::heartbeat::Calls;
 use super::*;
+use crate::notify::carrier::Carrier;
 use crate::notify::pager;
-use crate::notify::webhook::{Roots, Webhook};
+use crate::notify::reach::Roots;
 use crate::raft::fatal::Fatal;
+use parallax_common::guard::Guard;
 
 /// Answers every request with the status of the moment, and keeps what it was told.
 struct Sink {
@@ -122,8 +124,13 @@ impl Life {
         let leader = Leader::default();
         let since = told.open_since();
         let quorum = Quorum::new("c3".into(), Arc::new(Two), leader.clone(), since);
-        let webhook =
-            Webhook::new(Roots::Webpki, contact::secrets([url]), supervisor.clone()).unwrap();
+        let webhook = Carrier::new(
+            Roots::Webpki,
+            Guard::default(),
+            contact::secrets([url]),
+            supervisor.clone(),
+        )
+        .unwrap();
         let (to_pager, events) = mpsc::channel(64);
         let pager = pager::run(
             told::SENDER,
@@ -324,7 +331,9 @@ async fn pages_that_nobody_takes_are_kept_up_to_a_bound() {
 async fn the_leader_calls_the_heartbeat_url_and_nobody_else_does() {
     let supervisor = Supervisor::default();
     let mut sink = Sink::start(&supervisor).await;
-    let webhook = Webhook::new(Roots::Webpki, contact::secrets([]), supervisor.clone()).unwrap();
+    let webhook =
+        Carrier::new(Roots::Webpki, Guard::default(), contact::secrets([]), supervisor.clone())
+            .unwrap();
     let calls = Arc::new(Calls::default());
     // How often it was asked whether it leads, and what it is to say.
     let (asked, leads) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));

@@ -6,8 +6,9 @@ use parallax_common::limits::HEARTBEAT_CALL_EVERY;
 use tokio::sync::mpsc;
 
 use super::{PAGER_QUEUE, RunError, Starting, seed};
+use crate::notify::carrier::Carrier;
 use crate::notify::pager;
-use crate::notify::webhook::{Roots, Webhook};
+use crate::notify::reach::Roots;
 use crate::propose::Proposer;
 use crate::quorum::heartbeat::{self, Calls};
 use crate::quorum::told::{self, Told};
@@ -25,7 +26,8 @@ impl Starting<'_> {
         let Self { config, supervisor, node, view, .. } = self;
         let urls = [&config.quorum_webhook, &config.heartbeat_url].into_iter().flatten();
         let secrets = quorum::contact::secrets(urls.map(String::as_str));
-        let webhook = Webhook::new(Roots::Webpki, secrets, (*supervisor).clone())?;
+        let guard = config.guard()?;
+        let carrier = Carrier::new(Roots::Webpki, guard, secrets, (*supervisor).clone())?;
         let told = config.quorum_webhook.as_ref().map(|url| {
             let cluster = view.load().cluster.cluster_id.clone();
             let identity = told::Identity {
@@ -38,7 +40,7 @@ impl Starting<'_> {
             let pager = pager::run(
                 told::SENDER,
                 Arc::clone(&told),
-                Arc::new(webhook.clone()),
+                Arc::new(carrier.clone()),
                 events,
                 (*supervisor).clone(),
                 seed("quorum jitter"),
@@ -58,7 +60,7 @@ impl Starting<'_> {
                 async move { proposer.confirm_leadership().await }
             };
             let every = tokio::time::interval(HEARTBEAT_CALL_EVERY);
-            let run = heartbeat::run(webhook, url, Arc::clone(&calls), every, leads);
+            let run = heartbeat::run(carrier, url, Arc::clone(&calls), every, leads);
             self.vital("heartbeat", run);
         }
         Ok((quorum, calls))

@@ -1,5 +1,6 @@
 //! Why a coordinator could not start, or had to stop.
 
+use parallax_common::guard::TooManyNetworks;
 use parallax_runtime::transport::{BindError, CredentialsError};
 
 use crate::config::InitialMembersError;
@@ -7,7 +8,7 @@ use crate::history::segment::SegmentError;
 use crate::identity::IdentityError;
 use crate::members::Farewell;
 use crate::members::join::JoinError;
-use crate::notify::webhook::WebhookError;
+use crate::notify::reach::ReachError;
 use crate::propose::WriteError;
 use crate::raft::halt::StartError;
 use crate::raft::log::LogError;
@@ -119,7 +120,10 @@ pub enum RunError {
     Reflection(#[from] tonic_reflection::server::Error),
     /// The sender of pages.
     #[error("pages cannot be sent")]
-    Webhook(#[from] WebhookError),
+    Contacts(#[from] ReachError),
+    /// The flags say too much of where contacts may lead to.
+    #[error(transparent)]
+    Networks(#[from] TooManyNetworks),
     /// The first entry.
     #[error("the cluster could not be set up")]
     Setup(#[source] WriteError),

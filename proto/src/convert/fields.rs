@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use parallax_common::text::format_duration;
 
+use super::contact::{self, Setting};
 use super::run::prefix;
 use super::{enums, time};
 use crate::v1;
@@ -331,12 +332,12 @@ fn region_fields(region: &v1::Region) -> Fields {
     out.0
 }
 
-fn contact_fields(contact: &v1::Contact) -> Fields {
-    let mut out = Gathered::of(contact.meta.as_ref());
-    if let Some(v1::contact::Kind::Webhook(webhook)) = &contact.kind {
-        out.text("webhook.url", &written(webhook.url.as_ref()));
-        out.headers("webhook.headers", &webhook.headers);
-        out.length("webhook.timeout", webhook.timeout.as_ref());
+fn contact_fields(resource: &v1::Contact) -> Fields {
+    let mut out = Gathered::of(resource.meta.as_ref());
+    if let Some(kind) = &resource.kind {
+        for (name, setting) in contact::settings(kind) {
+            out.setting(&format!("{}.{name}", contact::word(kind)), setting);
+        }
     }
     out.0
 }
@@ -396,6 +397,27 @@ impl Gathered {
     fn set(&mut self, field: &str, items: &[String]) {
         if !items.is_empty() {
             self.0.insert(field.to_owned(), Value::Set(items.to_vec()));
+        }
+    }
+
+    /// One option of a contact.
+    fn setting(&mut self, field: &str, setting: Setting<'_>) {
+        match setting {
+            Setting::Url(secret) | Setting::Secret(secret) => self.text(field, &written(secret)),
+            Setting::Urls(secrets) | Setting::Secrets(secrets) => {
+                let all: Vec<String> = secrets.iter().map(|secret| written(Some(secret))).collect();
+                self.list(field, &all);
+            }
+            Setting::Headers(headers) => self.headers(field, headers),
+            Setting::Text(text) | Setting::Source(text) => self.text(field, text),
+            Setting::Labels(labels) => {
+                for (name, value) in labels {
+                    self.always(&format!("{field}.{name}"), scalar(value));
+                }
+            }
+            Setting::Number(0) => {}
+            Setting::Number(number) => self.always(field, number.to_string()),
+            Setting::Length(length) => self.length(field, length),
         }
     }
 

@@ -1,47 +1,16 @@
 //! Regions, contacts, settings, and what every resource has.
 
-use std::time::Duration;
-
-use parallax_common::limits::{
-    LABEL_BYTES_MAX, LABELS_MAX, PAGE_TIMEOUT, PAGE_TIMEOUT_MAX, PAGE_TIMEOUT_MIN,
-    RESOURCE_BYTES_MAX, TEXT_BYTES_MAX,
-};
-use parallax_common::name::{Uid, is_name};
+use parallax_common::limits::{LABEL_BYTES_MAX, LABELS_MAX, RESOURCE_BYTES_MAX, TEXT_BYTES_MAX};
+use parallax_common::name::is_name;
 use parallax_common::rule::{self, Violation};
-use parallax_common::secret::Template;
-use parallax_common::target::HttpUrl;
 
+use super::Findings;
 use super::check::{Known, contacts, names, normalise_check, validate_check};
-use super::run::{headers, length, no_captures, template};
-use super::{Findings, time};
+use super::contact::{normalise_contact, validate_contact};
 use crate::v1;
 
 /// The one name that settings have.
 pub const SETTINGS_NAME: &str = "settings";
-
-/// A contact, checked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Contact {
-    /// Never changes, never used again.
-    pub uid: Uid,
-    /// First component of every key.
-    pub namespace: String,
-    /// Unique in its namespace.
-    pub name: String,
-    /// What it is.
-    pub webhook: Webhook,
-}
-
-/// A contact that is told by HTTP POST.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Webhook {
-    /// May hold references.
-    pub url: Template,
-    /// Values may hold references.
-    pub headers: Vec<(String, Template)>,
-    /// For one attempt.
-    pub timeout: Duration,
-}
 
 /// Which kind of resource: `check`, `region`, `contact`, `settings` or `event`; `None` when it is
 /// empty.
@@ -89,13 +58,8 @@ pub fn normalise(mut resource: v1::Resource) -> v1::Resource {
         Some(v1::resource::Kind::Check(check)) => {
             resource.kind = Some(v1::resource::Kind::Check(normalise_check(check)));
         }
-        Some(v1::resource::Kind::Contact(mut contact)) => {
-            if let Some(v1::contact::Kind::Webhook(webhook)) = &mut contact.kind
-                && webhook.timeout.is_none_or(|given| given.seconds == 0 && given.nanos == 0)
-            {
-                webhook.timeout = Some(time::duration_to(PAGE_TIMEOUT));
-            }
-            resource.kind = Some(v1::resource::Kind::Contact(contact));
+        Some(v1::resource::Kind::Contact(contact)) => {
+            resource.kind = Some(v1::resource::Kind::Contact(normalise_contact(contact)));
         }
         Some(v1::resource::Kind::Settings(mut settings)) => {
             let meta = settings.meta.get_or_insert_default();
@@ -164,72 +128,6 @@ pub fn validate_settings(settings: &v1::Settings) -> Vec<Violation> {
     names("mesh.alert", &settings.mesh_alert, rule::CONTACT_DUPLICATE, &mut findings);
     size_fits(settings, &mut findings);
     findings.finish()
-}
-
-/// Every rule that a normalised contact breaks.
-pub fn validate_contact(contact: &v1::Contact) -> Vec<Violation> {
-    let name = contact.meta.as_ref().map_or("", |meta| &meta.name);
-    let mut findings = Findings::new("contact", name);
-    build_contact(contact, Uid::from_bytes([0; 16]), &mut findings);
-    findings.finish()
-}
-
-/// The checked form of a stored (normalised) contact.
-///
-/// # Errors
-/// Every rule that it breaks.
-pub fn contact(contact: &v1::Contact) -> Result<Contact, Vec<Violation>> {
-    let meta = contact.meta.clone().unwrap_or_default();
-    let mut findings = Findings::new("contact", &meta.name);
-    let uid = meta.uid.parse::<Uid>();
-    if let Err(error) = &uid {
-        findings.add(rule::UID_FORMAT, "uid", error.to_string());
-    }
-    let built = build_contact(contact, uid.unwrap_or(Uid::from_bytes([0; 16])), &mut findings);
-    match (built, findings.finish()) {
-        (Some(contact), found) if found.is_empty() => Ok(contact),
-        (_, found) => Err(found),
-    }
-}
-
-fn build_contact(contact: &v1::Contact, uid: Uid, findings: &mut Findings<'_>) -> Option<Contact> {
-    let meta = meta(contact.meta.as_ref(), findings);
-    size_fits(contact, findings);
-    let Some(v1::contact::Kind::Webhook(webhook)) = &contact.kind else {
-        findings.add(rule::KIND_MISSING, "webhook", "say how to reach the contact: webhook");
-        return None;
-    };
-    let url = template(webhook.url.as_ref(), "webhook.url", findings).and_then(|text| {
-        let template = Template::parse(text).ok()?;
-        no_captures(text, "webhook.url", findings);
-        // With references in it nobody knows the URL before they are resolved.
-        if let Some(plain) = template.plain()
-            && let Err(error) = HttpUrl::parse(plain)
-        {
-            findings.add(error.rule, "webhook.url", error.message);
-        }
-        Some(template)
-    });
-    let headers = headers(&webhook.headers, "webhook.headers", findings);
-    for (name, value) in &headers {
-        no_captures(value, &format!("webhook.headers.{name}"), findings);
-    }
-    let headers = headers
-        .into_iter()
-        .filter_map(|(name, value)| Some((name, Template::parse(&value).ok()?)))
-        .collect();
-    let timeout = length(
-        webhook.timeout.as_ref(),
-        ("webhook.timeout", PAGE_TIMEOUT_MIN, PAGE_TIMEOUT_MAX),
-        (rule::TIMEOUT_TOO_SHORT, rule::TIMEOUT_TOO_LONG),
-        findings,
-    );
-    Some(Contact {
-        uid,
-        namespace: meta.namespace.clone(),
-        name: meta.name.clone(),
-        webhook: Webhook { url: url?, headers, timeout: timeout? },
-    })
 }
 
 /// What every resource has: name, namespace, labels.

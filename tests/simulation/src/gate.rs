@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use parallax_common::limits::PEER_RECHECK;
 use parallax_coordinator::core::peering::{self, Group, Holder, Refusal, Standing};
-use parallax_coordinator::core::state::State;
+use parallax_coordinator::core::state::{LEVEL, State};
 use parallax_proto::peer::PeerHello;
 use parallax_proto::store::MemberRow;
 
@@ -43,7 +43,7 @@ pub fn hello(from: u64, to: u64, state: &State) -> PeerHello {
         node_id: from,
         disk_id: disk_of(from),
         to_node_id: to,
-        level: 1,
+        level: LEVEL,
         ..PeerHello::default()
     }
 }

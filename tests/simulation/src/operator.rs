@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use parallax_coordinator::core::membership::{Change, Removal};
+use parallax_coordinator::core::state::LEVEL;
 use parallax_coordinator::raft::node::ChangeError;
 use parallax_proto::store;
 use parallax_proto::store::entry::Command;
@@ -153,7 +154,7 @@ impl World {
                 name: row.name.clone(),
                 disk_id: disk_of(row.node_id),
                 peer_address: row.peer_address.clone(),
-                level: 1,
+                level: LEVEL,
                 ..store::AnnounceMember::default()
             })));
         }

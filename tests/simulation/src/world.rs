@@ -14,6 +14,7 @@ use std::time::Instant;
 
 use parallax_common::limits::MEMBER_HEARD_WITHIN;
 use parallax_coordinator::core::outbox::Members;
+use parallax_coordinator::core::state::LEVEL;
 use parallax_coordinator::raft::machine::Machine as _;
 use parallax_coordinator::store::rows::RowStore as _;
 use parallax_coordinator::store::snapshot::{SnapshotId, SnapshotStore as _, rows_of};
@@ -408,7 +409,7 @@ impl World {
                 mesh: "simulation".to_owned(),
                 cluster_id: "simulation".to_owned(),
                 epoch: 1,
-                level: 1,
+                level: LEVEL,
                 plan_version: 1,
                 members: gate::founders(&self.founders),
             };

@@ -268,7 +268,11 @@ impl Hostile {
             transport::connect(&[addresses.peers.to_string()], &credentials, None).await?;
         let build = "hostile".to_owned();
         let disk_id = "a disk of the attacker's".to_owned();
-        let join = JoinRequest { disk_id: disk_id.clone(), build: build.clone(), level: 1 };
+        let join = JoinRequest {
+            disk_id: disk_id.clone(),
+            build: build.clone(),
+            level: parallax_coordinator::level::level(),
+        };
         let joined = JoinServiceClient::new(channel).join(join).await?.into_inner();
         let hello = PeerHello {
             mesh: MESH.to_owned(),
@@ -278,7 +282,7 @@ impl Hostile {
             disk_id,
             to_node_id,
             build,
-            level: 1,
+            level: parallax_coordinator::level::level(),
             peer_address,
         };
         let hostile = Self { addresses, tls: group.dir().to_owned(), hello };

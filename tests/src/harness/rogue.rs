@@ -45,7 +45,7 @@ impl Rogue {
             boot_id: "00000000-0000-0000-0000-00000000b007".to_owned(),
             mesh: MESH.to_owned(),
             build: "rogue".to_owned(),
-            level: 1,
+            level: parallax_coordinator::level::level(),
             kinds: vec!["http".to_owned()],
             boottime_ns: parallax_runtime::clock::boot_time().as_ns(),
             ..Default::default()

@@ -21,13 +21,15 @@ use parallax_tests::harness::wait::{Look, STALE, wait_until};
 const REGIONS: [&str; 2] = ["eu-west", "us-east"];
 
 /// By the name of their variable. Some need encoding on their way, some come in another case back.
-const CANARIES: [(&str, &str); 6] = [
+const CANARIES: [(&str, &str); 8] = [
     ("PX_HEADER", "CanaryHeader-5c1f"),
     ("PX_BEARER", "canary.bearer.9e02"),
     ("PX_PASSWORD", "canary/password+7 d4"),
     ("PX_QUERY", "canary query&61=b3/é"),
     ("PX_CONTACT", "canary-contact-header-08aa"),
     ("PX_HOOK_PATH", "canary-hook-path-f310"),
+    ("PX_SLACK", "canary-slack-token-31cb"),
+    ("PX_TELEGRAM", "canary-telegram-token-77e9"),
 ];
 
 /// Everything that was received, and a server that says all of it again.
@@ -117,12 +119,16 @@ fn configuration(parrot: SocketAddr, sink: &str) -> String {
          - name: parrot\n    webhook:\n      \
          url: \"http://{parrot}/hook/${{env:PX_HOOK_PATH}}?key=${{env:PX_HOOK_PATH}}\"\n      \
          headers: {{authorization: \"Bearer ${{env:PX_CONTACT}}\"}}\n  \
+         - name: slack\n    slack:\n      \
+         {{token: \"${{env:PX_SLACK}}\", channel: c, api_url: \"http://{parrot}/hook/slack\"}}\n  \
+         - name: telegram\n    telegram:\n      \
+         {{token: \"${{env:PX_TELEGRAM}}\", chat_id: c, url: \"http://{parrot}/hook\"}}\n  \
          - name: lost\n    webhook: {{url: \"http://${{env:PX_HOOK_PATH}}.invalid/\"}}\n\
          checks:\n"
     );
     for way in ["host", "scheme", "loop", "status", "header", "body"] {
         yaml.push_str(&format!(
-            "  - name: {way}\n    alert: [ops, parrot, lost]\n    http:\n      \
+            "  - name: {way}\n    alert: [ops, parrot, slack, telegram, lost]\n    http:\n      \
              url: http://{parrot}/{way}\n      \
              headers: {{x-canary: \"${{env:PX_HEADER}}\"}}\n      \
              query: {{q: \"${{env:PX_QUERY}}\"}}\n      \
@@ -212,14 +218,14 @@ async fn no_secret_is_in_anything_that_is_written_or_said() -> Result<()> {
         until::verdict(&api, way, v1::Verdict::Down).await?;
     }
     // Each contact was tried for each of them, and what came of it is in the record.
-    let tried = "three contacts tried for each check";
+    let tried = "five contacts tried for each check";
     wait_until(STALE, tried, || async {
         let mut untold = Vec::new();
         for way in ways {
             let incidents = api.incidents_of(way).await?;
             let deliveries = incidents.iter().flat_map(|incident| &incident.deliveries);
             let told = deliveries.filter(|page| page.sent_at.is_some() || page.attempts > 1);
-            if told.count() < 3 {
+            if told.count() < 5 {
                 untold.push(way);
             }
         }
@@ -266,6 +272,10 @@ async fn said(mesh: &Mesh, ways: &[&str]) -> Result<BTreeMap<String, Vec<u8>>> {
         "status",
         "check list",
         "contact list",
+        "contact get slack",
+        "contact get telegram",
+        "contact test slack",
+        "contact test telegram",
         "region list",
         "probe list",
         "incident list",

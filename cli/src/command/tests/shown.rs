@@ -199,14 +199,89 @@ async fn contacts_are_listed_without_their_secrets() {
                 name: "authorization".to_owned(),
                 value: Some(secret("Bearer password")),
             }],
-            timeout: None,
+            signing_secrets: vec![secret("password-1"), secret("${env:NEXT}")],
+            ..v1::WebhookContact::default()
         })),
     }];
     for format in ["table", "json", "yaml"] {
         let ran = bench.run(&format!("contact list -o {format}")).await;
         assert!(ran.out.contains("hooks.example"), "{}", ran.out);
         assert!(!ran.out.contains("password"), "{}", ran.out);
+        let ran = bench.run(&format!("contact get ops -o {format}")).await;
+        assert!(
+            ran.out.contains("hooks.example") && ran.out.contains("${env:NEXT}"),
+            "{}",
+            ran.out
+        );
+        assert!(!ran.out.contains("password"), "{}", ran.out);
     }
+    let ran = bench.run("contact get nobody").await;
+    assert!(ran.err.contains("no contact"), "{}", ran.err);
+}
+
+#[tokio::test]
+async fn each_kind_of_contact_is_shown_with_where_it_leads_and_without_its_secrets() {
+    use v1::contact::Kind;
+    let bench = Bench::start().await;
+    let secret =
+        |text: &str| v1::Secret { value: Some(v1::secret::Value::Template(text.to_owned())) };
+    let url = || Some(secret("https://hooks.example/T0/password"));
+    let password = || Some(secret("password"));
+    let kinds = vec![
+        Kind::Pagerduty(v1::PagerDutyContact {
+            routing_key: password(),
+            url: url(),
+            ..Default::default()
+        }),
+        Kind::Alertmanager(v1::AlertmanagerContact {
+            urls: vec![secret("https://hooks.example/password")],
+            labels: [("team".to_owned(), "hooks.example".to_owned())].into(),
+            ..Default::default()
+        }),
+        Kind::Slack(v1::SlackContact {
+            token: password(),
+            channel: "hooks.example".to_owned(),
+            ..Default::default()
+        }),
+        Kind::Ntfy(v1::NtfyContact { url: url(), token: password(), ..Default::default() }),
+        Kind::Discord(v1::DiscordContact { url: url(), ..Default::default() }),
+        Kind::Telegram(v1::TelegramContact {
+            token: password(),
+            chat_id: "hooks.example".to_owned(),
+            ..Default::default()
+        }),
+        Kind::Opsgenie(v1::OpsgenieContact {
+            api_key: password(),
+            url: url(),
+            ..Default::default()
+        }),
+        Kind::Teams(v1::TeamsContact { url: url(), ..Default::default() }),
+    ];
+    for kind in kinds {
+        let word = parallax_proto::convert::contact::word(&kind);
+        let meta = v1::Meta { name: "ops".to_owned(), ..v1::Meta::default() };
+        bench.fake.0.lock().contacts = vec![v1::Contact { meta: Some(meta), kind: Some(kind) }];
+        for words in ["contact list", "contact list -o json", "contact get ops -o yaml"] {
+            let out = bench.run(words).await.out;
+            assert!(out.contains(word) && out.contains("hooks.example"), "{words}: {out}");
+            assert!(!out.contains("password"), "{words}: {out}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_test_of_a_contact_says_what_became_of_it_by_its_exit_code_too() {
+    let bench = Bench::start().await;
+    let ran = bench.run("contact test ops").await;
+    assert!(
+        ran.out.contains("ops has taken the test that c1 sent: HTTP status 200"),
+        "{}",
+        ran.out
+    );
+    assert_eq!(ran.exit, Exit::Ok);
+    let ran = bench.run("contact test lost -o json").await;
+    assert!(ran.out.contains("\"sent\": false"), "{}", ran.out);
+    assert_eq!(ran.exit, Exit::Refused);
 }
 
 #[tokio::test]

@@ -169,6 +169,7 @@ pub fn update(incident: &mut Incident, update: &PageUpdate, utc: UtcTime) -> boo
             page.sent_at = Some(stamp::timestamp(utc));
             page.next_attempt_at = None;
             page.last_error.clear();
+            page.receipt.clone_from(&update.receipt);
             if update.kind() != PageKind::Unspecified {
                 page.kind = update.kind;
             }
@@ -391,6 +392,12 @@ fn again(incident: &mut Incident, end: &Delivery, utc: UtcTime) {
     page.next_attempt_at = Some(stamp::timestamp(utc + PAGE_AGAIN_AFTER));
     page.unreached_by.clone_from(&end.unreached_by);
     push(incident, page);
+}
+
+/// By what a contact knows the opening that it was sent; empty when it has not said so.
+pub fn receipt<'a>(incident: &'a Incident, contact_uid: &str) -> &'a str {
+    let known = |page: &&Delivery| page.contact_uid == contact_uid && !page.receipt.is_empty();
+    incident.deliveries.iter().find(known).map_or("", |page| page.receipt.as_str())
 }
 
 /// The incident that the page with this key is about.

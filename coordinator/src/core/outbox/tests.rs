@@ -165,12 +165,39 @@ fn after_an_ambiguous_attempt_the_end_is_said_again_a_minute_later() {
 }
 
 #[test]
+fn what_a_contact_calls_a_page_is_kept_for_the_end() {
+    let mut incident = opened("i", &["a", "b"], 0);
+    let mut outbox = leading();
+    outbox.put(&incident, Origin::Applied);
+    assert_eq!(sends(&mut outbox, 0).len(), 2);
+    outbox.finished("i:a:opened", Report::Taken { receipt: "C1:2.3".into() }, at(1), 0.0);
+    let long = "x".repeat(RECEIPT_BYTES_MAX + 1);
+    outbox.finished("i:b:opened", Report::Taken { receipt: long }, at(1), 0.0);
+    settle(&mut outbox, &mut incident, at(1));
+    assert_eq!(states(&incident), "opened sent, opened sent");
+    assert_eq!(intents::receipt(&incident, "a"), "C1:2.3");
+    assert_eq!(intents::receipt(&incident, "b"), "", "too long to be kept");
+    end(&mut incident, 2);
+    outbox.put(&incident, Origin::Applied);
+    assert_eq!(sends(&mut outbox, 2).len(), 2);
+    outbox.finished("i:a:resolved", Report::Taken { receipt: "C1:9.9".into() }, at(3), 0.0);
+    settle(&mut outbox, &mut incident, at(3));
+    // The opening is what everything refers to.
+    assert_eq!(intents::receipt(&incident, "a"), "C1:2.3");
+}
+
+#[test]
 fn waits_follow_the_answer() {
     let hour = Duration::from_secs(3_600);
     let retry = |status, seconds| Report::Answered {
         status,
         retry_after: Some(Duration::from_secs(seconds)),
         detail: String::new(),
+    };
+    let refused = |lasting, seconds: Option<u64>| Report::Refused {
+        why: "no".into(),
+        lasting,
+        retry_after: seconds.map(Duration::from_secs),
     };
     // (attempts before, answer, jitter, seconds to the next)
     let table = [
@@ -191,6 +218,9 @@ fn waits_follow_the_answer() {
         (0, status(404), 0.0, 300.0),
         (0, status(401), 1.0, 150.0),
         (0, status(302), 0.0, 300.0),
+        (1, refused(false, None), 0.0, 2.0),
+        (1, refused(true, None), 0.0, 300.0),
+        (0, refused(false, Some(30)), 0.0, 30.0),
     ];
     for (attempts, report, jitter, seconds) in table {
         let incident = opened("i", &["a"], 0);

@@ -247,7 +247,7 @@ impl Cluster {
             node_id: own.node_id,
             disk_id: own.disk_id,
             to_node_id: node_id(leader),
-            level: 1,
+            level: crate::level::level(),
             ..peer::PeerHello::default()
         };
         let credentials = self.ca.credentials(&format!("spiffe://{MESH}/coordinator/{by}"));

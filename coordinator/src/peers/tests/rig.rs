@@ -126,7 +126,7 @@ impl Site {
             node_id: self.node_id,
             disk_id: format!("disk-{}", self.node_id),
             build: format!("build of {}", self.node_id),
-            level: 1,
+            level: crate::level::level(),
             peer_address: address.to_owned(),
         }
     }

@@ -328,7 +328,7 @@ fn other_resources_differ_too() {
     let contact = |url: &str| {
         let url = Some(v1::Secret { value: Some(v1::secret::Value::Template(url.to_owned())) });
         let timeout = Some(prost_types::Duration { seconds: 10, nanos: 0 });
-        let webhook = v1::WebhookContact { url, headers: vec![], timeout };
+        let webhook = v1::WebhookContact { url, timeout, ..Default::default() };
         v1::Contact { meta: None, kind: Some(v1::contact::Kind::Webhook(webhook)) }
     };
     assert_eq!(

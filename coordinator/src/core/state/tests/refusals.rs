@@ -8,7 +8,7 @@ use parallax_common::limits::{
     APPLY_RESOURCES_MAX, REQUEST_IDS_MAX, REQUEST_IDS_PER_CLIENT_MAX, SILENCES_PER_NAMESPACE_MAX,
     STAGED_BYTES_MAX, STAGED_BYTES_PER_NAMESPACE_MAX, STAGES_MAX, STAGES_PER_NAMESPACE_MAX,
 };
-use parallax_common::rule::{self, Rule, Stage};
+use parallax_common::rule::{self, Rule, Stage, Violation};
 use parallax_proto::v1::MatchOperator::{Equal, NotEqual, Pattern};
 use parallax_proto::v1::add_silence_request::End;
 
@@ -568,6 +568,14 @@ const ROWS: &[(Rule, Break)] = &[
     (rule::LEVEL_TOO_LOW, PlanAt(1, |check| check.probes_per_region = 2)),
     (rule::LEVEL_TOO_LOW, PlanAt(1, |check| check.missing = v1::MissingData::Pass as i32)),
     (rule::LEVEL_TOO_LOW, PlanAt(1, |check| check.advisory_regions = vec!["us".into()])),
+    (
+        rule::LEVEL_TOO_LOW,
+        Other(|member| {
+            member.state.cluster.level = 1;
+            let refused = plan_contacts(&member.state).unwrap_err();
+            Answer::Refused(refusal(refused[0].rule, refused[0].message.clone(), []))
+        }),
+    ),
     (rule::LEVEL_BACK, Other(|member| member.apply(Command::SetLevel(store::SetLevel::default())))),
     (
         rule::STATE_DISPUTED,
@@ -618,6 +626,41 @@ fn broken(row: &Break) -> Vec<String> {
     };
     assert!([before, 0].contains(&member.state.checks.len()), "what is refused changes nothing");
     vec![rule(&answer).to_owned()]
+}
+
+/// Plans an apply of contacts that an older build would not understand: one of another kind, and a
+/// webhook with more than webhooks had at first.
+fn plan_contacts(state: &State) -> Result<configure::Draft, Vec<Violation>> {
+    let v1::resource::Kind::Contact(mut signed) = contact("signed") else { unreachable!() };
+    let Some(v1::contact::Kind::Webhook(webhook)) = &mut signed.kind else { unreachable!() };
+    let secret = |text: &str| v1::Secret { value: Some(v1::secret::Value::Template(text.into())) };
+    webhook.signing_secrets = vec![secret("${env:KEY}")];
+    let url = Some(secret("https://x.example/"));
+    let teams = v1::contact::Kind::Teams(v1::TeamsContact { url, timeout: None });
+    let teams = v1::Contact { kind: Some(teams), ..signed.clone() };
+    let teams = v1::Contact { meta: meta(4, "teams"), ..teams };
+    let resources = [signed, teams]
+        .map(|contact| v1::Resource { kind: Some(v1::resource::Kind::Contact(contact)) });
+    let (namespace, set) = ("default".to_owned(), "default".to_owned());
+    let request = Request { namespace, set, ..Request::default() };
+    let uid = || Uid::from_bytes([0x77; 16]);
+    configure::draft(state, &request, resources.to_vec(), uid)
+}
+
+#[test]
+fn contacts_that_an_older_build_does_not_know_wait_for_the_level() {
+    let mut member = configured();
+    assert_eq!(plan_contacts(&member.state).unwrap().writes.len(), 2);
+    member.state.cluster.level = 1;
+    let refused = plan_contacts(&member.state).unwrap_err();
+    let refused: Vec<_> = refused.iter().map(|it| (it.rule, it.name.as_str())).collect();
+    assert_eq!(refused, [(rule::LEVEL_TOO_LOW, "signed"), (rule::LEVEL_TOO_LOW, "teams")]);
+    // What webhooks always were is taken at any level.
+    let plain = v1::Resource { kind: Some(contact("plain")) };
+    let (namespace, set) = ("default".to_owned(), "default".to_owned());
+    let request = Request { namespace, set, ..Request::default() };
+    let uid = || Uid::from_bytes([0x77; 16]);
+    assert!(configure::draft(&member.state, &request, vec![plain], uid).is_ok());
 }
 
 #[test]

@@ -284,6 +284,20 @@ fn there_are_not_more_networks_than_are_compared() {
     assert!(Guard::new(&many, &[]).is_ok());
     let error = Guard::new(&many, &one).unwrap_err();
     assert!(error.to_string().contains("1025 networks, at most 1024"), "{error}");
+    assert!(error.to_string().starts_with("--allow-network and --deny-network name"), "{error}");
+    let contacts = Guard::owned_by(Owner::Coordinator, &many, &one).unwrap_err();
+    assert!(contacts.to_string().starts_with("--contact-allow-network and"), "{contacts}");
+}
+
+#[test]
+fn a_coordinator_names_its_own_flags() {
+    let denied: Network = "10.0.0.0/8".parse().unwrap();
+    let guard = Guard::owned_by(Owner::Coordinator, &[], &[denied]).unwrap();
+    assert_eq!(
+        guard.admit(socket("10.1.2.3")).unwrap_err().to_string(),
+        "10.1.2.3 is in 10.0.0.0/8, denied by --contact-deny-network of this coordinator; \
+         --contact-allow-network 10.1.2.3/32 on this coordinator allows it"
+    );
 }
 
 /// The first address of the network, bit by bit.

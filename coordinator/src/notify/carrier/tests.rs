@@ -1,10 +1,12 @@
 //! Against real sockets: what each way to fail is reported as.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
-use parallax_proto::v1::{Contact, Header, Incident, PageKind, Secret, secret};
+use parallax_proto::v1::{
+    self, Contact, Header, Incident, PageKind, Secret, WebhookContact, secret,
+};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::notify::body;
@@ -115,12 +117,17 @@ fn template(text: &str) -> Option<Secret> {
 }
 
 fn attempt(webhook: WebhookContact) -> Attempt {
+    page_to(Kind::Webhook(webhook), PageKind::Opened, "")
+}
+
+fn page_to(kind: Kind, said: PageKind, receipt: &str) -> Attempt {
     let incident =
         Incident { uid: "0190".into(), check_name: "checkout".into(), ..Default::default() };
     Attempt {
         key: "0190:c:opened".into(),
-        contact: Contact { kind: Some(contact::Kind::Webhook(webhook)), ..Default::default() },
-        page: body::page(&incident, PageKind::Opened, "0190:c:opened", "prod"),
+        contact: Contact { kind: Some(kind), ..Default::default() },
+        page: body::page(&incident, said, "0190:c:opened", "prod"),
+        receipt: receipt.into(),
     }
 }
 
@@ -133,9 +140,13 @@ fn to(url: &str) -> WebhookContact {
 }
 
 async fn send(webhook: WebhookContact) -> Report {
+    carried(attempt(webhook), Guard::default()).await
+}
+
+async fn carried(attempt: Attempt, guard: Guard) -> Report {
     let supervisor = Supervisor::default();
-    let sender = Webhook::new(Roots::Webpki, secrets(), supervisor.clone()).unwrap();
-    let report = sender.send(attempt(webhook)).await;
+    let sender = Carrier::new(Roots::Webpki, guard, secrets(), supervisor.clone()).unwrap();
+    let report = sender.send(attempt).await;
     supervisor.stop();
     assert!(supervisor.join(Duration::from_secs(5)).await, "a connection outlives its stop");
     report
@@ -226,7 +237,8 @@ async fn what_a_contact_repeats_of_a_secret_is_not_remembered() {
     ];
     let supervisor = Supervisor::default();
     let secrets = Secrets::new(vec![], vec![directory.path().to_owned()]);
-    let sender = Webhook::new(Roots::Webpki, secrets, supervisor.clone()).unwrap();
+    let guard = Guard::default();
+    let sender = Carrier::new(Roots::Webpki, guard, secrets, supervisor.clone()).unwrap();
     let report = sender.send(attempt(webhook)).await;
     assert_eq!(report, answered(403, "no /*** for Bearer *** and ***"));
     // They were sent.
@@ -300,4 +312,217 @@ fn retry_after_is_seconds_or_a_date() {
     for (text, seconds) in table {
         assert_eq!(retry_after(text, now), seconds.map(Duration::from_secs), "{text}");
     }
+}
+
+const NO_CONTENT: &str = "HTTP/1.1 204 No Content\r\n\r\n";
+
+fn soon() -> Option<prost_types::Duration> {
+    Some(prost_types::Duration { seconds: 0, nanos: 400_000_000 })
+}
+
+/// A contact of each kind at one server, as it is stored.
+fn each_kind(server: &str) -> Vec<Kind> {
+    let at = |path: &str| template(&format!("{server}{path}"));
+    let some = |text: &str| template(text);
+    let alertmanager = v1::AlertmanagerContact {
+        urls: vec![at("").unwrap()],
+        lasts: Some(prost_types::Duration { seconds: 86_400, nanos: 0 }),
+        timeout: soon(),
+        ..Default::default()
+    };
+    let slack = v1::SlackContact {
+        token: some("xoxb-token"),
+        channel: "#ops".into(),
+        api_url: at("/api"),
+        timeout: soon(),
+        ..Default::default()
+    };
+    let telegram = v1::TelegramContact {
+        token: some("12:secret-token"),
+        chat_id: "-100".into(),
+        url: at(""),
+        timeout: soon(),
+    };
+    let opsgenie = v1::OpsgenieContact {
+        api_key: some("genie-key-1"),
+        priority: "P2".into(),
+        url: at(""),
+        timeout: soon(),
+    };
+    vec![
+        Kind::Webhook(to(&format!("{server}/hook"))),
+        Kind::Pagerduty(v1::PagerDutyContact {
+            routing_key: some("routing-key"),
+            severity: "error".into(),
+            url: at(""),
+            timeout: soon(),
+        }),
+        Kind::Alertmanager(alertmanager),
+        Kind::Slack(slack),
+        Kind::Slack(v1::SlackContact { url: at("/T/B"), timeout: soon(), ..Default::default() }),
+        Kind::Ntfy(v1::NtfyContact {
+            url: at("/alerts"),
+            priority: 5,
+            timeout: soon(),
+            ..Default::default()
+        }),
+        Kind::Discord(v1::DiscordContact { url: at("/api/webhooks/1/x"), timeout: soon() }),
+        Kind::Telegram(telegram),
+        Kind::Opsgenie(opsgenie),
+        Kind::Teams(v1::TeamsContact { url: at("/workflows/x"), timeout: soon() }),
+    ]
+}
+
+fn origin(server: &Server) -> String {
+    server.url.split("/hook").next().unwrap().to_owned()
+}
+
+/// What a contact of each kind answers when all is well, its status otherwise, and what is asked where.
+#[tokio::test]
+async fn each_kind_is_told_where_it_listens_and_understood_in_what_it_answers() {
+    let slack = "HTTP/1.1 200 OK\r\ncontent-length: 43\r\n\r\n\
+                 {\"ok\":true,\"channel\":\"C024\",\"ts\":\"15.0002\"}";
+    let telegram = "HTTP/1.1 200 OK\r\ncontent-length: 37\r\n\r\n\
+                    {\"ok\":true,\"result\":{\"message_id\":7}}";
+    let taken = |receipt: &str| Report::Taken { receipt: receipt.into() };
+    let accepted = "HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n";
+    let table = [
+        (NO_CONTENT, answered(204, ""), "POST /hook HTTP/1.1"),
+        (accepted, answered(202, ""), "POST /v2/enqueue HTTP/1.1"),
+        (NO_CONTENT, answered(204, ""), "POST /api/v2/alerts HTTP/1.1"),
+        (slack, taken("C024:15.0002"), "POST /api/chat.postMessage HTTP/1.1"),
+        (NO_CONTENT, answered(204, ""), "POST /T/B HTTP/1.1"),
+        (NO_CONTENT, answered(204, ""), "POST / HTTP/1.1"),
+        (NO_CONTENT, answered(204, ""), "POST /api/webhooks/1/x HTTP/1.1"),
+        (telegram, taken("7"), "POST /bot12:secret-token/sendMessage HTTP/1.1"),
+        (accepted, answered(202, ""), "POST /v2/alerts HTTP/1.1"),
+        (accepted, answered(202, ""), "POST /workflows/x HTTP/1.1"),
+    ];
+    for (at, (answer, report, line)) in table.into_iter().enumerate() {
+        let server = Server::start(vec![Does::Answers(answer)]).await;
+        let kind = each_kind(&origin(&server)).swap_remove(at);
+        assert_eq!(carried(page_to(kind, PageKind::Opened, ""), Guard::default()).await, report);
+        let request = server.requests().remove(0);
+        assert_eq!(request.lines().next(), Some(line));
+        assert!(request.contains("idempotency-key: 0190:c:opened"), "{request}");
+        assert!(request.to_ascii_lowercase().contains("content-type: application/json"));
+        let (_, body) = request.split_once("\r\n\r\n").unwrap();
+        let body: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert!(body.to_string().contains("checkout"), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn each_kind_is_refused_limited_and_in_doubt_alike() {
+    let refused = "HTTP/1.1 400 Bad\r\ncontent-length: 2\r\n\r\nno";
+    let limited = "HTTP/1.1 429 Slow\r\nretry-after: 7\r\ncontent-length: 0\r\n\r\n";
+    let closed = {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        format!("http://{}", listener.local_addr().unwrap())
+    };
+    let seven = Some(Duration::from_secs(7));
+    for at in 0..each_kind(&closed).len() {
+        let name = format!("{:?}", each_kind(&closed)[at]);
+        for does in [Does::Answers(refused), Does::Answers(limited), Does::Hangs, Does::Resets] {
+            let server = Server::start(vec![does.clone()]).await;
+            let kind = each_kind(&origin(&server)).swap_remove(at);
+            let attempt = page_to(kind, PageKind::Opened, "");
+            match (&does, carried(attempt, Guard::default()).await) {
+                (Does::Answers(text), Report::Answered { status: 400, detail, .. })
+                    if *text == refused =>
+                {
+                    assert_eq!(detail, "no", "{name}");
+                }
+                (Does::Answers(text), Report::Answered { status: 429, retry_after, .. })
+                    if *text == limited =>
+                {
+                    assert_eq!(retry_after, seven, "{name}");
+                }
+                (Does::Hangs | Does::Resets, Report::Ambiguous(_)) => {}
+                (does, report) => panic!("{name}: {does:?}: {report:?}"),
+            }
+        }
+        let kind = each_kind(&closed).swap_remove(at);
+        let report = carried(page_to(kind, PageKind::Opened, ""), Guard::default()).await;
+        let refused = "Connection refused";
+        assert!(matches!(&report, Report::NotSent(why) if why.contains(refused)), "{report:?}");
+    }
+}
+
+#[tokio::test]
+async fn no_kind_of_contact_gets_past_the_guard() {
+    let deny: Guard = Guard::owned_by(
+        parallax_common::guard::Owner::Coordinator,
+        &[],
+        &["127.0.0.0/8".parse().unwrap()],
+    )
+    .unwrap();
+    let server = Server::start(vec![Does::Answers(NO_CONTENT)]).await;
+    let port = origin(&server).rsplit_once(':').unwrap().1.to_owned();
+    for host in ["127.0.0.1", "[::ffff:127.0.0.1]"] {
+        for kind in each_kind(&format!("http://{host}:{port}")) {
+            let report = carried(page_to(kind, PageKind::Opened, ""), deny.clone()).await;
+            let Report::NotSent(why) = report else { panic!("{host}: {report:?}") };
+            let named = why.contains("denied by --contact-deny-network of this coordinator");
+            assert!(why.starts_with("address_denied: ") && named, "{host}: {why}");
+        }
+    }
+    assert_eq!(server.requests(), Vec::<String>::new());
+    // Without any flag: what gives away credentials.
+    for host in ["169.254.169.254", "[fd00:ec2::254]", "[::ffff:169.254.169.254]"] {
+        let report = send(to(&format!("http://{host}/latest"))).await;
+        let said = "cloud metadata";
+        assert!(matches!(&report, Report::NotSent(why) if why.contains(said)), "{report:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_alert_goes_to_all_alertmanagers_and_one_is_enough() {
+    let up = Server::start(vec![Does::Answers(NO_CONTENT)]).await;
+    let deaf = Server::start(vec![Does::Hangs]).await;
+    let contact = v1::AlertmanagerContact {
+        urls: [&deaf, &up].map(|it| template(&origin(it)).unwrap()).to_vec(),
+        lasts: Some(prost_types::Duration { seconds: 86_400, nanos: 0 }),
+        timeout: soon(),
+        ..Default::default()
+    };
+    let kind = Kind::Alertmanager(contact);
+    let report = carried(page_to(kind.clone(), PageKind::Opened, ""), Guard::default()).await;
+    assert_eq!(report, answered(204, ""));
+    assert_eq!((up.requests().len(), deaf.requests().len()), (1, 1));
+    // Nobody takes it, and one may have.
+    let deaf = Server::start(vec![Does::Hangs]).await;
+    let Kind::Alertmanager(mut contact) = kind else { unreachable!() };
+    contact.urls = vec![template("http://127.0.0.1:1").unwrap(), template(&origin(&deaf)).unwrap()];
+    let kind = Kind::Alertmanager(contact);
+    let report = carried(page_to(kind, PageKind::Opened, ""), Guard::default()).await;
+    assert!(matches!(report, Report::Ambiguous(_)), "{report:?}");
+}
+
+#[tokio::test]
+async fn what_is_over_already_is_told_in_two_requests_where_an_end_needs_a_beginning() {
+    let accepted = "HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n";
+    for at in [1, 8] {
+        let script = vec![Does::Answers(accepted), Does::Answers(accepted)];
+        let server = Server::start(script).await;
+        let kind = each_kind(&origin(&server)).swap_remove(at);
+        let page = page_to(kind.clone(), PageKind::Combined, "");
+        assert_eq!(carried(page, Guard::default()).await, answered(202, ""));
+        assert_eq!(server.requests().len(), 2);
+        // The first that is not taken ends it.
+        let server = Server::start(vec![Does::Answers("HTTP/1.1 500 No\r\n\r\n")]).await;
+        let kind = each_kind(&origin(&server)).swap_remove(at);
+        let page = page_to(kind, PageKind::Combined, "");
+        assert_eq!(carried(page, Guard::default()).await, answered(500, ""));
+    }
+}
+
+#[tokio::test]
+async fn what_a_contact_says_of_a_token_is_not_remembered() {
+    let answer =
+        "HTTP/1.1 404 No\r\ncontent-length: 34\r\n\r\n{\"description\":\"12:Secret-Token?\"}";
+    let server = Server::start(vec![Does::Answers(answer)]).await;
+    let kind = each_kind(&origin(&server)).swap_remove(7);
+    let report = carried(page_to(kind, PageKind::Opened, ""), Guard::default()).await;
+    assert_eq!(report, answered(404, "***?"));
 }

@@ -1,8 +1,8 @@
-//! What is denied unless a probe's configuration allows that very network, or a part of it.
+//! What is denied unless a process's configuration allows that very network, or a part of it.
 //!
 //! Two kinds: addresses that answer with the machine's own credentials to whoever can connect from
-//! it, and those that no check can mean. Loopback and private networks are not among them: people
-//! look at what is inside. `docs/safety.md` has the same list for people; a test compares.
+//! it, and those that no check and no contact can mean. Loopback and private networks are not among
+//! them: people look at what is inside, and are told there. `docs/safety.md` has the same list for people; a test compares.
 //!
 //! Metadata addresses stand here one by one although some lie in link-local networks: who allows
 //! the network for something else on the same link does not allow them with it.

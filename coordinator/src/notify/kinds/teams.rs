@@ -1,0 +1,65 @@
+//! Microsoft Teams: an adaptive card to a workflow that a webhook starts.
+
+use serde_json::{Value, json};
+
+use super::words::{self, Tone};
+use super::{Call, Plan, Telling};
+
+/// A message may have 28 KB with everything around it.
+const TEXT_MAX: usize = 4_000;
+
+pub(super) fn plan(telling: &Telling<'_>) -> Plan {
+    let page = telling.page;
+    let color = match words::tone(page) {
+        Tone::Open => "Attention",
+        Tone::Over => "Good",
+    };
+    let block = |text: &str| json!({"type": "TextBlock", "text": escaped(text), "wrap": true});
+    let mut title = block(&words::cut(&words::headline(page), TEXT_MAX / 8));
+    title["size"] = json!("Large");
+    title["weight"] = json!("Bolder");
+    title["color"] = json!(color);
+    let mut body: Vec<Value> = vec![title];
+    for lines in [page.sentences.clone(), words::regions(page)] {
+        if !lines.is_empty() {
+            // One line after the other needs an empty one between them.
+            body.push(block(&words::cut(&lines.join("\n\n"), TEXT_MAX)));
+        }
+    }
+    let mut last = vec![words::origin(page)];
+    last.extend(words::labels(page));
+    let mut last = block(&words::cut(&last.join("  "), TEXT_MAX));
+    last["isSubtle"] = json!(true);
+    body.push(last);
+    let mut card = json!({
+        "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
+        "type": "AdaptiveCard",
+        "version": "1.4",
+        "body": body,
+    });
+    if !page.runbook.is_empty() {
+        card["actions"] =
+            json!([{"type": "Action.OpenUrl", "title": "Runbook", "url": page.runbook}]);
+    }
+    let message = json!({
+        "type": "message",
+        "attachments": [{
+            "contentType": "application/vnd.microsoft.card.adaptive",
+            "contentUrl": null,
+            "content": card,
+        }],
+    });
+    Plan::one(Call::json(telling.values.get("url").to_owned(), &message))
+}
+
+/// Without what a text block would take for markup.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if matches!(c, '*' | '_' | '[' | ']' | '`' | '\\') {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out
+}

@@ -1,0 +1,105 @@
+//! A page in words for people, as several kinds of contact have them, each in its own form.
+
+use parallax_common::limits::REGIONS_SHOWN_MAX;
+
+use crate::notify::body::{Page, RegionSays};
+
+/// How a page stands to its incident.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tone {
+    /// It goes on.
+    Open,
+    /// It is over.
+    Over,
+}
+
+/// Whether the page tells of something that goes on.
+pub fn tone(page: &Page) -> Tone {
+    match page.kind {
+        "opened" => Tone::Open,
+        _ => Tone::Over,
+    }
+}
+
+/// One word in front of a line.
+pub fn mark(page: &Page) -> &'static str {
+    match page.kind {
+        "opened" => "DOWN",
+        "combined" => "WAS DOWN",
+        "test" => "TEST",
+        _ => "RESOLVED",
+    }
+}
+
+/// The first line: what happened, and where.
+pub fn headline(page: &Page) -> String {
+    format!("{}: {}", mark(page), page.summary)
+}
+
+/// What a region says, on a line.
+pub fn region(says: &RegionSays) -> String {
+    let mut line = format!("{}: {}", says.region, says.state);
+    // What a region that passes saw the last time it did not is no news.
+    if says.state != "pass" {
+        if let Some(reason) = &says.reason {
+            line.push_str(&format!(", {reason}"));
+        }
+        if let Some(evidence) = &says.evidence {
+            line.push_str(&format!(" ({evidence})"));
+        }
+    }
+    if let Some(since) = &says.since {
+        line.push_str(&format!(", since {since}"));
+    }
+    line
+}
+
+/// The regions that see it and those that do not, one a line.
+pub fn regions(page: &Page) -> Vec<String> {
+    let mut lines: Vec<String> = page.regions.iter().take(REGIONS_SHOWN_MAX).map(region).collect();
+    if let Some(more) = page.regions.len().checked_sub(REGIONS_SHOWN_MAX).filter(|more| *more > 0) {
+        lines.push(format!("and {more} more"));
+    }
+    lines
+}
+
+/// Which mesh and which incident.
+pub fn origin(page: &Page) -> String {
+    format!("mesh {}, incident {}", page.mesh, page.incident.uid)
+}
+
+/// What the page is about: the check or the region.
+pub fn subject(page: &Page) -> &str {
+    let about = &page.incident;
+    about.check.as_deref().or(about.region.as_deref()).unwrap_or("mesh")
+}
+
+/// The labels, `key=value` each.
+pub fn labels(page: &Page) -> Vec<String> {
+    page.labels.iter().map(|(key, value)| format!("{key}={value}")).collect()
+}
+
+/// All of it as plain text.
+pub fn plain(page: &Page) -> String {
+    let mut lines = page.sentences.clone();
+    lines.extend(regions(page));
+    if !page.runbook.is_empty() {
+        lines.push(format!("Runbook: {}", page.runbook));
+    }
+    if !page.labels.is_empty() {
+        lines.push(format!("Labels: {}", labels(page).join(", ")));
+    }
+    lines.push(origin(page));
+    lines.join("\n")
+}
+
+/// The first so many characters, with an ellipsis where something was cut off.
+pub fn cut(text: &str, characters_max: usize) -> String {
+    match text.char_indices().nth(characters_max) {
+        None => text.to_owned(),
+        Some(_) => {
+            let kept = text.chars().take(characters_max.saturating_sub(1));
+            kept.chain(['\u{2026}']).collect()
+        }
+    }
+}
