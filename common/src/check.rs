@@ -175,9 +175,18 @@ impl Run {
 
     /// The longest that a slot may take: each sample starts when the one before it has ended, and none
     /// starts an interval or more after the slot.
+    ///
+    /// A token that is got before the clock of a run starts is waited for as long as for the run itself:
+    /// that, too, is time in which nothing is heard of the slot.
     pub fn longest(&self, interval: Duration) -> Duration {
-        let all = self.timeout.saturating_mul(self.samples.max(1));
-        all.min(interval.saturating_add(self.timeout))
+        let asks = |step: &Step| {
+            let StepKind::Http(http) = &step.kind else { return false };
+            matches!(http.auth, Some(HttpAuth::OAuth2(_)))
+        };
+        let waits = if self.steps.iter().any(asks) { 2 } else { 1 };
+        let one = self.timeout.saturating_mul(waits);
+        let all = one.saturating_mul(self.samples.max(1));
+        all.min(interval.saturating_add(one))
     }
 }
 
@@ -426,7 +435,7 @@ pub struct HttpStep {
     pub auth: Option<HttpAuth>,
     /// Added to the URL's query, encoded, in order. Values may hold references.
     pub query: Vec<(String, String)>,
-    /// What is spoken over TLS; without it HTTP/1.1.
+    /// What is spoken over TLS or QUIC; without either HTTP/1.1.
     pub version: HttpVersion,
     /// Content codings that are asked for, and decoded. None: what comes is left as it is.
     pub accept_encoding: Vec<ContentEncoding>,
@@ -479,6 +488,8 @@ words! {
         V1 = "1.1",
         /// HTTP/2.
         V2 = "2",
+        /// HTTP/3, over QUIC.
+        V3 = "3",
     }
 }
 
@@ -590,6 +601,47 @@ pub struct Assignment {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_slot_takes_as_long_as_its_samples_and_the_tokens_they_wait_for() {
+        let seconds = Duration::from_secs;
+        let run = |auth: Option<HttpAuth>, samples: u32| Run {
+            steps: vec![Step {
+                name: String::new(),
+                kind: StepKind::Http(HttpStep { auth, ..HttpStep::default() }),
+                captures: vec![],
+            }],
+            timeout: seconds(3),
+            expect: vec![],
+            warn: vec![],
+            invert: false,
+            ip: IpFamily::Auto,
+            source_address: None,
+            resolver: None,
+            samples,
+        };
+        let bearer = || Some(HttpAuth::Bearer("${env:TOKEN}".to_owned()));
+        let of = OAuth2 {
+            token_url: "https://login.example/".to_owned(),
+            client_id: "me".to_owned(),
+            client_secret: "${env:SECRET}".to_owned(),
+            scopes: vec![],
+            audience: None,
+        };
+        let token = || Some(HttpAuth::OAuth2(Box::new(of.clone())));
+        for (auth, samples, interval, longest) in [
+            (None, 1, 10, 3),
+            (bearer(), 1, 10, 3),
+            (None, 5, 10, 13),
+            (token(), 1, 10, 6),
+            (token(), 1, 1, 6),
+            (token(), 2, 10, 12),
+            (token(), 5, 10, 16),
+        ] {
+            let run = run(auth, samples);
+            assert_eq!(run.longest(seconds(interval)), seconds(longest), "{run:?}");
+        }
+    }
 
     #[test]
     fn each_kind_has_a_word_and_a_target() {

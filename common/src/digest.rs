@@ -611,6 +611,7 @@ mod tests {
             ("query value", http(|h| h.query = vec![(String::new(), text())])),
             ("http 2", http(|h| h.version = HttpVersion::V2)),
             ("http auto", http(|h| h.version = HttpVersion::Auto)),
+            ("http 3", http(|h| h.version = HttpVersion::V3)),
             ("gzip", http(|h| h.accept_encoding = vec![ContentEncoding::Gzip])),
             ("br", http(|h| h.accept_encoding = vec![ContentEncoding::Br])),
             ("keep alive", http(|h| h.keep_alive = true)),

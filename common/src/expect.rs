@@ -18,7 +18,7 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 
 use cel::{Context, Env, Value};
 
-use crate::check::StepKind;
+use crate::check::{HttpVersion, StepKind};
 use crate::limits::{
     EXPRESSION_BUILT_BYTES_MAX, EXPRESSION_BYTES_MAX, EXPRESSION_ITEMS_MAX, PROGRAMS_KEPT_MAX,
 };
@@ -156,7 +156,12 @@ pub fn variables_of(kind: &StepKind) -> &'static [Variable] {
                 ]
             };
             let from = usize::from(!http.keep_alive);
-            if https { &all[from..] } else { &all[from..10] }
+            match (https, http.version) {
+                (false, _) => &all[from..10],
+                // Nobody tells the cipher of a QUIC connection.
+                (true, HttpVersion::V3) => &all[from..12],
+                (true, _) => &all[from..],
+            }
         }
         StepKind::Tcp(tcp) => {
             let with_tls = const {

@@ -142,6 +142,8 @@ rules! {
         "A client certificate comes with its key, and both are references.";
     KEEP_ALIVE = "keep_alive", Resource,
         "A connection is kept only with GET, HEAD, OPTIONS, PUT and DELETE, which may be repeated.";
+    HTTP3 = "http3", Resource,
+        "HTTP/3 goes through no proxy, and its connections are not kept.";
     OAUTH2_URL = "token_url", Resource, "A token is asked for over https.";
     OAUTH2_SCOPE = "token_scope", Resource,
         "A scope is one word of ASCII without quotes and backslashes; there are at most 16.";

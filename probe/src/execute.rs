@@ -43,12 +43,16 @@ pub mod expect;
 pub mod fuzzing;
 mod grpc;
 pub mod http2_exchange;
+#[cfg(feature = "http3")]
+mod http3_exchange;
 pub mod http_exchange;
 mod icmp;
 pub mod keep;
 pub mod plugin;
 mod prepare;
 mod proxy;
+#[cfg(feature = "http3")]
+mod quic;
 mod reach;
 pub mod redirects;
 pub mod request;
@@ -349,6 +353,11 @@ impl Executor {
             }
             Err(_elapsed) => match trace.refusal.take() {
                 Some(failure) if failure.reason.is_missed() => missed(trace, failure),
+                // Of one of its addresses, while another is still silent.
+                Some(failure) if is_at_proxy => {
+                    let evidence = format!("the proxy: {}", failure.evidence);
+                    failed(trace, Failure { evidence, ..failure })
+                }
                 Some(failure) => failed(trace, failure),
                 None if trace.speaking.is_some() => {
                     let late = trace.speaking.take().map(|talk| talk.cut(Cut::Late).into());
@@ -356,7 +365,8 @@ impl Executor {
                     failed(trace, late.unwrap_or_else(silent))
                 }
                 None => {
-                    let evidence = format!("no end within {} ms", run.timeout.as_millis());
+                    let at = if is_at_proxy { "the proxy: " } else { "" };
+                    let evidence = format!("{at}no end within {} ms", run.timeout.as_millis());
                     let reason = trace.stage.timed_out();
                     failed(trace, Failure::new(reason, evidence))
                 }

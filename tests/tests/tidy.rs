@@ -106,6 +106,7 @@ const SOCKETS: (&str, &[&str]) = (
         "TokioRuntimeProvider",
         "TokioResolver",
         "HttpConnector",
+        "Endpoint::client",
         "lookup_host",
         "ToSocketAddrs",
         "socket2",

@@ -63,7 +63,7 @@ const HTTP: &[Field<v1::HttpStep>] = &[
     field("accept_encoding", "a list of gzip, deflate, br, zstd", |step, node, reader| {
         step.accept_encoding = value::words(node, ENCODINGS, reader).unwrap_or_default();
     }),
-    field("http_version", "auto, 1.1 or 2", |step, node, reader| {
+    field("http_version", "auto, 1.1, 2 or 3", |step, node, reader| {
         step.http_version = value::word(node, HTTP_VERSIONS, reader).unwrap_or_default().into();
     }),
     field("min_tls", "1.2 or 1.3", |step, node, reader| {
@@ -151,8 +151,12 @@ const ENCODINGS: &[(&str, v1::ContentEncoding)] = &[
     ("zstd", v1::ContentEncoding::Zstd),
 ];
 
-const HTTP_VERSIONS: &[(&str, v1::HttpVersion)] =
-    &[("auto", v1::HttpVersion::Auto), ("1.1", v1::HttpVersion::V1), ("2", v1::HttpVersion::V2)];
+const HTTP_VERSIONS: &[(&str, v1::HttpVersion)] = &[
+    ("auto", v1::HttpVersion::Auto),
+    ("1.1", v1::HttpVersion::V1),
+    ("2", v1::HttpVersion::V2),
+    ("3", v1::HttpVersion::V3),
+];
 
 pub(super) const TLS_VERSIONS: &[(&str, v1::TlsVersion)] =
     &[("1.2", v1::TlsVersion::V12), ("1.3", v1::TlsVersion::V13)];

@@ -395,6 +395,13 @@ fn kinds_give_their_variables() {
     };
     assert_eq!(kept("http://x"), &kept("https://x")[..10]);
     assert_eq!((&kept("https://x")[1..], kept("http://x")[0]), (https, Variable::Reused));
+    let quic = |url: &str| {
+        let (url, version) = (url.to_owned(), HttpVersion::V3);
+        variables_of(&StepKind::Http(HttpStep { url, version, ..HttpStep::default() }))
+    };
+    // No `cipher`, which comes last.
+    assert_eq!(quic("https://x"), &https[..https.len() - 1]);
+    assert_eq!(quic("http://x"), &kept("http://x")[1..]);
     let websocket = |url: &str, dialogue: &[Exchange]| {
         variables_of(&StepKind::Websocket(WebSocketStep {
             url: url.to_owned(),

@@ -75,6 +75,7 @@ pub(super) fn seen(head: Parts) -> Seen {
         http_version: match head.version {
             Version::HTTP_10 => "HTTP/1.0",
             Version::HTTP_2 => "HTTP/2",
+            Version::HTTP_3 => "HTTP/3",
             _ => "HTTP/1.1",
         },
         ..Seen::default()

@@ -18,6 +18,17 @@ pub(super) struct References<'a> {
     pub captured: &'a Captured,
 }
 
+/// Bytes of a captured value below which it is not taken out of evidence: it is no secret, and whatever
+/// has digits would lose them.
+const HIDDEN_BYTES_MIN: usize = 4;
+
+/// Notes what was captured, so that no evidence tells it.
+pub(super) fn hide(value: &str, used: &mut Vec<String>) {
+    if value.len() >= HIDDEN_BYTES_MIN {
+        used.push(value.to_owned());
+    }
+}
+
 impl From<String> for Failure {
     fn from(why: String) -> Self {
         Self::new(Reason::ConfigError, why)
@@ -56,7 +67,8 @@ impl References<'_> {
                 Failure::new(Reason::CaptureFailed, evidence)
             })?;
             // As a target may repeat it, too.
-            used.extend([value.to_owned(), encoded.clone()]);
+            hide(value, used);
+            hide(&encoded, used);
             Ok::<_, Failure>(encoded)
         };
         let (path, query) = url.split_at(url.find('?').unwrap_or(url.len()));
@@ -67,7 +79,7 @@ impl References<'_> {
     pub fn in_body(&self, body: &str, used: &mut Vec<String>) -> Result<String, Failure> {
         filled(body, |name| {
             let value = of_name(self.captured, name)?;
-            used.push(value.to_owned());
+            hide(value, used);
             Ok(value.to_owned())
         })
     }
@@ -85,7 +97,7 @@ pub(super) async fn take(
 ) -> Result<(), Failure> {
     for (name, value) in seen.talk.iter().flat_map(|talk| &talk.captures) {
         captured.take(name, value);
-        trace.secrets.push(value.clone());
+        hide(value, &mut trace.secrets);
     }
     if step.captures.is_empty() {
         return Ok(());
@@ -100,7 +112,7 @@ pub(super) async fn take(
     trace.is_aside = false;
     trace.aside += clock::instant().saturating_duration_since(since);
     for (name, value) in values? {
-        trace.secrets.push(value.clone());
+        hide(&value, &mut trace.secrets);
         captured.take(name, value);
     }
     Ok(())

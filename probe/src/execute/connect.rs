@@ -28,22 +28,34 @@ pub(super) struct Wanted {
     pub timeout: Duration,
 }
 
-type Attempt = Pin<Box<dyn Future<Output = Result<TcpStream, Failure>> + Send>>;
+/// One address that is being connected to.
+pub(super) type Attempt<T> = Pin<Box<dyn Future<Output = Result<T, Failure>> + Send>>;
 
-/// Tries the addresses in this order. Of several failures the one counts that got furthest; it is in
-/// `trace.refusal` while others are still tried, for the case that the run's time is over first.
+/// A TCP connection to one of the addresses.
 pub(super) async fn connect(
     addresses: &[Allowed],
     wanted: Wanted,
     trace: &mut Trace,
 ) -> Result<TcpStream, Failure> {
+    let tcp = |to| -> Attempt<TcpStream> { Box::pin(socket::connect(to, wanted.source)) };
+    connect_by(addresses, wanted.timeout, tcp, trace).await
+}
+
+/// Tries the addresses in this order, each by `attempt`. Of several failures the one counts that got
+/// furthest; it is in `trace.refusal` while others are still tried, for the case that the time of the
+/// run, its `timeout`, is over first.
+pub(super) async fn connect_by<T>(
+    addresses: &[Allowed],
+    timeout: Duration,
+    attempt: impl Fn(Allowed) -> Attempt<T>,
+    trace: &mut Trace,
+) -> Result<T, Failure> {
     let since = clock::instant();
-    let Wanted { source, timeout } = wanted;
     let share = timeout / u32::try_from(addresses.len() + 1).unwrap_or(u32::MAX);
     let next_after = CONNECT_NEXT_AFTER.min(share);
     let mut rest = addresses.iter().copied();
     let mut waiting = rest.len();
-    let mut open: Vec<(SocketAddr, Attempt)> = Vec::new();
+    let mut open: Vec<(SocketAddr, Attempt<T>)> = Vec::new();
     let mut next_at = since;
     loop {
         let room = waiting > 0 && open.len() < CONNECTS_AT_ONCE_MAX;
@@ -51,7 +63,7 @@ pub(super) async fn connect(
             if let Some(to) = rest.next() {
                 // Until somebody answers: what a timeout is told of.
                 trace.remote.get_or_insert(to.address());
-                open.push((to.address(), Box::pin(socket::connect(to, source))));
+                open.push((to.address(), attempt(to)));
             }
             waiting = rest.len();
             next_at = clock::instant() + next_after;
@@ -132,7 +144,7 @@ pub(super) fn wrong_family(source: IpAddr) -> Failure {
 }
 
 /// The first attempt to end; it is taken out.
-async fn first(open: &mut Vec<(SocketAddr, Attempt)>) -> (SocketAddr, Result<TcpStream, Failure>) {
+async fn first<T>(open: &mut Vec<(SocketAddr, Attempt<T>)>) -> (SocketAddr, Result<T, Failure>) {
     std::future::poll_fn(|context| {
         for place in 0..open.len() {
             let (remote, attempt) = &mut open[place];

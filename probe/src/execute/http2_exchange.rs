@@ -23,8 +23,8 @@ use super::{Failure, Seen, Stage, Trace};
 /// Bytes of an answer that may be under way at once: what HTTP/2 gives when nobody says, so that
 /// what waits unread is bounded for each run.
 const WINDOW_BYTES: u32 = 65_535;
-/// Largest head of an answer, decoded; a larger one ends the stream.
-const HEAD_BYTES_MAX: u32 = 256 * 1024;
+/// Largest head of an answer, decoded; a larger one ends the stream. HTTP/3 has the same.
+pub(super) const HEAD_BYTES_MAX: u32 = 256 * 1024;
 
 /// Sends the request and reads the answer to its end. The body is kept only when asked; that of a
 /// redirect that is followed is not read.
@@ -88,7 +88,7 @@ where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     trace.stage = Stage::Exchange;
-    let (message, body) = request.build_http2()?;
+    let (message, body) = request.build_framed()?;
     let handle = sender.clone();
     let exchange = async {
         let since = clock::instant();

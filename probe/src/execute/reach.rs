@@ -6,6 +6,8 @@ use parallax_common::check::Run;
 use parallax_common::outcome::Reason;
 
 use super::{Executor, Failure, Stage, Trace, connect, proxy};
+#[cfg(feature = "http3")]
+use super::{quic, tls};
 use crate::core::guard::Allowed;
 
 impl Executor {
@@ -70,6 +72,26 @@ impl Executor {
         let stream = connect::connect(to, wanted, trace).await?;
         trace.left_out = None;
         Ok(stream)
+    }
+
+    /// Name to a QUIC connection whose target was judged.
+    #[cfg(feature = "http3")]
+    pub(super) async fn reach_quic(
+        &self,
+        run: &Run,
+        target: (&str, u16),
+        (config, name): (&tls::Config, &str),
+        source: Option<IpAddr>,
+        trace: &mut Trace,
+    ) -> Result<quic::Quic, Failure> {
+        let to = self.allowed(run, target, source, trace).await?;
+        let wanted = quic::Wanted::new(config, name, run.timeout)?;
+        let dial = |to| -> connect::Attempt<quic::Answered> {
+            Box::pin(quic::dial(to, source, wanted.clone()))
+        };
+        let answered = connect::connect_by(&to, run.timeout, dial, trace).await?;
+        trace.left_out = None;
+        quic::handshake(config, name, answered, trace).await
     }
 
     /// Those addresses of `host` that the guard allows. Denied ones are left out when there are

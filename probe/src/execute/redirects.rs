@@ -16,6 +16,8 @@ use parallax_common::target::HttpUrl;
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+#[cfg(feature = "http3")]
+use super::http3_exchange;
 use super::request::Request;
 use super::{
     Executor, Failure, Seen, Stage, Trace, expect, http_exchange, http2_exchange, keep, proxy, tls,
@@ -122,9 +124,26 @@ impl Hop<'_> {
         }
     }
 
+    /// Over QUIC.
+    #[cfg(feature = "http3")]
+    async fn go_http3(&self, trace: &mut Trace) -> Result<Seen, Failure> {
+        trace.stage = Stage::Dns;
+        trace.cert = None;
+        let target = (self.request.url.host.as_str(), self.request.url.port);
+        let (config, name) = self.tls();
+        let reached =
+            self.executor.reach_quic(self.run, target, (config, name), self.visit.source, trace);
+        let quic = reached.await.map_err(|failure| of_hop(self.is_abroad, failure))?;
+        http3_exchange::exchange(self.request, quic, self.keep_body, trace).await
+    }
+
     /// On a new connection.
     async fn go(&self, trace: &mut Trace) -> Result<Seen, Failure> {
         let (request, keep_body) = (self.request, self.keep_body);
+        #[cfg(feature = "http3")]
+        if request.url.https && self.step.version == HttpVersion::V3 {
+            return Box::pin(self.go_http3(trace)).await;
+        }
         let stream = self.connect(trace).await?;
         if !request.url.https {
             return http_exchange::exchange(request, stream, keep_body, trace).await;

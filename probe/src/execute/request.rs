@@ -203,9 +203,9 @@ impl Request {
         Ok(request)
     }
 
-    /// The same for HTTP/2, which has a target of its own kind and frames that need no headers
-    /// (RFC 9113, 8.2.2 and 8.3.1); and its body.
-    pub fn build_http2(&self) -> Result<(http::Request<()>, Bytes), Failure> {
+    /// The same for HTTP/2 and 3, which have a target of their own kind and frames that need no headers
+    /// (RFC 9113, 8.2.2 and 8.3.1; RFC 9114, 4.2 and 4.3.1); and its body.
+    pub fn build_framed(&self) -> Result<(http::Request<()>, Bytes), Failure> {
         let mut request = http::Request::new(());
         let authority = self.headers.get(HOST).map_or(&[][..], HeaderValue::as_bytes);
         *request.method_mut() = self.method.clone();

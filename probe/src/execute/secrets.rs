@@ -16,7 +16,7 @@ use parallax_common::secret::{Reference, Template};
 use parallax_runtime::clock;
 
 use super::Failure;
-use super::capture::one_line;
+use super::capture::{hide, one_line};
 
 /// Longest content of a referenced file.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
@@ -129,7 +129,11 @@ impl Secrets {
         let template = Template::parse(text).map_err(|error| refuse(error.to_string()))?;
         template.resolve(|reference| {
             let value = match reference {
-                Reference::Capture(name) => one_line(captured, name)?.to_owned(),
+                Reference::Capture(name) => {
+                    let value = one_line(captured, name)?;
+                    hide(value, used);
+                    return Ok(value.to_owned());
+                }
                 reference => {
                     self.look_up(reference).map_err(|why| refuse(format!("{reference} {why}")))?
                 }

@@ -54,16 +54,8 @@ pub(super) async fn udp(
 ) -> Result<UdpSocket, Failure> {
     let mut refused = None;
     for to in addresses {
+        let socket = bound(*to, source).await?;
         let remote = to.address();
-        let any: IpAddr = match remote {
-            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-        };
-        let socket = UdpSocket::bind(SocketAddr::new(source.unwrap_or(any), 0));
-        let socket = socket.await.map_err(|error| match source {
-            Some(source) => unusable(&error, source),
-            None => own(&error, "a socket cannot be made".to_owned()),
-        })?;
         trace.remote = Some(remote);
         match socket.connect(remote).await {
             Ok(()) => return Ok(socket),
@@ -71,6 +63,36 @@ pub(super) async fn udp(
         }
     }
     Err(refused.unwrap_or_else(|| Failure::new(Reason::DnsNoAddress, "the name has no address")))
+}
+
+/// A UDP socket for datagrams to an address, from `source`; not connected yet.
+async fn bound(to: Allowed, source: Option<IpAddr>) -> Result<UdpSocket, Failure> {
+    let any: IpAddr = match to.address() {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind(SocketAddr::new(source.unwrap_or(any), 0));
+    socket.await.map_err(|error| match source {
+        Some(source) => unusable(&error, source),
+        None => own(&error, "a socket cannot be made".to_owned()),
+    })
+}
+
+/// A UDP socket that speaks with exactly one address.
+#[cfg(feature = "http3")]
+pub(super) type Datagrams = UdpSocket;
+
+/// What a library of datagrams would have a socket made of. None is ever given.
+#[cfg(feature = "http3")]
+pub(super) type Foreign = std::net::UdpSocket;
+
+/// A UDP socket that speaks with exactly this address, from `source`.
+#[cfg(feature = "http3")]
+pub(super) async fn datagrams(to: Allowed, source: Option<IpAddr>) -> Result<Datagrams, Failure> {
+    let socket = bound(to, source).await?;
+    let remote = to.address();
+    socket.connect(remote).await.map_err(|error| failure(&error, remote))?;
+    Ok(socket)
 }
 
 /// By what kind of socket echoes travel.

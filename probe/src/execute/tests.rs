@@ -2,7 +2,7 @@
 //! `health` have the kinds `dns`, `tls`, `icmp` and `grpc`; `talk` has STARTTLS, dialogues, `udp` and `ssh`,
 //! `websocket` and `plugins` those kinds, `samples` several runs a slot, `steps` what steps tell one
 //! another, `proxies` the ways through proxies, `tokens` those of OAuth 2.0, `kept` connections that outlive
-//! a run.
+//! a run, `http3` what is spoken over QUIC.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -22,6 +22,8 @@ mod guard;
 mod handshakes;
 mod health;
 mod http;
+#[cfg(feature = "http3")]
+mod http3;
 mod kept;
 mod plugins;
 mod proxies;

@@ -39,6 +39,14 @@ pub struct Config {
     judge: Option<Arc<WebPkiServerVerifier>>,
 }
 
+impl Config {
+    /// For a handshake that is not made by [`handshake`]; its chain is [`judge`]d.
+    #[cfg(feature = "http3")]
+    pub(super) fn client(&self) -> &Arc<ClientConfig> {
+        &self.client
+    }
+}
+
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Key {
     insecure: bool,
@@ -59,6 +67,8 @@ pub enum Alpn {
     Http2,
     /// HTTP/2 first.
     Both,
+    /// HTTP/3 and nothing else, in the handshake of QUIC.
+    Http3,
 }
 
 impl Alpn {
@@ -68,6 +78,7 @@ impl Alpn {
             Self::Http1 => &[b"http/1.1"],
             Self::Http2 => &[b"h2"],
             Self::Both => &[b"h2", b"http/1.1"],
+            Self::Http3 => &[b"h3"],
         };
         names.iter().map(|name| name.to_vec()).collect()
     }
@@ -185,9 +196,10 @@ impl Configs {
                     .map_err(|error| authorities(error.to_string()))?,
             ),
         };
-        let versions = match key.min_version {
-            None | Some(TlsVersion::V12) => rustls::DEFAULT_VERSIONS,
-            Some(TlsVersion::V13) => &[&rustls::version::TLS13],
+        let versions = match (key.min_version, key.alpn) {
+            // QUIC has no other (RFC 9001, 4.2).
+            (_, Alpn::Http3) | (Some(TlsVersion::V13), _) => &[&rustls::version::TLS13][..],
+            (None | Some(TlsVersion::V12), _) => rustls::DEFAULT_VERSIONS,
         };
         let builder = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(versions)
@@ -218,32 +230,57 @@ pub(super) async fn handshake(
 ) -> Result<TlsStream<TcpStream>, Failure> {
     trace.stage = Stage::Tls;
     let since = clock::instant();
-    let name = ServerName::try_from(name.to_owned()).map_err(|_| {
-        Failure::new(Reason::ConfigError, format!("{name} cannot be a server name"))
-    })?;
+    let name = server_name(name)?;
     let connector = TlsConnector::from(Arc::clone(&config.client));
     let stream = connector.connect(name.clone(), stream).await.map_err(|error| {
         let why = match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
-            Some(Error::AlertReceived(AlertDescription::NoApplicationProtocol)) => {
-                let evidence = "handshake: the target speaks no version of HTTP that is wanted";
-                return Failure::new(Reason::HttpVersion, evidence);
-            }
-            Some(Error::AlertReceived(AlertDescription::CertificateRevoked)) => {
-                let evidence =
-                    "handshake: the target says that this probe's certificate was revoked";
-                return Failure::new(Reason::TlsRevoked, evidence);
-            }
+            Some(Error::AlertReceived(alert)) => return alerted(*alert),
             Some(tls) => tls.to_string(),
             None => plain(&error),
         };
         Failure::new(Reason::TlsHandshake, format!("handshake: {why}"))
     })?;
     let session = stream.get_ref().1;
-    let chain = session.peer_certificates().unwrap_or_default();
-    let now = clock::utc().as_ns();
-    trace.cert = chain.first().and_then(|leaf| describe(leaf, now));
     trace.tls_version = session.protocol_version().map_or("", version);
     trace.cipher = session.negotiated_cipher_suite().map(|suite| suite.suite());
+    judge(config, &name, session.peer_certificates().unwrap_or_default(), trace)?;
+    trace.phase(Phase::Tls, since);
+    Ok(stream)
+}
+
+/// The name that a certificate must be for.
+pub(super) fn server_name(name: &str) -> Result<ServerName<'static>, Failure> {
+    ServerName::try_from(name.to_owned())
+        .map_err(|_| Failure::new(Reason::ConfigError, format!("{name} cannot be a server name")))
+}
+
+/// What it means that the target ended the handshake with this alert.
+pub(super) fn alerted(alert: AlertDescription) -> Failure {
+    match alert {
+        AlertDescription::NoApplicationProtocol => {
+            let evidence = "handshake: the target speaks no version of HTTP that is wanted";
+            Failure::new(Reason::HttpVersion, evidence)
+        }
+        AlertDescription::CertificateRevoked => {
+            let evidence = "handshake: the target says that this probe's certificate was revoked";
+            Failure::new(Reason::TlsRevoked, evidence)
+        }
+        alert => {
+            let why = Error::AlertReceived(alert);
+            Failure::new(Reason::TlsHandshake, format!("handshake: {why}"))
+        }
+    }
+}
+
+/// Judges a chain, leaf first. Its certificates are in the trace in any case.
+pub(super) fn judge(
+    config: &Config,
+    name: &ServerName<'_>,
+    chain: &[CertificateDer<'_>],
+    trace: &mut Trace,
+) -> Result<(), Failure> {
+    let now = clock::utc().as_ns();
+    trace.cert = chain.first().and_then(|leaf| describe(leaf, now));
     trace.chain.clear();
     if trace.wants_chain {
         let rest = chain.iter().skip(1).filter_map(|cert| describe(cert, now));
@@ -253,11 +290,10 @@ pub(super) async fn handshake(
         let seconds = u64::try_from(now / 1_000_000_000).unwrap_or(0);
         let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
         judge
-            .verify_server_cert(leaf, rest, &name, &[], now)
+            .verify_server_cert(leaf, rest, name, &[], now)
             .map_err(|error| refused(&error, trace.cert.as_ref()))?;
     }
-    trace.phase(Phase::Tls, since);
-    Ok(stream)
+    Ok(())
 }
 
 const fn version(version: ProtocolVersion) -> &'static str {

@@ -10,6 +10,7 @@ use http::{HeaderName, HeaderValue};
 use parallax_common::check::{HttpAuth, HttpStep, HttpVersion, Run, TlsOptions};
 use parallax_common::digest::run_digest;
 use parallax_common::limits::EVIDENCE_BYTES_MAX;
+use parallax_common::outcome::Reason;
 use parallax_common::redact::redact;
 use parallax_runtime::clock;
 
@@ -40,6 +41,10 @@ impl Executor {
         let alpn = match step.version {
             HttpVersion::V1 => tls::Alpn::Http1,
             HttpVersion::V2 => tls::Alpn::Http2,
+            HttpVersion::V3 => {
+                speaks_http3()?;
+                tls::Alpn::Http3
+            }
             HttpVersion::Auto => tls::Alpn::Both,
         };
         let tls_abroad = self.tls.get_with(&step.tls, None, alpn)?;
@@ -98,6 +103,17 @@ impl Executor {
         let Some(client) = &options.client else { return Ok(None) };
         let mut pem = |text| references.resolve(text, used);
         Ok(Some(tls::Client { cert: pem(&client.cert)?, key: pem(&client.key)? }))
+    }
+}
+
+/// Whether this probe was built to speak HTTP/3. One that was not is no outage.
+fn speaks_http3() -> Result<(), Failure> {
+    match cfg!(feature = "http3") {
+        true => Ok(()),
+        false => {
+            let evidence = "http_version: this probe was built without HTTP/3 (feature http3)";
+            Err(Failure::new(Reason::ConfigError, evidence))
+        }
     }
 }
 

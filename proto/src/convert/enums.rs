@@ -54,7 +54,7 @@ both_ways! {
     degraded_kind, degraded_kind_to: DegradedKind { Regional, Warning }
     ballot_state, ballot_state_to: BallotState { None, Pass, Warn, Fail }
     content_encoding, content_encoding_to: ContentEncoding { Gzip, Deflate, Br, Zstd }
-    http_version, http_version_to: HttpVersion { Auto, V1, V2 }
+    http_version, http_version_to: HttpVersion { Auto, V1, V2, V3 }
     tls_version, tls_version_to: TlsVersion { V12, V13 }
     start_tls, start_tls_to: StartTls { Smtp, Imap, Pop3, Ldap, Postgres, Mysql }
 }

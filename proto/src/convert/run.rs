@@ -397,6 +397,9 @@ fn expressions(
             let kind = kind.map_or("", StepKind::word);
             let known: Vec<&str> = given.iter().map(|variable| variable.word()).collect();
             let why = match (variable, kind) {
+                (Variable::Cipher, "http") if given.contains(&Variable::TlsVersion) => {
+                    "nobody tells the cipher of HTTP/3; "
+                }
                 (
                     Variable::Cert | Variable::TlsVersion | Variable::Cipher,
                     "http" | "tcp" | "grpc" | "dns" | "websocket",

@@ -335,3 +335,23 @@ async fn every_hop_goes_through_the_proxy_and_the_login_is_for_the_proxy_alone()
         assert_eq!(finding.reason, Some(Reason::ConfigError), "{finding:?}");
     }
 }
+
+/// A listener whose queue is full: the kernel drops further connects, as a firewall does.
+#[tokio::test]
+async fn a_proxy_that_swallows_packets_is_named_in_the_evidence() {
+    let full = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    full.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    full.listen(0).unwrap();
+    let address = full.local_addr().unwrap().as_socket().unwrap();
+    let mut queued = vec![];
+    while let Ok(stream) = TcpStream::connect_timeout(&address, ms(300)) {
+        queued.push(stream);
+        assert!(queued.len() < 100);
+    }
+    let mut run = through(plain_http(server(drop)), ProxyScheme::Http, address);
+    run.timeout = ms(200);
+    let finding = found(&run).await;
+    assert_eq!(finding.reason, Some(Reason::ConnectTimeout), "{finding:?}");
+    assert_eq!(finding.evidence, "the proxy: no end within 200 ms");
+    assert_eq!(finding.remote, Some(address));
+}

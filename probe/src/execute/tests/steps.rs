@@ -318,3 +318,20 @@ fn time_that_the_probe_itself_takes_is_not_told_of_the_target() {
     assert!(ended > started);
     drop(release);
 }
+
+/// A digit that is taken out wherever it stands hides what the evidence is there for.
+#[tokio::test]
+async fn what_is_too_short_for_a_secret_stays_in_the_evidence() {
+    let address = shop(good_login(r#"{"id": 42, "token": "t0k1"}"#, ""));
+    let captures = [("id", "json.id"), ("token", "json.token")];
+    let mut run = login_then(address, &captures, |step| {
+        step.url = format!("http://{address}/${{capture:id}}/${{capture:token}}");
+        step.headers = vec![("x-id".to_owned(), "${capture:id}".to_owned())];
+        step.method = "POST".to_owned();
+        step.body = "${capture:id}".to_owned();
+    });
+    run.expect = vec!["body == '42 of t0k1'".to_owned()];
+    let finding = found(&run).await;
+    assert_eq!(finding.reason, Some(Reason::ExpectationFailed), "{finding:?}");
+    assert!(finding.evidence.contains("42 of ***"), "{finding:?}");
+}

@@ -256,6 +256,10 @@ fn the_options_of_http_go_there_and_back() {
     let mut wire = normalise_check(wire);
     assert_eq!(Some(run_to(&check(&wire).unwrap().run)), wire.run);
     (http(&mut wire).basic, http(&mut wire).oauth2) = (None, tokens(|_| {}));
+    let mut wire = normalise_check(wire);
+    assert_eq!(Some(run_to(&check(&wire).unwrap().run)), wire.run);
+    (http(&mut wire).keep_alive, http(&mut wire).proxy) = (false, None);
+    http(&mut wire).http_version = v1::HttpVersion::V3 as i32;
     let wire = normalise_check(wire);
     assert_eq!(Some(run_to(&check(&wire).unwrap().run)), wire.run);
 }
@@ -590,6 +594,21 @@ const BROKEN: &[(Rule, &str, Break)] = &[
     (rule::TLS_WITHOUT_TLS, "http.http_version", |c| {
         plain(c, 0);
         http(c).http_version = v1::HttpVersion::V2 as i32;
+    }),
+    (rule::TLS_WITHOUT_TLS, "http.http_version", |c| {
+        plain(c, 0);
+        http(c).http_version = v1::HttpVersion::V3 as i32;
+    }),
+    (rule::HTTP3, "http.proxy", |c| {
+        http(c).http_version = v1::HttpVersion::V3 as i32;
+        http(c).proxy = through("http://p:1", None, None);
+    }),
+    (rule::EXPRESSION_NOT_FOR_KIND, "expect[0]", |c| {
+        http(c).http_version = v1::HttpVersion::V3 as i32;
+        run_of(c).expect = vec!["cipher.contains('AES')".to_owned()];
+    }),
+    (rule::HTTP3, "http.keep_alive", |c| {
+        (http(c).http_version, http(c).keep_alive) = (v1::HttpVersion::V3 as i32, true);
     }),
     (rule::TLS_WITHOUT_TLS, "http.min_tls", |c| {
         plain(c, 0);

@@ -103,7 +103,7 @@ fn version(step: &v1::HttpStep, at: &str, findings: &mut Findings<'_>) -> HttpVe
         return HttpVersion::V1;
     }
     let Some(version) = enums::http_version(step.http_version) else {
-        findings.add(rule::ENUM_UNKNOWN, field, "http_version is auto, 1.1 or 2");
+        findings.add(rule::ENUM_UNKNOWN, field, "http_version is auto, 1.1, 2 or 3");
         return HttpVersion::V1;
     };
     let plain = HttpUrl::parse(&step.url).is_ok_and(|url| !url.https);
@@ -113,7 +113,22 @@ fn version(step: &v1::HttpStep, at: &str, findings: &mut Findings<'_>) -> HttpVe
             format!("http_version has no effect: without TLS only 1.1 is spoken; {NO_TLS}");
         findings.add(rule::TLS_WITHOUT_TLS, field, message);
     }
+    if version == HttpVersion::V3 {
+        without_http3(step, at, findings);
+    }
     version
+}
+
+/// Refuses what HTTP/3 is not built with.
+fn without_http3(step: &v1::HttpStep, at: &str, findings: &mut Findings<'_>) {
+    if step.proxy.is_some() {
+        let message = "HTTP/3 is spoken over UDP, which proxies are not asked to pass on";
+        findings.add(rule::HTTP3, format!("{at}proxy"), message);
+    }
+    if step.keep_alive {
+        let message = "connections of HTTP/3 are not kept for the next run";
+        findings.add(rule::HTTP3, format!("{at}keep_alive"), message);
+    }
 }
 
 fn auth(step: &v1::HttpStep, at: &str, findings: &mut Findings<'_>) -> Option<HttpAuth> {
