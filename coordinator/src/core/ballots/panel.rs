@@ -88,14 +88,13 @@ impl Panel {
             self.seats.push(Seat::new(self.seats[0].digest()));
             given.push(Some(id));
         }
-        for place in 0..self.seats.len() {
-            if let Some(id) = given[place] {
+        for (place, given) in given.iter().enumerate() {
+            if let Some(id) = *given {
                 self.move_here(id, place);
             }
-            let seat = &self.seats[place];
-            let counts = counts(seat);
-            if given[place].is_some() || assignees.is_empty() {
-                self.seats[place].assign(given[place], counts, terms, now);
+            let counts = counts(&self.seats[place]);
+            if given.is_some() || assignees.is_empty() {
+                self.seats[place].assign(*given, counts, terms, now);
             }
         }
         if !assignees.is_empty() {
