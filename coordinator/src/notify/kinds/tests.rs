@@ -19,6 +19,8 @@ fn page(kind: &'static str) -> Page {
         reason: reason.map(str::to_owned),
         evidence: reason.map(|_| "a<b & \"c\"".to_owned()),
         since: Some("2026-11-20T12:38:56Z".to_owned()),
+        advisory: false,
+        probes: Vec::new(),
     };
     Page {
         version: 1,
