@@ -72,6 +72,12 @@ impl Recent {
         Self { told, fails, warns: warns & told & !fails }
     }
 
+    /// The same before so many of the newest runs.
+    pub fn without_newest(&self, runs: u32) -> Self {
+        let before = |bits: u32| bits.checked_shr(runs).unwrap_or(0);
+        Self { told: before(self.told), fails: before(self.fails), warns: before(self.warns) }
+    }
+
     fn take(&mut self, outcome: Outcome) {
         let add = |bits: u32, is: bool| (bits << 1) | u32::from(is);
         self.told = add(self.told, true);

@@ -20,6 +20,8 @@ pub struct Health {
     pub in_flight: Share,
     /// Bytes of its spool, and how many it may have.
     pub spool_bytes: Share,
+    /// The disk of its spool refuses something: windows wait in memory.
+    pub spool_failing: bool,
     /// Anchors that answer, and how many there are.
     pub anchors: Share,
 }
@@ -56,7 +58,7 @@ words! {
         Ports = "ports",
         /// Hardly another run may be in flight.
         Overloaded = "overloaded",
-        /// Its spool is nearly full: windows are merged, and dropped next.
+        /// Its spool is nearly full: windows are merged, and dropped next. Or its disk refuses them.
         Spool = "spool",
         /// Fewer than half of its anchors answer: it may be cut off itself.
         Anchors = "anchors",
@@ -72,7 +74,7 @@ impl Health {
             (self.descriptors.is_nearly_used_up(), Ailment::Descriptors),
             (self.ports.is_nearly_used_up(), Ailment::Ports),
             (self.in_flight.is_nearly_used_up(), Ailment::Overloaded),
-            (self.spool_bytes.is_nearly_used_up(), Ailment::Spool),
+            (self.spool_failing || self.spool_bytes.is_nearly_used_up(), Ailment::Spool),
             (anchors.of > 0 && anchors.used.saturating_mul(2) < anchors.of, Ailment::Anchors),
         ]
         .into_iter()
@@ -96,6 +98,7 @@ mod tests {
             ports: Share::new(0, 28_232),
             in_flight: Share::new(3_685, 4_096),
             spool_bytes: Share::new(1, 2),
+            spool_failing: false,
             anchors: Share::new(2, 4),
         };
         assert_eq!(well.ailments(), []);
@@ -118,5 +121,7 @@ mod tests {
         assert_eq!(all.ailments(), Ailment::ALL);
         let unanswered = Health { anchors: Share::new(0, 1), ..well };
         assert_eq!(unanswered.ailments(), [Ailment::Anchors]);
+        let refused = Health { spool_failing: true, ..well };
+        assert_eq!(refused.ailments(), [Ailment::Spool]);
     }
 }

@@ -48,6 +48,7 @@ mod http3_exchange;
 pub mod http_exchange;
 mod icmp;
 pub mod keep;
+mod pause;
 pub mod plugin;
 mod prepare;
 mod proxy;
@@ -134,12 +135,16 @@ pub(crate) struct Trace {
     pub exchanges: Vec<Duration>,
     /// A plugin warned: in which step, and what it said.
     pub warned: Option<(u32, String)>,
-    /// When the run's time is over.
+    /// When the run's time began.
+    pub begun: Option<Instant>,
+    /// When it is over.
     pub ends_at: Option<Instant>,
     /// What was spent between steps on captures: no part of what the target took.
     pub aside: Duration,
     /// At this moment the probe works on captures, and nobody else is waited for.
     pub is_aside: bool,
+    /// What is spent aside is told there: the run's time is over so much later.
+    pub pauses: Option<pause::Pauses>,
     /// A proxy is being connected to: nobody looks at the target yet.
     pub is_at_proxy: bool,
     /// Captured, or resolved for steps that fill captures in: never in evidence.
@@ -149,6 +154,22 @@ pub(crate) struct Trace {
 }
 
 impl Trace {
+    /// The probe has something to do itself, which is no part of the run's time; since when.
+    pub fn pause(&mut self) -> Instant {
+        if let Some(pauses) = &mut self.pauses {
+            pauses.begin();
+        }
+        clock::instant()
+    }
+
+    /// It is done. What follows has as much time as if that had taken none.
+    pub fn goes_on(&mut self, since: Instant) {
+        self.aside += clock::instant().saturating_duration_since(since);
+        if let Some(pauses) = &mut self.pauses {
+            self.ends_at = Some(pauses.end(self.aside));
+        }
+    }
+
     /// Ends a phase that began at `since`. What a step does several times is summed: it has one series
     /// for each phase.
     pub fn phase(&mut self, phase: Phase, since: Instant) {
@@ -327,13 +348,20 @@ impl Executor {
         let begun = clock::instant();
         let ends_at = begun + run.timeout;
         let wants_chain = expect::mentions_cert(run);
-        let mut trace = Trace { wants_chain, ends_at: Some(ends_at), ..Trace::default() };
-        let deadline = tokio::time::Instant::from_std(ends_at);
+        let mut trace =
+            Trace { wants_chain, begun: Some(begun), ends_at: Some(ends_at), ..Trace::default() };
+        // Between steps this probe may have something to do itself.
+        let pauses = (run.steps.len() > 1).then(|| pause::pauses(ends_at));
+        let (pauses, paused) = pauses.unzip();
+        trace.pauses = pauses;
         let steps = self.steps(run, &prepared, &ready, &mut trace);
-        let outcome = tokio::time::timeout_at(deadline, steps).await;
+        let outcome = match paused {
+            None => tokio::time::timeout_at(ends_at.into(), steps).await.map_err(drop),
+            Some(paused) => pause::within(ends_at, paused, Box::pin(steps)).await,
+        };
         let latency = clock::instant().saturating_duration_since(begun).saturating_sub(trace.aside);
         let late = std::mem::take(&mut trace.secrets);
-        let stalled = latency > run.timeout + RUN_STALL_AFTER;
+        let stalled = latency > run.timeout + RUN_STALL_AFTER && !trace.is_aside;
         // A time the run cannot have taken is not told: it is the probe's, and no wire takes it.
         let ended = started + latency.min(run.timeout + RUN_STALL_AFTER);
         let left_out = trace.left_out.take();
@@ -347,11 +375,11 @@ impl Executor {
                 );
                 missed(trace, Failure::new(Reason::MissedOverload, evidence))
             }
-            Err(_elapsed) if trace.is_aside => {
+            Err(()) if trace.is_aside => {
                 let evidence = "the time of the run was over while this probe worked on captures";
                 missed(trace, Failure::new(Reason::MissedOverload, evidence))
             }
-            Err(_elapsed) => match trace.refusal.take() {
+            Err(()) => match trace.refusal.take() {
                 Some(failure) if failure.reason.is_missed() => missed(trace, failure),
                 // Of one of its addresses, while another is still silent.
                 Some(failure) if is_at_proxy => {
@@ -408,7 +436,7 @@ impl Executor {
             let mut filled_in;
             let prepared = match prepared {
                 Prepared::Later => {
-                    let since = clock::instant();
+                    let since = trace.pause();
                     filled_in = self.prepare_filled_in(run, (place, step), ready, &captured)?;
                     if filled_in.needs_token() {
                         let late = "no token before the time of the run was over";
@@ -422,7 +450,7 @@ impl Executor {
                         trace.refusal = None;
                     }
                     trace.secrets.extend_from_slice(filled_in.secrets());
-                    trace.aside += clock::instant().saturating_duration_since(since);
+                    trace.goes_on(since);
                     &filled_in
                 }
                 prepared => prepared,

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use parallax_common::limits::{CACHED_PLAN_AFTER, HEARTBEAT, MEMBER_AWAY_MAX};
 use parallax_common::name::{Generation, Incarnation, Uid};
 use parallax_common::outcome::Outcome;
@@ -51,6 +52,8 @@ const FRAME_BYTES: usize = 256 * 1024;
 /// Frames that wait in a live lane above which snapshots wait, too: their lane holds thousands of
 /// frames, and these are large.
 const SNAPSHOT_FRAMES_WAITING: usize = 16;
+/// Runs in flight are waited for so long when the process stops; it waits a little longer for all tasks.
+const RUNS_END_WITHIN: Duration = Duration::from_millis(2_500);
 /// How soon such a lane is looked at again.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(5);
 
@@ -229,7 +232,33 @@ impl Owner {
                 }
             }
         }
-        self.turn();
+        self.finish(ended).await;
+    }
+
+    /// The process stops: nothing more is started. What is in flight is waited for, and what was measured
+    /// goes into the spool, also where its period is not over.
+    async fn finish(mut self, mut ended: mpsc::UnboundedReceiver<Done>) {
+        // What has ended already may still reach the coordinators.
+        while let Ok(done) = ended.try_recv() {
+            self.ended(done);
+        }
+        self.flush();
+        let deadline = clock::instant() + RUNS_END_WITHIN;
+        while self.schedule.in_flight() > 0 {
+            let next = tokio::time::timeout_at(deadline.into(), ended.recv()).await;
+            let Ok(Some(done)) = next else {
+                warn!(runs = self.schedule.in_flight(), "runs did not end in time and are lost");
+                break;
+            };
+            self.ended(done);
+        }
+        self.flush();
+        if let Some(now) = self.mesh_now() {
+            let horizon = self.schedule.horizon(now);
+            let over = self.recorder.seal(horizon, usize::MAX);
+            self.spooler.push(encoded(&over));
+        }
+        self.spooler.push_early(encoded(&self.recorder.seal_open()));
     }
 
     fn mesh_now(&self) -> Option<MeshTime> {
@@ -485,12 +514,9 @@ impl Owner {
         self.held.send_if_modified(|before| std::mem::replace(before, held) != held);
     }
 
-    /// Encoded: a third of the size of the messages.
     fn spool(&self, sealed: &[Window]) {
         if !sealed.is_empty() {
-            let encode = |window: &Window| window_to(window).encode_to_vec().into();
-            let ends = sealed.iter().map(|of| (of.start + of.period.length(), encode(of)));
-            self.spooler.push(ends);
+            self.spooler.push(encoded(sealed));
         }
     }
 
@@ -607,4 +633,10 @@ impl Owner {
         }
         self.publish();
     }
+}
+
+/// Windows with the ends of their periods. Encoded they take a third of what the messages do.
+fn encoded(sealed: &[Window]) -> impl Iterator<Item = (MeshTime, Bytes)> + '_ {
+    let encode = |window: &Window| window_to(window).encode_to_vec().into();
+    sealed.iter().map(move |of| (of.start + of.period.length(), encode(of)))
 }

@@ -82,6 +82,7 @@ pub fn told(metrics: &Metrics) -> v1::ProbeHealth {
         clock_offset_ns: metrics.clock_offset_ns.load(Relaxed),
         clock_round_trip_ns: metrics.clock_round_trip_ns.load(Relaxed),
         utc_drift_ns: metrics.utc_drift_ns.load(Relaxed),
+        spool_failing: metrics.spool_failing.load(Relaxed) != 0,
     }
 }
 

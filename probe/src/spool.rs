@@ -285,9 +285,20 @@ impl Spooler {
             let mut spool = lock(&self.0.spool);
             for (end, encoded) in windows {
                 spool.push(end, encoded);
+                spool.is_over(end);
             }
         }
         self.tell();
+    }
+
+    /// Adds windows whose periods are not over, at the end of this life: the next one delivers them when
+    /// they are.
+    pub fn push_early(&self, windows: impl IntoIterator<Item = (MeshTime, Bytes)>) {
+        let mut spool = lock(&self.0.spool);
+        for (end, encoded) in windows {
+            spool.push(end, encoded);
+            spool.is_early(end);
+        }
     }
 
     /// A reader's session began; until the answer is dropped, it is there.
@@ -344,22 +355,29 @@ impl Spooler {
         lock(&self.0.spool).claim(life, reader, range, portion)
     }
 
-    /// Readers that were away for too long hold nothing back any more, and mesh time goes on.
+    /// Readers that were away for too long hold nothing back any more, and mesh time goes on; `None`
+    /// while nobody has measured it.
     pub fn look(&self, now: BootTime, mesh: Option<MeshTime>, away_max: Duration) -> Vec<Gap> {
         if let Some(disk) = &self.0.disk {
             *lock(&disk.now) = mesh;
         }
         let mut spool = lock(&self.0.spool);
+        spool.it_is(mesh);
         let metrics = &self.0.metrics;
         metrics.spool_bytes.store(spool.bytes(), Relaxed);
         metrics.spool_disk_bytes.store(spool.disk_bytes(), Relaxed);
         metrics.spool_dropped.store(spool.dropped(), Relaxed);
-        spool.give_up_away(now, away_max)
+        let gaps = spool.give_up_away(now, away_max);
+        drop(spool);
+        // What was not over may be now.
+        self.tell();
+        gaps
     }
 
     /// Reads what a claim says is in a segment, from where one has read last. Nothing when the
-    /// segment has gone meanwhile: claim again. Of one that is damaged, or that the disk refuses to
-    /// read again and again, what can be read is kept, and the rest given up.
+    /// segment has gone meanwhile, or what is next is of a period that is not over by the mesh's clock:
+    /// claim again. Of one that is damaged, or that the disk refuses to read again and again, what can be
+    /// read is kept, and the rest given up.
     pub async fn read(
         &self,
         (segment, from): (u64, u64),
@@ -382,10 +400,12 @@ impl Spooler {
         let disk = self.0.disk.as_ref()?;
         let length = lock(&self.0.spool).segment(id)?.bytes;
         let at = place.filter(|place| place.segment == id).map_or(0, |place| place.at);
-        match read(&*disk.files, (id, length), at, from, portion) {
+        // An earlier life has sealed early when it ended. While the time is not known nothing is over.
+        let over_at = (*lock(&disk.now))?;
+        match read(&*disk.files, (id, length), at, (from, over_at), portion) {
             Ok(batch) => {
                 lock(&disk.unreadable).remove(&id);
-                Some(batch)
+                batch
             }
             // Deleted between the question and the reading, or by somebody else.
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.unreadable(disk, id, now),
@@ -446,15 +466,16 @@ impl Drop for Attached {
     }
 }
 
-/// Reads windows from the first that is not below `from`, up to a gap, in a segment of which so many
-/// bytes are written. The place must be the beginning of a record.
+/// Reads windows from the first that is not below `from`, up to a gap or one whose period is not over,
+/// in a segment of which so many bytes are written. The place must be the beginning of a record. Nothing
+/// when the first one is not over.
 fn read(
     files: &dyn Files,
     (segment, length): (u64, u64),
     mut at: u64,
-    from: u64,
+    (from, over_at): (u64, MeshTime),
     portion: Portion,
-) -> io::Result<Batch> {
+) -> io::Result<Option<Batch>> {
     let mut batch = Batch { first: from, windows: Vec::new(), next: Place { segment, at } };
     let (mut taken, mut buffer) = (0, vec![0; READ_BYTES]);
     while at < length {
@@ -462,16 +483,19 @@ fn read(
         let there = files.read(&keeper::name(segment), at, &mut buffer[..left])?;
         let mut used = 0;
         while let Some((record, bytes)) = decode(&buffer[used..there]) {
-            if let Record::Window { sequence, bytes: window, .. } = record
+            if let Record::Window { sequence, end, bytes: window } = record
                 && sequence >= from
             {
+                if end > over_at {
+                    return Ok((!batch.windows.is_empty()).then_some(batch));
+                }
                 if batch.windows.is_empty() {
                     batch.first = sequence;
                 }
                 let follows = sequence == batch.first + batch.windows.len() as u64;
                 let full = batch.windows.len() >= portion.windows || taken >= portion.bytes;
                 if !follows || full {
-                    return Ok(batch);
+                    return Ok(Some(batch));
                 }
                 taken += window.len();
                 batch.windows.push(Bytes::copy_from_slice(window));
@@ -485,16 +509,13 @@ fn read(
             continue;
         }
         if used == 0 {
-            return match batch.windows.is_empty() {
-                true => Err(io::ErrorKind::InvalidData.into()),
-                false => Ok(batch),
-            };
+            break;
         }
         at += used as u64;
     }
     match batch.windows.is_empty() {
         true => Err(io::ErrorKind::InvalidData.into()),
-        false => Ok(batch),
+        false => Ok(Some(batch)),
     }
 }
 

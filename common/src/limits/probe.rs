@@ -48,3 +48,7 @@ pub const ANCHORS_MAX: usize = 8;
 pub const ANCHORS_EVERY: Duration = Duration::from_secs(10);
 /// How long an anchor may take to answer; then it does not.
 pub const ANCHOR_TIMEOUT: Duration = Duration::from_secs(5);
+/// What a run of several steps is given on top of its timeout for what the probe itself does between them
+/// (captures worked out and filled in, tokens got for them). What takes longer eats into the time of the
+/// steps that follow.
+pub const RUN_ASIDE_MAX: Duration = Duration::from_secs(1);

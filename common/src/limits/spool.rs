@@ -68,3 +68,10 @@ pub const CACHED_PLAN_AFTER: Duration = Duration::from_secs(3);
 pub const PROBE_STREAM_WINDOW_BYTES: u32 = 512 * 1024;
 /// The same for all streams of a probe's connection.
 pub const PROBE_CONNECTION_WINDOW_BYTES: u32 = 8 * PROBE_STREAM_WINDOW_BYTES;
+/// Checks that a probe keeps records of: those assigned, and those that were until their last window is
+/// over, 5 min at most. With more, the windows of what leaves are sealed at once, and coordinators refuse
+/// those that end in the future.
+pub const RECORDED_CHECKS_MAX: usize = 2 * super::ASSIGNMENTS_MAX;
+/// Windows that end further ahead than this are dropped and counted. Nothing is sealed so early: a clock
+/// that nobody had measured has been wrong. What ends less far ahead waits until it is over.
+pub const SPOOL_AHEAD_MAX: Duration = Duration::from_secs(600);

@@ -330,8 +330,7 @@ impl Seat {
         let said = said.filter(|said| {
             let known = self.tracks.iter().filter(|track| track.voter == voter);
             let mut known = known.filter(|track| track.digest == said.digest);
-            said.state != BallotState::None
-                && known.all(|track| track.fold().state == BallotState::None)
+            known.all(|track| track.fold().state == BallotState::None)
         });
         for heard in records {
             if let Some(number) = self.overtaken(voter, &heard) {

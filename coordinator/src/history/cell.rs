@@ -62,7 +62,9 @@ impl Cell {
         let mut cell =
             Self { start: window.start, length_s: window.period.seconds(), ..Self::default() };
         if unassigned {
-            cell.unassigned = window.outcomes.len();
+            // A slot that was missed is no run.
+            let ran = window.outcomes.iter().filter(|span| span.outcome != Outcome::Missed);
+            cell.unassigned = ran.map(|span| u64::from(span.count)).sum();
             return Ok(cell);
         }
         cell.covered = (1 << (cell.length_s / part_s(cell.length_s))) - 1;
@@ -238,6 +240,23 @@ pub(super) mod tests {
         let cell = Cell::of_window(&window(1, 0, 10, 5, 2), true).unwrap();
         assert_eq!((cell.unassigned, cell.covered), (7, 0));
         assert!(cell.counts.is_empty() && cell.series.is_empty());
+    }
+
+    #[test]
+    fn a_slot_that_was_missed_is_no_run_of_somebody_else() {
+        let mut encoded = v1::Window::decode(window(1, 0, 10, 5, 2).as_ref()).unwrap();
+        encoded.outcomes.push(v1::OutcomeSpan {
+            outcome: v1::Outcome::Missed.into(),
+            reason: v1::Reason::MissedLate.into(),
+            count: 3,
+            ..v1::OutcomeSpan::default()
+        });
+        encoded.last_slot += 3;
+        encoded.last_number += 3;
+        let encoded = encoded.encode_to_vec();
+        assert_eq!(Cell::of_window(&encoded, true).unwrap().unassigned, 7);
+        let own = Cell::of_window(&encoded, false).unwrap();
+        assert_eq!(own.counts.values().sum::<u64>(), 10);
     }
 
     #[test]

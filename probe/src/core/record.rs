@@ -14,8 +14,8 @@ use parallax_common::check::Assignment;
 use parallax_common::fold::{Fold, Mark, Recent, Terms};
 use parallax_common::histogram::Recorder as Histogram;
 use parallax_common::limits::{
-    ASSIGNMENTS_MAX, ECHOES_MAX, EVIDENCE_BYTES_MAX, PHASE_MAX, RUN_STALL_AFTER, SAMPLES_MAX,
-    SNAPSHOT_OUTCOMES_MAX, STEPS_MAX, TIMEOUT_MAX,
+    ASSIGNMENTS_MAX, ECHOES_MAX, EVIDENCE_BYTES_MAX, PHASE_MAX, RECORDED_CHECKS_MAX,
+    RUN_STALL_AFTER, SAMPLES_MAX, SNAPSHOT_OUTCOMES_MAX, STEPS_MAX, TIMEOUT_MAX,
 };
 use parallax_common::name::{Generation, Incarnation, RunDigest, Uid};
 use parallax_common::outcome::{BallotState, Outcome, Phase, Reason};
@@ -259,6 +259,7 @@ pub struct Recorder {
     left: HashMap<Uid, u64>,
     seals: BinaryHeap<Reverse<(MeshTime, Uid)>>,
     live_sequence: u64,
+    checks_max: usize,
 }
 
 impl Recorder {
@@ -270,6 +271,7 @@ impl Recorder {
             left: HashMap::new(),
             seals: BinaryHeap::new(),
             live_sequence: 0,
+            checks_max: RECORDED_CHECKS_MAX,
         }
     }
 
@@ -309,15 +311,19 @@ impl Recorder {
         check.assignment = Arc::clone(assignment);
     }
 
-    /// A check is no longer assigned. Its windows are sealed as soon as its runs have ended.
+    /// A check is no longer assigned. Its windows are sealed when their periods are over, as all others
+    /// are: coordinators take none that ends in the future.
     pub fn remove(&mut self, uid: &Uid) {
+        let crowded = self.checks.len() > self.checks_max;
         let Some(check) = self.checks.get_mut(uid) else { return };
         check.leaving = true;
-        for window in &mut check.windows {
-            window.end = window.start;
-            window.waiting = window.running > 0;
-            if !window.waiting {
-                self.seals.push(Reverse((window.end, *uid)));
+        if crowded {
+            for window in &mut check.windows {
+                window.end = window.start;
+                window.waiting = window.running > 0;
+                if !window.waiting {
+                    self.seals.push(Reverse((window.end, *uid)));
+                }
             }
         }
         self.forget_if_done(uid);
@@ -525,6 +531,21 @@ impl Recorder {
             );
             self.forget_if_done(&uid);
         }
+        sealed
+    }
+
+    /// Seals everything that is open, over or not: the process ends. Runs that have not ended are lost.
+    /// Most of these windows end in the future, see [`super::spool::Spool::is_early`].
+    pub fn seal_open(&mut self) -> Vec<Window> {
+        self.seals.clear();
+        let incarnation = self.incarnation;
+        let of_check = |(uid, check): (&Uid, &mut Check)| {
+            let (uid, open) = (*uid, std::mem::take(&mut check.windows));
+            let open = open.into_iter().filter(|window| !window.outcomes.is_empty());
+            open.map(move |window| window.seal(uid, incarnation)).collect::<Vec<_>>()
+        };
+        let mut sealed: Vec<Window> = self.checks.iter_mut().flat_map(of_check).collect();
+        sealed.sort_by_key(|window| (window.start + window.period.length(), window.check));
         sealed
     }
 

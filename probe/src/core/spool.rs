@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parallax_common::limits::{
-    MEMBERS_MAX, SPOOL_BYTES_MAX, SPOOL_CACHE_BYTES_MAX, SPOOL_RECORD_BYTES_MAX,
+    MEMBERS_MAX, SPOOL_AHEAD_MAX, SPOOL_BYTES_MAX, SPOOL_CACHE_BYTES_MAX, SPOOL_RECORD_BYTES_MAX,
 };
 use parallax_common::name::Incarnation;
 use parallax_common::time::{BootTime, MeshTime};
@@ -29,6 +29,9 @@ pub mod cursors;
 pub mod disk;
 pub mod merge;
 pub mod record;
+
+/// No period is over by then.
+const NEVER: MeshTime = MeshTime::from_ns(i64::MIN);
 
 /// Whether a reader is there.
 #[derive(Debug, Default)]
@@ -103,6 +106,8 @@ pub struct Spool {
     lost: Vec<Gap>,
     /// Somebody is there again after nobody was.
     returned: bool,
+    /// Periods that end later are not over: coordinators would refuse their windows.
+    over_at: MeshTime,
 }
 
 impl Spool {
@@ -120,6 +125,8 @@ impl Spool {
             dropped: 0,
             lost: Vec::new(),
             returned: false,
+            // Until somebody tells the time.
+            over_at: MeshTime::from_ns(i64::MAX),
         }
     }
 
@@ -143,6 +150,32 @@ impl Spool {
         self.life.last += 1;
         self.trim();
         self.life.last
+    }
+
+    /// The time; `None` while nobody has measured it, and nothing is known to be over. What ends so far
+    /// ahead that no waiting helps is dropped and counted: it was sealed by a clock that was wrong.
+    pub fn it_is(&mut self, now: Option<MeshTime>) {
+        let Some(now) = now else { return self.over_at = NEVER };
+        self.over_at = now;
+        let is_far = |item: &Item| item.end > now + SPOOL_AHEAD_MAX;
+        while self.memory.front().is_some_and(is_far) {
+            // On the disk they are dropped and counted by themselves.
+            self.dropped += u64::from(self.memory_first > self.durable());
+            self.pop();
+        }
+        self.advance();
+    }
+
+    /// These have been sealed by the clock in force, so they are over.
+    pub fn is_over(&mut self, end: MeshTime) {
+        if self.over_at != NEVER {
+            self.over_at = self.over_at.max(end);
+        }
+    }
+
+    /// What ends at `end` was sealed early, and time is told no more.
+    pub fn is_early(&mut self, end: MeshTime) {
+        self.over_at = self.over_at.min(end - Duration::from_nanos(1));
     }
 
     /// Lets go of what memory need not hold, and at its bound of the oldest.
@@ -274,6 +307,10 @@ impl Spool {
                     return Claim::Nothing;
                 }
                 let windows = self.in_memory(at, through, portion);
+                if windows.is_empty() {
+                    // The first of them is not over.
+                    return Claim::Nothing;
+                }
                 let sent = at + windows.len() as u64 - 1;
                 (Claim::Windows(at, windows), sent)
             }
@@ -292,7 +329,7 @@ impl Spool {
         let mut bytes = 0;
         let items = self.memory.iter().skip(skipped).take(count.min(portion.windows));
         let fitting = items.take_while(|item| {
-            let fits = bytes < portion.bytes;
+            let fits = bytes < portion.bytes && item.end <= self.over_at;
             bytes += item.encoded.len();
             fits
         });

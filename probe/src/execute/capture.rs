@@ -6,7 +6,6 @@
 use parallax_common::capture::{Captured, filled, url_encoded};
 use parallax_common::check::{Run, Step};
 use parallax_common::outcome::Reason;
-use parallax_runtime::clock;
 
 use super::secrets::Secrets;
 use super::{Executor, Failure, Seen, Trace, facts};
@@ -102,15 +101,15 @@ pub(super) async fn take(
     if step.captures.is_empty() {
         return Ok(());
     }
-    let since = clock::instant();
-    let begun = trace.ends_at.and_then(|ends_at| ends_at.checked_sub(run.timeout)).unwrap_or(since);
+    let since = trace.pause();
+    let begun = trace.begun.unwrap_or(since);
     let latency = since.saturating_duration_since(begun).saturating_sub(trace.aside);
     trace.is_aside = true;
     let seen = executor.decoder.undo(seen).await?;
     let facts = facts(run, trace, seen, latency);
     let values = executor.evaluator.values(run, step, facts).await;
     trace.is_aside = false;
-    trace.aside += clock::instant().saturating_duration_since(since);
+    trace.goes_on(since);
     for (name, value) in values? {
         hide(&value, &mut trace.secrets);
         captured.take(name, value);

@@ -46,7 +46,8 @@ impl Default for Decoder {
 }
 
 impl Decoder {
-    fn within(wall_max: Duration) -> Self {
+    /// One that gives each body so long.
+    pub(crate) fn within(wall_max: Duration) -> Self {
         Self { permits: Arc::new(Semaphore::new(DECODES_AT_ONCE_MAX)), wall_max }
     }
 

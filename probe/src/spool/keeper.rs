@@ -96,6 +96,9 @@ pub struct Keeper {
     quiet_left: bool,
     /// Turns until segments are merged that the disk had no room to merge.
     merge_again_in: Option<u32>,
+    /// Segments that another one stands for and that could not be deleted yet. While there are some, none
+    /// are merged: they take room that nobody counts.
+    left: Vec<u64>,
 }
 
 /// Windows of a segment by their numbers, with the ends of their periods.
@@ -112,7 +115,8 @@ impl Keeper {
     /// When the directory cannot be read or put in order.
     pub fn open(files: Arc<dyn Files>) -> io::Result<(Self, Found)> {
         let found = opening::open(&*files)?;
-        Ok((Self { files, active: None, quiet_left: false, merge_again_in: None }, found))
+        let left = Vec::new();
+        Ok((Self { files, active: None, quiet_left: false, merge_again_in: None, left }, found))
     }
 
     /// Does everything that is due. Whatever the disk refuses is tried again by the next turn. A file that
@@ -170,8 +174,9 @@ impl Keeper {
     }
 
     fn remove(&mut self, spool: &Mutex<Spool>) -> Result<(), Refused> {
+        let mut done = self.clear_away();
         let ids = lock(spool).removable();
-        let (last, mut done) = (ids.last().copied(), Ok(()));
+        let last = ids.last().copied();
         for id in ids {
             // The newest cursors may be in the last one: it does not go before the others.
             if done.is_err() && Some(id) == last {
@@ -180,6 +185,18 @@ impl Keeper {
             match self.delete(id) {
                 Ok(()) => lock(spool).removed(id),
                 refused => done = done.and(refused),
+            }
+        }
+        done
+    }
+
+    /// Deletes what other segments stand for; one that cannot be deleted does not keep others from it.
+    fn clear_away(&mut self) -> Result<(), Refused> {
+        let mut done = Ok(());
+        for id in std::mem::take(&mut self.left) {
+            if let Err(refused) = self.delete(id) {
+                self.left.push(id);
+                done = done.and(Err(refused));
             }
         }
         done
@@ -205,15 +222,18 @@ impl Keeper {
             let room = lock(spool).room(now);
             match room {
                 Room::Enough => break,
-                Room::Merge(ids) => match self.merge(spool, &ids, now, turn) {
-                    Ok(away) => turn.merged += away,
-                    // A disk that has no room for it may have some for what is to be written.
-                    Err(refused) => {
+                Room::Merge(ids) if !self.left.is_empty() => {
+                    lock(spool).put_off(&ids);
+                    self.merge_again_in.get_or_insert(SPOOL_MERGE_AGAIN_TURNS);
+                }
+                // A disk that has no room for it may have some for what is to be written.
+                Room::Merge(ids) => {
+                    if let Err(refused) = self.merge(spool, &ids, now, turn) {
                         warn!(%refused, "spooled windows were not merged");
                         lock(spool).put_off(&ids);
                         self.merge_again_in.get_or_insert(SPOOL_MERGE_AGAIN_TURNS);
                     }
-                },
+                }
                 Room::Drop(id) => {
                     self.delete(id)?;
                     turn.dropped += lock(spool).drop_segment(id);
@@ -223,14 +243,14 @@ impl Keeper {
         Ok(())
     }
 
-    /// Makes one segment of several; how many windows were merged away.
+    /// Makes one segment of several.
     fn merge(
         &mut self,
         spool: &Mutex<Spool>,
         ids: &[u64],
         now: Option<MeshTime>,
         turn: &mut Turn,
-    ) -> Result<u64, Refused> {
+    ) -> Result<(), Refused> {
         let inputs: Vec<Segment> = {
             let spool = lock(spool);
             ids.iter().filter_map(|id| spool.segment(*id).cloned()).collect()
@@ -251,7 +271,7 @@ impl Keeper {
                 let lost = self.mend(spool, input.id)?;
                 error!(segment = input.id, windows = lost, "{IS_DAMAGED}");
                 turn.damaged += 1;
-                return Ok(0);
+                return Ok(());
             }
         }
         let groups = minutes(&windows, now);
@@ -268,7 +288,7 @@ impl Keeper {
         let head = if away == 0 { None } else { lock(spool).merged_head(ids) };
         let Some(head) = head else {
             lock(spool).unmergeable(ids);
-            return Ok(0);
+            return Ok(());
         };
         let unfinished = name(head.id) + UNFINISHED;
         let written = self.write_stand_in(spool, &unfinished, head, &windows);
@@ -284,8 +304,7 @@ impl Keeper {
             if !groups.iter().all(|(first, last)| spool.may_merge(life, *first, *last)) {
                 spool.unmergeable(ids);
                 drop(spool);
-                self.files.remove(&unfinished).map_err(refused("delete a merged segment"))?;
-                return Ok(0);
+                return self.files.remove(&unfinished).map_err(refused("delete a merged segment"));
             }
             spool.merged(ids, segment);
         }
@@ -297,10 +316,9 @@ impl Keeper {
         // not taken again from the other. While its name may be lost they are not deleted.
         self.files.sync_names().map_err(refused("sync the directory of the spool"))?;
         info!(segments = ids.len(), windows = away, "spooled windows were merged to minutes");
-        for id in ids {
-            self.delete(*id)?;
-        }
-        Ok(away)
+        self.left.extend(ids);
+        turn.merged += away;
+        self.clear_away()
     }
 
     /// Writes the file of a segment that is to stand for others, piece by piece, and syncs it.
@@ -389,7 +407,7 @@ impl Keeper {
     }
 
     /// A segment that was read is not what was written, or cannot be read: another one with what can
-    /// be read takes its place, and it is set aside. How many windows are lost.
+    /// be read, or is still in memory, takes its place, and it is set aside. How many windows are lost.
     ///
     /// # Errors
     /// When there is no room for the other one, or the process lacks something: nothing has changed then.
@@ -413,6 +431,9 @@ impl Keeper {
             }
             Err(error) => warn!(segment = id, %error, "nothing can be read of a segment"),
         }
+        for (sequence, item) in lock(spool).remembered(id) {
+            windows.entry(sequence).or_insert((item.end, item.encoded));
+        }
         let head = if windows.is_empty() { None } else { lock(spool).mended_head(id) };
         let Some(head) = head else { return Ok(self.set_aside(spool, id)) };
         let (new, unfinished) = (name(head.id), name(head.id) + UNFINISHED);
@@ -426,7 +447,7 @@ impl Keeper {
         match named {
             Ok(segment) => {
                 self.active = self.active.take().filter(|active| active.id != id);
-                let lost = lock(spool).mended(id, segment);
+                let lost = lock(spool).mended(id, segment, windows.keys().copied());
                 self.put_aside(id);
                 Ok(lost)
             }

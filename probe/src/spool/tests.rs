@@ -5,9 +5,12 @@ use parallax_common::limits::{SPOOL_AGE_DEFAULT, SPOOL_DISK_BYTES_MIN};
 use super::files::twin::{Fault, Twin};
 use super::*;
 use crate::core::spool::record::encode;
+use crate::self_health;
 
 const LIFE: Incarnation = Incarnation(1);
 const BOUNDS: Bounds = Bounds { bytes_max: SPOOL_DISK_BYTES_MIN, age_max: SPOOL_AGE_DEFAULT };
+/// Every window of these tests is over then, unless it says otherwise.
+const NOW_NS: i64 = 1_000_000;
 const MANY: Portion = Portion { windows: 1_000, bytes: usize::MAX };
 
 /// A spool that has read its disk.
@@ -22,7 +25,15 @@ fn open(files: &Twin, life: u64) -> (Spooler, Arc<Metrics>) {
 fn unread(files: &Twin, life: u64) -> (Spooler, Arc<Metrics>) {
     let metrics = Arc::new(Metrics::default());
     let (files, of) = (Arc::new(files.clone()), Incarnation(life));
-    (Spooler::over(files, BOUNDS, of, Arc::clone(&metrics)), metrics)
+    let spooler = Spooler::over(files, BOUNDS, of, Arc::clone(&metrics));
+    it_is(&spooler, Some(MeshTime::from_ns(NOW_NS)));
+    (spooler, metrics)
+}
+
+/// The owner tells the time.
+fn it_is(spooler: &Spooler, now: Option<MeshTime>) {
+    let gaps = spooler.look(BootTime::default(), now, Duration::MAX);
+    assert_eq!(gaps, []);
 }
 
 fn push(spooler: &Spooler, count: u64, bytes: usize) {
@@ -72,6 +83,39 @@ async fn what_one_life_has_left_the_next_one_brings_in_portions_of_any_size() {
 }
 
 #[tokio::test]
+async fn what_was_sealed_early_at_the_end_is_sent_by_the_next_life_when_it_is_over() {
+    let files = Twin::default();
+    let (spooler, _) = open(&files, 1);
+    let _attached = spooler.attach(1);
+    spooler.write().await;
+    push(&spooler, 3, 100);
+    let early = |n: i64| (MeshTime::from_ns(NOW_NS + n), Bytes::from_static(b"early"));
+    spooler.push_early((1..=4).map(early));
+    let sent = all(&spooler, LIFE, MANY).await;
+    assert_eq!(sent.len(), 3, "what is over is still sent, and none of the others");
+    spooler.write().await;
+    assert_eq!(all(&spooler, LIFE, MANY).await.len(), 3, "on the disk they are none the less");
+    drop(spooler);
+
+    let (next, _) = open(&files, 2);
+    let _attached = next.attach(1);
+    next.write().await;
+    assert_eq!(next.place(LIFE, 1).1, 7);
+    let Claim::Disk(segment, 1) = next.claim(LIFE, 1, (1, u64::MAX), MANY) else { panic!("disk") };
+    let read = |from| next.read((segment, from), None, MANY);
+    it_is(&next, None);
+    assert_eq!(read(1).await, None, "nobody knows what is over");
+    for (now, from, count) in [(0, 1, Some(3)), (0, 4, None), (2, 4, Some(2)), (2, 6, None)] {
+        it_is(&next, Some(MeshTime::from_ns(NOW_NS + now)));
+        let found = read(from).await.map(|batch| (batch.first, batch.windows.len()));
+        assert_eq!(found, count.map(|count| (from, count)), "{now}, from {from}");
+    }
+    it_is(&next, Some(MeshTime::from_ns(NOW_NS + 4)));
+    assert_eq!(read(6).await.map(|batch| batch.windows.len()), Some(2));
+    assert!(lock(&next.0.spool).segment(segment).is_some(), "waiting is no damage");
+}
+
+#[tokio::test]
 async fn windows_that_left_the_memory_are_read_from_the_disk() {
     let files = Twin::default();
     let metrics = Arc::new(Metrics::default());
@@ -79,6 +123,7 @@ async fn windows_that_left_the_memory_are_read_from_the_disk() {
     let now = BootTime::default();
     let twin = Arc::new(files.clone());
     let spooler = Spooler::over(twin, bounds, LIFE, Arc::clone(&metrics));
+    it_is(&spooler, Some(MeshTime::from_ns(NOW_NS)));
     for _ in 0..20 {
         push(&spooler, 10, 100_000);
         spooler.write().await;
@@ -111,12 +156,14 @@ async fn a_disk_that_refuses_is_shown_until_it_takes_windows_again() {
     push(&spooler, 5, 100);
     spooler.write().await;
     assert_eq!(metrics.spool_failing.load(Relaxed), 1);
+    assert!(self_health::told(&metrics).spool_failing, "and told");
     let _attached = spooler.attach(1);
     spooler.write().await;
     assert_eq!(all(&spooler, LIFE, MANY).await.len(), 10, "and sends all the same");
     files.set(Fault::None);
     spooler.write().await;
     assert_eq!(metrics.spool_failing.load(Relaxed), 0);
+    assert!(!self_health::told(&metrics).spool_failing);
     let (next, _) = open(&files, 2);
     assert_eq!(next.place(LIFE, 1).1, 10);
 }
@@ -186,9 +233,9 @@ fn what_is_no_record_is_told_and_not_read_for_ever_wherever_it_begins() {
         let (told, tells) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             let of = (1, bytes.len() as u64);
-            let first = read(&files, of, 0, 1, MANY).map(|batch| batch.windows.len());
-            let second = read(&files, of, 0, 2, MANY).map_err(|error| error.kind());
-            told.send((first.unwrap(), second.unwrap_err()))
+            let first = read(&files, of, 0, (1, end), MANY);
+            let second = read(&files, of, 0, (2, end), MANY).map_err(|error| error.kind());
+            told.send((first.unwrap().unwrap().windows.len(), second.unwrap_err()))
         });
         let told = tells.recv_timeout(Duration::from_secs(30));
         assert_eq!(told, Ok((1, io::ErrorKind::InvalidData)), "{rest}");

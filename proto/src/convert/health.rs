@@ -14,6 +14,7 @@ pub fn health(said: &v1::ProbeHealth) -> Health {
         ports: Share::new(said.ports, said.ports_max),
         in_flight: Share::new(said.in_flight.into(), said.in_flight_max.into()),
         spool_bytes: Share::new(said.spool_bytes, said.spool_bytes_max),
+        spool_failing: said.spool_failing,
         anchors: Share::new(said.anchors_answering.into(), said.anchors.into()),
     }
 }
@@ -34,6 +35,7 @@ mod tests {
             in_flight_max: 7,
             spool_bytes: 8,
             spool_bytes_max: 9,
+            spool_failing: true,
             anchors_answering: 10,
             anchors: 11,
             ..v1::ProbeHealth::default()
@@ -44,6 +46,7 @@ mod tests {
             ports: Share::new(4, 5),
             in_flight: Share::new(6, 7),
             spool_bytes: Share::new(8, 9),
+            spool_failing: true,
             anchors: Share::new(10, 11),
         };
         assert_eq!(health(&said), wanted);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use anyhow::{Context, Result, ensure};
@@ -361,11 +361,7 @@ impl Group {
     }
 
     fn signal(&self, name: &str, signal: &str) -> Result<()> {
-        let pid = self.process(name)?.id().to_string();
-        let mut kill = Command::new("kill");
-        let status = kill.args(["-s", signal, &pid]).stdin(Stdio::null()).status()?;
-        ensure!(status.success(), "kill -s {signal} {pid}: {status}");
-        Ok(())
+        self.process(name)?.signal(signal)
     }
 
     /// The network of machines, and the machine of a coordinator.

@@ -116,6 +116,14 @@ impl Mesh {
         self.ports.as_ref().context("the coordinator has never been up")
     }
 
+    /// What the probe of a region has said.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn probe_log(&self, region: &str) -> Result<String> {
+        self.probes.get(region).context("it does not run")?.log()
+    }
+
     /// The address that the probe of a region dials and looks from: 127.0.10.1, 127.0.11.1, ...
     ///
     /// # Panics
@@ -280,6 +288,20 @@ impl Mesh {
     /// Kill -9.
     pub fn kill_probe(&mut self, region: &str) {
         self.probes.remove(region);
+    }
+
+    /// Tells the probe of a region to stop, and waits until it has: its exit code, none after a signal.
+    ///
+    /// # Errors
+    /// When it goes on.
+    pub async fn stop_probe(&mut self, region: &str) -> Result<Option<i32>> {
+        let mut process = self.probes.remove(region).context("it does not run")?;
+        process.terminate()?;
+        let status = wait_until(SOON, "the end of a probe", || {
+            let ended = process.ended();
+            async move { Ok(Look::some(ended?, "it goes on")) }
+        });
+        Ok(status.await?.code())
     }
 
     /// Runs the command line as anna, the admin.

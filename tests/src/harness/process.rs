@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 /// Lines of a log that a failure shows.
 const TAIL_LINES: usize = 60;
@@ -123,6 +123,26 @@ impl Process {
     /// When the system does not say.
     pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
         Ok(self.child.try_wait()?)
+    }
+
+    /// Asks it to stop: SIGTERM.
+    ///
+    /// # Errors
+    /// When the signal cannot be sent.
+    pub fn terminate(&self) -> Result<()> {
+        self.signal("TERM")
+    }
+
+    /// Sends it a signal, by its name.
+    ///
+    /// # Errors
+    /// When it cannot be sent.
+    pub fn signal(&self, signal: &str) -> Result<()> {
+        let pid = self.id().to_string();
+        let mut kill = Command::new("kill");
+        let status = kill.args(["-s", signal, &pid]).stdin(Stdio::null()).status()?;
+        ensure!(status.success(), "kill -s {signal} {pid}: {status}");
+        Ok(())
     }
 
     /// Kill -9, and waits until it is gone.

@@ -126,6 +126,9 @@ async fn regions_and_probes_are_listed_and_labels_reach_the_coordinator() {
                 anchors_answering: 2,
                 anchors: 2,
                 utc_drift_ns: -1_500_000,
+                spool_bytes: 7,
+                spool_bytes_max: 1_000,
+                spool_failing: true,
                 ..v1::ProbeHealth::default()
             }),
             ..v1::Probe::default()
@@ -142,7 +145,7 @@ async fn regions_and_probes_are_listed_and_labels_reach_the_coordinator() {
     assert_eq!(ran.out, "NAME     PROBES    CHECKS  TITLE\neu-west  1/2 live  7       Dublin\n");
     let ran = bench.run("probe list -l tier=edge").await;
     assert!(
-        ran.out.contains("p1    eu-west  probation  5m   lagging,descriptors  1.5ms  7"),
+        ran.out.contains("p1    eu-west  probation  5m   lagging,descriptors,spool  1.5ms  7"),
         "{}",
         ran.out
     );
@@ -161,7 +164,8 @@ async fn regions_and_probes_are_listed_and_labels_reach_the_coordinator() {
         "state               probation for 5m",
         "generation          1/9",
         "refused             1 (window_edges)",
-        "health              lagging,descriptors",
+        "health              lagging,descriptors,spool",
+        "spool bytes         7 of 1000, its disk refuses more",
         "loop lag            150ms",
         "descriptors         950 of 1000",
         "tcp sockets         12",
@@ -172,7 +176,8 @@ async fn regions_and_probes_are_listed_and_labels_reach_the_coordinator() {
     }
     let ran = bench.run("probe get p1 -o json").await;
     let json: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
-    assert_eq!(json["health"]["ailments"], serde_json::json!(["lagging", "descriptors"]));
+    assert_eq!(json["health"]["ailments"], serde_json::json!(["lagging", "descriptors", "spool"]));
+    assert_eq!(json["health"]["spool_failing"], true);
     assert_eq!(json["health"]["descriptors_max"], 1_000);
     let ran = bench.run("probe get p2").await;
     let why = "probes of eu-west, us-east are named `p2`: give --region";

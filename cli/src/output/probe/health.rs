@@ -23,6 +23,8 @@ pub struct HealthView {
     in_flight_max: u32,
     spool_bytes: u64,
     spool_bytes_max: u64,
+    /// The disk of the spool refuses something.
+    spool_failing: bool,
     anchors_answering: u32,
     anchors: u32,
     clock_offset_ns: i64,
@@ -48,6 +50,7 @@ impl HealthView {
             in_flight_max: said.in_flight_max,
             spool_bytes: said.spool_bytes,
             spool_bytes_max: said.spool_bytes_max,
+            spool_failing: said.spool_failing,
             anchors_answering: said.anchors_answering,
             anchors: said.anchors,
             clock_offset_ns: said.clock_offset_ns,
@@ -71,13 +74,14 @@ impl HealthView {
             0 => used.to_string(),
             most => format!("{used} of {most}"),
         };
+        let refusing = if self.spool_failing { ", its disk refuses more" } else { "" };
         vec![
             ("health", self.word().0),
             ("loop lag", self.rounded[0].clone()),
             ("descriptors", of(self.descriptors, self.descriptors_max)),
             ("tcp sockets", of(self.ports, self.ports_max)),
             ("in flight", of(self.in_flight.into(), self.in_flight_max.into())),
-            ("spool bytes", of(self.spool_bytes, self.spool_bytes_max)),
+            ("spool bytes", of(self.spool_bytes, self.spool_bytes_max) + refusing),
             ("anchors", of(self.anchors_answering.into(), self.anchors.into())),
             ("clock round trip", self.rounded[1].clone()),
             ("utc less mesh time", rounded(self.utc_drift_ns)),

@@ -443,6 +443,45 @@ fn a_long_history() -> impl Strategy<Value = Vec<Heard>> {
     })
 }
 
+#[test]
+fn who_hears_a_snapshot_without_a_state_counts_on_over_missed_slots() {
+    // Three fails of twenty, or four in a row that pass; neither has come.
+    let terms = among(terms(3, 4), 17, 0);
+    let told = [Outcome::Fail, Outcome::Pass, Outcome::Fail, Outcome::Pass];
+    let missed = [Outcome::Missed; limits::SNAPSHOT_OUTCOMES_MAX];
+    for kept in [0, 1, 2, 4] {
+        let missed = missed.iter().skip(kept);
+        let (mut own, mut newest) = (super::Fold::default(), Vec::new());
+        for (number, outcome) in (1..).zip(told.iter().chain(missed)) {
+            let run = heard(number, 1, *outcome, at(number as i64));
+            own.step(&Mark::from(&run), &terms.streaks(), false);
+            newest.push(run);
+        }
+        let newest = newest.split_off(newest.len() - limits::SNAPSHOT_OUTCOMES_MAX);
+        let said = Said {
+            digest: RunDigest(1),
+            state: own.state,
+            since: own.since,
+            counted: own.recent,
+            until: own.last,
+        };
+        assert_eq!(own.state, BallotState::None);
+        let mut seat = Seat::new(RunDigest(1));
+        seat.assign(Some(voter('a')), true, &terms, at(0));
+        seat.hear(voter('a'), newest, Some(said), true, &terms);
+        assert_eq!(seat.summary().state, BallotState::None, "{kept}");
+        let next = own.last + 1;
+        let fail = heard(next, 1, Outcome::Fail, at(next as i64));
+        own.step(&Mark::from(&fail), &terms.streaks(), false);
+        seat.hear(voter('a'), [fail], None, true, &terms);
+        assert_eq!(
+            (own.state, seat.summary().state),
+            (BallotState::Fail, BallotState::Fail),
+            "{kept}"
+        );
+    }
+}
+
 fn a_history_of(runs: usize) -> impl Strategy<Value = Vec<Heard>> {
     prop::collection::vec((1u64..3, prop::sample::select(Outcome::ALL)), 1..runs).prop_map(|rows| {
         let mut number = 0;

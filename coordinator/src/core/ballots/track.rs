@@ -164,7 +164,9 @@ impl Track {
     /// Takes the state that the voter says it had before what was heard. Its streaks are in the
     /// outcomes that came with it, and lead from there to where it says it is.
     pub fn adopt(&mut self, said: &Said, terms: &Terms) {
-        if self.base.state == BallotState::None {
+        if said.state == BallotState::None {
+            self.count_on_from(said, terms);
+        } else if self.base.state == BallotState::None {
             if terms.streaks().counts_recent() {
                 // It counts in more than came with it: missed slots take places there.
                 let known = said.counted != Recent::default();
@@ -180,6 +182,21 @@ impl Track {
                 self.base.recent = said.counted;
             }
             (self.base.state, self.base.since) = (said.state, said.since);
+            self.refold(terms);
+        }
+    }
+
+    /// The voter has no state either. What it counts in reaches back beyond the outcomes that came with
+    /// it when missed slots are among those: they take places there.
+    fn count_on_from(&mut self, said: &Said, terms: &Terms) {
+        let Some(first) = self.tail.front().filter(|_| self.base.last == 0) else { return };
+        if terms.streaks().counts_recent() && said.counted != Recent::default() {
+            let told = self.tail.iter().take_while(|mark| mark.number <= said.until);
+            let ran = told.filter(|mark| mark.outcome != Outcome::Missed).count();
+            let ran = u32::try_from(ran).unwrap_or(u32::MAX);
+            self.base.recent = said.counted.without_newest(ran);
+            // A voter knows all of its runs: there is no gap before the first that it told.
+            self.base.last = first.number - 1;
             self.refold(terms);
         }
     }

@@ -318,21 +318,71 @@ fn a_snapshot_tells_the_state_that_its_outcomes_no_longer_show() {
 }
 
 #[test]
-fn a_check_that_leaves_is_sealed_and_one_that_returns_goes_on_counting() {
+fn a_check_that_leaves_is_sealed_when_its_window_is_over_and_one_that_returns_goes_on_counting() {
     let mut bench = Bench::new(Duration::from_secs(1));
     bench.run(0, Outcome::Pass);
     bench.start(Cause::Slot(1), 1_000);
     bench.recorder.remove(&uid(1));
-    assert!(bench.recorder.seal(at(1_100), 10).is_empty());
     assert_eq!(bench.recorder.snapshot(&uid(1)), None);
     // History, but no vote.
     assert_eq!(bench.end(Cause::Slot(1), 1_000, 200, Outcome::Fail), None);
-    let sealed = bench.recorder.seal(at(1_300), 10);
+    // Coordinators refuse a window that ends in the future.
+    assert!(bench.recorder.seal(at(9_999), 10).is_empty());
+    assert_eq!(bench.recorder.next_seal_at(), Some(at(10_000)));
+    let sealed = bench.recorder.seal(at(10_000), 10);
     assert_eq!(sealed.len(), 1);
     assert_eq!(sealed[0].numbers, Some((1, 2)));
     let again = bench.assignment.clone();
     bench.recorder.assign(&again, bench.generation);
-    assert_eq!(bench.run(2, Outcome::Pass).unwrap().number, 3);
+    assert_eq!(bench.run(12, Outcome::Pass).unwrap().number, 3);
+}
+
+#[test]
+fn a_check_that_leaves_and_returns_within_a_window_has_one_window() {
+    let mut bench = Bench::new(Duration::from_secs(1));
+    bench.run(0, Outcome::Pass);
+    bench.recorder.remove(&uid(1));
+    let again = bench.assignment.clone();
+    bench.recorder.assign(&again, bench.generation);
+    bench.run(3, Outcome::Pass);
+    let sealed = bench.recorder.seal(at(10_000), 10);
+    assert_eq!(sealed.iter().map(|window| window.numbers).collect::<Vec<_>>(), [Some((1, 2))]);
+}
+
+#[test]
+fn where_too_many_checks_wait_for_the_end_of_a_window_what_leaves_is_sealed_at_once() {
+    for (checks_max, sealed) in [(1, 0), (0, 1)] {
+        let mut bench = Bench::new(Duration::from_secs(1));
+        bench.recorder.checks_max = checks_max;
+        bench.run(0, Outcome::Pass);
+        bench.recorder.remove(&uid(1));
+        assert_eq!(bench.recorder.seal(at(1_100), 10).len(), sealed, "at most {checks_max}");
+    }
+}
+
+#[test]
+fn at_the_end_everything_that_is_open_is_sealed_once() {
+    let mut bench = Bench::new(Duration::from_secs(1));
+    for n in 0..3 {
+        let one = Arc::new(assignment(n, Duration::from_secs(1)));
+        bench.recorder.assign(&one, bench.generation);
+        bench.assignment = one;
+        bench.run(9, Outcome::Pass);
+        bench.run(10, Outcome::Fail);
+    }
+    bench.recorder.remove(&uid(1));
+    // One that has not ended is not known.
+    bench.start(Cause::Slot(11), 11_000);
+    let sealed = bench.recorder.seal_open();
+    let said: Vec<_> = sealed.iter().map(|of| (of.start, of.check, of.numbers)).collect();
+    let wanted: Vec<_> = [(0, 1), (10_000, 2)]
+        .into_iter()
+        .flat_map(|(ms, number)| (0..3).map(move |n| (at(ms), uid(n), Some((number, number)))))
+        .collect();
+    assert_eq!(said, wanted);
+    assert!(sealed.iter().all(|window| window.check().is_ok()));
+    assert!(bench.recorder.seal(at(60_000), 100).is_empty());
+    assert!(bench.recorder.seal_open().is_empty());
 }
 
 #[test]

@@ -13,7 +13,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use parallax_common::limits::{
-    SPOOL_LIVES_MAX, SPOOL_MERGE_BYTES_MAX, SPOOL_SEGMENT_BYTES_MAX, SPOOL_WRITE_BYTES_MAX,
+    SPOOL_AHEAD_MAX, SPOOL_LIVES_MAX, SPOOL_MERGE_BYTES_MAX, SPOOL_SEGMENT_BYTES_MAX,
+    SPOOL_WRITE_BYTES_MAX,
 };
 use parallax_common::name::Incarnation;
 use parallax_common::time::MeshTime;
@@ -304,6 +305,10 @@ impl Spool {
         if let Some(segment) = oldest.filter(too_old) {
             return Room::Drop(segment.id);
         }
+        let ahead = |of: &&Segment| now.is_some_and(|now| of.oldest > now + SPOOL_AHEAD_MAX);
+        if let Some(segment) = closed().filter(|of| of.windows > 0).find(ahead) {
+            return Room::Drop(segment.id);
+        }
         if self.earlier.len() > SPOOL_LIVES_MAX {
             let life = self.earlier[0].incarnation;
             if let Some(segment) = disk.of(life).min_by_key(|segment| segment.first) {
@@ -430,17 +435,31 @@ impl Spool {
         self.merged_head(&[id]).map(|head| Head { merged, ..head })
     }
 
-    /// What can still be read of a segment is in another one now; how many windows are lost.
-    pub fn mended(&mut self, id: u64, by: Segment) -> u64 {
+    /// What memory still has of the windows of a segment: with them it can be mended.
+    pub fn remembered(&self, id: u64) -> Vec<(u64, Item)> {
+        let Some(segment) = self.segment(id) else { return Vec::new() };
+        if segment.life != self.life.incarnation || segment.windows == 0 {
+            return Vec::new();
+        }
+        let all = (self.memory_first..).zip(&self.memory);
+        let its = all.filter(|(sequence, _)| (segment.first..=segment.last).contains(sequence));
+        its.map(|(sequence, item)| (sequence, item.clone())).collect()
+    }
+
+    /// What can still be had of a segment is in another one now, these windows; how many are lost.
+    pub fn mended(&mut self, id: u64, by: Segment, kept: impl Iterator<Item = u64>) -> u64 {
         let Some(disk) = &mut self.disk else { return 0 };
         let Some(before) = disk.segments.remove(&id) else { return 0 };
         self.unstated |= disk.active == Some(id);
         disk.active = disk.active.filter(|active| *active != id);
-        let (life, kept) = (by.life, by.windows);
+        let life = by.life;
         disk.segments.insert(by.id, by);
         let first = self.life_of(life).map_or(u64::MAX, |life| life.first);
-        let owed = before.windows.min((before.last + 1).saturating_sub(first));
-        let lost = owed.saturating_sub(kept);
+        // What everybody has is owed to nobody, whether it was lost or not.
+        let (kept, had): (Vec<u64>, Vec<u64>) = kept.partition(|sequence| *sequence >= first);
+        let owed = before.windows.saturating_sub(had.len() as u64);
+        let owed = owed.min((before.last + 1).saturating_sub(first));
+        let lost = owed.saturating_sub(kept.len() as u64);
         self.dropped += lost;
         self.advance();
         lost

@@ -57,6 +57,63 @@ fn a_window_leaves_when_every_reader_has_it() {
 }
 
 #[test]
+fn what_is_not_over_waits_and_while_nobody_knows_the_time_nothing_is() {
+    let mut spool = filled(5);
+    spool.attach(1);
+    spool.it_is(None);
+    assert!(claimed(&mut spool, 1, 1).is_empty());
+    // Sealed by a guess: that says nothing.
+    push(&mut spool, 1, 10);
+    spool.is_over(mesh(6));
+    assert!(claimed(&mut spool, 1, 1).is_empty());
+    // It was ahead.
+    spool.it_is(Some(mesh(2)));
+    assert_eq!(claimed(&mut spool, 1, 1), [1, 2]);
+    assert!(claimed(&mut spool, 1, 3).is_empty());
+    spool.it_is(Some(mesh(4)));
+    assert_eq!(claimed(&mut spool, 1, 3), [3, 4]);
+    spool.is_over(mesh(5));
+    assert_eq!(claimed(&mut spool, 1, 5), [5]);
+    spool.is_early(mesh(6));
+    assert_eq!((claimed(&mut spool, 1, 6), spool.dropped()), (vec![], 0));
+}
+
+#[test]
+fn what_ends_so_far_ahead_that_no_waiting_helps_is_dropped_and_counted() {
+    let now = mesh(1_000);
+    for (more, dropped, left) in [(0, 0, 5), (1, 3, 2)] {
+        let mut spool = Spool::new(LIFE);
+        spool.attach(1);
+        spool.it_is(None);
+        for _ in 0..3 {
+            let end = now + SPOOL_AHEAD_MAX + Duration::from_nanos(more);
+            spool.push(end, vec![0; 10].into());
+        }
+        spool.push(now, vec![0; 10].into());
+        spool.push(now, vec![0; 10].into());
+        spool.it_is(Some(now));
+        assert_eq!((spool.dropped(), spool.bytes()), (dropped, left * 10), "{more} ns more");
+        let sent = if left == 2 { vec![4, 5] } else { vec![] };
+        assert_eq!(claimed(&mut spool, 1, 1), sent);
+    }
+}
+
+#[test]
+fn a_segment_that_ends_too_far_ahead_is_dropped() {
+    let now = mesh(1_000);
+    let far = now + SPOOL_AHEAD_MAX;
+    for (oldest, dropped) in [(far, false), (far + Duration::from_nanos(1), true)] {
+        let head = Head { life: Incarnation(2), id: 1, merged: false, replaces: vec![] };
+        let mut segment = Segment::new(&head);
+        segment.add(1, oldest);
+        segment.bytes = 100;
+        let spool = Spool::on_disk(LIFE, BOUNDS, vec![segment], &[], true);
+        assert_eq!(spool.room(Some(now)) == Room::Drop(1), dropped);
+        assert_eq!(spool.room(None), Room::Enough, "nobody knows");
+    }
+}
+
+#[test]
 fn a_reader_that_returns_goes_on_where_it_stopped() {
     let mut spool = filled(5);
     spool.attach(1);

@@ -143,7 +143,9 @@ impl Life {
                 Claim::Disk(id, from) => {
                     let length = lock(&self.spool).segment(id).unwrap().bytes;
                     let files = &*self.keeper.files;
-                    let batch = super::super::read(files, (id, length), 0, from, PORTION).unwrap();
+                    let range = (from, MeshTime::from_ns(i64::MAX));
+                    let batch = super::super::read(files, (id, length), 0, range, PORTION);
+                    let batch = batch.unwrap().expect("they are over");
                     (batch.first, batch.windows)
                 }
                 Claim::Nothing | Claim::Over => return,
@@ -485,6 +487,54 @@ fn what_the_disk_had_no_room_to_merge_is_merged_later() {
 }
 
 #[test]
+fn a_part_of_a_merge_that_cannot_be_deleted_keeps_the_others_from_nothing_and_goes_later() {
+    let (files, mut outside) = (Twin::default(), Outside::default());
+    let mut life = Life::begin(&files, 1, SMALL).unwrap();
+    let merges = |life: &Life| match lock(&life.spool).room(None) {
+        Room::Merge(ids) => Some(ids),
+        _ => None,
+    };
+    let ids = loop {
+        if let Some(ids) = merges(&life) {
+            break ids;
+        }
+        life.seal(&mut outside, 1);
+        let commit = lock(&life.spool).commit().unwrap();
+        let length = life.keeper.write(&commit).unwrap();
+        lock(&life.spool).committed(&commit, length);
+    };
+    assert!(ids.len() > 1, "{ids:?}");
+    files.refuse_deleting(Some(&name(ids[0])));
+    life.turn(&mut outside);
+    let merged = outside.merged;
+    assert!(merged > 0);
+    let there = files.list().unwrap();
+    let left = |ids: &[u64]| ids.iter().filter(|id| there.contains(&name(**id))).count();
+    assert_eq!((left(&ids[..1]), left(&ids[1..])), (1, 0));
+    // What takes room that nobody counts must not become more.
+    while merges(&life).is_none() && lock(&life.spool).dropped() == 0 {
+        life.seal(&mut outside, 1);
+        let commit = lock(&life.spool).commit().unwrap();
+        let length = life.keeper.write(&commit).unwrap();
+        lock(&life.spool).committed(&commit, length);
+    }
+    let turn = life.keeper.turn(&life.spool, None);
+    assert_eq!(
+        (turn.merged, turn.refused.map(|refused| refused.what)),
+        (0, Some("delete a segment"))
+    );
+    files.refuse_deleting(None);
+    for _ in 0..=SPOOL_MERGE_AGAIN_TURNS {
+        life.turn(&mut outside);
+    }
+    assert!(!files.list().unwrap().contains(&name(ids[0])));
+    assert!(outside.merged > merged);
+    life.bring_all(&mut outside);
+    outside.has(&outside.sealed, "after all");
+    outside.never_more_than_was_sealed("after all");
+}
+
+#[test]
 fn a_segment_that_is_damaged_when_it_is_merged_loses_what_was_hit_and_nothing_behind_it() {
     let earlier = Bounds { bytes_max: 28_000, ..SMALL };
     for full in [false, true] {
@@ -523,6 +573,64 @@ fn a_segment_that_is_damaged_when_it_is_merged_loses_what_was_hit_and_nothing_be
         for counted in outside.counted.values() {
             assert_eq!(counted.values().sum::<u64>(), sealed - 10, "full: {full}");
         }
+    }
+}
+
+/// A life with ten windows in one segment, of which these are damaged on the disk.
+fn ten_of_which_are_hit(hit: &[usize]) -> (Life, Outside, u64) {
+    let (files, mut outside) = (Twin::default(), Outside::default());
+    let mut life = Life::begin(&files, 1, AMPLE).unwrap();
+    life.seal(&mut outside, 10);
+    life.turn(&mut outside);
+    let room = lock(&life.spool).segment(1).map(|segment| segment.windows);
+    assert_eq!(room, Some(10));
+    let kinds = records(&read_all(&files, &name(1)).unwrap());
+    let ends: Vec<usize> =
+        kinds.iter().filter(|(kind, _)| *kind == "window").map(|(_, end)| *end).collect();
+    hit.iter().for_each(|window| files.flip(&name(1), ends[window - 1] - 20));
+    (life, outside, 1)
+}
+
+#[test]
+fn what_is_hit_on_the_disk_and_still_in_memory_is_written_anew_and_not_lost() {
+    for hit in [&[3, 4][..], &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]] {
+        let (mut life, mut outside, id) = ten_of_which_are_hit(hit);
+        assert_eq!(life.keeper.mend(&life.spool, id), Ok(0), "{hit:?}");
+        assert_eq!((lock(&life.spool).dropped(), aside_in(&life.files)), (0, 1));
+        let mut next = Life::begin(&life.files.after(Loss::All), 2, AMPLE).unwrap();
+        next.bring_all(&mut outside);
+        outside.has(&outside.sealed, "what was in memory");
+        outside.never_more_than_was_sealed("what was in memory");
+    }
+}
+
+#[test]
+fn only_what_somebody_is_owed_counts_as_lost_and_all_of_that() {
+    // Hit, and how many of those are owed: everybody has the first four.
+    for (hit, lost) in [(&[2, 7][..], 1), (&[2], 0), (&[5, 10], 2), (&[1, 2, 3, 4, 8], 1)] {
+        let (life, _, id) = ten_of_which_are_hit(hit);
+        let (files, of) = (life.files.clone(), life.incarnation);
+        drop(life);
+        // Found whole by the start, and hit afterwards.
+        let damaged = read_all(&files, &name(id)).unwrap();
+        let whole = {
+            let (whole, ..) = ten_of_which_are_hit(&[]);
+            read_all(&whole.files, &name(id)).unwrap()
+        };
+        let write = |bytes: &[u8]| {
+            let mut file = files.create(&name(id)).unwrap();
+            file.add(bytes).and_then(|()| file.sync()).unwrap();
+        };
+        write(&whole);
+        let mut next = Life::begin(&files, 2, AMPLE).unwrap();
+        write(&damaged);
+        for reader in READERS {
+            let mut spool = lock(&next.spool);
+            spool.attach(reader);
+            spool.acknowledge(of, reader, 4);
+        }
+        assert_eq!(next.keeper.mend(&next.spool, id), Ok(lost), "{hit:?}");
+        assert_eq!(lock(&next.spool).dropped(), lost, "{hit:?}");
     }
 }
 
