@@ -118,8 +118,8 @@ pub fn check(source: &str, json: bool) -> Result<(), TemplateError> {
         // Which labels a check has is its own business: any of them may be asked for.
         let page = Value::from(Serde(page));
         let page = minijinja::value::merge_maps([
-            Value::from_iter([("labels", Value::from_object(AnyLabel))]),
             page,
+            Value::from_iter([("labels", Value::from_object(AnyLabel))]),
         ]);
         let rendered = run(&template, page)?;
         if json && let Err(error) = serde_json::from_str::<serde_json::Value>(&rendered) {

@@ -142,7 +142,7 @@ rules! {
         "A client certificate comes with its key, and both are references.";
     KEEP_ALIVE = "keep_alive", Resource,
         "A connection is kept only with GET, HEAD, OPTIONS, PUT and DELETE, which may be repeated.";
-    HTTP3 = "http3", Resource,
+    QUIC_OPTION = "quic_option", Resource,
         "HTTP/3 goes through no proxy, and its connections are not kept.";
     OAUTH2_URL = "token_url", Resource, "A token is asked for over https.";
     OAUTH2_SCOPE = "token_scope", Resource,

@@ -164,7 +164,7 @@ fn all_errors_of_all_files_are_said_at_once_in_their_order() {
         "one.yaml:2 unknown_field",
         "one.yaml:2 missing_field",
         "one.yaml:3 unknown_field",
-        "two.yaml:1 missing_field",
+        "two.yaml:1 kind_missing",
         "two.yaml:2 wrong_type",
         "three.yaml:1 yaml_syntax",
     ] {

@@ -5,7 +5,7 @@ fn what_is_wrong_with_a_template_is_said_when_it_is_checked() {
     let long = "x".repeat(TEMPLATE_BYTES_MAX + 1);
     let nested = |depth: usize| {
         let open = "{% for a in sentences %}{% for b in idempotency_key %}".repeat(depth);
-        format!("{open}{{{{ summary }}}}{}", "{% endfor %}".repeat(2 * depth))
+        format!("{open}{{% if summary %}}{{% endif %}}{}", "{% endfor %}".repeat(2 * depth))
     };
     let (slow, large) = (nested(3), format!("{{{{ {} }}}}", ["sentences"; 700].join("~")));
     let output = "{% for a in idempotency_key %}{{ ".to_owned()

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use super::super::Peer;
 use super::rig::{Ca, Process, Site, eventually, introduce, leader};
+use crate::core::state::LEVEL;
 
 pub(super) const ALL: [u64; 3] = [1, 2, 3];
 
@@ -43,7 +44,7 @@ async fn three_members_elect_replicate_and_catch_one_up_by_snapshot() {
             eventually("round trip", || process.peers.round_trip(other).is_some()).await;
             assert!(process.peers.last_heard(other).unwrap() < Duration::from_secs(5));
             assert_eq!(process.peers.build_of(other), Some(format!("build of {other}")));
-            assert_eq!(process.peers.level_of(other), Some(1));
+            assert_eq!(process.peers.level_of(other), Some(LEVEL));
         }
     }
     // A follower reads through the leader.

@@ -8,7 +8,7 @@ use h3::server::RequestStream;
 use h3_quinn::BidiStream;
 use parallax_common::check::{ClientCertificate, ContentEncoding, HttpVersion, TlsVersion};
 use quinn::{Connection, Endpoint, ServerConfig, TransportConfig, VarInt};
-use rcgen::CertificateParams;
+use rcgen::{CertificateParams, KeyPair};
 use tokio::task::JoinSet;
 
 use super::guard::NameServer;
@@ -34,6 +34,27 @@ impl Site {
         let mut tls = Arc::unwrap_or_clone(tls_server(authority, TLS13, false));
         tls.alpn_protocols = vec![b"h3".to_vec()];
         Self { tls, address: [127, 0, 0, 1], idle: ms(20_000), refuses: false, frames: None }
+    }
+
+    /// One whose certificate has so many names that its first flight takes more than one datagram.
+    fn of_many_names(authority: &Authority) -> Self {
+        let mut names: Vec<String> = (0..100).map(|n| format!("name-{n}.shop.example")).collect();
+        names.push("127.0.0.1".to_owned());
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(names).unwrap();
+        let cert = params.signed_by(&key, &authority.issuer).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut tls = rustls::ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(TLS13)
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(
+                vec![cert.der().clone()],
+                PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
+            )
+            .unwrap();
+        tls.alpn_protocols = vec![b"h3".to_vec()];
+        Self { tls, ..Self::new(authority) }
     }
 
     /// Serves until the test ends, on a thread of its own.
@@ -590,8 +611,14 @@ async fn quic_connections_that_do_not_come_about_have_their_reasons() {
             connected,
             "takes no QUIC",
         ),
-        // The first flight comes in a packet or two, the answer to it finds nobody.
-        ("gone in the handshake", relay(live, 1), fail(Reason::TlsHandshake), connected, "refused"),
+        // The first of its datagrams comes, and the answer to it finds nobody.
+        (
+            "gone in the handshake",
+            relay(Site::of_many_names(&ours).start(), 1),
+            fail(Reason::TlsHandshake),
+            connected,
+            "refused",
+        ),
     ] {
         let mut run = http3(address, "/", &ours);
         run.timeout = ms(700);

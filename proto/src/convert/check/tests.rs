@@ -599,7 +599,7 @@ const BROKEN: &[(Rule, &str, Break)] = &[
         plain(c, 0);
         http(c).http_version = v1::HttpVersion::V3 as i32;
     }),
-    (rule::HTTP3, "http.proxy", |c| {
+    (rule::QUIC_OPTION, "http.proxy", |c| {
         http(c).http_version = v1::HttpVersion::V3 as i32;
         http(c).proxy = through("http://p:1", None, None);
     }),
@@ -607,7 +607,7 @@ const BROKEN: &[(Rule, &str, Break)] = &[
         http(c).http_version = v1::HttpVersion::V3 as i32;
         run_of(c).expect = vec!["cipher.contains('AES')".to_owned()];
     }),
-    (rule::HTTP3, "http.keep_alive", |c| {
+    (rule::QUIC_OPTION, "http.keep_alive", |c| {
         (http(c).http_version, http(c).keep_alive) = (v1::HttpVersion::V3 as i32, true);
     }),
     (rule::TLS_WITHOUT_TLS, "http.min_tls", |c| {

@@ -81,7 +81,7 @@ fn contacts_hold_references_where_they_may() {
         ("https://hooks.example/x", None),
         ("hooks.example", Some(rule::URL_SCHEME)),
         ("${OPS_URL}", Some(rule::SECRET_REFERENCE)),
-        ("https://hooks.example/${capture:x}", Some(rule::REFERENCE_NOT_HERE)),
+        ("https://hooks.example/${capture:x}", Some(rule::CAPTURE_UNKNOWN)),
     ] {
         let kinds = [
             Kind::Webhook(v1::WebhookContact { url: secret(url), ..Default::default() }),
@@ -297,7 +297,7 @@ fn each_kind_can_be_compared_and_shown_by_each_of_its_options() {
         rows(&named(Kind::Webhook(before)), &named(Kind::Webhook(after))),
         [
             row("webhook.content_type", "", "text/plain"),
-            row("webhook.headers.x-a", "", "${env:A}"),
+            row("webhook.headers.x-a", "", "\"${env:A}\""),
             row("webhook.signing_secrets", "", "[\"${env:NEW}\", \"${env:OLD}\"]"),
             row("webhook.template", "", "\"{{ mesh }}\""),
             row("webhook.timeout", "", "5s"),

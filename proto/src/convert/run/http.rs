@@ -123,11 +123,11 @@ fn version(step: &v1::HttpStep, at: &str, findings: &mut Findings<'_>) -> HttpVe
 fn without_http3(step: &v1::HttpStep, at: &str, findings: &mut Findings<'_>) {
     if step.proxy.is_some() {
         let message = "HTTP/3 is spoken over UDP, which proxies are not asked to pass on";
-        findings.add(rule::HTTP3, format!("{at}proxy"), message);
+        findings.add(rule::QUIC_OPTION, format!("{at}proxy"), message);
     }
     if step.keep_alive {
         let message = "connections of HTTP/3 are not kept for the next run";
-        findings.add(rule::HTTP3, format!("{at}keep_alive"), message);
+        findings.add(rule::QUIC_OPTION, format!("{at}keep_alive"), message);
     }
 }
 
