@@ -254,7 +254,7 @@ fn refuse_above_level(
             "it needs feature level {needs} and the cluster is at {level}: it rises by itself once \
              every coordinator has been upgraded (see `parallax cluster status`)"
         );
-        broken.push(violation(rule::LEVEL_TOO_LOW, kind.word(), name, *field, message));
+        broken.push(violation(rule::LEVEL_TOO_LOW, kind.word(), name, field, message));
     }
 }
 

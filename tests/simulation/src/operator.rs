@@ -26,7 +26,7 @@ const WITHIN_US: u64 = WITHIN.as_micros() as u64;
 
 /// The operator's next step.
 enum Step {
-    Write(Command),
+    Write(Box<Command>),
     Change(Change),
     HandOver(u64),
 }
@@ -84,7 +84,7 @@ impl World {
                     chance: &mut self.uids,
                     counters: &mut self.counters,
                 };
-                let answer = api::propose_here(command, Origin::default(), &mut context);
+                let answer = api::propose_here(*command, Origin::default(), &mut context);
                 self.operator.0 = Some((now_us + WITHIN_US, answer));
             }
             Step::HandOver(to) => {
@@ -133,7 +133,7 @@ impl World {
         // Somebody else's name: of an addition that was lost, and was made after all.
         let is_nobody = |row: &&store::MemberRow| row.name != name_of(row.node_id);
         let begin = |node_id, begin| {
-            Step::Write(Command::RemoveMember(store::RemoveMember { node_id, begin }))
+            Step::Write(Box::new(Command::RemoveMember(store::RemoveMember { node_id, begin })))
         };
         if let Some(row) = state.live_members().find(|row| row.leaving) {
             return match group.next_of_removal(row.node_id).ok()? {
@@ -149,14 +149,14 @@ impl World {
             return Some(Step::Change(Change::AddLearner(row.node_id)));
         }
         if let Some(row) = state.live_members().find(|row| row.disk_id.is_empty()) {
-            return Some(Step::Write(Command::AnnounceMember(store::AnnounceMember {
+            return Some(Step::Write(Box::new(Command::AnnounceMember(store::AnnounceMember {
                 node_id: row.node_id,
                 name: row.name.clone(),
                 disk_id: disk_of(row.node_id),
                 peer_address: row.peer_address.clone(),
                 level: LEVEL,
                 ..store::AnnounceMember::default()
-            })));
+            }))));
         }
         if let Some(id) = group.learners.first() {
             return Some(Step::Change(Change::Promote(*id)));
@@ -168,6 +168,6 @@ impl World {
         }
         let name = name_of(state.cluster.next_node_id);
         let peer_address = format!("{name}:7443");
-        Some(Step::Write(Command::AddMember(store::AddMember { name, peer_address })))
+        Some(Step::Write(Box::new(Command::AddMember(store::AddMember { name, peer_address }))))
     }
 }

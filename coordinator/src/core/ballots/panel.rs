@@ -34,6 +34,9 @@ pub struct Panel {
     seats: Vec<Seat>,
 }
 
+/// Whether a seat is for a voter.
+type Fits<'a> = &'a dyn Fn(&Seat, VoterId) -> bool;
+
 impl Panel {
     /// One empty seat that counts votes for `digest`.
     pub fn new(digest: RunDigest) -> Self {
@@ -69,7 +72,7 @@ impl Panel {
     ) {
         let mut left: Vec<VoterId> = assignees.to_vec();
         let mut given: Vec<Option<VoterId>> = vec![None; self.seats.len()];
-        let fits: [&dyn Fn(&Seat, VoterId) -> bool; 4] = [
+        let fits: [Fits<'_>; 4] = [
             &|seat, id| seat.assignee() == Some(id),
             &|seat, id| seat.voter() == Some(id),
             &|seat, id| seat.assignee().or(seat.voter()).is_some_and(|old| same_probe(old, id)),

@@ -573,7 +573,6 @@ async fn quic_connections_that_do_not_come_about_have_their_reasons() {
         let (to, from) = (u8::try_from(source).unwrap(), u8::try_from(target).unwrap());
         Some([&[0x80, 0, 0, 0, 0, to], theirs, &[from], ours, &[0x1a, 0x2a, 0x3a, 0x4a]].concat())
     });
-    let live = site().start();
     let (nothing, connected, shaken) = (&ALL[..0], &ALL[..1], &ALL[..2]);
     for (name, address, finding, phases_of, evidence) in [
         ("nobody listens", gone, fail(Reason::ConnectRefused), nothing, "connection refused"),
