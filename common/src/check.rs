@@ -298,6 +298,16 @@ impl StepKind {
         }
     }
 
+    /// What a probe must say that it can: the kind's word, and what not every build of it has.
+    pub fn needs(&self) -> impl Iterator<Item = &'static str> + use<> {
+        let http3 = matches!(self, Self::Http(http) if http.version == HttpVersion::V3)
+            .then_some(Self::HTTP3);
+        std::iter::once(self.word()).chain(http3)
+    }
+
+    /// HTTP/3, as probes say that they can: a build may be without it, and older ones are.
+    pub const HTTP3: &'static str = "http3";
+
     /// What it looks at, in a few words.
     pub fn target(&self) -> String {
         match self {

@@ -2,18 +2,21 @@
 //!
 //! [`check`] is asked when a contact is applied, [`render`] when a page goes out. What a template may
 //! use is a part of the language that can only grow what it is given by so much: conditions, loops,
-//! and a list of filters. Nothing can be set, included or multiplied, for a template of three lines
-//! that doubles a text a hundred times costs hardly any steps and all memory there is.
+//! and a list of filters. Nothing can be set, included or multiplied, no list can be written down, and what
+//! a filter takes or makes is bounded ([`text`]), for a template of three lines that doubles a text a
+//! hundred times costs hardly any steps and all memory there is.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 
-use minijinja::value::{Enumerator, Object, Serde};
-use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value, filters};
+use minijinja::value::{Enumerator, Object, Serde, ValueKind};
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, Value, filters};
 
-use crate::limits::{TEMPLATE_BYTES_MAX, TEMPLATE_FUEL_MAX, TEMPLATE_OUTPUT_BYTES_MAX};
-use crate::text;
+use crate::limits::{
+    TEMPLATE_BYTES_MAX, TEMPLATE_FUEL_MAX, TEMPLATE_OUTPUT_BYTES_MAX, TEMPLATE_TEXT_BYTES_MAX,
+};
+use crate::text::nearest;
 
 /// Pages as templates see them: one that opens with all that there can be, one that ends, and one
 /// about a region. Texts in them hold what breaks a careless template.
@@ -111,7 +114,7 @@ pub fn check(source: &str, json: bool) -> Result<(), TemplateError> {
     })?;
     let used: BTreeSet<String> = template.undeclared_variables(false).into_iter().collect();
     if let Some(name) = used.into_iter().find(|name| !known.contains(name)) {
-        let nearest = text::nearest(&name, known.iter().map(String::as_str)).map(str::to_owned);
+        let nearest = nearest(&name, known.iter().map(String::as_str)).map(str::to_owned);
         return Err(TemplateError::Unknown { name, nearest });
     }
     for page in &samples {
@@ -119,7 +122,7 @@ pub fn check(source: &str, json: bool) -> Result<(), TemplateError> {
         let page = Value::from(Serde(page));
         let page = minijinja::value::merge_maps([
             page,
-            Value::from_iter([("labels", Value::from_object(AnyLabel))]),
+            Value::from(BTreeMap::from([("labels", Value::from_object(AnyLabel))])),
         ]);
         let rendered = run(&template, page)?;
         if json && let Err(error) = serde_json::from_str::<serde_json::Value>(&rendered) {
@@ -145,7 +148,7 @@ pub fn render(source: &str, page: &serde_json::Value) -> Result<String, Template
 }
 
 fn run(template: &minijinja::Template<'_, '_>, page: Value) -> Result<String, TemplateError> {
-    let mut out = Bounded { bytes: Vec::new(), over: false };
+    let mut out = Bounded { bytes: Vec::new(), most: TEMPLATE_OUTPUT_BYTES_MAX, over: false };
     let rendered = template.render_captured_to(page, &mut out).map(drop);
     match rendered {
         _ if out.over => Err(TemplateError::Output),
@@ -168,8 +171,8 @@ fn tame(source: &str) -> Result<(), TemplateError> {
         let body = match open {
             // What has no end the parser complains of.
             "{#" => inside.find("#}").map_or(inside, |end| &inside[..end]),
-            "{{" => expression(inside, "}}", line)?,
-            _ => expression(inside, "%}", line)?,
+            "{{" => expression(inside, "}}", false, line)?,
+            _ => expression(inside, "%}", true, line)?,
         };
         let word = body.trim_start_matches(['-', '+']).split_whitespace().next();
         let word = word.unwrap_or_default().trim_end_matches(['-', '+']);
@@ -187,10 +190,22 @@ fn newlines(text: &str) -> usize {
 }
 
 /// What stands before `close`, which may also stand within a text and means nothing there. Braces of
-/// their own are refused, so that no other place can be taken for the end.
-fn expression<'s>(inside: &'s str, close: &str, line: usize) -> Result<&'s str, TemplateError> {
+/// their own are refused, so that no other place can be taken for the end; and lists, which a loop could
+/// bind and double: brackets that index nothing, and commas but those between the arguments of a filter
+/// and the names of a loop.
+fn expression<'s>(
+    inside: &'s str,
+    close: &str,
+    is_tag: bool,
+    line: usize,
+) -> Result<&'s str, TemplateError> {
     let (mut quote, mut escaped) = (None, false);
+    let (mut within, mut before) = (Vec::new(), ' ');
     for (at, c) in inside.char_indices() {
+        let follows_name =
+            before.is_alphanumeric() || matches!(before, '_' | ')' | ']' | '"' | '\'');
+        before = c;
+        let refused = || TemplateError::Sign { line: line + newlines(&inside[..at]), sign: c };
         match quote {
             Some(_) if escaped => escaped = false,
             Some(_) if c == '\\' => escaped = true,
@@ -198,8 +213,18 @@ fn expression<'s>(inside: &'s str, close: &str, line: usize) -> Result<&'s str, 
             Some(_) => {}
             None if inside[at..].starts_with(close) => return Ok(&inside[..at]),
             None if matches!(c, '"' | '\'') => quote = Some(c),
-            None if matches!(c, '*' | '{' | '}') => {
-                return Err(TemplateError::Sign { line: line + newlines(&inside[..at]), sign: c });
+            None if matches!(c, '*' | '{' | '}') => return Err(refused()),
+            None if c == '[' && !follows_name => return Err(refused()),
+            None if matches!(c, '(' | '[') => within.push((c, follows_name)),
+            None if matches!(c, ')' | ']') => drop(within.pop()),
+            None if c == ',' => {
+                let separates = match within.last() {
+                    Some(opened) => *opened == ('(', true),
+                    None => is_tag && !inside[..at].contains(" in "),
+                };
+                if !separates {
+                    return Err(refused());
+                }
             }
             None => {}
         }
@@ -213,21 +238,82 @@ fn environment(undefined: UndefinedBehavior) -> Environment<'static> {
     environment.set_fuel(Some(TEMPLATE_FUEL_MAX));
     environment.set_auto_escape_callback(|_| AutoEscape::None);
     environment.add_filter("default", filters::default);
-    environment.add_filter("e", filters::escape);
-    environment.add_filter("escape", filters::escape);
+    environment.add_filter("e", |value: &Value| escaped(&text(value)?));
+    environment.add_filter("escape", |value: &Value| escaped(&text(value)?));
     environment.add_filter("first", filters::first);
     environment.add_filter("items", filters::items);
-    environment.add_filter("join", filters::join);
+    environment.add_filter("join", join);
     environment.add_filter("last", filters::last);
     environment.add_filter("length", filters::length);
-    environment.add_filter("lower", filters::lower);
-    environment.add_filter("title", filters::title);
-    environment.add_filter("tojson", filters::tojson);
-    environment.add_filter("trim", filters::trim);
-    environment.add_filter("upper", filters::upper);
+    environment.add_filter("lower", |value: &Value| bounded(text(value)?.to_lowercase()));
+    environment.add_filter("title", |value: &Value| bounded(filters::title(text(value)?.into())));
+    environment.add_filter("tojson", to_json);
+    environment.add_filter("trim", |value: &Value| bounded(text(value)?.trim().to_owned()));
+    environment.add_filter("upper", |value: &Value| bounded(text(value)?.to_uppercase()));
     environment.add_test("defined", minijinja::tests::is_defined);
     environment.add_test("none", minijinja::tests::is_none);
     environment
+}
+
+/// What a filter takes as a text: no list, and not too long.
+fn text(value: &Value) -> Result<String, Error> {
+    if matches!(value.kind(), ValueKind::Seq | ValueKind::Map | ValueKind::Iterable) {
+        let what = "a list is no text: join it, or use tojson";
+        return Err(Error::new(ErrorKind::InvalidOperation, what));
+    }
+    bounded(value.to_string())
+}
+
+fn bounded(text: String) -> Result<String, Error> {
+    match text.len() <= TEMPLATE_TEXT_BYTES_MAX {
+        true => Ok(text),
+        false => Err(too_long()),
+    }
+}
+
+fn too_long() -> Error {
+    let what = format!("a text becomes more than {TEMPLATE_TEXT_BYTES_MAX} bytes");
+    Error::new(ErrorKind::InvalidOperation, what)
+}
+
+/// As HTML takes it, in text and in quotes.
+fn escaped(text: &str) -> Result<String, Error> {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#x27;"),
+            c => out.push(c),
+        }
+    }
+    bounded(out)
+}
+
+fn join(list: &Value, between: Option<&str>) -> Result<String, Error> {
+    let mut out = String::new();
+    for (place, item) in list.try_iter()?.enumerate() {
+        if place > 0 {
+            out.push_str(between.unwrap_or_default());
+        }
+        out.push_str(&text(&item)?);
+        if out.len() > TEMPLATE_TEXT_BYTES_MAX {
+            return Err(too_long());
+        }
+    }
+    Ok(out)
+}
+
+fn to_json(value: &Value) -> Result<String, Error> {
+    let mut out = Bounded { bytes: Vec::new(), most: TEMPLATE_TEXT_BYTES_MAX, over: false };
+    let written = serde_json::to_writer(&mut out, value);
+    match written {
+        _ if out.over => Err(too_long()),
+        Ok(()) => Ok(String::from_utf8_lossy(&out.bytes).into_owned()),
+        Err(error) => Err(Error::new(ErrorKind::InvalidOperation, error.to_string())),
+    }
 }
 
 /// Labels of which each is there.
@@ -247,12 +333,13 @@ impl Object for AnyLabel {
 /// A text that grows up to a bound.
 struct Bounded {
     bytes: Vec<u8>,
+    most: usize,
     over: bool,
 }
 
 impl io::Write for &mut Bounded {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.bytes.len() + bytes.len() > TEMPLATE_OUTPUT_BYTES_MAX {
+        if self.bytes.len() + bytes.len() > self.most {
             self.over = true;
             return Err(io::ErrorKind::FileTooLarge.into());
         }

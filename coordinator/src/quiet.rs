@@ -25,9 +25,12 @@ pub async fn run(
     loop {
         applied.mark_unchanged();
         let leads = leadership.borrow_and_update().leader;
-        let due = view.load().review_at().filter(|_| leads);
-        // Not longer: the clock may be set meanwhile.
-        let wait = due.map(|due| due.since(clock::utc()).min(HELD_LOOK_EVERY));
+        let state = view.load();
+        let due = state.review_at().filter(|_| leads);
+        // By the clock of the log, as silences end by it: a leader before may have been ahead. Not
+        // longer: the clock may be set meanwhile.
+        let utc = clock::utc().max(state.last_utc());
+        let wait = due.map(|due| due.since(utc).min(HELD_LOOK_EVERY));
         if wait == Some(Duration::ZERO) {
             let command = Command::ReviewHeld(store::ReviewHeld::default());
             if let Err(error) = proposer.write_here(Origin::leader(&name), command).await {

@@ -284,7 +284,7 @@ impl Sessions {
             generation: Some(convert::time::generation_to(held.generation)),
             build: env!("CARGO_PKG_VERSION").to_owned(),
             level: LEVEL,
-            kinds: StepKind::WORDS.map(str::to_owned).to_vec(),
+            kinds: kinds(),
             boottime_ns: clock::boot_time().as_ns(),
             offset_ns: held.offset_ns,
         }
@@ -459,6 +459,12 @@ async fn welcome(live: &mut Streaming<v1::LiveResponse>) -> Result<v1::Welcome, 
         Some(Frame::Goodbye(goodbye)) => Err(farewell(goodbye)),
         _ => Err(SessionError::Ended),
     }
+}
+
+/// What this build can run.
+fn kinds() -> Vec<String> {
+    let http3 = cfg!(feature = "http3").then_some(StepKind::HTTP3);
+    StepKind::WORDS.into_iter().chain(http3).map(str::to_owned).collect()
 }
 
 /// What a chunk of assignments says.

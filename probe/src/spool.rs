@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parallax_common::limits::{
-    SPOOL_COMMIT_EVERY, SPOOL_OPEN_AGAIN_AFTER, SPOOL_RECORD_BYTES_MAX, SPOOL_UNREADABLE_FOR,
-    SPOOL_UNREADABLE_TIMES,
+    SPOOL_AHEAD_MAX, SPOOL_COMMIT_EVERY, SPOOL_OPEN_AGAIN_AFTER, SPOOL_RECORD_BYTES_MAX,
+    SPOOL_UNREADABLE_FOR, SPOOL_UNREADABLE_TIMES,
 };
 use parallax_common::name::Incarnation;
 use parallax_common::time::{BootTime, MeshTime};
@@ -467,8 +467,9 @@ impl Drop for Attached {
 }
 
 /// Reads windows from the first that is not below `from`, up to a gap or one whose period is not over,
-/// in a segment of which so many bytes are written. The place must be the beginning of a record. Nothing
-/// when the first one is not over.
+/// in a segment of which so many bytes are written. The place must be the beginning of a record. Windows
+/// that end so far ahead that no clock in order has sealed them are passed over. Nothing when the first one
+/// is not over.
 fn read(
     files: &dyn Files,
     (segment, length): (u64, u64),
@@ -477,7 +478,7 @@ fn read(
     portion: Portion,
 ) -> io::Result<Option<Batch>> {
     let mut batch = Batch { first: from, windows: Vec::new(), next: Place { segment, at } };
-    let (mut taken, mut buffer) = (0, vec![0; READ_BYTES]);
+    let (mut taken, mut buffer, mut skipped) = (0, vec![0; READ_BYTES], false);
     while at < length {
         let left = usize::try_from(length - at).unwrap_or(usize::MAX).min(buffer.len());
         let there = files.read(&keeper::name(segment), at, &mut buffer[..left])?;
@@ -486,6 +487,16 @@ fn read(
             if let Record::Window { sequence, end, bytes: window } = record
                 && sequence >= from
             {
+                // Sealed by a clock that was wrong, and in the way of all behind it.
+                if end > over_at + SPOOL_AHEAD_MAX {
+                    skipped = true;
+                    if !batch.windows.is_empty() {
+                        return Ok(Some(batch));
+                    }
+                    used += bytes;
+                    batch.next.at = at + used as u64;
+                    continue;
+                }
                 if end > over_at {
                     return Ok((!batch.windows.is_empty()).then_some(batch));
                 }
@@ -514,6 +525,8 @@ fn read(
         at += used as u64;
     }
     match batch.windows.is_empty() {
+        // What follows is not written yet, or the whole segment is dropped by its age.
+        true if skipped => Ok(None),
         true => Err(io::ErrorKind::InvalidData.into()),
         false => Ok(Some(batch)),
     }

@@ -43,7 +43,7 @@ impl Show {
         let what = match incident.kind() {
             v1::IncidentKind::RegionSilent => format!("region {} is silent", incident.region),
             v1::IncidentKind::RegionExcluded => {
-                format!("region {} is not believed", incident.region)
+                format!("a probe of region {} is not believed", incident.region)
             }
             _ => format!("{} is down", incident.check_name),
         };

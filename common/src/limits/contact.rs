@@ -9,6 +9,9 @@ pub const TEMPLATE_BYTES_MAX: usize = 8 * 1024;
 pub const TEMPLATE_FUEL_MAX: u64 = 50_000;
 /// Bytes that a template may become; what goes on is as above.
 pub const TEMPLATE_OUTPUT_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of a text within a template that a filter takes or makes: all regions of a page as JSON, and no
+/// more. Over it as above.
+pub const TEMPLATE_TEXT_BYTES_MAX: usize = 64 * 1024;
 /// Secrets that sign one request: the one in use, and the one that it takes the place of. Refused.
 pub const SIGNING_SECRETS_MAX: usize = 2;
 /// Alertmanagers of one contact: each gets each page. Refused.

@@ -16,6 +16,10 @@ pub const DISAGREEING_TARGETS_MIN: u32 = 4;
 pub const EXCLUDE_AFTER: Duration = Duration::from_secs(5);
 /// How long it must be well without a gap before it votes again.
 pub const READMIT_AFTER: Duration = Duration::from_secs(60);
+/// How long a probe that was excluded for its disagreements stays so while nothing can be compared with
+/// what it sees. Then it votes again: a probe whose checks have lost their other regions is not shut out for
+/// ever.
+pub const ALONE_AT_MOST: Duration = Duration::from_secs(3_600);
 /// A probe whose own threads come this late measures itself. Suspected.
 pub const EXCLUDE_LOOP_LAG: Duration = Duration::from_secs(1);
 /// Checks that are looked at in one go, so that a decision never waits for a look at all of them.

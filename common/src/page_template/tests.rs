@@ -11,6 +11,8 @@ fn what_is_wrong_with_a_template_is_said_when_it_is_checked() {
     let output = "{% for a in idempotency_key %}{{ ".to_owned()
         + &["sentences"; 150].join("~")
         + " }}{% endfor %}";
+    let doubled =
+        |filter: &str| format!("{{{{ '\"<' ~ summary{} }}}}", format!("|{filter}").repeat(60));
     let table: &[(&str, bool, &str)] = &[
         ("{{ sumary }}", false, "a page has no `sumary`"),
         ("{{ incident.chek }}", false, "line 1: undefined"),
@@ -28,6 +30,21 @@ fn what_is_wrong_with_a_template_is_said_when_it_is_checked() {
         ("{{ {'a': {}} ~ mesh }}", false, "line 1: `{` cannot be used"),
         ("{% if '%}' %}{% endif %}{% set x = mesh %}", false, "`set` cannot be used here"),
         ("a\n{{ summary * 99 }}", false, "line 2: `*` cannot be used"),
+        ("{{ labels|tojson(1000000000000) }}", false, "line 1: too many arguments"),
+        (&doubled("tojson"), false, "a text becomes more than 65536 bytes"),
+        ("{{ summary|join(summary|join(summary|join(summary))) }}", false, "a text becomes more"),
+        (
+            "{% for a in [summary ~ summary] %}{{ a }}{% endfor %}",
+            false,
+            "line 1: `[` cannot be used",
+        ),
+        (
+            "{% for a in (summary, summary) %}{{ a }}{% endfor %}",
+            false,
+            "line 1: `,` cannot be used",
+        ),
+        ("{% for a in summary, summary %}{{ a }}{% endfor %}", false, "line 1: `,` cannot be used"),
+        ("{{ regions|upper }}", false, "line 1: a list is no text"),
         (&long, false, "the template has 8193 bytes"),
         (&slow, false, "it takes more than 50000 steps"),
         (&output, false, "it becomes more than 262144 bytes"),
@@ -53,9 +70,14 @@ fn a_template_says_what_a_page_has_and_nothing_where_it_has_nothing() {
         ("{{ summary|tojson }}", r#""\"checkout\" is down:\n2 of 3 regions \\ fail""#),
         ("{{ labels.team }}/{{ labels.owner }}", "payments/"),
         ("{% for r in regions if r.state == 'fail' %}{{ r.region }}{% endfor %}", "eu-west"),
-        ("{{ regions[7].state }}!", "!"),
+        ("{% if regions %}{{ regions[0].state }}{% endif %}!", "fail!"),
         ("{% if incident.resolved_at is none %}open{% else %}over{% endif %}", "open"),
         ("{{ mesh|upper }} {{ sentences|length }}", "PROD 2"),
+        (
+            "{% for key, value in labels|items %}{{ key }}={{ value|e }}{% endfor %}",
+            "team=payments",
+        ),
+        ("{{ (kind ~ ': ' ~ mesh)|default('x')|tojson }}", "\"opened: prod\""),
         ("{{ labels.owner|default('nobody') }}", "nobody"),
         ("*{{ mesh }}* {# a * b #}{{ '{%' }}", "*prod* {%"),
         // What stands in the page is no template.

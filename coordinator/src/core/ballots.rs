@@ -95,6 +95,12 @@ impl Terms {
         fold::Terms { failures, successes, failures_of, successes_of, interval }
     }
 
+    /// How long after one region turned every other has had its own slots to turn as well.
+    pub fn all_had_their_turn(&self) -> Duration {
+        let runs = self.failures.max(self.successes).max(self.failures_of).max(self.successes_of);
+        self.interval * (runs + 1) + self.timeout + limits::STALE_GRACE
+    }
+
     /// A watermark older than this makes a ballot stale.
     pub fn stale_after(&self) -> Duration {
         self.timeout + limits::STALE_GRACE

@@ -225,7 +225,7 @@ fn refuse_foreign(
 }
 
 /// The level from which on checks have several probes a region, advisory regions and a choice for missing
-/// data, and contacts other kinds than webhooks, and webhooks all their options.
+/// data, and speak HTTP/3, and contacts have other kinds than webhooks, and webhooks all their options.
 const VOTERS_AND_CONTACTS_LEVEL: u32 = 2;
 
 /// Refuses what a member of an older build would take for something else, or keep without a part of
@@ -239,6 +239,7 @@ fn refuse_above_level(
 ) {
     let new: &[(&str, bool)] = match &after.kind {
         Some(ResourceKind::Check(check)) => &[
+            ("http.http_version", asks_for_http3(check)),
             ("probes_per_region", check.probes_per_region > 1),
             ("advisory_regions", !check.advisory_regions.is_empty()),
             ("missing", check.missing != v1::MissingData::Unspecified as i32),
@@ -256,6 +257,15 @@ fn refuse_above_level(
         );
         broken.push(violation(rule::LEVEL_TOO_LOW, kind.word(), name, field, message));
     }
+}
+
+/// An older coordinator would hand it out as HTTP/1.1.
+fn asks_for_http3(check: &v1::Check) -> bool {
+    let mut steps = check.run.iter().flat_map(|run| &run.steps);
+    steps.any(|step| match &step.kind {
+        Some(v1::step::Kind::Http(http)) => http.http_version() == v1::HttpVersion::V3,
+        _ => false,
+    })
 }
 
 /// A resource that comes with an etag is a change of that version of it. Without one it replaces

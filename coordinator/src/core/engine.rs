@@ -239,7 +239,8 @@ impl Engine {
     ) {
         let Some(entry) = self.checks.get_mut(&check) else { return };
         let (changed, replaced) = entry.hear(id, region, records, said, (&self.links, now));
-        if let Some(old) = replaced {
+        // It may sit elsewhere by now.
+        if let Some(old) = replaced.filter(|old| !entry.voters().contains(old)) {
             unwatch(&mut self.links, &[old], entry);
             self.forget_idle(old);
         }

@@ -71,7 +71,7 @@ pub fn incident(incident: &v1::Incident) -> Vec<String> {
         sentences.push(match incident.kind() {
             IncidentKind::RegionExcluded => {
                 let minute = span(READMIT_AFTER);
-                format!("It resolves when its probes agree with the others again for {minute}.")
+                format!("It resolves when nothing has been wrong with it for {minute}.")
             }
             IncidentKind::RegionSilent => "It resolves when its probes are heard again.".into(),
             IncidentKind::Leaderless => "It resolves when it sees a leader again.".into(),
@@ -128,12 +128,14 @@ fn excluded(incident: &v1::Incident, clock: &mut Clock) -> Vec<String> {
         .filter(|ballot| ballot.excluded)
         .map(|ballot| format!("probe {} {}", line(&ballot.probe), line(&ballot.evidence)))
         .collect();
-    let (now, then) =
-        (format!("region {region} is not believed"), format!("region {region} was not believed"));
+    let (now, then) = (
+        format!("a probe of region {region} is not believed"),
+        format!("a probe of region {region} was not believed"),
+    );
     let headline = headline(incident, &now, &then, clock);
     vec![
         format!("{headline}: {}.", list(&probes)),
-        "Until then what it sees does not count for any check.".to_owned(),
+        "Meanwhile what it sees does not count for any check.".to_owned(),
     ]
 }
 

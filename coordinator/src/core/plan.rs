@@ -115,8 +115,8 @@ pub fn assignments(check: &Check, fleet: &Fleet) -> Vec<Option<ProbeRef>> {
 
 /// The step kinds a probe must know to run `check`, each once.
 fn kinds(check: &Check) -> Vec<&'static str> {
-    let words: BTreeSet<&'static str> =
-        check.run.steps.iter().map(|step| step.kind.word()).collect();
+    let steps = check.run.steps.iter();
+    let words: BTreeSet<&'static str> = steps.flat_map(|step| step.kind.needs()).collect();
     words.into_iter().collect()
 }
 

@@ -8,7 +8,14 @@
 //! and passing ones are the same here: who passes where all others fail is no better witness.
 //!
 //! * **One region against one says nothing** of which is wrong: at least two others must vote, and all
-//!   of them alike. So of three regions one can be excluded at most.
+//!   of them alike.
+//! * **Whoever sees it first is not wrong.** When many targets die together the regions do not turn together:
+//!   each looks at its own slots. A check counts only once every vote on it is older than it takes all
+//!   regions to have had their turn.
+//! * **Not half of the probes.** While half of those that speak are suspected or excluded, nobody else is:
+//!   then it is not a probe that is ill.
+//! * **Nothing to compare with is no health.** A probe that was excluded for its disagreements and of which
+//!   no target can tell anything stays excluded, an hour at most.
 //! * **A target counts once**, whatever the number of checks that name its host: a broken target makes
 //!   many checks disagree, a broken probe many targets. It disagrees on a target when it does on at least
 //!   half of the checks.
@@ -24,8 +31,8 @@ use std::time::Duration;
 
 use parallax_common::health::{Ailment, Health};
 use parallax_common::limits::{
-    DISAGREEING_TARGETS_MIN, DISAGREEMENT_BASE_RATE, EXCLUDE_AFTER, EXCLUDE_LOOP_LAG,
-    READMIT_AFTER, SUSPECT_BELOW, WELL_ABOVE,
+    ALONE_AT_MOST, DISAGREEING_TARGETS_MIN, DISAGREEMENT_BASE_RATE, EXCLUDE_AFTER,
+    EXCLUDE_LOOP_LAG, READMIT_AFTER, SUSPECT_BELOW, WELL_ABOVE,
 };
 use parallax_common::time::MeshTime;
 use parallax_proto::v1::{Exclusion, ExclusionCause};
@@ -136,6 +143,8 @@ struct Watched {
     /// What it said of itself last.
     ailment: Option<ExclusionCause>,
     suspect_since: Option<MeshTime>,
+    /// Since when no target tells anything of it.
+    alone_since: Option<MeshTime>,
     well_since: Option<MeshTime>,
     /// What is wished for it.
     wish: Option<Exclusion>,
@@ -163,6 +172,7 @@ impl Watchdog {
     pub fn begin_anew(&mut self) {
         for watched in self.probes.values_mut() {
             (watched.suspect_since, watched.well_since) = (None, None);
+            watched.alone_since = None;
         }
     }
 
@@ -193,6 +203,15 @@ impl Watchdog {
         }
         let own =
             |cause: &ExclusionCause| sick.get(&(*cause).into()).is_some_and(|n| n * 2 < speaking);
+        let disagrees = |key: &ProbeKey| {
+            let (disagreeing, targets) = survey.of(key);
+            matches!(opinion(disagreeing, targets), Opinion::Suspect(_))
+        };
+        let doubted = self
+            .probes
+            .iter()
+            .filter(|(key, of)| heard(key) && (of.wish.is_some() || disagrees(key)));
+        let most_are_doubted = doubted.count() * 2 >= speaking;
         let mut changed = Vec::new();
         for (key, watched) in &mut self.probes {
             if !heard(key) {
@@ -202,7 +221,11 @@ impl Watchdog {
             let (disagreeing, targets) = survey.of(key);
             let opinion = match watched.ailment.filter(own) {
                 Some(cause) => Opinion::Suspect(cause),
-                None => opinion(disagreeing, targets),
+                None => match opinion(disagreeing, targets) {
+                    Opinion::Suspect(_) if most_are_doubted => Opinion::Undecided,
+                    Opinion::Well if watched.is_alone(targets, now) => Opinion::Undecided,
+                    opinion => opinion,
+                },
             };
             if watched.follow(opinion, (disagreeing, targets), now) {
                 changed.push((key.clone(), watched.wish));
@@ -238,6 +261,17 @@ fn opinion(disagreeing: u32, targets: u32) -> Opinion {
 }
 
 impl Watched {
+    /// Whether it is excluded for its disagreements and there is nothing to compare it with, not for too
+    /// long yet.
+    fn is_alone(&mut self, targets: u32, now: MeshTime) -> bool {
+        let compared = self.wish.is_some_and(|wish| wish.cause() == ExclusionCause::Disagrees);
+        if !compared || targets > 0 {
+            self.alone_since = None;
+            return false;
+        }
+        now.since(*self.alone_since.get_or_insert(now)) < ALONE_AT_MOST
+    }
+
     /// Says whether another thing is wished.
     fn follow(&mut self, opinion: Opinion, seen: (u32, u32), now: MeshTime) -> bool {
         let lasts = |since: &mut Option<MeshTime>, long: Duration| {

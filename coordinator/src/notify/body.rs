@@ -246,8 +246,10 @@ fn summary(incident: &v1::Incident, opened: &DecisionRecord) -> String {
         IncidentKind::RegionExcluded => {
             let region = &incident.region;
             match over {
-                true => format!("region {region} votes again"),
-                false => format!("region {region} is not believed: its view is its own fault"),
+                true => format!("region {region}: its probe votes again"),
+                false => {
+                    format!("region {region}: a probe is not believed, its view is its own fault")
+                }
             }
         }
         IncidentKind::Leaderless => {

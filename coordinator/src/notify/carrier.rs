@@ -118,11 +118,13 @@ impl Carrier {
     /// One after the other; the first that is not taken ends it.
     async fn in_turn(&self, calls: &[Call], attempt: &Attempt, limit: Limit) -> Report {
         let mut report = Report::NotSent("there is nothing to send".into());
-        for call in calls {
+        for (place, call) in calls.iter().enumerate() {
             report = self.carry(call, Some(&attempt.key), limit).await;
-            if !is_taken(&report) {
-                break;
+            if is_taken(&report) {
+                continue;
             }
+            // The contact has a part of it: it was told of an opening, whose end is owed.
+            return if place == 0 { report } else { Report::Ambiguous(in_words(report)) };
         }
         report
     }
@@ -215,6 +217,19 @@ impl Carrier {
 impl Sender for Carrier {
     fn send(&self, attempt: Attempt) -> Sending<'_> {
         Box::pin(self.attempt(attempt))
+    }
+}
+
+/// What a report says that is no success.
+fn in_words(report: Report) -> String {
+    match report {
+        Report::Answered { status, detail, .. } => {
+            format!("a part was answered with {status}: {detail}")
+        }
+        Report::Refused { why, .. } => format!("a part was refused: {why}"),
+        Report::NotSent(why) => format!("a part was not sent: {why}"),
+        Report::Ambiguous(why) => why,
+        Report::Taken { .. } => "a part was taken".to_owned(),
     }
 }
 
@@ -379,7 +394,8 @@ async fn answer(response: Response<Incoming>, understands: bool) -> Answer {
     let retry_after = header(RETRY_AFTER).and_then(|value| retry_after(value, clock::utc()));
     let location = header(LOCATION).map(str::to_owned);
     let mut answer = Answer { status, retry_after, location, body: Vec::new(), whole: true };
-    if understands {
+    // What is no success is told by its status, whatever follows it.
+    if understands && response.status().is_success() {
         let read = beginning(response.into_body(), PAGE_RECEIPT_ANSWER_BYTES_MAX).await;
         (answer.body, answer.whole) = read;
     } else if !response.status().is_success() && !response.status().is_redirection() {

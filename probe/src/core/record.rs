@@ -4,6 +4,8 @@
 //! goes out at once while anything is wrong with its check, and for the first runs of a check or
 //! digest; every run goes into a window. Sealed windows go on to [`super::spool`].
 
+mod kept;
+
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -15,7 +17,7 @@ use parallax_common::fold::{Fold, Mark, Recent, Terms};
 use parallax_common::histogram::Recorder as Histogram;
 use parallax_common::limits::{
     ASSIGNMENTS_MAX, ECHOES_MAX, EVIDENCE_BYTES_MAX, PHASE_MAX, RECORDED_CHECKS_MAX,
-    RUN_STALL_AFTER, SAMPLES_MAX, SNAPSHOT_OUTCOMES_MAX, STEPS_MAX, TIMEOUT_MAX,
+    RUN_STALL_AFTER, SAMPLES_MAX, STEPS_MAX, TIMEOUT_MAX,
 };
 use parallax_common::name::{Generation, Incarnation, RunDigest, Uid};
 use parallax_common::outcome::{BallotState, Outcome, Phase, Reason};
@@ -23,6 +25,7 @@ use parallax_common::schedule::Slots;
 use parallax_common::time::{BootTime, MeshTime};
 use parallax_common::window::{Period, Series, Span, Spans, Window};
 
+use self::kept::Kept;
 use super::schedule::{Cause, Missed};
 
 /// The highest number a step can have.
@@ -126,31 +129,6 @@ pub struct Snapshot {
     pub counted: Recent,
 }
 
-/// A record as it is kept for snapshots: there are 32 for each check, so it is small.
-#[derive(Debug)]
-struct Kept {
-    number: u64,
-    /// As the others, so that most runs have nothing but numbers: [`NO_SLOT`] for none.
-    slot: i64,
-    scheduled: MeshTime,
-    started: BootTime,
-    ended: BootTime,
-    outcome: Outcome,
-    reason: Option<Reason>,
-    step: u8,
-    /// Only of runs that did not pass, and of ordered ones.
-    detail: Option<Box<Detail>>,
-}
-
-const NO_SLOT: i64 = i64::MIN;
-
-#[derive(Debug)]
-struct Detail {
-    order: u64,
-    evidence: Box<str>,
-    remote: Option<SocketAddr>,
-}
-
 #[derive(Debug)]
 struct OpenWindow {
     digest: RunDigest,
@@ -210,7 +188,7 @@ impl Check {
 
     /// Remembers a record of the version in force.
     fn keep(&mut self, record: &Record) {
-        keep(&mut self.recent, record);
+        kept::keep(&mut self.recent, record);
         let terms = Terms {
             failures: self.assignment.failures.max(1),
             successes: self.assignment.successes.max(1),
@@ -558,24 +536,7 @@ impl Recorder {
     pub fn snapshot(&self, uid: &Uid) -> Option<Snapshot> {
         let check = self.checks.get(uid).filter(|check| !check.leaving)?;
         let digest = check.assignment.run_digest;
-        let recent = check.recent.iter().map(|kept| Record {
-            sequence: 0,
-            check: *uid,
-            digest,
-            number: kept.number,
-            slot: (kept.slot != NO_SLOT).then_some(kept.slot),
-            order: kept.detail.as_ref().map_or(0, |d| d.order),
-            outcome: kept.outcome,
-            reason: kept.reason,
-            step: u32::from(kept.step),
-            evidence: kept.detail.as_ref().map(|d| d.evidence.clone()).unwrap_or_default(),
-            remote: kept.detail.as_ref().and_then(|d| d.remote),
-            scheduled: kept.scheduled,
-            started: kept.started,
-            ended: kept.ended,
-            generation: check.generation,
-            phases: Vec::new(),
-        });
+        let recent = check.recent.iter().map(|kept| kept.record(*uid, digest, check.generation));
         Some(Snapshot {
             check: *uid,
             digest,
@@ -642,29 +603,6 @@ pub(crate) fn cut(text: &mut String, bytes_max: usize) {
         end -= 1;
     }
     text.truncate(end);
-}
-
-fn keep(recent: &mut VecDeque<Kept>, record: &Record) {
-    if recent.len() >= SNAPSHOT_OUTCOMES_MAX {
-        recent.pop_front();
-    }
-    let is_plain = record.outcome == Outcome::Pass && record.order == 0;
-    let detail = || Detail {
-        order: record.order,
-        evidence: record.evidence.clone(),
-        remote: record.remote.filter(|_| record.outcome != Outcome::Pass),
-    };
-    recent.push_back(Kept {
-        number: record.number,
-        slot: record.slot.unwrap_or(NO_SLOT),
-        scheduled: record.scheduled,
-        started: record.started,
-        ended: record.ended,
-        outcome: record.outcome,
-        reason: record.reason,
-        step: u8::try_from(record.step).unwrap_or(u8::MAX),
-        detail: (!is_plain).then(|| Box::new(detail())),
-    });
 }
 
 impl OpenWindow {

@@ -599,7 +599,10 @@ fn spool_of_an_earlier_life(data: &Path, life: Incarnation, windows: i64) {
         crate::spool::Spooler::open(&data.join("spool"), bounds, &holder, life, metrics).unwrap();
     spooler.push((0..windows).map(|n| {
         let of = crate::core::spool::merge::tests::window(1, n, &[Outcome::Pass; 3], &[500; 3]);
-        let of = parallax_common::window::Window { incarnation: life, ..of };
+        // Of an hour ago by the clock that the coordinator will tell: older ones are not kept.
+        let ago = parallax_runtime::clock::boot_time().as_ns() + offset_ns() - 3_600_000_000_000;
+        let start = of.start + Duration::from_nanos(u64::try_from(ago).unwrap());
+        let of = parallax_common::window::Window { incarnation: life, start, ..of };
         let bytes = prost::Message::encode_to_vec(&convert::window::window_to(&of)).into();
         (of.start + of.period.length(), bytes)
     }));
@@ -614,6 +617,15 @@ async fn a_window_that_ends_its_lane_without_a_word_is_set_aside_and_the_others_
     let life = Incarnation(77);
     let mut world = World::start_after(|data| spool_of_an_earlier_life(data, life, 6)).await;
     let (_, live) = world.coordinator.welcomed().await;
+    // Without the time nothing is sent.
+    let ping = v1::Ping {
+        id: 7,
+        measured: true,
+        offset_ns: offset_ns(),
+        leader: true,
+        ..Default::default()
+    };
+    say(&live, Say::Ping(ping)).await;
     let (mut arrived, mut ended, mut lanes) = (vec![], vec![], vec![]);
     while arrived.last() != Some(&6) {
         let mut bulk = within("a bulk lane", world.coordinator.bulk.recv()).await.unwrap();

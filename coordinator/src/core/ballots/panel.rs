@@ -73,8 +73,8 @@ impl Panel {
         let mut left: Vec<VoterId> = assignees.to_vec();
         let mut given: Vec<Option<VoterId>> = vec![None; self.seats.len()];
         let fits: [Fits<'_>; 4] = [
-            &|seat, id| seat.assignee() == Some(id),
             &|seat, id| seat.voter() == Some(id),
+            &|seat, id| seat.assignee() == Some(id),
             &|seat, id| seat.assignee().or(seat.voter()).is_some_and(|old| same_probe(old, id)),
             &|_, _| true,
         ];

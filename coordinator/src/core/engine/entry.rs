@@ -224,7 +224,8 @@ impl Entry {
         let check = &self.subject.check;
         let Some(step) = check.run.steps.first() else { return };
         let mut votes = Vec::new();
-        let regions = check.looks_from().zip(&self.panels);
+        // Advisory regions are no witnesses, and nothing that they see is held against them.
+        let regions = check.regions.iter().zip(&self.panels);
         let seats =
             regions.flat_map(|(region, panel)| panel.seats().iter().map(move |of| (region, of)));
         for (region, seat) in seats {
@@ -235,11 +236,16 @@ impl Entry {
                 BallotState::Pass | BallotState::Warn => false,
                 BallotState::None => continue,
             };
-            // An excluded probe is no witness against others, but goes on to be compared with them.
-            if !vote.stale {
-                let probe = &*link.voter.probe;
-                votes.push(Witnessed { region, probe, fails, excluded: vote.excluded });
+            if vote.stale {
+                continue;
             }
+            // Regions look one after the other: while one has just turned, the others may yet follow.
+            if now.since(seat.summary().since) < self.terms.all_had_their_turn() {
+                return;
+            }
+            // An excluded probe is no witness against others, but goes on to be compared with them.
+            let probe = &*link.voter.probe;
+            votes.push(Witnessed { region, probe, fails, excluded: vote.excluded });
         }
         survey.take(step.kind.host(), &votes);
     }

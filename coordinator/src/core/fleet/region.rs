@@ -111,9 +111,6 @@ impl Tracker {
         let Some(needed_since) = needed_since else { return Look::Well };
         let live =
             || self.in_region(region).filter(|(_, known)| known.state() == Some(ProbeState::Live));
-        if live().any(|(_, known)| known.exclusion().is_some()) {
-            return Look::Ill;
-        }
         let silent = |known: &Known| known.silent_for(PROBE_LOST_AFTER, now);
         let spoken_for = live().any(|(_, known)| !silent(known));
         if spoken_for && self.mass_loss(region, now, silent).is_none() {
@@ -123,7 +120,15 @@ impl Tracker {
                 |known: &Known| silent(known) || steady(known).is_none_or(|end| now < end);
             let some = live().any(|(_, known)| !not_yet(known));
             if some && self.mass_loss(region, now, not_yet).is_none() {
-                return Look::Well;
+                let excluded = |known: &Known| known.exclusion().is_some();
+                return match live().any(|(_, known)| excluded(known)) {
+                    true => Look::Ill,
+                    // One that may not vote and comes and goes is one incident.
+                    false if self.in_region(region).any(|(_, known)| excluded(known)) => {
+                        Look::Wait(None)
+                    }
+                    false => Look::Well,
+                };
             }
             let ends = live().filter_map(|(_, known)| steady(known)).filter(|&end| now < end);
             return Look::Wait(ends.min());
@@ -161,14 +166,17 @@ impl Tracker {
 
 fn ballot(key: &ProbeKey, known: &Known, now: MeshTime, utc: UtcTime) -> v1::Ballot {
     let age: Option<Duration> = known.last_sign().map(|sign| now.since(sign));
+    // One that is lost is missed, whatever was held against it.
+    let live = known.state() == Some(ProbeState::Live);
+    let exclusion = known.exclusion().filter(|_| live);
     v1::Ballot {
         region: key.region.clone(),
         probe: key.probe.clone(),
         incarnation: known.incarnation().unwrap_or_default().0,
         state: v1::BallotState::None.into(),
         stale: known.silent_for(PROBE_LOST_AFTER, now),
-        excluded: known.exclusion().is_some(),
-        evidence: known.exclusion().map(watchdog::because).unwrap_or_default(),
+        excluded: exclusion.is_some(),
+        evidence: exclusion.map(watchdog::because).unwrap_or_default(),
         age: age.map(stamp::duration),
         since: age.map(|age| stamp::timestamp(utc - age)),
         ..Default::default()

@@ -673,11 +673,14 @@ fn a_survey_takes_every_fresh_vote_of_every_check_and_goes_on_where_it_stopped()
     world.run(2, Outcome::Fail);
     world.run(2, Outcome::Fail);
     assert_eq!(world.take(), "degraded");
-    let judge = world.judges[0].as_ref().unwrap();
+    let key = |world: &World, rank: usize| key_of(&world.voices[rank].probe.voter);
     let mut survey = crate::core::watchdog::Survey::default();
+    world.judges[0].as_ref().unwrap().engine.survey(None, 1, world.now, &mut survey);
+    assert_eq!(survey.of(&key(&world, 2)), (0, 0), "the others may yet follow");
+    world.advance(60_000);
+    let judge = world.judges[0].as_ref().unwrap();
     assert_eq!(judge.engine.survey(None, 0, world.now, &mut survey), Some(CHECK));
     assert_eq!(judge.engine.survey(Some(CHECK), 1, world.now, &mut survey), None);
-    let key = |rank: usize| key_of(&world.voices[rank].probe.voter);
-    assert_eq!(survey.of(&key(2)), (1, 1), "the other two agree that it passes");
-    assert_eq!(survey.of(&key(0)), (0, 0), "the other two do not agree");
+    assert_eq!(survey.of(&key(&world, 2)), (1, 1), "the other two agree that it passes");
+    assert_eq!(survey.of(&key(&world, 0)), (0, 0), "the other two do not agree");
 }

@@ -178,29 +178,30 @@ impl State {
         self.silences.insert(wire.uid.clone(), Arc::new(Silence::new(wire)));
     }
 
-    /// Lets those go that ended long ago, and the oldest that has ended where there is no room.
+    /// Lets those go that ended long ago, and where there is no room the oldest that has ended: of the
+    /// namespace, or of all when all together are too many.
     fn forget_silences(&mut self, namespace: &str, now: UtcTime, rows: &mut Rows) {
         let long_ago = now - SILENCE_KEPT;
-        let mut gone: Vec<String> = self
-            .silences
-            .values()
-            .filter(|silence| silence.ends() <= long_ago)
-            .map(|silence| silence.wire.uid.clone())
-            .collect();
-        let full = |theirs: usize| theirs >= SILENCES_PER_NAMESPACE_MAX;
-        if gone.is_empty()
-            && (full(self.silences_of(namespace).count()) || self.silences.len() >= SILENCES_MAX)
+        let old = self.silences.values().filter(|silence| silence.ends() <= long_ago);
+        let old: Vec<String> = old.map(|silence| silence.wire.uid.clone()).collect();
+        for uid in &old {
+            self.forget_silence(uid, rows);
+        }
+        if self.silences_of(namespace).count() >= SILENCES_PER_NAMESPACE_MAX
+            && let Some(uid) = oldest_ended(self.silences_of(namespace), now)
         {
-            let oldest = self
-                .silences_of(namespace)
-                .filter(|silence| silence.ends() <= now)
-                .min_by_key(|silence| silence.ends());
-            gone.extend(oldest.map(|silence| silence.wire.uid.clone()));
+            self.forget_silence(&uid, rows);
         }
-        for uid in gone {
-            self.silences.remove(&uid);
-            rows.remove(rows::silence_key(&uid));
+        if self.silences.len() >= SILENCES_MAX
+            && let Some(uid) = oldest_ended(self.silences.values(), now)
+        {
+            self.forget_silence(&uid, rows);
         }
+    }
+
+    fn forget_silence(&mut self, uid: &str, rows: &mut Rows) {
+        self.silences.remove(uid);
+        rows.remove(rows::silence_key(uid));
     }
 }
 
@@ -223,4 +224,9 @@ fn times_fit(starts: UtcTime, ends: UtcTime, now: UtcTime) -> Result<(), Refusal
         return wrong("starts_at: it begins in more than 366 days");
     }
     Ok(())
+}
+
+fn oldest_ended<'a>(all: impl Iterator<Item = &'a Arc<Silence>>, now: UtcTime) -> Option<String> {
+    let ended = all.filter(|silence| silence.ends() <= now);
+    ended.min_by_key(|silence| silence.ends()).map(|silence| silence.wire.uid.clone())
 }

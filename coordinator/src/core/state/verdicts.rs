@@ -55,7 +55,7 @@ pub fn is_of_region(incident: &v1::Incident) -> bool {
 /// A region whose probe is not believed is not merely silent.
 fn kind_of_region(record: Option<&v1::DecisionRecord>) -> v1::IncidentKind {
     let mut ballots = record.into_iter().flat_map(|record| &record.ballots);
-    match ballots.any(|ballot| ballot.excluded) {
+    match ballots.any(|ballot| ballot.excluded && !ballot.stale) {
         true => v1::IncidentKind::RegionExcluded,
         false => v1::IncidentKind::RegionSilent,
     }

@@ -222,3 +222,39 @@ fn a_new_term_takes_over_what_is_applied_and_counts_anew() {
     watchdog.review(&good, everybody, at(21));
     assert_eq!(watchdog.review(&good, everybody, at(81)), [(key("c"), None)]);
 }
+
+#[test]
+fn what_half_of_the_probes_see_is_no_fault_of_theirs() {
+    // Two of four stand alone, each on targets of its own.
+    let mut survey = Survey::default();
+    for target in 0..40 {
+        let (a, b) = (target % 4 == 0, target % 4 == 1);
+        let votes = [("a", a), ("b", b), ("c", false), ("d", false)];
+        take(&mut survey, &format!("t{target}"), &votes);
+    }
+    let mut watchdog = watchdog();
+    watchdog.row(key("d"), None);
+    assert!(matches!(opinion(10, 30), Opinion::Suspect(_)));
+    for second in 0..60 {
+        assert_eq!(watchdog.review(&survey, everybody, at(second)), []);
+    }
+    // With a fifth that agrees with nobody's fault it is two of five.
+    watchdog.row(key("e"), None);
+    watchdog.review(&survey, everybody, at(60));
+    assert_eq!(watchdog.review(&survey, everybody, at(65)).len(), 2);
+}
+
+#[test]
+fn who_cannot_be_compared_any_more_is_not_well_for_that() {
+    let mut watchdog = watchdog();
+    let (bad, nothing) = (survey(20, 8, true), Survey::default());
+    watchdog.review(&bad, everybody, at(0));
+    assert_eq!(watchdog.review(&bad, everybody, at(5)).len(), 1);
+    for minute in 1..60 {
+        assert_eq!(watchdog.review(&nothing, everybody, at(5 + minute * 60)), [], "{minute}");
+    }
+    let long = 5 + 60 + ALONE_AT_MOST.as_secs();
+    assert_eq!(watchdog.review(&nothing, everybody, at(long)), []);
+    let after = long + READMIT_AFTER.as_secs();
+    assert_eq!(watchdog.review(&nothing, everybody, at(after)), [(key("c"), None)]);
+}

@@ -51,6 +51,9 @@ fn worded(contact: &WebhookContact, telling: &Telling<'_>) -> Result<Worded, Str
     if !contact.template.is_empty() {
         let page = serde_json::to_value(telling.page).map_err(unwritten)?;
         match page_template::render(&contact.template, &page) {
+            Ok(text) if spoils(&text, &contact.content_type) => {
+                note = "its template makes no JSON of this page".to_owned();
+            }
             Ok(text) => {
                 let content_type = contact.content_type.clone();
                 return Ok(Worded { body: text.into_bytes(), content_type, note });
@@ -61,6 +64,13 @@ fn worded(contact: &WebhookContact, telling: &Telling<'_>) -> Result<Worded, Str
     // From the page itself and not from the value, which has its fields in another order.
     let body = serde_json::to_vec(telling.page).map_err(unwritten)?;
     Ok(Worded { body, content_type: "application/json".to_owned(), note })
+}
+
+/// Whether a receiver would be told nothing, or something that it cannot read.
+fn spoils(text: &str, content_type: &str) -> bool {
+    let is_json = page_template::is_json(content_type);
+    text.trim().is_empty()
+        || is_json && serde_json::from_str::<serde::de::IgnoredAny>(text).is_err()
 }
 
 /// HMAC-SHA256 over what Standard Webhooks says, in base64.

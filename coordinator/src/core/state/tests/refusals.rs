@@ -565,6 +565,18 @@ const ROWS: &[(Rule, Break)] = &[
             member.state.apply(member.index + 1, &entry).answer
         }),
     ),
+    (
+        rule::LEVEL_TOO_LOW,
+        PlanAt(1, |check| {
+            let http = v1::HttpStep {
+                url: "https://shop.example".into(),
+                http_version: v1::HttpVersion::V3 as i32,
+                ..Default::default()
+            };
+            let step = v1::Step { kind: Some(v1::step::Kind::Http(http)), ..Default::default() };
+            check.run.get_or_insert_default().steps = vec![step];
+        }),
+    ),
     (rule::LEVEL_TOO_LOW, PlanAt(1, |check| check.probes_per_region = 2)),
     (rule::LEVEL_TOO_LOW, PlanAt(1, |check| check.missing = v1::MissingData::Pass as i32)),
     (rule::LEVEL_TOO_LOW, PlanAt(1, |check| check.advisory_regions = vec!["us".into()])),
