@@ -3,7 +3,7 @@
 //! [`check`] is asked when a contact is applied, [`render`] when a page goes out. What a template may
 //! use is a part of the language that can only grow what it is given by so much: conditions, loops,
 //! and a list of filters. Nothing can be set, included or multiplied, no list can be written down, and what
-//! a filter takes or makes is bounded ([`text`]), for a template of three lines that doubles a text a
+//! a filter takes or makes is bounded (`text`), for a template of three lines that doubles a text a
 //! hundred times costs hardly any steps and all memory there is.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -3,7 +3,7 @@
 //! [`settings`] is the one list of what a kind has. What holds for every option of a sort (a URL is
 //! one, a secret is one line, a timeout has bounds) follows from it, and so do how a contact is
 //! compared and shown, and which references its sender resolves. What holds for one kind alone is in
-//! `rules` below. A new kind has its place in [`settings`], [`word`], [`normalise_contact`] and `rules`.
+//! `rules` below. A new kind has its place in [`settings`], [`word`], `normalise_contact` and `rules`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
