@@ -10,11 +10,13 @@ use clap::{
 
 use parallax_common::limits::CALL_RETRY_MAX;
 
+pub use self::maintenance::Maintenance;
 pub use self::past::{By, History, Moment, Uptime};
 pub use self::silence::{Silence, SilenceAdd, SilenceExpire, SilenceGet, SilenceList};
 use crate::dev::Dev;
 use crate::pki::Pki;
 
+mod maintenance;
 mod past;
 mod silence;
 
@@ -175,6 +177,9 @@ pub enum Command {
     /// Times at which nobody is paged
     #[command(subcommand)]
     Silence(Silence),
+    /// Times of planned work, at which nobody is paged
+    #[command(subcommand)]
+    Maintenance(Maintenance),
     /// The agents that look
     #[command(subcommand)]
     Probe(Probe),

@@ -7,6 +7,7 @@ pub mod cluster;
 pub mod contact;
 pub mod incident;
 pub mod list;
+pub mod maintenance;
 pub mod past;
 pub mod probe;
 pub mod region;
@@ -15,7 +16,9 @@ pub mod status;
 pub mod version;
 pub mod watch;
 
-use crate::args::{Check, Cluster, Command, Contact, Incident, Probe, Region, Silence};
+use crate::args::{
+    Check, Cluster, Command, Contact, Incident, Maintenance, Probe, Region, Silence,
+};
 use crate::client::Client;
 use crate::exit::{Exit, Failure};
 use crate::output::Shell;
@@ -59,6 +62,15 @@ pub async fn run(
         }
         Command::Incident(Incident::Resolve(args)) => {
             incident::resolve(&args, &mut connect()?, shell).await
+        }
+        Command::Maintenance(Maintenance::List(args)) => {
+            maintenance::list(&args, &mut connect()?, shell).await
+        }
+        Command::Maintenance(Maintenance::Get(args)) => {
+            maintenance::get(&args, &mut connect()?, shell).await
+        }
+        Command::Maintenance(Maintenance::Delete(args)) => {
+            maintenance::delete(&args, &mut connect()?, shell).await
         }
         Command::Silence(Silence::Add(args)) => silence::add(&args, &mut connect()?, shell).await,
         Command::Silence(Silence::List(args)) => silence::list(&args, &mut connect()?, shell).await,

@@ -11,14 +11,17 @@
 //! `defaults:` holds for the checks of its own document and for nothing else, so that a check can
 //! be understood from the file it stands in.
 
+mod alert;
 pub mod check;
 pub mod contact;
 pub mod diagnostic;
 pub mod document;
+mod maintenance;
 pub mod parse;
 pub mod place;
 mod plugin;
 pub mod reader;
+mod route;
 pub mod source;
 pub mod step;
 pub mod talk;
@@ -45,6 +48,8 @@ pub enum Kind {
     Contact,
     /// What holds for the namespace; `mesh:` in YAML.
     Settings,
+    /// When nobody is to be woken.
+    Maintenance,
     /// What to test.
     Check,
 }
@@ -56,13 +61,14 @@ impl Kind {
             Self::Region => "region",
             Self::Contact => "contact",
             Self::Settings => "settings",
+            Self::Maintenance => "maintenance",
             Self::Check => "check",
         }
     }
 
     /// The kind with this word.
     pub fn from_word(word: &str) -> Option<Self> {
-        [Self::Region, Self::Contact, Self::Settings, Self::Check]
+        [Self::Region, Self::Contact, Self::Settings, Self::Maintenance, Self::Check]
             .into_iter()
             .find(|kind| kind.word() == word)
     }
@@ -88,7 +94,7 @@ pub struct Located {
 pub struct Loaded {
     /// The files, for messages.
     pub sources: Sources,
-    /// Regions first, then contacts, settings and checks, each in the order of the files.
+    /// Regions first, then contacts, settings, maintenance and checks, each in the order of the files.
     pub resources: Vec<Located>,
     /// The `namespace:` of the files, when one is given.
     pub namespace: Option<String>,

@@ -157,10 +157,13 @@ fn the_reference_has_every_field_and_no_other() {
     let sources = [
         include_str!("config/document.rs"),
         include_str!("config/check.rs"),
+        include_str!("config/alert.rs"),
         include_str!("config/step.rs"),
         include_str!("config/talk.rs"),
         include_str!("config/plugin.rs"),
         include_str!("config/contact.rs"),
+        include_str!("config/route.rs"),
+        include_str!("config/maintenance.rs"),
     ];
     let mut fields = BTreeSet::new();
     for source in sources {
@@ -174,7 +177,14 @@ fn the_reference_has_every_field_and_no_other() {
     }
     assert!(fields.len() > 40, "{fields:?}");
     let text = file("docs/configuration.md");
-    let headings = ["## A file", "## Checks", "## Steps", "## Contacts, regions, mesh"];
+    let headings = [
+        "## A file",
+        "## Checks",
+        "## Steps",
+        "## Contacts, regions, mesh",
+        "## Routes",
+        "## Maintenance",
+    ];
     let documented: BTreeSet<String> =
         headings.into_iter().flat_map(|heading| first_column(&text, heading)).collect();
     assert_eq!(documented, fields);

@@ -9,6 +9,7 @@ pub mod check;
 pub mod cluster;
 pub mod contact;
 pub mod incident;
+pub mod maintenance;
 pub mod mark;
 pub mod past;
 pub mod plan;

@@ -7,13 +7,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::alert::{Alert, Slo};
 use crate::name::{RunDigest, Uid};
-use crate::outcome::words;
+use crate::outcome::{DegradedKind, words};
 use crate::target::shown_address;
 
 mod dns;
 mod grpc;
 mod icmp;
+mod lasting;
 mod oauth2;
 mod plugin;
 mod proxy;
@@ -23,6 +25,7 @@ mod websocket;
 pub use dns::{DnsClass, DnsStep, DnsTransport, DnsType};
 pub use grpc::GrpcStep;
 pub use icmp::IcmpStep;
+pub use lasting::Lasting;
 pub use oauth2::{OAuth2, is_scope};
 pub use plugin::{PluginStep, shown_plugin};
 pub use proxy::{Proxy, ProxyCredentials, ProxyScheme};
@@ -64,12 +67,33 @@ pub struct Check {
     pub runbook: String,
     /// Time between the starts of ordered runs.
     pub confirm_spacing: Duration,
+    /// When a failure that too few regions see becomes an incident.
+    pub regional: Lasting,
+    /// The same for warnings.
+    pub warning: Lasting,
+    /// Conditions on what was measured.
+    pub alerts: Vec<Alert>,
+    /// How many of its runs are to pass.
+    pub slo: Option<Slo>,
 }
 
 impl Check {
     /// Every region it looks from: by rank those that count, after them the advisory ones.
     pub fn looks_from(&self) -> impl Iterator<Item = &String> + '_ {
         self.regions.iter().chain(&self.advisory_regions)
+    }
+
+    /// When a verdict of this kind becomes an incident.
+    pub fn lasting(&self, kind: DegradedKind) -> &Lasting {
+        match kind {
+            DegradedKind::Regional => &self.regional,
+            DegradedKind::Warning => &self.warning,
+        }
+    }
+
+    /// Every contact that it names, some perhaps twice.
+    pub fn contacts(&self) -> impl Iterator<Item = &String> + '_ {
+        self.alert.iter().chain(&self.regional.alert).chain(&self.warning.alert)
     }
 
     /// Whether the region at this place of [`Check::looks_from`] is shown only.

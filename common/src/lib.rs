@@ -4,6 +4,8 @@
 //! `now` as an argument. A tidy test in `tests/` proves it. Start at [`check`] for what is
 //! configured, [`outcome`] for what a run says, and [`time`] for what a slot is.
 
+pub mod alert;
+pub mod calendar;
 pub mod capture;
 pub mod check;
 pub mod clock;
@@ -14,12 +16,14 @@ pub mod guard;
 pub mod health;
 pub mod histogram;
 pub mod limits;
+pub mod mailbox;
 pub mod matcher;
 pub mod message;
 pub mod name;
 pub mod outcome;
 pub mod page_template;
 pub mod pattern;
+pub mod rate;
 pub mod record;
 pub mod redact;
 pub mod rule;

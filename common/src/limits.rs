@@ -4,13 +4,17 @@
 
 use std::time::Duration;
 
+mod alert;
 mod contact;
 mod dns;
 mod echo;
 mod http;
+mod mail;
+mod pacing;
 mod probe;
 mod quic;
 mod quiet;
+mod routing;
 mod samples;
 mod spool;
 mod talk;
@@ -19,13 +23,17 @@ mod watchdog;
 mod web;
 mod websocket;
 
+pub use alert::*;
 pub use contact::*;
 pub use dns::*;
 pub use echo::*;
 pub use http::*;
+pub use mail::*;
+pub use pacing::*;
 pub use probe::*;
 pub use quic::*;
 pub use quiet::*;
+pub use routing::*;
 pub use samples::*;
 pub use spool::*;
 pub use talk::*;

@@ -85,17 +85,35 @@ rules! {
     REGIONS_EMPTY = "regions_empty", Resource, "A check looks from at least one region.";
     REGIONS_DUPLICATE = "regions_duplicate", Resource, "A region is named once.";
     REGIONS_TOO_MANY = "regions_too_many", Resource, "A check looks from at most 32 regions.";
+    DEPENDS_ON = "depends_on", Resource,
+        "A check depends on at most 16 others, each named once.";
+    MIN_OPEN_RANGE = "min_open_range", Resource,
+        "A least time that an incident stays open is 1s to 24h.";
+    FLAP_RANGE = "flap_range", Resource,
+        "Flapping is 2 to 16 openings within 1m to 24h, and calm is 1s to 24h.";
+    MAINTENANCE_WHEN = "maintenance_when", Resource,
+        "A maintenance window has `from` and `until`, or `every`, `at`, `for` and `zone`.";
+    MAINTENANCE_DAYS = "maintenance_days", Resource,
+        "A weekly window has `days` from monday to sunday, a monthly one a `day` from 1 to 31.";
+    MAINTENANCE_AT = "maintenance_at", Resource,
+        "A maintenance window begins at a time of day from 00:00 to 23:59.";
+    MAINTENANCE_LENGTH = "maintenance_length", Resource,
+        "A maintenance window lasts 1m to 24h where it recurs, and up to 366 days where it does not.";
+    MAINTENANCE_ZONE = "maintenance_zone", Resource,
+        "A time zone has its name in the IANA database.";
     CONTACT_DUPLICATE = "contact_duplicate", Resource, "A contact is named once.";
     INTERVAL_TOO_SHORT = "interval_too_short", Resource, "An interval is at least 100ms.";
     INTERVAL_TOO_LONG = "interval_too_long", Resource, "An interval is at most a day.";
     TIMEOUT_TOO_SHORT = "timeout_too_short", Resource, "A timeout is at least 10ms.";
-    TIMEOUT_TOO_LONG = "timeout_too_long", Resource, "A timeout is at most 1m.";
+    TIMEOUT_TOO_LONG = "timeout_too_long", Resource, "A timeout is at most 1m, that of a contact of kind email at most 12s.";
     CONFIRM_SPACING_RANGE = "confirm_spacing_range", Resource,
         "A confirm_spacing is between 10ms and 1m.";
     FAILURES_RANGE = "failures_range", Resource, "failures is between 1 and 32.";
     SUCCESSES_RANGE = "successes_range", Resource, "successes is between 1 and 32.";
     OF_RANGE = "of_range", Resource,
         "of is no less than the failures or successes that are counted in it, and at most 32.";
+    LASTING_AFTER_RANGE = "lasting_after_range", Resource,
+        "after, of regional and warning, is between 1s and 7d.";
     QUORUM_EXCEEDS_REGIONS = "quorum_exceeds_regions", Resource,
         "down.regions is no more than the check has regions.";
     QUORUM_ZERO = "quorum_zero", Resource, "down.regions is at least 1.";
@@ -105,6 +123,17 @@ rules! {
         "probes_per_region is between 1 and 9.";
     VOTERS_TOO_MANY = "voters_too_many", Resource,
         "Regions times probes_per_region is at most 96.";
+
+    ALERT_WHEN = "alert_when", Resource,
+        "The condition of an alert says what, above which threshold, and over how long or where.";
+    ALERT_SPAN = "alert_span", Resource,
+        "over and for are whole minutes up to 6h, and over is no shorter than the check's interval.";
+    ALERT_REGIONS = "alert_regions", Resource,
+        "An alert asks for no more regions than the check has.";
+    ALERT_DUPLICATE = "alert_duplicate", Resource, "An alert of a check has a name of its own.";
+    ALERTS_TOO_MANY = "alerts_too_many", Resource, "A check has at most 8 alerts.";
+    SLO_TARGET = "slo_target", Resource, "The target of an slo is between 50% and 99.999%.";
+    SLO_OVER = "slo_over", Resource, "An slo is over whole days, between 1d and 90d.";
 
     STEP_MISSING = "step_missing", Resource, "A check does at least one thing.";
     STEPS_TOO_MANY = "steps_too_many", Resource, "A check has at most 16 steps.";
@@ -258,6 +287,16 @@ rules! {
     EXPRESSIONS_TOO_MANY = "expressions_too_many", Resource,
         "A check has at most 32 expressions of each kind.";
 
+    ROUTES_TOO_MANY = "routes_too_many", Resource,
+        "A namespace has at most 64 routes, at most 7 of them with `continue`.";
+    ROUTE_MATCHERS = "route_matchers", Resource,
+        "A route has at most 16 matchers, at most 4 of them patterns, and all routes together 32 patterns.";
+    ROUTE_STEPS = "route_steps", Resource,
+        "A route has 1 to 8 steps of 1 to 16 contacts, each later than the one before, within 7 days.";
+    ROUTE_REPEAT = "route_repeat", Resource, "A route reminds after 1 minute to 7 days.";
+    PUBLIC_URL = "public_url", Resource,
+        "A public URL is an http or https URL without a query, and short.";
+
     UNKNOWN_REGION = "unknown_region", Apply, "A region that is named must exist.";
     UNKNOWN_CONTACT = "unknown_contact", Apply, "A contact that is named must exist.";
     OTHER_SET = "other_set", Apply, "A resource of another set is not touched without --take.";
@@ -308,9 +347,13 @@ rules! {
     LEVEL_TOO_LOW = "level_too_low", Apply,
         "What some coordinator's build does not know is stored once the feature level has risen.";
     LEVEL_BACK = "level_back", Apply, "The feature level of a cluster only rises.";
+    FALLBACK_CYCLE = "fallback_cycle", Apply,
+        "The fallbacks of contacts lead neither back nor over more than eight.";
     STATE_DISPUTED = "state_disputed", Apply,
         "Nothing is written while no majority of the coordinators holds the same state.";
     UNKNOWN_CHECK = "unknown_check", Apply, "A check that is named must exist.";
+    DEPENDS_CYCLE = "depends_cycle", Apply,
+        "No check depends on itself, by whatever way.";
     MATCHER_FORMAT = "matcher_format", Apply,
         "A matcher is a label, one of = != =~ !~ and a value of at most 256 bytes.";
     MATCHER_PATTERN = "matcher_pattern", Apply,
@@ -325,6 +368,8 @@ rules! {
     SILENCE_OVER = "silence_over", Apply, "A silence that has ended is not ended again.";
     SILENCES_TOO_MANY = "silences_too_many", Apply,
         "At most 256 silences of one namespace, and 1 024 of all, are kept.";
+    MAINTENANCE_TOO_MANY = "maintenance_too_many", Apply,
+        "At most 32 maintenance windows of one namespace, and 128 of all, are kept.";
     ENTRY_MALFORMED = "entry_malformed", Apply, "An entry of the log can be decoded.";
     ENTRY_UNKNOWN = "entry_unknown", Apply, "An entry's command is one that this build knows.";
 
@@ -361,6 +406,8 @@ rules! {
         "An even number of probes a region can be split, and tolerates no more than one fewer does.";
     ADVICE_QUORUM_ONE = "advice_quorum_one", Advice,
         "With down.regions: 1 a single bad path pages.";
+    ADVICE_SLO_TARGET = "advice_slo_target", Advice,
+        "Below a target of 93.06% no outage burns the budget 14.4 times as fast as it may.";
 }
 
 /// The rule with this id.

@@ -11,6 +11,7 @@ pub mod contacts;
 pub mod fleet;
 pub mod history;
 pub mod incidents;
+pub mod maintenance;
 pub mod page;
 pub mod regions;
 pub mod silences;
@@ -28,6 +29,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tonic::{Code, Request, Status};
 
 use self::budget::Budget;
+use crate::alert::Budgets;
 use crate::core::state::{Answer, Asked, Refusal, State, identified};
 use crate::forward::ForwardError;
 use crate::history::History;
@@ -62,6 +64,7 @@ struct Inner {
     backups: backup::Places,
     node_id: u64,
     history: Arc<dyn History>,
+    budgets: Budgets,
     sender: Arc<dyn Sender>,
     name: String,
     /// Questions of history that may still be asked at once.
@@ -86,6 +89,8 @@ pub struct Parts {
     pub node_id: u64,
     /// What probes measured.
     pub history: Arc<dyn History>,
+    /// What is left of error budgets.
+    pub budgets: Budgets,
     /// What carries a page, for one that is a test.
     pub sender: Arc<dyn Sender>,
     /// This member's name.
@@ -104,6 +109,7 @@ impl Api {
             quorum,
             node_id,
             history,
+            budgets,
             sender,
             name,
         } = parts;
@@ -121,6 +127,7 @@ impl Api {
             backups,
             node_id,
             history,
+            budgets,
             sender,
             name,
             questions,
@@ -300,11 +307,10 @@ pub(crate) fn refusal_status(refusal: &Refusal) -> Status {
     let code = match refusal.rule.as_ref() {
         "not_found" | "member_unknown" | "unknown_check" => Code::NotFound,
         "conflict" | "stage_unknown" | "stage_incomplete" => Code::Aborted,
-        "in_use" | "other_set" | "incident_closed" | "still_failing" | "members_too_many"
-        | "member_exists" | "member_removed" | "member_other_name" | "member_other_disk"
-        | "member_last" | "state_disputed" | "level_too_low" | "silence_over" => {
-            Code::FailedPrecondition
-        }
+        "in_use" | "depends_cycle" | "other_set" | "incident_closed" | "still_failing"
+        | "members_too_many" | "member_exists" | "member_removed" | "member_other_name"
+        | "member_other_disk" | "member_last" | "state_disputed" | "level_too_low"
+        | "silence_over" => Code::FailedPrecondition,
         "request_late" | "request_id_reused" => Code::AlreadyExists,
         "request_ids"
         | "client_request_ids"
@@ -312,7 +318,8 @@ pub(crate) fn refusal_status(refusal: &Refusal) -> Status {
         | "stages_open"
         | "namespace_staged_bytes"
         | "namespace_stages"
-        | "silences_too_many" => Code::ResourceExhausted,
+        | "silences_too_many"
+        | "maintenance_too_many" => Code::ResourceExhausted,
         _ => Code::InvalidArgument,
     };
     // A client gives up on headers that are too long, and then nobody learns of the rule.

@@ -9,8 +9,10 @@
 //! into sentences. [`forwarding`] says which commands travel to the leader, [`peering`] which other
 //! member is let in, [`membership`] who may become or stop being one, [`relay`] which probes one
 //! member hears for another, [`mesh_clock`] what time it is,
-//! [`watchdog`] which probe is to be believed, and [`uptime`] how long each verdict stood.
+//! [`alert`] what becomes of alerts on what was measured, [`watchdog`] which probe is to be believed, and [`uptime`] how long each verdict stood.
 
+pub mod ack_link;
+pub mod alert;
 pub mod ballots;
 pub mod configure;
 pub mod confirm;
@@ -28,6 +30,7 @@ pub mod plan;
 pub mod quiet;
 pub mod quorum_watch;
 pub mod relay;
+pub mod routing;
 pub mod session;
 pub(crate) mod stamp;
 pub mod state;

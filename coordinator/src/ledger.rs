@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::warn;
 
 use crate::core::outbox::Members;
+use crate::core::outbox::breaker::Breaker;
 use crate::core::state::Changed;
 use crate::machine::Batch;
 use crate::notify::pager::{Answer, Event, Ledger};
@@ -73,8 +74,16 @@ impl Ledger for StateLedger {
         self.view.load().contacts.get(uid)?.contact.clone()
     }
 
+    fn breaker(&self, contact: &str) -> Breaker {
+        self.view.load().contacts.get(contact).map(|row| Breaker::of(row)).unwrap_or_default()
+    }
+
     fn mesh(&self) -> String {
         self.view.load().cluster.mesh.clone()
+    }
+
+    fn ack_link(&self, incident: &Incident, contact: &str) -> Option<String> {
+        self.view.load().ack_link(incident, contact)
     }
 }
 

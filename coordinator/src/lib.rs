@@ -3,20 +3,25 @@
 //! [`core`] decides and [`raft`] replicates; everything else here waits, reads clocks and talks.
 //! [`run()`] puts the parts together in one place. A walk through both paths is in ARCHITECTURE.md.
 
+pub mod alert;
 pub mod api;
 pub mod config;
 pub mod core;
+pub mod escalation;
 pub mod forward;
 pub mod history;
 pub mod identity;
 pub mod judge;
 pub mod ledger;
 pub mod level;
+pub mod link_key;
 pub mod machine;
+pub mod maintenance;
 pub mod members;
 pub mod mesh_clock;
 pub mod mutant;
 pub mod notify;
+pub mod office;
 pub mod offline;
 pub mod peers;
 pub mod propose;

@@ -3,8 +3,8 @@
 //! What goes out when is decided in `core::outbox`. [`body`] puts a page into its stable JSON form,
 //! [`kinds`] makes of that what each kind of contact wants to be asked and understands what it answers,
 //! both without doing anything. The rest is the shell: [`pager`] is the loop that joins them with the
-//! outbox, [`carrier`] sends, [`secrets`] resolves references, [`reach`] opens connections as the
-//! guard allows. Tests put another [`Sender`] in the carrier's place.
+//! outbox, [`carrier`] sends, mails by [`smtp`], [`secrets`] resolves references, [`reach`] opens
+//! connections as the guard allows. Tests put another [`Sender`] in the carrier's place.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -19,6 +19,7 @@ pub mod kinds;
 pub mod pager;
 pub mod reach;
 pub mod secrets;
+pub mod smtp;
 
 /// One attempt at a page, with everything it needs.
 #[derive(Debug, Clone, PartialEq)]

@@ -282,6 +282,8 @@ impl Proposer {
             Some(Command::ResolveIncident(resolve)) => resolve.node_id = self.node_id,
             Some(Command::ExpireSilence(expire)) => expire.node_id = self.node_id,
             Some(Command::ReviewHeld(review)) => review.node_id = self.node_id,
+            Some(Command::Escalate(escalate)) => escalate.node_id = self.node_id,
+            Some(Command::ChangeAlerts(change)) => change.node_id = self.node_id,
             _ => {}
         }
         entry

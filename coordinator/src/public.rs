@@ -1,4 +1,7 @@
-//! The public listener: health, readiness that says why not, and metrics in Prometheus text.
+//! The public listener: health, readiness that says why not, metrics in Prometheus text, and the links
+//! in pages ([`ack`]).
+
+pub mod ack;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -50,6 +53,8 @@ pub struct Public {
     pub gate: Gate,
     /// Probes that are heard through others.
     pub relays: Relays,
+    /// The links in pages.
+    pub acks: ack::Acks,
 }
 
 /// Serves until `stop`.
@@ -65,6 +70,7 @@ pub async fn serve(
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
+        .route("/ack/{incident}/{token}", get(ack::look).post(ack::press))
         .with_state(Arc::new(public));
     axum::serve(listener, routes).with_graceful_shutdown(stop.cancelled_owned()).await
 }
@@ -167,6 +173,13 @@ fn exposition(public: &Public) -> String {
         "gauge",
         "Deliveries that are neither sent nor given up.",
         state.pending.len(),
+    );
+    sample(
+        &mut out,
+        "parallax_contacts_failing",
+        "gauge",
+        "Contacts that took nothing for several attempts in a row: one page at a time tries them.",
+        state.contacts_failing(),
     );
     let windows = public.history.stats();
     let leaderless = public.quorum.standing().leaderless;

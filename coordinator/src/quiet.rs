@@ -7,24 +7,16 @@ use parallax_common::limits::{HELD_LOOK_EVERY, HELD_REVIEW_AGAIN_AFTER};
 use parallax_proto::store;
 use parallax_proto::store::entry::Command;
 use parallax_runtime::clock;
-use tokio::sync::watch;
 use tracing::warn;
 
+use crate::office::Office;
 use crate::propose::{Origin, Proposer};
-use crate::raft::member::Leadership;
 use crate::view::View;
 
 /// Proposes a look at held incidents whenever one is due, for as long as this member lives.
-pub async fn run(
-    view: View,
-    proposer: Proposer,
-    mut applied: watch::Receiver<u64>,
-    mut leadership: watch::Receiver<Leadership>,
-    name: String,
-) {
+pub async fn run(view: View, proposer: Proposer, mut office: Office, name: String) {
     loop {
-        applied.mark_unchanged();
-        let leads = leadership.borrow_and_update().leader;
+        let leads = office.leads();
         let state = view.load();
         let due = state.review_at().filter(|_| leads);
         // By the clock of the log, as silences end by it: a leader before may have been ahead. Not
@@ -39,22 +31,6 @@ pub async fn run(
             }
             continue;
         }
-        let alive = tokio::select! {
-            changed = applied.changed() => changed.is_ok(),
-            changed = leadership.changed() => changed.is_ok(),
-            () = sleep(wait) => true,
-        };
-        if !alive {
-            // The node stops, and this task with it.
-            return std::future::pending().await;
-        }
-    }
-}
-
-/// Nothing is due: something else ends the wait.
-async fn sleep(wait: Option<Duration>) {
-    match wait {
-        Some(wait) => tokio::time::sleep(wait).await,
-        None => std::future::pending().await,
+        office.wait(wait).await;
     }
 }

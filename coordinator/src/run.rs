@@ -34,10 +34,12 @@ pub use self::error::RunError;
 use self::routes::{api_routes, peer_routes, probe_routes, spawn_server};
 use self::set_up::forget_clients;
 use self::standing::{Standing, check_identity, lock};
+use crate::alert::{self, Budgets};
 use crate::api::cluster::ClusterApi;
 use crate::api::{self, Api};
 use crate::config::Config;
 use crate::core::state::Answer;
+use crate::escalation;
 use crate::forward::Forwarder;
 use crate::forward::server::ForwardServer;
 use crate::history::copy::Copier;
@@ -48,7 +50,9 @@ use crate::identity::IdentityError;
 use crate::judge::{self, Judge};
 use crate::ledger::{self, StateLedger};
 use crate::level::level;
+use crate::link_key;
 use crate::machine::{Batch, StateMachine};
+use crate::maintenance;
 use crate::members::Dismissal;
 use crate::members::account::Accounts;
 use crate::members::announce::{Account, announce};
@@ -62,6 +66,7 @@ use crate::notify::carrier::Carrier;
 use crate::notify::pager;
 use crate::notify::reach::Roots;
 use crate::notify::secrets::Secrets;
+use crate::office::Office;
 use crate::peers::fetch::Fetches;
 use crate::peers::gate::Gate;
 use crate::peers::links::PeerOutbound;
@@ -301,9 +306,16 @@ impl Starting<'_> {
         self.vital("judge", judge.run(node.leadership()));
         self.vital("pager", pager);
         self.vital("pager feed", feed);
-        let (leads, name) = (node.leadership(), config.name.clone());
-        let held = quiet::run(view.clone(), proposer.clone(), node.applied_watch(), leads, name);
+        let office = || Office::new(node.applied_watch(), node.leadership());
+        let held = quiet::run(view.clone(), proposer.clone(), office(), config.name.clone());
         self.vital("held pages", held);
+        let told = escalation::run(view.clone(), proposer.clone(), office(), config.name.clone());
+        self.vital("escalations", told);
+        let key = link_key::run(view.clone(), proposer.clone(), office(), config.name.clone());
+        self.vital("link key", key);
+        let planned =
+            maintenance::run(view.clone(), proposer.clone(), office(), config.name.clone());
+        self.vital("maintenance", planned);
         let (quorum, calls) = self.watch_quorum(&proposer, reach)?;
         // Bound before the cluster begins, so that a group of one can say where it listens.
         let peer_listener =
@@ -332,6 +344,17 @@ impl Starting<'_> {
         let (leads, name) = (node.leadership(), config.name.clone());
         self.vital("trim history", trim::run(view.clone(), proposer.clone(), leads, name));
         let history: Arc<dyn History> = Arc::new(store);
+        let budgets = Budgets::default();
+        let alerts = alert::run(alert::Parts {
+            view: view.clone(),
+            proposer: proposer.clone(),
+            history: Arc::clone(&history),
+            clock: Arc::clone(&mesh_clock),
+            leadership: node.leadership(),
+            budgets: budgets.clone(),
+            name: config.name.clone(),
+        });
+        self.vital("alerts", alerts);
         let member = advertised(config.advertise_probes.as_deref(), probe_listener.local_addr())
             .map(|address| v1::Member { node_id, name: config.name.clone(), address });
         let account = Account {
@@ -370,6 +393,7 @@ impl Starting<'_> {
             quorum: quorum.clone(),
             node_id,
             history: Arc::clone(&history),
+            budgets,
         });
         let refusals = vec![
             ("api", api_listener.refusals()),
@@ -398,6 +422,7 @@ impl Starting<'_> {
                 peers: self.standing.peers.clone(),
                 gate: self.gate.clone(),
                 relays: relays.clone(),
+                acks: public::ack::Acks::new(view.clone(), proposer.clone()),
             };
             let stop = supervisor.stop_token();
             self.vital("public listener", async move {

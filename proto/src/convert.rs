@@ -5,14 +5,17 @@
 //! user writes, [`record`] and [`window`] for what a probe sends, [`fields`] for how a resource is
 //! shown and compared.
 
+pub mod alert;
 pub mod assignment;
 pub mod check;
 pub mod contact;
 pub mod enums;
 pub mod fields;
 pub mod health;
+pub mod maintenance;
 pub mod record;
 pub mod resource;
+pub mod route;
 pub mod run;
 pub mod time;
 pub mod window;

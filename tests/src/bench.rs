@@ -20,6 +20,7 @@ pub mod nameserver;
 pub mod nginx;
 pub mod place;
 pub mod prober;
+pub mod prometheus;
 pub mod relay;
 pub mod silent;
 pub mod stalls;

@@ -15,15 +15,16 @@ use crate::output::contact::{ContactView, ContactsView, TestView};
 /// # Errors
 /// What the coordinator says.
 pub async fn list(args: &List, client: &mut Client, shell: &mut Shell) -> Result<Exit, Failure> {
-    let (contacts, revision) = all_pages!(
+    let (contacts, revision, standings) = all_pages!(
         client,
         options(args, client),
         ContactServiceClient::contact_service_client,
         list_contacts,
         ListContactsRequest {},
-        contacts
+        contacts,
+        beside standings
     );
-    let view = ContactsView::new(&contacts, revision);
+    let view = ContactsView::new(&contacts, &standings, revision);
     shell.data(&view, |shell| view.table(shell))?;
     if contacts.is_empty() {
         shell.say("no contacts");
@@ -49,7 +50,7 @@ pub async fn get(args: &Get, client: &mut Client, shell: &mut Shell) -> Result<E
         })
         .await?;
     let contact = answer.contact.ok_or(Failure::Incomplete("contact"))?;
-    shell.document(&ContactView::new(&contact))?;
+    shell.document(&ContactView::new(&contact, answer.standing.as_ref()))?;
     Ok(Exit::Ok)
 }
 

@@ -24,9 +24,10 @@ pub fn options(args: &List, client: &Client) -> v1::ListOptions {
 macro_rules! all_pages {
     ($client:expr, $options:expr, $service:ident::$module:ident, $method:ident, $request:ident {
         $($field:ident: $value:expr),* $(,)?
-    }, $items:ident) => {{
+    }, $items:ident $(, beside $beside:ident)?) => {{
         let mut options: v1::ListOptions = $options;
         let mut items = Vec::new();
+        $(let mut $beside = Vec::new();)?
         let mut revision = None;
         loop {
             let request = v1::$request { options: Some(options.clone()), $($field: $value.clone(),)* };
@@ -38,9 +39,10 @@ macro_rules! all_pages {
                 .await?;
             revision.get_or_insert(answer.revision);
             items.extend(answer.$items);
+            $($beside.extend(answer.$beside);)?
             // A token that does not move on would ask for the same page for ever.
             if answer.next_page_token.is_empty() || answer.next_page_token == options.page_token {
-                break (items, revision.unwrap_or_default());
+                break (items, revision.unwrap_or_default() $(, $beside)?);
             }
             options.page_token = answer.next_page_token;
         }

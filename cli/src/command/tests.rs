@@ -1,6 +1,8 @@
 //! Commands against a coordinator made of canned answers, over real gRPC.
 
 mod apply;
+mod calm;
+mod maintenance;
 mod past;
 mod shown;
 mod silence;
@@ -30,6 +32,19 @@ use crate::output::Shell;
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
+/// How a contact stands that takes nothing.
+fn failing(contact: &v1::Contact) -> v1::ContactStanding {
+    let stamp = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
+    v1::ContactStanding {
+        contact_uid: contact.meta.clone().unwrap_or_default().uid,
+        waiting: 3,
+        failures: 7,
+        failing_since: stamp(1_700_000_000),
+        trial_at: stamp(1_700_000_030),
+        paced_until: None,
+    }
+}
+
 /// What the coordinator was asked, and what it is to answer.
 #[derive(Default)]
 struct State {
@@ -58,6 +73,7 @@ struct State {
     deletes: Vec<v1::DeleteCheckRequest>,
     resolves: Vec<v1::ResolveIncidentRequest>,
     silences: Vec<v1::Silence>,
+    windows: Vec<v1::MaintenanceStatus>,
     silenced: Vec<v1::AddSilenceRequest>,
     expired: Vec<v1::ExpireSilenceRequest>,
     watch: Vec<v1::WatchResponse>,
@@ -242,6 +258,7 @@ impl v1::contact_service_server::ContactService for Fake {
     ) -> Result<Response<v1::ListContactsResponse>, Status> {
         let contacts = self.0.lock().contacts.clone();
         Ok(Response::new(v1::ListContactsResponse {
+            standings: contacts.iter().map(failing).collect(),
             contacts,
             next_page_token: String::new(),
             revision: 42,
@@ -257,8 +274,10 @@ impl v1::contact_service_server::ContactService for Fake {
             it.meta.as_ref().is_some_and(|meta| meta.name == request.get_ref().name)
         };
         let contact = contacts.into_iter().find(named);
-        let contact = Some(contact.ok_or_else(|| Status::not_found("no contact"))?);
-        Ok(Response::new(v1::GetContactResponse { contact, revision: 42 }))
+        let contact = contact.ok_or_else(|| Status::not_found("no contact"))?;
+        let standing = Some(failing(&contact));
+        let contact = Some(contact);
+        Ok(Response::new(v1::GetContactResponse { contact, revision: 42, standing }))
     }
 
     async fn test_contact(
@@ -468,6 +487,9 @@ impl Bench {
             .add_service(v1::fleet_service_server::FleetServiceServer::new(fake.clone()))
             .add_service(v1::incident_service_server::IncidentServiceServer::new(fake.clone()))
             .add_service(v1::silence_service_server::SilenceServiceServer::new(fake.clone()))
+            .add_service(v1::maintenance_service_server::MaintenanceServiceServer::new(
+                fake.clone(),
+            ))
             .add_service(v1::status_service_server::StatusServiceServer::new(fake.clone()))
             .add_service(v1::history_service_server::HistoryServiceServer::new(fake.clone()))
             .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop.cancelled_owned());

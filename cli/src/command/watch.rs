@@ -121,6 +121,7 @@ impl ResourceView {
             Some(Kind::Contact(it)) => ("contact", named(it.meta.as_ref())),
             Some(Kind::Settings(it)) => ("settings", named(it.meta.as_ref())),
             Some(Kind::Event(it)) => ("event", named(it.meta.as_ref())),
+            Some(Kind::Maintenance(it)) => ("maintenance", named(it.meta.as_ref())),
             None => ("resource", String::new()),
         };
         Self { change: word::change(change.kind), kind, name: table::clean(&name) }

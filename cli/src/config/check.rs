@@ -12,7 +12,7 @@ use super::step::{Kinds, kind_twice, steps};
 use super::talk::quoted;
 use super::tree::{Entry, Node, Value};
 use super::value::{self, at_least_one};
-use super::{Kind, Located, place};
+use super::{Kind, Located, alert, place};
 
 /// A check while it is read.
 #[derive(Default)]
@@ -51,6 +51,12 @@ const MISSING: &[(&str, v1::MissingData)] = &[
     ("ignore", v1::MissingData::Ignore),
     ("fail", v1::MissingData::Fail),
     ("pass", v1::MissingData::Pass),
+];
+
+const SEVERITIES: &[(&str, v1::Severity)] = &[
+    ("critical", v1::Severity::Critical),
+    ("warning", v1::Severity::Warning),
+    ("info", v1::Severity::Info),
 ];
 
 const FAMILIES: &[(&str, v1::IpFamily)] =
@@ -174,15 +180,52 @@ const COMMON: &[Field<Draft>] = &[
         reader.mapping(node, UP, &mut up);
         draft.check.up = Some(up);
     }),
+    field("regional", "a mapping with `after` or `alert`", |draft, node, reader| {
+        let mut lasting = v1::Lasting::default();
+        reader.mapping(node, LASTING, &mut lasting);
+        draft.check.regional = Some(lasting);
+    }),
+    field("warning", "a mapping with `after` or `alert`", |draft, node, reader| {
+        let mut lasting = v1::Lasting::default();
+        reader.mapping(node, LASTING, &mut lasting);
+        draft.check.warning = Some(lasting);
+    }),
     field("confirm_spacing", LENGTH, |draft, node, reader| {
         draft.check.confirm_spacing = value::duration(node, reader);
     }),
     field("alert", "a list of contacts", |draft, node, reader| {
         draft.check.alert = value::texts(node, reader).unwrap_or_default();
     }),
+    field("severity", "one of critical, warning, info", |draft, node, reader| {
+        let severity = value::word(node, SEVERITIES, reader);
+        draft.check.severity = severity.unwrap_or_default().into();
+    }),
+    field("min_open", LENGTH, |draft, node, reader| {
+        draft.check.min_open = value::duration(node, reader);
+    }),
+    field("flap", "a mapping with `opens`, `within` or `calm`", |draft, node, reader| {
+        let mut flap = v1::Flap::default();
+        reader.mapping(node, FLAP, &mut flap);
+        draft.check.flap = Some(flap);
+    }),
+    field("depends_on", "a list of checks", |draft, node, reader| {
+        draft.check.depends_on = value::texts(node, reader).unwrap_or_default();
+    }),
+    field("alerts", "a list of mappings with `name` and `when`", |draft, node, reader| {
+        draft.check.alerts = alert::alerts(node, reader);
+    }),
+    field("slo", "a mapping with `target`", |draft, node, reader| {
+        draft.check.slo = Some(alert::slo(node, reader));
+    }),
     field("runbook", "a link", |draft, node, reader| {
         draft.check.runbook = value::text(node, reader).unwrap_or_default();
     }),
+];
+
+const FLAP: &[Field<v1::Flap>] = &[
+    field("opens", NUMBER, |flap, node, reader| flap.opens = at_least_one(node, reader)),
+    field("within", LENGTH, |flap, node, reader| flap.within = value::duration(node, reader)),
+    field("calm", LENGTH, |flap, node, reader| flap.calm = value::duration(node, reader)),
 ];
 
 const DOWN: &[Field<v1::Down>] = &[
@@ -204,6 +247,15 @@ const DOWN: &[Field<v1::Down>] = &[
     }),
     field("of", NUMBER, |down, node, reader| {
         down.of = at_least_one(node, reader);
+    }),
+];
+
+const LASTING: &[Field<v1::Lasting>] = &[
+    field("after", LENGTH, |lasting, node, reader| {
+        lasting.after = value::duration(node, reader);
+    }),
+    field("alert", "a list of contacts", |lasting, node, reader| {
+        lasting.alert = value::texts(node, reader).unwrap_or_default();
     }),
 ];
 

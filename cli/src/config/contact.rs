@@ -28,6 +28,12 @@ const CONTACT: &[Field<Draft>] = &[
         let labels = value::labels(node, reader).unwrap_or_default();
         draft.contact.meta.get_or_insert_default().labels = labels;
     }),
+    field("fallback", "the name of a contact", |draft, node, reader| {
+        draft.contact.fallback = value::text(node, reader).unwrap_or_default();
+    }),
+    field("rate", "a number of pages such as 10/m", |draft, node, reader| {
+        draft.contact.rate = value::text(node, reader).unwrap_or_default();
+    }),
     field("webhook", "a mapping with `url`", |draft, node, reader| {
         draft.kind(node, WEBHOOK, ContactKind::Webhook, reader);
     }),
@@ -39,6 +45,9 @@ const CONTACT: &[Field<Draft>] = &[
     }),
     field("slack", "a mapping with `url`, or `token` and `channel`", |draft, node, reader| {
         draft.kind(node, SLACK, ContactKind::Slack, reader);
+    }),
+    field("email", "a mapping with `server`, `from` and `to`", |draft, node, reader| {
+        draft.kind(node, EMAIL, ContactKind::Email, reader);
     }),
     field("ntfy", "a mapping with `url`", |draft, node, reader| {
         draft.kind(node, NTFY, ContactKind::Ntfy, reader);
@@ -153,6 +162,44 @@ const SLACK: &[Field<v1::SlackContact>] = &[
     }),
 ];
 
+const ADDRESS: &str = "an address such as pages@example.com";
+
+const EMAIL: &[Field<v1::EmailContact>] = &[
+    required("server", "host:port, such as mail.example:587", |contact, node, reader| {
+        contact.server = value::text(node, reader).unwrap_or_default();
+    }),
+    field("tls", "one of starttls, tls, none", |contact, node, reader| {
+        contact.tls = value::text(node, reader).unwrap_or_default();
+    }),
+    field("username", "a text, or a reference to one", |contact, node, reader| {
+        contact.username = secret(node, reader);
+    }),
+    field("password", "a text, or a reference to one", |contact, node, reader| {
+        contact.password = secret(node, reader);
+    }),
+    required("from", ADDRESS, |contact, node, reader| {
+        contact.from = value::text(node, reader).unwrap_or_default();
+    }),
+    required("to", "a list of addresses", |contact, node, reader| {
+        contact.to = value::texts(node, reader).unwrap_or_default();
+    }),
+    field("reply_to", ADDRESS, |contact, node, reader| {
+        contact.reply_to = value::text(node, reader).unwrap_or_default();
+    }),
+    field("helo", "a host name", |contact, node, reader| {
+        contact.helo = value::text(node, reader).unwrap_or_default();
+    }),
+    field("server_name", "the name in the certificate", |contact, node, reader| {
+        contact.server_name = value::text(node, reader).unwrap_or_default();
+    }),
+    field("ca_pem", "PEM certificates", |contact, node, reader| {
+        contact.ca_pem = value::text(node, reader).unwrap_or_default();
+    }),
+    field("timeout", TIMEOUT, |contact, node, reader| {
+        contact.timeout = value::duration(node, reader);
+    }),
+];
+
 const NTFY: &[Field<v1::NtfyContact>] = &[
     required("url", URL, |contact, node, reader| contact.url = secret(node, reader)),
     field("token", "a text, or a reference to one", |contact, node, reader| {
@@ -220,11 +267,6 @@ const REGION: &[Field<v1::Region>] = &[
     }),
 ];
 
-const MESH: &[Field<v1::Settings>] =
-    &[field("alert", "a list of contacts", |mesh, node, reader| {
-        mesh.mesh_alert = value::texts(node, reader).unwrap_or_default();
-    })];
-
 /// Reads one item of `contacts:`.
 pub(super) fn contact(node: &Arc<Node>, reader: &mut Reader<'_>) -> Option<Located> {
     let wrap = |draft: Draft| v1::resource::Kind::Contact(draft.contact);
@@ -237,16 +279,7 @@ pub(super) fn region(node: &Arc<Node>, reader: &mut Reader<'_>) -> Option<Locate
     one(node, Kind::Region, REGION, region, v1::resource::Kind::Region, reader)
 }
 
-/// Reads `mesh:`.
-pub(super) fn settings(node: &Arc<Node>, reader: &mut Reader<'_>) -> Option<Located> {
-    let settings = v1::Settings {
-        meta: Some(v1::Meta { name: "settings".to_owned(), ..v1::Meta::default() }),
-        ..v1::Settings::default()
-    };
-    one(node, Kind::Settings, MESH, settings, v1::resource::Kind::Settings, reader)
-}
-
-fn one<T>(
+pub(super) fn one<T>(
     node: &Arc<Node>,
     kind: Kind,
     table: &[Field<T>],
@@ -261,10 +294,9 @@ fn one<T>(
         reader.leave();
         return None;
     };
-    let (name, place) = match (kind, node.get("name")) {
-        (Kind::Settings, _) => ("settings".to_owned(), node.place),
-        (_, Some(name)) => (name.text().unwrap_or_default().to_owned(), name.place),
-        (_, None) => (String::new(), node.place),
+    let (name, place) = match node.get("name") {
+        Some(name) => (name.text().unwrap_or_default().to_owned(), name.place),
+        None => (String::new(), node.place),
     };
     reader.enter(kind.word(), &name);
     reader.map(entries, place, &[table], &mut target);

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use super::diagnostic::Diagnostic;
 use super::reader::{Field, Reader, field};
 use super::source::Sources;
-use super::tree::{Node, Place, Value};
-use super::{Kind, Located, check, contact, value};
+use super::tree::{Entry, Node, Place, Value};
+use super::{Kind, Located, check, contact, maintenance, route, value};
 
 /// What all documents say together.
 #[derive(Debug, Default)]
@@ -30,7 +30,8 @@ struct Draft {
     contacts: Vec<Arc<Node>>,
     checks: Vec<Arc<Node>>,
     defaults: Option<Arc<Node>>,
-    mesh: Option<Arc<Node>>,
+    settings: Vec<Arc<Entry>>,
+    maintenance: Vec<Arc<Node>>,
 }
 
 const DOCUMENT: &[Field<Draft>] = &[
@@ -46,8 +47,11 @@ const DOCUMENT: &[Field<Draft>] = &[
     field("contacts", "a list of contacts", |draft, node, reader| {
         draft.contacts = items(node, reader);
     }),
-    field("mesh", "a mapping with `alert`", |draft, node, _| {
-        draft.mesh = Some(shared(node));
+    // Settings of the namespace, which `route` reads together.
+    field("mesh", "a mapping with `alert`", |_, _, _| {}),
+    field("routes", "a list of routes", |_, _, _| {}),
+    field("maintenance", "a list of windows", |draft, node, reader| {
+        draft.maintenance = items(node, reader);
     }),
     field("checks", "a list of checks", |draft, node, reader| {
         draft.checks = items(node, reader);
@@ -96,10 +100,16 @@ pub fn read(sources: &Sources, documents: &[Arc<Node>]) -> Read {
         };
         let mut draft = Draft::default();
         reader.map(entries, document.place, &[DOCUMENT], &mut draft);
+        for entry in entries.iter().filter(|entry| route::is_setting(&entry.key)) {
+            if !draft.settings.iter().any(|first| first.key == entry.key) {
+                draft.settings.push(Arc::clone(entry));
+            }
+        }
         one_namespace(&mut namespace, draft.namespace.take(), &mut reader);
         read_document(&draft, &mut reader, &mut resources);
     }
     resources.sort_by_key(|located| located.kind);
+    route::join(&mut resources);
     unique_names(&resources, &mut reader);
     Read { resources, namespace: namespace.map(|(name, _)| name), diagnostics: reader.diagnostics }
 }
@@ -111,8 +121,9 @@ fn read_document(draft: &Draft, reader: &mut Reader<'_>, resources: &mut Vec<Loc
     for node in &draft.contacts {
         resources.extend(contact::contact(node, reader));
     }
-    if let Some(mesh) = &draft.mesh {
-        resources.extend(contact::settings(mesh, reader));
+    resources.extend(route::settings(&draft.settings, reader));
+    for node in &draft.maintenance {
+        resources.extend(maintenance::window(node, reader));
     }
     let defaults = match &draft.defaults {
         Some(node) => {
@@ -166,7 +177,9 @@ fn unique_names(resources: &[Located], reader: &mut Reader<'_>) {
             continue;
         };
         let message = match located.kind {
-            Kind::Settings => "`mesh` is given twice".to_owned(),
+            Kind::Settings => {
+                "`mesh` or `routes` is given twice: they are of the whole namespace".to_owned()
+            }
             kind => format!("there is another {} named `{}`", kind.word(), located.name),
         };
         let file = reader.sources.name(before.source).to_owned();

@@ -15,6 +15,13 @@ pub fn as_written<'p>(body: &Node, path: &'p str) -> Cow<'p, str> {
     if step && body.get("steps").is_some() {
         return Cow::Owned(format!("steps[0].{path}"));
     }
+    // The only step of a route may be written as its `alert`.
+    if let Some((route, rest)) = path.split_once(".steps[0].alert")
+        && route.starts_with("routes[")
+        && find(body, &format!("{route}.alert")) != find(body, route)
+    {
+        return Cow::Owned(format!("{route}.alert{rest}"));
+    }
     Cow::Borrowed(path)
 }
 

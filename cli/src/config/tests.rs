@@ -64,6 +64,7 @@ fn long_rows() -> Vec<Row> {
     let headers = many(65, &|at| format!("x-{at}: v"));
     let expressions = many(33, &|_| "'status == 200'".to_owned());
     let steps = many(17, &|at| format!("{{name: s{at}, http: {{url: \"http://shop.example\"}}}}"));
+    let alert = |name: &str, when: &str| format!("{{name: {name}, when: \"{when}\"}}");
     let long = "x".repeat(5_000);
     let body = "x".repeat(200_000);
     vec![
@@ -73,6 +74,19 @@ fn long_rows() -> Vec<Row> {
             false,
             &format!(
                 "steps:\n  - {{name: a, {http}, ▶capture: {{{captures}}}}}\n  - {{name: b, {http}}}"
+            ),
+        ),
+        row(
+            "alerts_too_many",
+            false,
+            &format!("{http}\n▶alerts: [{}]", many(9, &|at| alert(&format!("a{at}"), "p95 > 1s"))),
+        ),
+        row(
+            "alert_when",
+            false,
+            &format!(
+                "{http}\nalerts: [{}]",
+                alert("a", &"x".repeat(257)).replace("when: ", "when: ▶")
             ),
         ),
         row("labels_too_many", false, &format!("{http}\n▶labels: {{{labels}}}")),
@@ -284,6 +298,26 @@ fn who_looks_and_what_silence_counts_as_are_read() {
 }
 
 #[test]
+fn alerts_and_a_budget_are_read() {
+    let text = "regions: [{name: a}]\ncontacts: [{name: ops, webhook: {url: \"https://x.example\"}}]\n\
+                checks:\n  - name: shop\n    http: {url: \"http://x.example\"}\n    interval: 5s\n    \
+                timeout: 1s\n    regions: [a]\n    alerts:\n      - {name: slow, when: \"p95 > 1s\", \
+                severity: critical, alert: [ops]}\n      - {name: errors, when: \"error_rate > 2%\"}\n    \
+                slo: {target: 99.95%, over: 7d}\n";
+    let loaded = good(&[("mesh.yaml", text)]);
+    let shop = check_of(&loaded, "shop");
+    let [slow, errors] = &shop.alerts[..] else { panic!("two alerts: {:?}", shop.alerts) };
+    assert_eq!((slow.name.as_str(), slow.when.as_str()), ("slow", "p95 > 1s"));
+    assert_eq!(
+        (slow.severity(), &slow.alert[..]),
+        (v1::Severity::Critical, &["ops".to_owned()][..])
+    );
+    assert_eq!((errors.severity(), errors.alert.len()), (v1::Severity::Unspecified, 0));
+    let slo = shop.slo.as_ref().unwrap();
+    assert_eq!((slo.target_ppm, slo.over.unwrap().seconds), (999_500, 7 * 86_400));
+}
+
+#[test]
 fn defaults_hold_for_their_own_document_only() {
     let one = "defaults: {interval: 5s, timeout: 1s, regions: [a]}\nchecks: []\n";
     let two = "checks: [{name: shop, http: {url: \"http://x.example\"}, timeout: 1s, \
@@ -428,4 +462,39 @@ fn random_damage_to_a_good_file_is_always_answered() {
             assert!(diagnostic.render(&sources, false).contains(&diagnostic.rule));
         }
     }
+}
+
+#[test]
+fn routes_become_what_they_say_and_stand_beside_a_mesh_of_another_file() {
+    let mesh = "mesh: {alert: [ops], public_url: \"https://p.example\"}\n";
+    let routes = "routes:\n  - {name: log, alert: [chat], continue: true}\n  - name: wake\n    \
+                  match: [severity=critical, \"team=~a|b\"]\n    steps: [{after: 0s, alert: [ops]}, \
+                  {after: 10m, alert: [ops, boss]}]\n    repeat: 4h\n";
+    let loaded = good(&[("mesh.yaml", mesh), ("routes.yaml", routes)]);
+    assert_eq!(loaded.resources.len(), 1);
+    let Some(v1::resource::Kind::Settings(settings)) = &loaded.resources[0].resource.kind else {
+        panic!("{:?}", loaded.resources)
+    };
+    assert_eq!(settings.mesh_alert, ["ops"]);
+    assert_eq!(settings.public_url, "https://p.example");
+    let [log, wake] = settings.routes.as_slice() else { panic!("{:?}", settings.routes) };
+    assert!(log.r#continue && log.matchers.is_empty() && log.repeat.is_none());
+    assert_eq!(
+        (log.steps.len(), log.steps[0].alert.as_slice()),
+        (1, ["chat".to_owned()].as_slice())
+    );
+    let seconds = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+    assert!(!wake.r#continue);
+    assert_eq!(wake.repeat, seconds(14_400));
+    let after: Vec<_> = wake.steps.iter().map(|step| step.after).collect();
+    assert_eq!(after, [None, seconds(600)]);
+    assert_eq!(wake.steps[1].alert, ["ops", "boss"]);
+    let operators: Vec<_> = wake.matchers.iter().map(|matcher| matcher.operator()).collect();
+    assert_eq!(operators, [v1::MatchOperator::Equal, v1::MatchOperator::Pattern]);
+    // A rule that the coordinator finds broken is shown where it is written.
+    let at = |field: &str| loaded.locate("settings", "settings", field, "unknown_contact");
+    let line = |field: &str| at(field).map(|place| (place.source, place.line));
+    assert_eq!(line("routes[1].steps[1].alert[1]"), Some((1, 5)));
+    assert_eq!(line("routes[0].steps[0].alert[0]"), Some((1, 2)));
+    assert_eq!(line("mesh.alert[0]"), Some((0, 1)));
 }

@@ -45,6 +45,15 @@ impl Show {
             v1::IncidentKind::RegionExcluded => {
                 format!("a probe of region {} is not believed", incident.region)
             }
+            v1::IncidentKind::Regional => {
+                format!("{} fails in too few regions to be down", incident.check_name)
+            }
+            v1::IncidentKind::Warning => format!("{} passes with a warning", incident.check_name),
+            v1::IncidentKind::Latency
+            | v1::IncidentKind::ErrorRate
+            | v1::IncidentKind::BurnRate => {
+                format!("alert {} of {}", incident.alert, incident.check_name)
+            }
             _ => format!("{} is down", incident.check_name),
         };
         let short: String = incident.uid.chars().take(13).collect();

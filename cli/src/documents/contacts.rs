@@ -34,6 +34,7 @@ fn is_given(setting: Setting<'_>) -> bool {
         Setting::Url(it) | Setting::Secret(it) => it.is_some(),
         Setting::Urls(several) | Setting::Secrets(several) => !several.is_empty(),
         Setting::Headers(headers) => !headers.is_empty(),
+        Setting::Texts(several) => !several.is_empty(),
         Setting::Text(text) | Setting::Source(text) => !text.is_empty(),
         Setting::Labels(labels) => !labels.is_empty(),
         Setting::Number(number) => number > 0,

@@ -16,9 +16,11 @@ use super::mark::{self, Tone};
 use super::table::Table;
 use super::{Shell, time, word};
 
+mod alert;
 mod http;
 mod plugin;
 
+pub use alert::{AlertView, SloView};
 pub use http::{BasicView, HttpView, OAuth2View, ProxyView, RedirectsView};
 use plugin::PluginView;
 
@@ -62,14 +64,44 @@ pub struct CheckView {
     advisory_regions: Vec<String>,
     probes_per_region: u32,
     missing: String,
+    severity: String,
     down: DownView,
     up: UpView,
     confirm_spacing: Option<String>,
     alert: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    regional: Option<LastingView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warning: Option<LastingView>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    depends_on: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    min_open: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    flap: Option<FlapView>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    alerts: Vec<AlertView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    slo: Option<SloView>,
     #[serde(skip_serializing_if = "String::is_empty")]
     runbook: String,
     /// Sixteen hexadecimal digits: the version that votes are for.
     run_digest: String,
+}
+
+/// When a verdict of `degraded` is an incident, and who is told.
+#[derive(Debug, Serialize)]
+pub struct LastingView {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    alert: Vec<String>,
+}
+
+impl LastingView {
+    fn new(lasting: &v1::Lasting) -> Self {
+        Self { after: time::length(lasting.after.as_ref()), alert: lasting.alert.clone() }
+    }
 }
 
 /// One step: one of its kinds is there.
@@ -253,6 +285,14 @@ pub struct UpView {
     of: u32,
 }
 
+/// When it flaps.
+#[derive(Debug, Serialize)]
+pub struct FlapView {
+    pub(super) opens: u32,
+    pub(super) within: Option<String>,
+    pub(super) calm: Option<String>,
+}
+
 fn is_zero(number: &u32) -> bool {
     *number == 0
 }
@@ -306,10 +346,23 @@ impl CheckView {
             advisory_regions: check.advisory_regions.clone(),
             probes_per_region: check.probes_per_region,
             missing: word::missing(check.missing),
+            severity: word::said(word::severity(check.severity))
+                .unwrap_or_else(|| "critical".to_owned()),
             down: DownView { regions, failures: down.failures, of: down.of },
             up: UpView { successes: up.successes, of: up.of },
             confirm_spacing: time::length(check.confirm_spacing.as_ref()),
             alert: check.alert.clone(),
+            regional: check.regional.as_ref().map(LastingView::new),
+            warning: check.warning.as_ref().map(LastingView::new),
+            depends_on: check.depends_on.clone(),
+            min_open: time::length(check.min_open.as_ref()),
+            flap: check.flap.as_ref().map(|flap| FlapView {
+                opens: flap.opens,
+                within: time::length(flap.within.as_ref()),
+                calm: time::length(flap.calm.as_ref()),
+            }),
+            alerts: check.alerts.iter().map(AlertView::new).collect(),
+            slo: check.slo.as_ref().map(SloView::new),
             runbook: check.runbook.clone(),
             run_digest: format!("{:016x}", check.run_digest),
         }

@@ -6,10 +6,22 @@ use parallax_proto::v1;
 use serde::Serialize;
 
 use super::ballot::{BallotView, RecordView};
+use super::check::FlapView;
 use super::mark::Tone;
 use super::quiet::HeldView;
 use super::table::{self, Table};
 use super::{Shell, time, word};
+
+/// `flapping: 3 openings within 1h, open until it has passed for 15m`.
+fn flapping(it: &v1::Flapping) -> String {
+    let length = |length: Option<&prost_types::Duration>| time::or_dash(time::length(length));
+    format!(
+        "flapping: {} openings within {}, open until it has passed for {}",
+        it.opens,
+        length(it.within.as_ref()),
+        length(it.calm.as_ref())
+    )
+}
 
 /// One page to one contact.
 #[derive(Debug, Serialize)]
@@ -32,6 +44,48 @@ pub struct DeliveryView {
     claimed_by: u64,
     /// How often it was handed to another one.
     handed_over: u32,
+    /// Although it was sent: who was refused, and the like.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    note: String,
+    /// How attempts ended: the first few and the last ones.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    history: Vec<AttemptView>,
+}
+
+/// One attempt at a page.
+#[derive(Debug, Serialize)]
+pub struct AttemptView {
+    /// From 1.
+    number: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at: Option<String>,
+    /// `taken`, `refused`, `not_sent`, `unanswered`.
+    result: String,
+    /// Node id of the coordinator that made it.
+    by: u64,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    error: String,
+}
+
+impl AttemptView {
+    fn new(attempt: &v1::DeliveryAttempt) -> Self {
+        Self {
+            number: attempt.number,
+            at: time::instant(attempt.at.as_ref()),
+            result: word::attempt(attempt.result),
+            by: attempt.by,
+            error: attempt.error.clone(),
+        }
+    }
+
+    /// `2  2026-11-22T10:00:00Z  not sent by 1: connection refused`.
+    fn line(&self) -> String {
+        let Self { number, result, by, error, .. } = self;
+        let at = time::or_dash(self.at.clone());
+        let result = result.replace('_', " ");
+        let colon = if error.is_empty() { "" } else { ": " };
+        table::clean(&format!("{number}  {at}  {result} by {by}{colon}{error}"))
+    }
 }
 
 impl DeliveryView {
@@ -50,6 +104,8 @@ impl DeliveryView {
             ambiguous: delivery.ambiguous,
             claimed_by: delivery.claimed_by,
             handed_over: delivery.handed_over,
+            note: delivery.note.clone(),
+            history: delivery.history.iter().map(AttemptView::new).collect(),
         }
     }
 
@@ -74,7 +130,8 @@ pub struct EventView {
     #[serde(skip_serializing_if = "Option::is_none")]
     at: Option<String>,
     /// `opened`, `acknowledged`, `resolved`, `check_edited`, `page_sent`, `page_failed`,
-    /// `page_dropped`, `page_reassigned`, `pages_held`, `pages_released`, `verdict_superseded`.
+    /// `page_dropped`, `page_reassigned`, `page_fell_back`, `pages_held`, `pages_released`, `routes_took`,
+    /// `escalated`, `reminded`, `verdict_superseded`.
     event: &'static str,
     /// In a sentence.
     text: String,
@@ -142,8 +199,40 @@ impl EventView {
                 let held = it.held.as_ref().map(HeldView::new).unwrap_or_default();
                 ("pages_held", format!("no page yet: {}", held.line()))
             }
+            Some(Event::PageFellBack(it)) => {
+                let (contact, to, kind) = (&it.contact, &it.to, word::page(it.kind));
+                (
+                    "page_fell_back",
+                    format!("{to} is told in place of {contact}: {kind} page given up"),
+                )
+            }
+            Some(Event::Flapping(it)) => ("flapping", flapping(it)),
             Some(Event::PagesReleased(_)) => {
                 ("pages_released", "no longer quiet: its pages go out".to_owned())
+            }
+            Some(Event::RoutesTook(it)) => {
+                let text = match it.routes.as_slice() {
+                    [] => "no route fits it: nobody is told".to_owned(),
+                    [route] => format!("taken by route {route}"),
+                    routes => format!("taken by routes {}", routes.join(", ")),
+                };
+                ("routes_took", text)
+            }
+            Some(Event::Escalated(it)) => {
+                let (step, route) = (it.step, &it.route);
+                let text = format!(
+                    "not acknowledged: step {step} of route {route} tells {}",
+                    names(&it.contacts)
+                );
+                ("escalated", text)
+            }
+            Some(Event::Reminded(it)) => {
+                let (number, route) = (it.number, &it.route);
+                let text = format!(
+                    "not acknowledged: reminder {number} of route {route} to {}",
+                    names(&it.contacts)
+                );
+                ("reminded", text)
             }
             Some(Event::VerdictSuperseded(it)) => {
                 ("verdict_superseded", format!("a late decision changed nothing: {}", it.why))
@@ -154,6 +243,14 @@ impl EventView {
     }
 }
 
+/// Contacts that were written to; none when a page to each of them still waits, or it is gone.
+fn names(contacts: &[String]) -> String {
+    match contacts {
+        [] => "nobody new".to_owned(),
+        contacts => contacts.join(", "),
+    }
+}
+
 /// An incident.
 #[derive(Debug, Serialize)]
 pub struct IncidentView {
@@ -161,8 +258,14 @@ pub struct IncidentView {
     pub uid: String,
     namespace: String,
     kind: String,
+    /// Absent in one that opened before there was a choice.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    severity: Option<String>,
     #[serde(skip_serializing_if = "String::is_empty")]
     check: String,
+    /// Name of the alert of the check.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    alert: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     region: String,
     /// `open`, `acknowledged` or `resolved`.
@@ -180,6 +283,12 @@ pub struct IncidentView {
     /// Why nobody is paged about it yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     held: Option<HeldView>,
+    /// It stays open for so long at least.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    min_open: Option<String>,
+    /// One of how many its check opened, within which time, and how long it must pass.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    flapping: Option<FlapView>,
     #[serde(skip_serializing_if = "String::is_empty")]
     detail: String,
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -213,7 +322,9 @@ impl IncidentView {
             uid: incident.uid.clone(),
             namespace: incident.namespace.clone(),
             kind: word::incident(incident.kind),
+            severity: word::said(word::severity(incident.severity)),
             check: incident.check_name.clone(),
+            alert: incident.alert.clone(),
             region: incident.region.clone(),
             state,
             opened_at: time::instant(incident.opened_at.as_ref()),
@@ -222,6 +333,12 @@ impl IncidentView {
             acknowledged_at: time::instant(incident.acknowledged_at.as_ref()),
             acknowledged_by: incident.acknowledged_by.clone(),
             held: incident.held.as_ref().map(HeldView::new),
+            min_open: time::length(incident.min_open.as_ref()),
+            flapping: incident.flapping.as_ref().map(|it| FlapView {
+                opens: it.opens,
+                within: time::length(it.within.as_ref()),
+                calm: time::length(it.calm.as_ref()),
+            }),
             detail: incident.detail.clone(),
             runbook: incident.runbook.clone(),
             labels: incident.labels.clone(),
@@ -243,6 +360,9 @@ impl IncidentView {
             "region_silent" => format!("region {} is silent", self.region),
             "down" => format!("{} is down", self.check),
             "leaderless" => "no leader".to_owned(),
+            "latency" => format!("{} is slow ({})", self.check, self.alert),
+            "error_rate" => format!("{} fails too often ({})", self.check, self.alert),
+            "burn_rate" => format!("{} spends its budget ({})", self.check, self.alert),
             kind => format!("{} {kind}", self.check),
         };
         table::clean(&subject)
@@ -273,6 +393,7 @@ impl IncidentView {
                 text.push_str(&format!("  {name:<13} {}\n", table::clean(value)));
             }
         };
+        line("severity", self.severity.as_deref().unwrap_or_default());
         line("opened", &time::or_dash(self.opened_at.clone()));
         line("resolved", self.resolved_at.as_deref().unwrap_or_default());
         if let Some(at) = &self.acknowledged_at {
@@ -311,10 +432,30 @@ impl IncidentView {
                     page.state.clone(),
                     page.attempts.to_string(),
                     time::or_dash(page.sent_at.clone()),
-                    page.last_error.clone(),
+                    if page.note.is_empty() { &page.last_error } else { &page.note }.clone(),
                 ]);
             }
             text.push_str(&shell.rows(pages));
+            // One attempt is told by its page.
+            for page in self.deliveries.iter().filter(|page| page.attempts > 1) {
+                let Some(last) = page.history.last() else { continue };
+                let (contact, kind) = (&page.contact, &page.kind);
+                text.push_str(&table::clean(&format!("\nattempts at {contact}, {kind}")));
+                text.push('\n');
+                let mut before = 0;
+                for attempt in &page.history {
+                    let gap = attempt.number.saturating_sub(before + 1);
+                    if gap > 0 {
+                        text.push_str(&format!("  ({gap} more were not kept)\n"));
+                    }
+                    text.push_str(&format!("  {}\n", attempt.line()));
+                    before = attempt.number;
+                }
+                let later = page.attempts.saturating_sub(last.number);
+                if later > 0 {
+                    text.push_str(&format!("  ({later} more were not kept)\n"));
+                }
+            }
         }
         if !self.timeline.is_empty() {
             text.push_str("\ntimeline\n");

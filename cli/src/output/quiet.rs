@@ -36,7 +36,7 @@ fn written(matcher: &v1::Matcher) -> String {
 /// Why nobody is paged about an open incident yet.
 #[derive(Debug, Default, Serialize)]
 pub struct HeldView {
-    /// `silence`, or `other` for what this program does not know.
+    /// `silence`, `parent`, or `other` for what this program does not know.
     by: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     since: Option<String>,
@@ -48,6 +48,13 @@ pub struct HeldView {
     created_by: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     comment: String,
+    /// The check that it depends on.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    parent: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    parent_incident: String,
+    #[serde(skip)]
+    parent_ended: bool,
 }
 
 impl HeldView {
@@ -67,18 +74,36 @@ impl HeldView {
                 comment: by.comment.clone(),
                 ..view
             },
+            Some(v1::held::By::Parent(by)) => Self {
+                by: "parent",
+                parent: by.check_name.clone(),
+                parent_incident: by.incident_uid.clone(),
+                parent_ended: by.ended,
+                ..view
+            },
             None => view,
         }
     }
 
-    /// In a word: `silenced`.
+    /// In a word: `silenced`, `behind dns`.
     pub fn word(&self) -> String {
-        if self.by == "silence" { "silenced" } else { "quiet" }.to_owned()
+        match self.by {
+            "silence" => "silenced".to_owned(),
+            "parent" => table::clean(&format!("behind {}", self.parent)),
+            _ => "quiet".to_owned(),
+        }
     }
 
     /// `silenced until T by anna: moving the database`.
     pub fn line(&self) -> String {
         let until = time::or_dash(self.until.clone());
+        if self.by == "parent" {
+            let parent = &self.parent;
+            return table::clean(&match self.parent_ended {
+                false => format!("suppressed by {parent}, which is down"),
+                true => format!("suppressed by {parent}, which was down; looked at again {until}"),
+            });
+        }
         let mut line = format!("{} until {until}", self.word());
         if !self.created_by.is_empty() {
             line.push_str(&format!(" by {}", self.created_by));
@@ -108,6 +133,9 @@ pub struct SilenceView {
     ends_at: Option<String>,
     #[serde(skip_serializing_if = "String::is_empty")]
     expired_by: String,
+    /// The maintenance window that it is a time of.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    window: String,
     revision: u64,
 }
 
@@ -133,6 +161,7 @@ impl SilenceView {
             starts_at: time::instant(silence.starts_at.as_ref()),
             ends_at: time::instant(silence.ends_at.as_ref()),
             expired_by: silence.expired_by.clone(),
+            window: silence.window.clone(),
             revision: silence.revision,
         }
     }
@@ -174,6 +203,7 @@ impl SilenceView {
         line("from", self.starts_at.as_deref().unwrap_or_default());
         line("until", self.ends_at.as_deref().unwrap_or_default());
         line("ended by", &self.expired_by);
+        line("window", &self.window);
         text
     }
 }

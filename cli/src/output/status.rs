@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use parallax_common::alert::percent;
 use parallax_proto::v1;
 use serde::Serialize;
 
@@ -67,10 +68,16 @@ pub struct RowView {
     /// Why nobody is paged about it yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     held: Option<HeldView>,
+    /// Its open incident is one of many.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    flapping: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     interval: Option<String>,
     target: String,
     insecure: bool,
+    /// Of a check with an slo, once it was counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    budget: Option<BudgetView>,
     ballots: Vec<BallotView>,
     #[serde(skip)]
     changed: Option<prost_types::Timestamp>,
@@ -92,9 +99,11 @@ impl RowView {
             since: time::instant(row.since.as_ref()),
             incident: row.incident_uid.clone(),
             held: row.held.as_ref().map(HeldView::new),
+            flapping: row.flapping,
             interval: time::length(row.interval.as_ref()),
             target: row.target.clone(),
             insecure: row.insecure,
+            budget: row.budget.as_ref().map(BudgetView::new),
             ballots: row.ballots.iter().map(BallotView::new).collect(),
             changed: row.since,
         }
@@ -106,6 +115,7 @@ impl RowView {
             Some(kind) => format!("{mark} {} ({kind})", self.verdict),
             None => format!("{mark} {}", self.verdict),
         };
+        let text = if self.flapping { format!("{text} (flapping)") } else { text };
         let text = match &self.held {
             Some(held) => format!("{text} ({})", held.word()),
             None => text,
@@ -115,6 +125,45 @@ impl RowView {
 
     fn name_cell(&self) -> String {
         if self.insecure { format!("{} (insecure)", self.name) } else { self.name.clone() }
+    }
+}
+
+/// What is left of an error budget.
+#[derive(Debug, Serialize)]
+pub struct BudgetView {
+    target: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    over: Option<String>,
+    runs: u64,
+    failed: u64,
+    /// Below 0 it is overspent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left_percent: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<String>,
+}
+
+impl BudgetView {
+    fn new(budget: &v1::Budget) -> Self {
+        Self {
+            target: percent::format(budget.target_ppm),
+            over: time::length(budget.over.as_ref()),
+            runs: budget.runs,
+            failed: budget.failed,
+            left_percent: budget.left_ppm.map(|ppm| ppm as f64 / 10_000.0),
+            until: time::instant(budget.until.as_ref()),
+        }
+    }
+
+    /// `73.2%`. What is left is not rounded up to more than there is.
+    fn cell(&self) -> (String, Tone) {
+        match self.left_percent {
+            None => ("-".to_owned(), Tone::Plain),
+            Some(left) => {
+                let tone = if left <= 0.0 { Tone::Bad } else { Tone::Plain };
+                (format!("{:.1}%", (left * 10.0).floor() / 10.0), tone)
+            }
+        }
     }
 }
 
@@ -192,7 +241,9 @@ impl StatusView {
 
     fn matrix(&self, columns: &[&str], shell: &Shell) -> Table {
         let now = (shell.now)();
-        let header = ["CHECK", "VERDICT", "FOR"].into_iter().map(str::to_owned);
+        let budgets = self.checks.iter().any(|row| row.budget.is_some());
+        let header = ["CHECK", "VERDICT", "FOR"].into_iter().chain(budgets.then_some("BUDGET"));
+        let header = header.map(str::to_owned);
         let header: Vec<String> =
             header.chain(columns.iter().map(|region| region.to_uppercase())).collect();
         let mut table = Table::new(header.iter().map(String::as_str));
@@ -204,6 +255,10 @@ impl StatusView {
                 row.verdict_cell(),
                 (time::age(row.changed.as_ref(), now), Tone::Plain),
             ];
+            if budgets {
+                let none = || (String::new(), Tone::Plain);
+                cells.push(row.budget.as_ref().map_or_else(none, BudgetView::cell));
+            }
             cells.extend(columns.iter().map(|region| ballot_cell(by_region.get(region).copied())));
             table.toned(cells);
         }
@@ -218,7 +273,10 @@ impl StatusView {
             let (verdict, tone) = row.verdict_cell();
             let age = time::age(row.changed.as_ref(), now);
             let name = table::clean(&row.name_cell());
-            text.push_str(&format!("{name}  {}  {age}\n", tone.paint(&verdict, shell.color_out)));
+            let budget = row.budget.as_ref().map(|budget| budget.cell().0);
+            let budget = budget.map(|left| format!("  budget {left}")).unwrap_or_default();
+            let verdict = tone.paint(&verdict, shell.color_out);
+            text.push_str(&format!("{name}  {verdict}  {age}{budget}\n"));
             let mut used = 0;
             for ballot in &row.ballots {
                 let (cell, tone) = ballot_cell(Some(ballot));

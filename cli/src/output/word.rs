@@ -37,14 +37,18 @@ words! {
     degraded: v1::DegradedKind, "DEGRADED_KIND_";
     /// `none`, `pass`, `warn`, `fail`.
     ballot: v1::BallotState, "BALLOT_STATE_";
-    /// `down`, `region_silent`.
+    /// `down`, `region_silent`, `latency` and the like.
     incident: v1::IncidentKind, "INCIDENT_KIND_";
+    /// `critical`, `warning`, `info`.
+    severity: v1::Severity, "SEVERITY_";
     /// `recovered`, `by_hand` and the like.
     cause: v1::ResolveCause, "RESOLVE_CAUSE_";
-    /// `opened`, `resolved`, `combined`.
+    /// `opened`, `resolved`, `combined`, `escalated`, `reminder`.
     page: v1::PageKind, "PAGE_KIND_";
     /// `pending`, `sent`, `dead`, `dropped`, `held`.
     delivery: v1::DeliveryState, "DELIVERY_STATE_";
+    /// `taken`, `refused`, `not_sent`, `unanswered`.
+    attempt: v1::AttemptResult, "ATTEMPT_RESULT_";
     /// `live`, `lost`, `probation`.
     probe: v1::ProbeState, "PROBE_STATE_";
     /// `created`, `changed`, `unchanged`, `deleted`.

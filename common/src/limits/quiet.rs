@@ -28,3 +28,43 @@ pub const HELD_REVIEW_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// While an incident is held the leader compares its clock with the end at least this often: a clock
 /// that is set shows within it.
 pub const HELD_LOOK_EVERY: Duration = Duration::from_secs(30);
+/// Checks that one depends on: each is looked at when it opens. Refused.
+pub const DEPENDS_ON_MAX: usize = 16;
+/// What a child has at least, after the incident of its parent has ended, to recover before its own
+/// opening goes out; besides what its own runs need to tell.
+pub const DEPENDS_GRACE_MIN: Duration = Duration::from_secs(30);
+/// Maintenance windows of one namespace: each has a day of silences ahead and five days of them behind,
+/// and together they leave room among the silences for those of people. Refused.
+pub const MAINTENANCE_PER_NAMESPACE_MAX: usize = 32;
+/// The same of all namespaces together: the leader looks into the calendar of each. Refused.
+pub const MAINTENANCE_MAX: usize = 128;
+/// Shortest and longest time of a window that recurs. Refused.
+pub const MAINTENANCE_LENGTH_MIN: Duration = Duration::from_secs(60);
+/// See [`MAINTENANCE_LENGTH_MIN`].
+pub const MAINTENANCE_LENGTH_MAX: Duration = Duration::from_secs(86_400);
+/// How long before it begins a time of a window is written down: a cluster that stands still over
+/// night is quiet all the same when it is planned to be.
+pub const MAINTENANCE_AHEAD: Duration = Duration::from_secs(86_400);
+/// How long what a window made holds on after an edit of it, until what it is now is written down.
+pub const MAINTENANCE_HANDOVER: Duration = Duration::from_secs(30);
+/// Times that one entry writes down. The rest is in the next one.
+pub const MAINTENANCE_DUE_MAX: usize = 64;
+/// Times that are shown of a window.
+pub const MAINTENANCE_SHOWN: usize = 5;
+/// Shortest and longest time that an incident stays open at least. Refused.
+pub const MIN_OPEN_MIN: Duration = Duration::from_secs(1);
+/// See [`MIN_OPEN_MIN`]: over a day it would hide the next outage.
+pub const MIN_OPEN_MAX: Duration = Duration::from_secs(86_400);
+/// Openings that make a check flap: so many of them are remembered with its verdict. Refused.
+pub const FLAP_OPENS_MAX: u32 = 16;
+/// Openings that make a check flap when it does not say.
+pub const FLAP_OPENS_DEFAULT: u32 = 3;
+/// Within which they are counted: at least and at most. Refused.
+pub const FLAP_WITHIN_MIN: Duration = Duration::from_secs(60);
+/// See [`FLAP_WITHIN_MIN`].
+pub const FLAP_WITHIN_MAX: Duration = Duration::from_secs(86_400);
+/// When it does not say.
+pub const FLAP_WITHIN_DEFAULT: Duration = Duration::from_secs(3_600);
+/// How long a check that flapped must pass when it does not say. At least and at most as
+/// [`MIN_OPEN_MIN`] and [`MIN_OPEN_MAX`].
+pub const FLAP_CALM_DEFAULT: Duration = Duration::from_secs(900);

@@ -145,7 +145,7 @@ pub(crate) fn make(
     writer.rows(&mut |sink| {
         let mut sent = Ok(());
         state.each_row(&mut |row| {
-            if sent.is_ok() {
+            if sent.is_ok() && !State::is_secret(&row.key) {
                 sent = sink(Row { key: row.key, value: row.value });
             }
         });

@@ -8,6 +8,7 @@ use super::page::{matches, page};
 use super::{Api, Need, asked, namespace_of, not_found};
 use crate::core::configure::deletion;
 use crate::core::explain;
+use crate::core::routing;
 use crate::core::state::Kind;
 
 #[tonic::async_trait]
@@ -82,7 +83,14 @@ impl CheckService for Api {
         } else {
             vec![format!("{} is paused: it is not run and has no verdict.", entry.check.name)]
         };
+        sentences.extend(incident.iter().flat_map(explain::keeps_open));
         sentences.extend(incident.as_ref().and_then(explain::held));
+        // Contacts of its own need no explanation.
+        if let Some(routes) = state.routes_of(namespace).filter(|_| entry.check.alert.is_empty()) {
+            let sample = routing::sample(&entry.wire);
+            sentences.push(explain::would_tell(&get.name, &routes.taking(&sample)));
+        }
+        sentences.extend(state.open_alerts_of(entry.check.uid).map(|alert| explain::alert(alert)));
         if entry.check.enabled {
             let live = self.inner.judge.ballots(vec![entry.check.uid]).await;
             sentences.extend(live.first().and_then(|ballots| explain::cannot_run(ballots)));

@@ -32,7 +32,9 @@ impl ContactService for Api {
                 matches(&options.labels, &meta.labels)
             });
         let page = page(&options, contacts)?;
+        let uid = |contact: &v1::Contact| contact.meta.clone().unwrap_or_default().uid;
         Ok(Response::new(v1::ListContactsResponse {
+            standings: state.standings(page.items.iter().map(uid)),
             contacts: page.items,
             next_page_token: page.next,
             revision: state.applied,
@@ -50,9 +52,11 @@ impl ContactService for Api {
         let contact = state
             .contact_named(namespace, &get.name)
             .ok_or_else(|| not_found("contact", &get.name))?;
+        let uid = contact.meta.as_ref().map_or("", |meta| &meta.uid);
         Ok(Response::new(v1::GetContactResponse {
             contact: Some(contact.clone()),
             revision: state.applied,
+            standing: state.standings([uid.to_owned()]).pop(),
         }))
     }
 
@@ -106,6 +110,7 @@ fn came_of(report: Report) -> (bool, String) {
         Report::Answered { status: status @ 200..=299, .. } => {
             (true, format!("HTTP status {status}"))
         }
+        Report::Taken { note, .. } if !note.is_empty() => (true, format!("taken; {note}")),
         Report::Taken { .. } => (true, "taken".to_owned()),
         Report::Answered { status, detail, .. } => {
             let detail = if detail.is_empty() { detail } else { format!(": {detail}") };

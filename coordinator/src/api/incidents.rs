@@ -16,8 +16,20 @@ use super::closed::{self, Part};
 use super::page::{matches, page, page_size};
 use super::{Api, Need, asked, bounded, namespace_of, not_found, refusal_status, with_rule};
 use crate::core::explain;
-use crate::core::state::{State, is_of_region, may_resolve};
+use crate::core::state::{State, is_of_alert, is_of_region, may_resolve};
 use crate::store::rows::RowError;
+
+/// Incidents as a list has them: how each attempt ended is for who asks about one.
+fn listed(
+    mut incidents: Vec<v1::Incident>,
+    next_page_token: String,
+    revision: u64,
+) -> v1::ListIncidentsResponse {
+    for page in incidents.iter_mut().flat_map(|incident| &mut incident.deliveries) {
+        page.history.clear();
+    }
+    v1::ListIncidentsResponse { incidents, next_page_token, revision }
+}
 
 #[tonic::async_trait]
 impl IncidentService for Api {
@@ -63,11 +75,7 @@ impl IncidentService for Api {
             incidents.extend(part.incidents);
             next = part.next.unwrap_or_default();
         }
-        Ok(Response::new(v1::ListIncidentsResponse {
-            incidents,
-            next_page_token: next,
-            revision: state.applied,
-        }))
+        Ok(Response::new(listed(incidents, next, state.applied)))
     }
 
     async fn get_incident(
@@ -200,6 +208,10 @@ impl Api {
             let judge = &self.inner.judge;
             return judge.still_silent(&incident.namespace, &incident.region).await;
         }
+        // While it is open its condition was not seen to end.
+        if is_of_alert(incident) {
+            return true;
+        }
         match incident.check_uid.parse::<Uid>() {
             Ok(uid) => self.inner.judge.still_failing(uid).await,
             Err(_) => false,
@@ -259,4 +271,27 @@ pub(super) fn reversed(uid: &str) -> String {
             other => char::from(other),
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_leaves_out_how_each_attempt_ended() {
+        let page = v1::Delivery {
+            attempts: 9,
+            last_error: "HTTP status 503".into(),
+            history: vec![v1::DeliveryAttempt::default(); 9],
+            ..v1::Delivery::default()
+        };
+        let incident = v1::Incident { deliveries: vec![page; 2], ..v1::Incident::default() };
+        let answer = listed(vec![incident.clone(), incident], "next".into(), 7);
+        assert_eq!((answer.next_page_token.as_str(), answer.revision), ("next", 7));
+        for page in answer.incidents.iter().flat_map(|incident| &incident.deliveries) {
+            assert_eq!((page.attempts, page.last_error.as_str()), (9, "HTTP status 503"));
+            assert!(page.history.is_empty());
+        }
+        assert_eq!(answer.incidents.len(), 2);
+    }
 }

@@ -41,7 +41,10 @@ impl StatusService for Api {
             .items
             .iter()
             .zip(ballots)
-            .map(|(entry, ballots)| row(&state, &entry.check, ballots))
+            .map(|(entry, ballots)| {
+                let budget = self.inner.budgets.get(&entry.check.uid);
+                v1::StatusRow { budget, ..row(&state, &entry.check, ballots) }
+            })
             .collect();
         let regions: BTreeSet<String> =
             rows.iter().flat_map(|row| row.ballots.iter().map(|b| b.region.clone())).collect();
@@ -132,6 +135,7 @@ fn row(state: &State, check: &Check, ballots: Vec<v1::Ballot>) -> v1::StatusRow 
     let verdict = state.verdicts.get(&check.uid).map(|v| v.as_ref().clone()).unwrap_or_default();
     let unheard = if check.enabled { v1::Verdict::Unknown } else { v1::Verdict::Unspecified };
     let known = if verdict.sequence == 0 { unheard.into() } else { verdict.verdict };
+    let incident = state.incidents.get(&verdict.incident_uid);
     v1::StatusRow {
         check_uid: check.uid.to_string(),
         name: check.name.clone(),
@@ -139,11 +143,13 @@ fn row(state: &State, check: &Check, ballots: Vec<v1::Ballot>) -> v1::StatusRow 
         verdict: known,
         degraded: verdict.degraded,
         since: verdict.since,
-        held: state.incidents.get(&verdict.incident_uid).and_then(|it| it.held.clone()),
+        held: incident.and_then(|it| it.held.clone()),
+        flapping: incident.is_some_and(|it| it.flapping.is_some()),
         incident_uid: verdict.incident_uid,
         ballots,
         interval: Some(convert::time::duration_to(check.interval)),
         insecure: check.run.steps.iter().any(|step| step.kind.insecure()),
+        budget: None,
         target: check.run.steps.first().map(|step| step.kind.target()).unwrap_or_default(),
     }
 }

@@ -3,18 +3,24 @@
 //!
 //! Pure: uids come from the caller. Every broken rule of every resource is reported, not the first.
 
+mod level;
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use parallax_common::limits::APPLY_RESOURCES_MAX;
 use parallax_common::name::{Uid, is_name};
 use parallax_common::rule::{self, Advice, Rule, Violation};
 use parallax_common::schedule::merge_ranks;
 use parallax_proto::convert::check::{self, Known};
-use parallax_proto::convert::{contact, fields, resource};
+use parallax_proto::convert::{fields, resource};
 use parallax_proto::store::config_change::Change as Put;
 use parallax_proto::v1::resource::Kind as ResourceKind;
 use parallax_proto::{store, v1};
 
+use crate::core::outbox::fallback;
+use crate::core::quiet::depends;
+use crate::core::routing::{self, Routes};
 use crate::core::state::{Kind, Name, State};
 
 /// Part of a set, in percent, that a prune may delete without being told the number.
@@ -80,6 +86,7 @@ pub fn draft(
     }
     let wanted = collect(request, resources, &mut broken);
     let mut draft = Draft::default();
+    let routes = routes_after(state, request, &wanted);
     for ((kind, name), wanted) in &wanted {
         let before = state.resource(*kind, &request.namespace, name);
         let mut after = wanted.clone();
@@ -87,11 +94,13 @@ pub fn draft(
         refuse_foreign(*kind, name, before.as_ref(), request, &mut broken);
         refuse_newer(*kind, name, wanted, before.as_ref(), &mut broken);
         broken.extend(resource::validate(&after));
-        refuse_above_level(*kind, name, &after, state.cluster.level, &mut broken);
-        draft.advice.extend(advice(&after));
+        level::refuse(*kind, name, &after, state.cluster.level, &mut broken);
+        draft.advice.extend(advice(&after, &routes));
         add(*kind, name, before.as_ref(), after, request, &mut draft);
     }
     broken.extend(references(state, request, &wanted));
+    refuse_rings(state, request, &wanted, &mut broken);
+    broken.extend(dependencies(state, request, &wanted));
     if request.prune {
         prune(state, request, &wanted, &mut draft, &mut broken);
     }
@@ -172,12 +181,28 @@ fn collect(request: &Request, resources: Vec<v1::Resource>, broken: &mut Vec<Vio
 }
 
 /// What is worth a thought about a check that is otherwise in order.
-fn advice(after: &v1::Resource) -> Vec<Advice> {
-    match &after.kind {
-        Some(ResourceKind::Check(wire)) => {
-            check::check(wire).map(|built| check::check_advice(&built)).unwrap_or_default()
+fn advice(after: &v1::Resource, routes: &Routes) -> Vec<Advice> {
+    let Some(ResourceKind::Check(wire)) = &after.kind else { return Vec::new() };
+    let mut advice =
+        check::check(wire).map(|built| check::check_advice(&built)).unwrap_or_default();
+    if !routes.is_empty() {
+        // A check without contacts of its own is told of by the route that takes it.
+        let taken = !routes.taking(&routing::sample(wire)).is_empty();
+        advice.retain(|it| it.rule != rule::ADVICE_NO_ALERT || !taken);
+    }
+    advice
+}
+
+/// The routes of the namespace as they are after this apply.
+fn routes_after(state: &State, request: &Request, wanted: &Wanted) -> Arc<Routes> {
+    let key = (Kind::Settings, resource::SETTINGS_NAME.to_owned());
+    match wanted.get(&key).and_then(|settings| settings.kind.as_ref()) {
+        // What is refused anyway is not compiled: it may be any number of patterns.
+        Some(ResourceKind::Settings(it)) if !resource::validate_settings(it).is_empty() => {
+            Arc::default()
         }
-        _ => Vec::new(),
+        Some(ResourceKind::Settings(settings)) => Arc::new(Routes::new(&settings.routes)),
+        _ => state.routes_of(&request.namespace).cloned().unwrap_or_default(),
     }
 }
 
@@ -222,50 +247,6 @@ fn refuse_foreign(
             format!("belongs to set {}; apply it there, or take it over with --take", meta.set);
         broken.push(violation(rule::OTHER_SET, kind.word(), name, "set", message));
     }
-}
-
-/// The level from which on checks have several probes a region, advisory regions and a choice for missing
-/// data, and speak HTTP/3, and contacts have other kinds than webhooks, and webhooks all their options.
-const VOTERS_AND_CONTACTS_LEVEL: u32 = 2;
-
-/// Refuses what a member of an older build would take for something else, or keep without a part of
-/// it. Levels never fall, so what is once let through stays understood.
-fn refuse_above_level(
-    kind: Kind,
-    name: &str,
-    after: &v1::Resource,
-    level: u32,
-    broken: &mut Vec<Violation>,
-) {
-    let new: &[(&str, bool)] = match &after.kind {
-        Some(ResourceKind::Check(check)) => &[
-            ("http.http_version", asks_for_http3(check)),
-            ("probes_per_region", check.probes_per_region > 1),
-            ("advisory_regions", !check.advisory_regions.is_empty()),
-            ("missing", check.missing != v1::MissingData::Unspecified as i32),
-        ],
-        Some(ResourceKind::Contact(it)) => &[("", !contact::is_first_form(it))],
-        _ => return,
-    };
-    // A state without a cluster is that of a test or of a plan: nobody else would read it.
-    let needs = VOTERS_AND_CONTACTS_LEVEL;
-    let too_early = level != 0 && level < needs;
-    for (field, _) in new.iter().filter(|(_, used)| *used && too_early) {
-        let message = format!(
-            "it needs feature level {needs} and the cluster is at {level}: it rises by itself once \
-             every coordinator has been upgraded (see `parallax cluster status`)"
-        );
-        broken.push(violation(rule::LEVEL_TOO_LOW, kind.word(), name, field, message));
-    }
-}
-
-/// An older coordinator would hand it out as HTTP/1.1.
-fn asks_for_http3(check: &v1::Check) -> bool {
-    let mut steps = check.run.iter().flat_map(|run| &run.steps);
-    steps.any(|step| match &step.kind {
-        Some(v1::step::Kind::Http(http)) => http.http_version() == v1::HttpVersion::V3,
-        _ => false,
-    })
 }
 
 /// A resource that comes with an etag is a change of that version of it. Without one it replaces
@@ -321,6 +302,14 @@ impl Known for Names<'_> {
         self.wants(Kind::Contact, name) || self.state.contact_named(self.namespace, name).is_some()
     }
 
+    fn check(&self, name: &str) -> bool {
+        self.wants(Kind::Check, name) || self.state.check_named(self.namespace, name).is_some()
+    }
+
+    fn checks(&self) -> Vec<String> {
+        self.all(Kind::Check, self.state.check_names.keys())
+    }
+
     fn regions(&self) -> Vec<String> {
         self.all(Kind::Region, self.state.regions.keys().map(AsRef::as_ref))
     }
@@ -334,6 +323,50 @@ impl Known for Names<'_> {
 fn references(state: &State, request: &Request, wanted: &Wanted) -> Vec<Violation> {
     let names = Names { state, namespace: &request.namespace, wanted };
     wanted.values().flat_map(|wanted| resource::resource_references(wanted, &names)).collect()
+}
+
+/// Whoever is told in a contact's place is somebody else, and so on.
+fn refuse_rings(state: &State, request: &Request, wanted: &Wanted, broken: &mut Vec<Violation>) {
+    let wanted_here = |name: &str| match &wanted.get(&(Kind::Contact, name.to_owned()))?.kind {
+        Some(ResourceKind::Contact(contact)) => Some(contact),
+        _ => None,
+    };
+    let next = |name: &str| {
+        let contact = wanted_here(name).or_else(|| state.contact_named(&request.namespace, name));
+        contact.map(|contact| contact.fallback.as_str())
+    };
+    let contacts = wanted.keys().filter(|(kind, _)| *kind == Kind::Contact);
+    for (kind, name) in contacts {
+        if let Err(way) = fallback::follow(name, next) {
+            let message = fallback::complaint(&way);
+            let rule = rule::FALLBACK_CYCLE;
+            broken.push(violation(rule, kind.word(), name, "fallback", message));
+        }
+    }
+}
+/// What is wrong with checks that depend on others, besides names that do not exist.
+fn dependencies(state: &State, request: &Request, wanted: &Wanted) -> Vec<Violation> {
+    let depends = |wanted: &v1::Resource| match &wanted.kind {
+        Some(ResourceKind::Check(check)) => check.depends_on.clone(),
+        _ => Vec::new(),
+    };
+    let parents = |name: &str| match wanted.get(&(Kind::Check, name.to_owned())) {
+        Some(wanted) => depends(wanted),
+        None => state.depends_on(&request.namespace, name).to_vec(),
+    };
+    let (mut broken, mut done) = (Vec::new(), BTreeSet::new());
+    for ((kind, name), resource) in wanted {
+        if *kind != Kind::Check || depends(resource).is_empty() {
+            continue;
+        }
+        if let Some(cycle) = depends::cycle(name, &parents, &mut done) {
+            let message = depends::told(&cycle);
+            broken.push(violation(rule::DEPENDS_CYCLE, "check", name, "depends_on", message));
+            // Told once, and not of each check on it.
+            done.extend(cycle);
+        }
+    }
+    broken
 }
 
 fn prune(

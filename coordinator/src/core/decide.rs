@@ -1,8 +1,9 @@
 //! What a check's ballots say together, and what follows from it.
 //!
 //! The numbers R, D, U and the floor are in [`rule`], the record that is committed with a decision
-//! in [`record`]. `table.txt` beside this file lists the answer for every mix of votes.
+//! in [`record`]; what holds an end back is in [`calm`]. `table.txt` beside this file lists the answer for every mix of votes.
 
+pub mod calm;
 pub mod record;
 pub mod rule;
 

@@ -9,10 +9,13 @@
 use parallax_common::limits::READMIT_AFTER;
 use parallax_proto::v1::{self, DegradedKind, IncidentKind, ResolveCause, Verdict};
 
+mod alert;
 mod ballots;
 mod pages;
+mod routes;
 mod words;
 
+pub use self::alert::summary as alert_summary;
 use self::words::{Clock, count, line, list, span, verb};
 use crate::core::stamp;
 
@@ -34,6 +37,14 @@ pub fn verdict(verdict: &v1::CheckVerdict) -> Vec<String> {
             sentences.push(down_when(&rule));
         }
         _ => {}
+    }
+    if !verdict.lasting_incident_uid.is_empty() {
+        sentences.push("It has lasted, and is an incident of its own.".to_owned());
+    }
+    if verdict.lasting_latched {
+        let text =
+            "Its incident was resolved by hand: none opens until the verdict is another one.";
+        sentences.push(text.to_owned());
     }
     if verdict.latched {
         sentences.push(format!(
@@ -57,6 +68,10 @@ pub fn incident(incident: &v1::Incident) -> Vec<String> {
         IncidentKind::RegionSilent => region(incident, &mut clock),
         IncidentKind::RegionExcluded => excluded(incident, &mut clock),
         IncidentKind::Leaderless => leaderless(incident, &mut clock),
+        IncidentKind::Regional | IncidentKind::Warning => lasting(incident, &mut clock),
+        IncidentKind::Latency | IncidentKind::ErrorRate | IncidentKind::BurnRate => {
+            measured(incident, &mut clock)
+        }
         IncidentKind::Down | IncidentKind::Unspecified => check(incident, &mut clock),
     };
     if incident.acknowledged_at.is_some() {
@@ -75,15 +90,41 @@ pub fn incident(incident: &v1::Incident) -> Vec<String> {
             }
             IncidentKind::RegionSilent => "It resolves when its probes are heard again.".into(),
             IncidentKind::Leaderless => "It resolves when it sees a leader again.".into(),
+            IncidentKind::Regional => {
+                "It ends when the last region passes, or when so many fail that it is down.".into()
+            }
+            IncidentKind::Warning => {
+                "It ends when fewer regions pass with a warning, or when it fails.".into()
+            }
+            IncidentKind::Latency | IncidentKind::ErrorRate | IncidentKind::BurnRate => {
+                alert::resolves_when(incident)
+            }
             IncidentKind::Down | IncidentKind::Unspecified => {
                 let rule = incident.opened_by.as_ref().and_then(|record| record.rule);
                 resolves_when(&rule.unwrap_or_default())
             }
         });
+        sentences.extend(stays_open(incident, &mut clock));
     }
     sentences.extend(incident.held.as_ref().map(|held| quiet(held, &mut clock)));
+    sentences.extend(routes::taken(incident, &mut clock));
     sentences.extend(incident.deliveries.iter().map(|page| pages::sentence(page, &mut clock)));
     sentences
+}
+
+/// Who is told of a check that goes down, by the routes that take it.
+pub fn would_tell(check: &str, taking: &[&v1::Route]) -> String {
+    routes::would_tell(check, taking)
+}
+
+/// In a page that is an escalation or a reminder: why it comes.
+pub fn why_again(page: &v1::Delivery) -> Option<String> {
+    pages::why_again(page)
+}
+
+/// What an incident of an alert says in one sentence.
+pub fn alert(incident: &v1::Incident) -> String {
+    measured(incident, &mut Clock::default()).swap_remove(0)
 }
 
 /// Why nobody is paged about an open incident yet.
@@ -94,6 +135,18 @@ pub fn held(incident: &v1::Incident) -> Option<String> {
 fn quiet(held: &v1::Held, clock: &mut Clock) -> String {
     let until = clock.time(held.until.as_ref());
     match &held.by {
+        Some(v1::held::By::Parent(by)) => {
+            let parent = line(&by.check_name);
+            match by.ended {
+                false => format!(
+                    "Its opening is suppressed by {parent}, which it depends on and which is down."
+                ),
+                true => format!(
+                    "Its opening is suppressed by {parent}, which it depends on and which was down; \
+                     it goes out at {until} if it is still down then."
+                ),
+            }
+        }
         Some(v1::held::By::Silence(by)) => {
             let (who, comment) = (line(&by.created_by), line(&by.comment));
             format!("It is silenced until {until} by {who}: {comment}.")
@@ -116,6 +169,33 @@ fn check(incident: &v1::Incident, clock: &mut Clock) -> Vec<String> {
             None => ballots,
         });
     }
+    sentences
+}
+
+/// What too few regions see to call it down, or all with a warning, for a while.
+fn lasting(incident: &v1::Incident, clock: &mut Clock) -> Vec<String> {
+    let record = incident.opened_by.clone().unwrap_or_default();
+    let rule = record.rule.unwrap_or_default();
+    let name = line(&incident.check_name);
+    let (is, was) = match incident.kind() {
+        IncidentKind::Warning => ("passes with a warning", "passed with a warning"),
+        _ => ("fails in some places only", "failed in some places only"),
+    };
+    let why = because(&record, &rule, false);
+    let headline = headline(incident, &format!("{name} {is}"), &format!("{name} {was}"), clock);
+    let mut sentences = vec![format!("{headline}: {why}.")];
+    if let Some(ballots) = ballots::sentence(&record, clock) {
+        sentences.push(format!("At the opening: {ballots}"));
+    }
+    sentences
+}
+/// What an alert found in what was measured.
+fn measured(incident: &v1::Incident, clock: &mut Clock) -> Vec<String> {
+    let (is, was) = alert::headlines(incident);
+    let headline = headline(incident, &is, &was, clock);
+    let mut sentences = vec![format!("{headline}: {}.", alert::because(incident))];
+    let regions = incident.alert_opened.as_ref().and_then(alert::regions);
+    sentences.extend(regions.map(|regions| format!("At the opening: {regions}")));
     sentences
 }
 
@@ -289,6 +369,32 @@ fn resolves_when(rule: &v1::Rule) -> String {
     )
 }
 
+/// What an open incident asks for besides its quorum before it ends.
+pub fn keeps_open(incident: &v1::Incident) -> Vec<String> {
+    stays_open(incident, &mut Clock::default())
+}
+
+fn stays_open(incident: &v1::Incident, clock: &mut Clock) -> Vec<String> {
+    let mut sentences = Vec::new();
+    let length = |length: Option<&prost_types::Duration>| {
+        span(length.map(stamp::length).unwrap_or_default())
+    };
+    if let Some(it) = &incident.flapping {
+        let (within, calm) = (length(it.within.as_ref()), length(it.calm.as_ref()));
+        sentences.push(format!(
+            "It flaps, with {} within {within}: it stays open until they have passed for {calm} \
+             without a break.",
+            count(it.opens, "opening")
+        ));
+    }
+    if let Some(min_open) = &incident.min_open {
+        let until = stamp::utc(incident.opened_at.as_ref()) + stamp::length(min_open);
+        let until = clock.time(Some(&stamp::timestamp(until)));
+        sentences.push(format!("It stays open until {until} at least."));
+    }
+    sentences
+}
+
 fn down_when(rule: &v1::Rule) -> String {
     format!(
         "It is down when {} {}.",
@@ -312,6 +418,14 @@ fn ended(incident: &v1::Incident) -> String {
     let rule = record.rule.unwrap_or_default();
     let (_, by_hand) = notes(incident);
     match incident.cause() {
+        ResolveCause::Recovered
+            if matches!(incident.kind(), IncidentKind::Regional | IncidentKind::Warning) =>
+        {
+            format!("It ended because {}.", because(&record, &rule, false))
+        }
+        ResolveCause::BecameDown => {
+            format!("It ended because the check is down: {}.", because(&record, &rule, false))
+        }
         ResolveCause::Recovered => {
             let pass = if record.passing == 1 { "passes" } else { "pass" };
             let passing = format!("{} of {} {pass}", record.passing, count(rule.regions, "region"));
@@ -339,6 +453,10 @@ fn ended(incident: &v1::Incident) -> String {
             }
         }
         ResolveCause::RegionDeleted => "It ended because the region was deleted.".into(),
+        ResolveCause::AlertCleared => alert::cleared(incident),
+        ResolveCause::AlertRemoved => {
+            "It ended because the check does not ask for the alert any more.".into()
+        }
         ResolveCause::LeaderBack => "It resolved because a leader is there again.".into(),
         ResolveCause::Unspecified => "It ended.".into(),
     }

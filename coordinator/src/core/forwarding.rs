@@ -43,6 +43,10 @@ impl Travel {
             | Command::StateHash(_)
             | Command::TrimHistory(_)
             | Command::ReviewHeld(_)
+            | Command::Escalate(_)
+            | Command::SetLinkKey(_)
+            | Command::ScheduleMaintenance(_)
+            | Command::ChangeAlerts(_)
             | Command::SetLevel(_) => Self::Stays,
         }
     }
@@ -81,6 +85,10 @@ mod tests {
             (Command::ForgetClients(store::ForgetClients::default()), Stays, Stays),
             (Command::StateHash(store::StateHash::default()), Stays, Stays),
             (Command::ReviewHeld(store::ReviewHeld::default()), Stays, Stays),
+            (Command::Escalate(store::Escalate::default()), Stays, Stays),
+            (Command::SetLinkKey(store::SetLinkKey::default()), Stays, Stays),
+            (Command::ScheduleMaintenance(store::ScheduleMaintenance::default()), Stays, Stays),
+            (Command::ChangeAlerts(store::ChangeAlerts::default()), Stays, Stays),
             (Command::SetLevel(store::SetLevel::default()), Stays, Stays),
         ]
     }

@@ -9,10 +9,10 @@
 //!   own. Which member that is, the leader says: `outbox/claims.rs`. A holder that found no connection
 //!   three times in a row makes no attempt until the leader has spoken again, so that such a page
 //!   changes hands without doubt.
-//! * **Order.** An incident's pages to one contact go out one after the other: opened, resolved,
-//!   resolved again. Different incidents, and different contacts, do not wait for each other.
-//! * **Keys** name a page, not an attempt: `<incident>:<contact>:opened`, `...:resolved`, and
-//!   `...:resolved/again`. Every attempt by every sender uses the same.
+//! * **Order.** An incident's pages to one contact go out one after the other: opened, escalated,
+//!   reminders, resolved, resolved again. Different incidents, and different contacts, do not wait for each other.
+//! * **Keys** name a page, not an attempt: `<incident>:<contact>:opened`, `...:resolved`,
+//!   `...:resolved/again`, `...:escalated/<route>/<step>` and `...:reminder/<route>/<number>`. Every attempt by every sender uses the same.
 //! * **Doubt.** A page that an earlier life of this member may have sent, whose answer nobody kept:
 //!   its attempts count as ambiguous. What another member may have sent is marked in the state, by
 //!   the hand-over.
@@ -29,6 +29,11 @@
 //!   while half of all places are free: those are for contacts with none. A page in flight for over
 //!   a second gives its place back, so that hundreds of contacts that hang delay nobody for longer.
 //!
+//! * **A contact that is failing** (`outbox/breaker.rs`) is tried by one page at a time; the others wait.
+//!   First by one that has found no connection already, so that it comes to change hands, then by those
+//!   that are due longest. As long as one of them tries, nobody's time to answer is over.
+//!   What is past its 72 h meanwhile is given up without an attempt of its own.
+//!
 //! The caller asks for pages only when a quorum has confirmed, less than a second ago, that what is
 //! applied here is the newest there is, and looks at the newest state once more before each:
 //! [`may_send`].
@@ -37,28 +42,35 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use parallax_common::limits::{
-    PAGE_BACK_OFF_MAX, PAGE_BACK_OFF_MIN, PAGE_DEAD_AFTER, PAGE_ERROR_BYTES_MAX,
-    PAGE_RETRY_AFTER_MAX, PAGE_SLOW_AFTER, PAGES_IN_FLIGHT_MAX, PAGES_IN_FLIGHT_SHARED_MAX,
-    PAGES_PER_CONTACT_MAX, PAGES_SLOW_MAX, RECEIPT_BYTES_MAX,
+    PAGE_SLOW_AFTER, PAGE_TIMEOUT_MAX, PAGES_IN_FLIGHT_MAX, PAGES_IN_FLIGHT_SHARED_MAX,
+    PAGES_PER_CONTACT_MAX, PAGES_SLOW_MAX,
 };
 use parallax_common::time::UtcTime;
-use parallax_proto::store::{AttemptEnd, PageUpdate};
+use parallax_proto::store::PageUpdate;
 use parallax_proto::v1::{Delivery, DeliveryState, Incident, PageKind};
 
+use self::attempt::{cut, is_known, update};
+use self::breaker::Breaker;
 use self::claims::Claims;
 pub use self::claims::Members;
 use super::stamp;
 use crate::mutant::{self, Mutant};
 
+mod attempt;
+pub mod breaker;
 mod claims;
+pub mod fallback;
 pub mod intents;
+pub mod pace;
+pub mod steps;
 pub mod timeline;
 
 /// Where an incident's deliveries come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
-    /// In the state or the log when this life began: what is ours may have been attempted.
-    Loaded,
+    /// In the state or the log when this life began: what is ours may have been attempted, unless it is
+    /// due only after this moment.
+    Loaded(UtcTime),
     /// Came after this life began, whoever led.
     Applied,
 }
@@ -94,6 +106,8 @@ pub enum Report {
     Taken {
         /// Its own name for the page, or empty.
         receipt: String,
+        /// What to remember although it was taken, such as who is not told; or empty.
+        note: String,
     },
     /// An answer that says no in another way than by an HTTP status.
     Refused {
@@ -143,7 +157,8 @@ impl Chain {
         });
         let fresh = !head.ambiguous && !self.doubt.contains(&head.idempotency_key);
         match head.kind() {
-            PageKind::Opened if end_is_there && fresh => PageKind::Combined,
+            // Also what says that it goes on: by now it does not.
+            kind if intents::goes_on(kind) && end_is_there && fresh => PageKind::Combined,
             kind => kind,
         }
     }
@@ -219,6 +234,8 @@ pub struct Outbox {
     served: String,
     flights: Flights,
     drafts: Vec<PageUpdate>,
+    /// Contacts that are failing, by uid.
+    failing: BTreeMap<String, Breaker>,
 }
 
 impl Outbox {
@@ -232,6 +249,21 @@ impl Outbox {
             served: String::new(),
             flights: Flights::default(),
             drafts: Vec::new(),
+            failing: BTreeMap::new(),
+        }
+    }
+
+    /// How a contact takes its pages, as it stands in state. To be said before an incident with pages to
+    /// it is put.
+    pub fn standing(&mut self, contact: &str, breaker: Breaker) {
+        let known = self.failing.get(contact).copied();
+        if !breaker.is_open() {
+            self.failing.remove(contact);
+        } else {
+            // An end that is not in the state yet is no older for that.
+            let failed_at =
+                known.map_or(breaker.failed_at, |it| it.failed_at.max(breaker.failed_at));
+            self.failing.insert(contact.to_owned(), Breaker { failed_at, ..breaker });
         }
     }
 
@@ -329,7 +361,21 @@ impl Outbox {
         {
             return None;
         }
-        let (_, incident) = lane.due.pop_first()?;
+        let trial_at = self.failing.get(contact).and_then(|breaker| breaker.trial_at());
+        let incident = match trial_at {
+            None => lane.due.pop_first()?.1,
+            Some(at) if at > now || lane.in_flight > 0 => return None,
+            Some(_) => {
+                let unreached = |(_, incident): &&(UtcTime, String)| {
+                    let chain = self.chains.get(&(incident.clone(), contact.to_owned()));
+                    chain.and_then(Chain::head).map_or(0, |page| page.unreached)
+                };
+                let due = lane.due.iter().take_while(|(at, _)| *at <= now);
+                let trial = due.min_by_key(|it| std::cmp::Reverse(unreached(it)))?.clone();
+                lane.due.remove(&trial);
+                trial.1
+            }
+        };
         let place = (incident, contact.to_owned());
         let chain = self.chains.get_mut(&place)?;
         chain.due = None;
@@ -339,7 +385,33 @@ impl Outbox {
         lane.in_flight += 1;
         chain.flying = Some(kind);
         self.flights.begin(key.clone(), place.clone(), now);
+        if trial_at.is_some() {
+            self.give_up_old(contact, now);
+        }
         Some(Send { incident: place.0, contact: place.1, key, kind, attempt })
+    }
+
+    /// One page tries a contact that is failing: of those that wait for it, what is past its time is given
+    /// up now. With one attempt every half minute their turns might never come.
+    fn give_up_old(&mut self, contact: &str, now: UtcTime) {
+        let Some(lane) = self.lanes.get_mut(contact) else { return };
+        let chain = |incident: &String| (incident.clone(), contact.to_owned());
+        let is_old = |(_, incident): &&(UtcTime, String)| {
+            let head = self.chains.get(&chain(incident)).and_then(Chain::head);
+            head.is_some_and(|head| attempt::is_over(head, now))
+        };
+        let due = lane.due.iter().take_while(|(at, _)| *at <= now);
+        let old: Vec<_> = due.filter(is_old).take(PAGES_IN_FLIGHT_MAX).cloned().collect();
+        for place in old {
+            lane.due.remove(&place);
+            let Some(chain) = self.chains.get_mut(&chain(&place.1)) else { continue };
+            chain.due = None;
+            let Some(head) = chain.head() else { continue };
+            let doubted = chain.doubt.contains(&head.idempotency_key);
+            let update = PageUpdate { sent_by: self.node_id, ..attempt::given_up(head, doubted) };
+            chain.settling = Some(update.clone());
+            self.drafts.push(update);
+        }
     }
 
     /// The attempt was not begun: the newest state says something else about the page. What it becomes
@@ -373,6 +445,11 @@ impl Outbox {
             // The incident left the state meanwhile.
             return self.queue(&place);
         };
+        let taken =
+            matches!(report, Report::Answered { status: 200..=299, .. } | Report::Taken { .. });
+        if let Some(breaker) = self.failing.get_mut(&place.1).filter(|_| !taken) {
+            breaker.failed_at = breaker.failed_at.max(now);
+        }
         let ambiguous = matches!(report, Report::Ambiguous(_));
         if ambiguous && said != PageKind::Combined {
             chain.doubt.insert(key.to_owned());
@@ -427,9 +504,14 @@ impl Outbox {
         let taken = self.flights.young.len();
         let free_at = self.flights.next_slow();
         self.lanes
-            .values()
-            .filter_map(|lane| {
+            .iter()
+            .filter_map(|(contact, lane)| {
                 let (due, _) = lane.due.first()?;
+                let trial = self.failing.get(contact).and_then(|breaker| breaker.trial_at());
+                if let Some(trial) = trial {
+                    let may = lane.in_flight == 0 && taken < PAGES_IN_FLIGHT_MAX;
+                    return may.then_some(trial.max(*due));
+                }
                 if lane.has_room(taken) {
                     return Some(*due);
                 }
@@ -467,7 +549,11 @@ impl Outbox {
             let ours = page.claimed_by == self.node_id;
             let pending = page.state() == DeliveryState::Pending;
             // Also when it became ours only later: an earlier life has seen that, too.
-            let unseen = origin == Origin::Loaded || (!known && page.attempts > 0);
+            let due = stamp::utc(page.next_attempt_at.as_ref());
+            let unseen = match origin {
+                Origin::Loaded(now) if page.attempts > 0 || due <= now => true,
+                _ => !known && page.attempts > 0,
+            };
             if pending && ours && unseen {
                 chain.doubt.insert(id.clone());
             }
@@ -544,7 +630,10 @@ impl Outbox {
             .flat_map(|lane| &lane.unreached)
             .filter(|(incident, _)| **incident != key.0)
             .flat_map(|(_, members)| members.iter().copied());
-        match self.claims.decide(head, chain.inherited, now, elsewhere) {
+        // Who waits for a page that tries is not silent, as long as one does.
+        let tried_by = self.failing.get(&key.1).and_then(|breaker| breaker.trial_at());
+        let patience = tried_by.map(|at| at + PAGE_TIMEOUT_MAX);
+        match self.claims.decide(head, chain.inherited, now, patience, elsewhere) {
             claims::Decision::Moves => true,
             claims::Decision::Move(update) => {
                 self.drafts.push(update);
@@ -576,112 +665,6 @@ pub fn may_send(incident: &Incident, send: &Send, node_id: u64) -> bool {
         && page.attempts.saturating_add(1) == send.attempt
         && !intents::has_stopped(page)
         && before.is_some_and(|first| first.idempotency_key == key)
-}
-
-/// Whether this result is in the state, or changes nothing any more. Of a page that was dropped or
-/// given up, or whose claim is another's by now, it does matter that it was, or may have been,
-/// received: somebody must hear the end.
-fn is_known(update: &PageUpdate, page: &Delivery) -> bool {
-    if update.idempotency_key != page.idempotency_key {
-        return false;
-    }
-    let told = update.state() != DeliveryState::Sent && (!update.ambiguous || page.ambiguous);
-    match page.state() {
-        DeliveryState::Sent => true,
-        DeliveryState::Dead | DeliveryState::Dropped => told,
-        DeliveryState::Pending | DeliveryState::Held | DeliveryState::Unspecified => {
-            let ends = update.state() == DeliveryState::Dead && page.claimed_by == update.sent_by;
-            told && !ends && page.attempts >= update.attempts
-        }
-    }
-}
-
-/// What one attempt makes of its page.
-fn update(
-    page: &Delivery,
-    said: PageKind,
-    report: &Report,
-    ambiguous: bool,
-    now: UtcTime,
-    jitter: f64,
-) -> PageUpdate {
-    let attempts = page.attempts.saturating_add(1);
-    let mut update = PageUpdate {
-        idempotency_key: page.idempotency_key.clone(),
-        attempts,
-        ambiguous,
-        end: match report {
-            Report::Answered { .. } | Report::Taken { .. } | Report::Refused { .. } => {
-                AttemptEnd::Answered
-            }
-            Report::NotSent(_) => AttemptEnd::NotSent,
-            Report::Ambiguous(_) => AttemptEnd::Unanswered,
-        }
-        .into(),
-        ..Default::default()
-    };
-    let (error, wait, at_least) = match report {
-        Report::Answered { status: 200..=299, .. } | Report::Taken { .. } => {
-            update.state = DeliveryState::Sent.into();
-            if let Report::Taken { receipt } = report
-                && receipt.len() <= RECEIPT_BYTES_MAX
-            {
-                update.receipt.clone_from(receipt);
-            }
-            if said == PageKind::Combined {
-                update.kind = said.into();
-            }
-            return update;
-        }
-        Report::Answered { status, retry_after, detail } => {
-            let wait = match status {
-                408 | 425 | 429 | 500.. => back_off(attempts),
-                _ => PAGE_BACK_OFF_MAX,
-            };
-            let at_least = retry_after.unwrap_or_default().min(PAGE_RETRY_AFTER_MAX);
-            (format!("HTTP status {status}{}{detail}", colon(detail)), wait, at_least)
-        }
-        Report::Refused { why, lasting, retry_after } => {
-            let wait = if *lasting { PAGE_BACK_OFF_MAX } else { back_off(attempts) };
-            let at_least = retry_after.unwrap_or_default().min(PAGE_RETRY_AFTER_MAX);
-            (why.clone(), wait, at_least)
-        }
-        Report::NotSent(why) => (why.clone(), back_off(attempts), Duration::ZERO),
-        Report::Ambiguous(_) if mutant::on(Mutant::UnansweredIsSent) => {
-            update.state = DeliveryState::Sent.into();
-            return update;
-        }
-        Report::Ambiguous(why) => (why.clone(), back_off(attempts), Duration::ZERO),
-    };
-    update.error = cut(error);
-    let dead_at = stamp::utc(page.created_at.as_ref()) + PAGE_DEAD_AFTER;
-    if now >= dead_at {
-        update.state = DeliveryState::Dead.into();
-        return update;
-    }
-    let wait = wait.mul_f64(1.0 - 0.5 * jitter.clamp(0.0, 1.0)).max(at_least);
-    update.state = DeliveryState::Pending.into();
-    // One last attempt when its time is up.
-    update.next_attempt_utc_ns = (now + wait).min(dead_at).as_ns();
-    update
-}
-
-/// The wait after this many attempts: 1 s, 2 s, 4 s, up to 5 min.
-fn back_off(attempts: u32) -> Duration {
-    let doublings = attempts.saturating_sub(1).min(16);
-    PAGE_BACK_OFF_MIN.saturating_mul(1 << doublings).min(PAGE_BACK_OFF_MAX)
-}
-
-fn colon(detail: &str) -> &'static str {
-    if detail.is_empty() { "" } else { ": " }
-}
-
-fn cut(mut text: String) -> String {
-    if text.len() > PAGE_ERROR_BYTES_MAX {
-        let end = (0..=PAGE_ERROR_BYTES_MAX).rev().find(|&at| text.is_char_boundary(at));
-        text.truncate(end.unwrap_or(0));
-    }
-    text
 }
 
 #[cfg(test)]

@@ -2,18 +2,23 @@
 //!
 //! [`word`] is the one function that decides it. Apply asks it when an incident opens, when what
 //! holds one is over, and when somebody ends it early; the outbox sends what it lets through and
-//! knows nothing of the reasons. What is asked for to be quiet is checked in [`draft`].
+//! knows nothing of the reasons. What is asked for to be quiet is checked in [`draft`], what depends on what in [`depends`]; which times of
+//! maintenance windows become silences is found in [`windows`], and when a check flaps in [`flap`].
 
+pub mod depends;
 pub mod draft;
+pub mod flap;
+pub mod windows;
 
 use std::cmp::Reverse;
 
 use parallax_common::matcher::{Matcher, Operator};
 use parallax_common::time::UtcTime;
+use parallax_proto::convert::route::operator;
 use parallax_proto::v1;
 use parallax_proto::v1::held::By;
 
-use super::stamp;
+use super::{routing, stamp};
 
 /// What becomes of the opening pages of an incident.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,6 +64,20 @@ pub fn word(ended: bool, causes: impl IntoIterator<Item = Cause>, now: UtcTime) 
     }
 }
 
+/// No end that is known: what holds ends with something that happens.
+pub const OPEN_END: UtcTime = UtcTime::from_ns(i64::MAX);
+
+/// The open incident of a check that another one depends on, as something that keeps pages back.
+pub fn parent(incident: &v1::Incident) -> Cause {
+    let by = v1::HeldByParent {
+        check_uid: incident.check_uid.clone(),
+        check_name: incident.check_name.clone(),
+        incident_uid: incident.uid.clone(),
+        ended: false,
+    };
+    Cause { from: UtcTime::from_ns(i64::MIN), until: OPEN_END, by: By::Parent(by) }
+}
+
 /// A silence as it is stored and as it is used.
 #[derive(Debug, Clone)]
 pub struct Silence {
@@ -86,8 +105,7 @@ impl Silence {
 
     /// Whether all its matchers fit the incident.
     pub fn fits(&self, incident: &v1::Incident) -> bool {
-        self.wire.namespace == incident.namespace
-            && self.matchers.iter().all(|matcher| matcher.fits(label(incident, &matcher.key)))
+        self.wire.namespace == incident.namespace && all_fit(&self.matchers, incident)
     }
 
     /// As something that keeps pages back.
@@ -101,24 +119,40 @@ impl Silence {
     }
 }
 
+/// Whether all matchers fit an incident.
+pub fn all_fit(matchers: &[Matcher], incident: &v1::Incident) -> bool {
+    matchers.iter().all(|matcher| matcher.fits(label(incident, &matcher.key)))
+}
+
 /// A label of an incident; empty when it has none of this name.
 fn label<'a>(incident: &'a v1::Incident, key: &str) -> &'a str {
     match key {
         "check" => &incident.check_name,
         "region" => &incident.region,
+        // What has none may have a label of this name.
+        "alert" if !incident.alert.is_empty() => &incident.alert,
         "kind" => match incident.kind() {
             v1::IncidentKind::Down => "down",
             v1::IncidentKind::RegionSilent => "region_silent",
             v1::IncidentKind::RegionExcluded => "region_excluded",
             v1::IncidentKind::Leaderless => "leaderless",
+            v1::IncidentKind::Regional => "regional",
+            v1::IncidentKind::Warning => "warning",
+            v1::IncidentKind::Latency => "latency",
+            v1::IncidentKind::ErrorRate => "error_rate",
+            v1::IncidentKind::BurnRate => "burn_rate",
             v1::IncidentKind::Unspecified => "",
         },
+        // A label that a check has always had keeps its meaning.
+        "severity" if !incident.labels.contains_key("severity") => {
+            routing::severity_word(incident.severity())
+        }
         key => incident.labels.get(key).map_or("", String::as_str),
     }
 }
 
 /// A matcher of the wire that was accepted once.
-fn stored(matcher: &v1::Matcher) -> Matcher {
+pub fn stored(matcher: &v1::Matcher) -> Matcher {
     // An operator of a newer build compares with nothing that there is: it fits nothing.
     match operator(matcher.operator()) {
         Some(operator) => Matcher::stored(&matcher.key, operator, &matcher.value),
@@ -126,27 +160,26 @@ fn stored(matcher: &v1::Matcher) -> Matcher {
     }
 }
 
-fn operator(operator: v1::MatchOperator) -> Option<Operator> {
-    Some(match operator {
-        v1::MatchOperator::Equal => Operator::Equal,
-        v1::MatchOperator::NotEqual => Operator::NotEqual,
-        v1::MatchOperator::Pattern => Operator::Pattern,
-        v1::MatchOperator::NotPattern => Operator::NotPattern,
-        v1::MatchOperator::Unspecified => return None,
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use parallax_proto::convert::route::matcher_to;
+
     use super::*;
 
     fn at(minute: i64) -> UtcTime {
         UtcTime::from_ns(minute * 60_000_000_000)
     }
 
-    /// `a 0..60, b 30..90`: silences by name, from a minute until before another.
+    /// `a 0..60, parent p`: a silence by name, from a minute until before another, and a check that is
+    /// down.
     fn causes(text: &str) -> Vec<Cause> {
         let of = |text: &str| {
+            if let Some(name) = text.trim().strip_prefix("parent ") {
+                return Some(parent(&v1::Incident {
+                    check_name: name.to_owned(),
+                    ..v1::Incident::default()
+                }));
+            }
             let (name, span) = text.trim().split_once(' ')?;
             let (from, until) = span.split_once("..")?;
             let silence = Silence::new(v1::Silence {
@@ -163,7 +196,7 @@ mod tests {
     #[test]
     fn pages_go_now_later_or_never_as_the_table_says() {
         let table = "
-            incident | silences that fit      | minute | word
+            incident | what could hold it     | minute | word
             open     |                        | 10     | now
             open     | a 0..60                | 10     | until 60 by a
             open     | a 0..60                | 0      | until 60 by a
@@ -178,7 +211,11 @@ mod tests {
             open     | a 0..90, b 30..60      | 40     | until 90 by a
             open     | a 60..60               | 60     | now
             ended    |                        | 10     | never
-            ended    | a 0..60                | 10     | never";
+            ended    | a 0..60                | 10     | never
+            open     | parent p               | 10     | behind p
+            open     | a 0..60, parent p      | 10     | behind p
+            open     | parent p, parent q     | 10     | behind p
+            ended    | parent p               | 10     | never";
         let lines = table.lines().map(str::trim).filter(|line| !line.is_empty()).skip(1);
         let mut rows = 0;
         for line in lines {
@@ -191,11 +228,15 @@ mod tests {
                 Word::Later { until, by: By::Silence(by) } => {
                     format!("until {} by {}", until.as_ns() / 60_000_000_000, by.uid)
                 }
+                Word::Later { until: OPEN_END, by: By::Parent(by) } => {
+                    format!("behind {}", by.check_name)
+                }
+                other => panic!("{other:?}"),
             };
             assert_eq!(said, expected, "{line}");
             rows += 1;
         }
-        assert_eq!(rows, 15);
+        assert_eq!(rows, 19);
     }
 
     #[test]
@@ -225,7 +266,7 @@ mod tests {
             ("shop", &["region="], true),
         ];
         for (namespace, matchers, fits) in rows {
-            let read = |text: &&str| draft::wire(&Matcher::parse(text).unwrap());
+            let read = |text: &&str| matcher_to(&Matcher::parse(text).unwrap());
             let wire = v1::Silence {
                 namespace: (*namespace).to_owned(),
                 matchers: matchers.iter().map(read).collect(),

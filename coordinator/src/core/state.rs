@@ -7,25 +7,32 @@
 //!
 //! Configuration is in `state/config.rs`, what it names in `state/references.rs`, verdicts and
 //! incidents in `state/verdicts.rs`, the fleet in `state/fleet.rs`, deliveries in `state/pages.rs`,
-//! silences and what they hold in `state/quiet.rs`, repeated requests in `state/requests.rs`, coordinators in `state/members.rs`, keys and encoding in
+//! alerts on what was measured in `state/alerts.rs`, silences and what they hold in `state/quiet.rs`,
+//! maintenance windows in `state/maintenance.rs`, who is told and told again in `state/routing.rs`,
+//! repeated requests in `state/requests.rs`, coordinators in `state/members.rs`, keys and encoding in
 //! `state/rows.rs`.
 
+mod alerts;
 mod config;
 mod fleet;
 pub mod hash;
 mod intervals;
+mod maintenance;
 mod members;
+mod pacing;
 mod pages;
 mod quiet;
 mod references;
 mod requests;
 mod restore;
+mod routing;
 mod rows;
 mod verdicts;
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use imbl::{OrdMap, OrdSet};
 use parallax_common::check::Check;
 use parallax_common::limits::{REFUSAL_BYTES_MAX, SUBJECTS_MAX};
@@ -37,21 +44,34 @@ use parallax_proto::store::entry::Command;
 use parallax_proto::{store, v1};
 use prost::Message as _;
 
+pub use self::alerts::is_of_alert;
 pub use self::config::{Kind, SettingsName};
 pub use self::requests::{Asked, Client, identified};
 pub use self::rows::{Damaged, Row, RowChange, Rows, Table};
 pub use self::verdicts::{is_of_region, may_resolve};
 use crate::core::quiet::Silence;
+use crate::core::routing::Routes;
 use crate::mutant::{self, Mutant};
 
 /// Entries above this level are not understood by this build. Level 2 has several probes a region,
 /// advisory regions, a choice for missing data, probes that may not vote, silences, and kinds of contact
-/// beside webhooks: a build below it would plan, count and page otherwise.
-pub const LEVEL: u32 = 2;
+/// beside webhooks: a build below it would plan, count and page otherwise. Level 3 has mail, contacts with a
+/// rate and somebody in their place, severities, routes and maintenance windows, checks that depend on others
+/// or flap, alerts on what was measured, and incidents of what lasts without being down.
+pub const LEVEL: u32 = 3;
 /// From this level on probes are excluded from voting.
 pub const EXCLUSION_LEVEL: u32 = 2;
+/// From this level on contacts may be mail, have a rate and somebody in their place, and what became of
+/// each attempt is kept.
+pub const MAIL_LEVEL: u32 = 3;
 /// From this level on members understand silences, and pages that are held.
 pub const QUIET_LEVEL: u32 = 2;
+/// The level from which on failures of a minority and warnings that last are incidents.
+pub const LASTING_LEVEL: u32 = 3;
+/// From this level on incidents have a severity, and routes say who is told.
+pub const ROUTING_LEVEL: u32 = 3;
+/// From this level on checks have alerts on what was measured, and error budgets.
+pub const ALERTS_LEVEL: u32 = 3;
 
 /// (namespace, name): how people name a resource.
 pub type Name = (String, String);
@@ -59,6 +79,9 @@ pub type Name = (String, String);
 /// A name as a key of what changes often: a persistent map copies the nodes on the way to each change,
 /// and keys that are shared cost a count there instead of two strings.
 pub type Key = Arc<Name>;
+
+/// A maintenance window as it is stored.
+pub type Maintenance = Arc<store::MaintenanceRow>;
 
 /// A check as it is stored and as it is used.
 #[derive(Debug, Clone)]
@@ -98,6 +121,8 @@ pub struct State {
     pub verdicts: OrdMap<Uid, Arc<v1::CheckVerdict>>,
     /// Silent regions, by (namespace, region): those with an open incident, or with a latch.
     pub silent: OrdMap<Name, Arc<store::RegionVerdictRow>>,
+    /// Alerts of checks that have opened once, by check and name.
+    pub alerts: OrdMap<(Uid, String), Arc<store::AlertRow>>,
     /// By uid: every open incident and the newest closed ones.
     pub incidents: OrdMap<String, Arc<v1::Incident>>,
     /// Incidents that are not resolved.
@@ -106,8 +131,20 @@ pub struct State {
     closed: OrdSet<(u64, String)>,
     /// By uid; those that have ended lately among them.
     pub silences: OrdMap<String, Arc<Silence>>,
+    /// Maintenance windows by name.
+    pub maintenance: OrdMap<Name, Maintenance>,
     /// Open incidents whose opening pages are held, by when they are looked at again: (UTC, uid).
     held: OrdSet<(i64, String)>,
+    /// Open incidents with a step or a reminder of a route to come, by when: (UTC, uid).
+    routed: OrdSet<(i64, String)>,
+    /// Namespaces whose pages carry a link.
+    linked: OrdSet<String>,
+    /// What signs those links; empty until somebody needs it.
+    link_key: Bytes,
+    /// The routes of namespaces that have any, compiled.
+    routes: OrdMap<String, Arc<Routes>>,
+    /// The same by what holds them: (uid of a silence or a check, uid of the incident).
+    held_by: OrdSet<(String, String)>,
     /// Pending deliveries: idempotency key to incident.
     pub pending: OrdMap<String, String>,
     /// Clients and their stored answers.
@@ -359,6 +396,14 @@ impl State {
                 self.expire_silence(&stamp, command, rows, changes)
             }
             Some(Command::ReviewHeld(command)) => self.review_held(&stamp, &command, rows, changes),
+            Some(Command::Escalate(command)) => self.escalate(&stamp, &command, rows, changes),
+            Some(Command::SetLinkKey(command)) => self.set_link_key(&stamp, command, rows),
+            Some(Command::ScheduleMaintenance(command)) => {
+                self.schedule_maintenance(&stamp, command, rows, changes)
+            }
+            Some(Command::ChangeAlerts(command)) => {
+                self.change_alerts(&stamp, command, rows, changes)
+            }
             Some(Command::TrimHistory(command)) => self.trim_history(&stamp, command, rows),
             Some(Command::AddMember(command)) => self.add_member(&stamp, command, rows, changes),
             Some(Command::AnnounceMember(command)) => {
@@ -371,6 +416,7 @@ impl State {
             Some(Command::SetLevel(command)) => self.set_level(&stamp, &command),
             None => refused(rule::ENTRY_UNKNOWN, "this build does not know the command", []),
         };
+        self.pace_pages(&stamp, changes, rows);
         let more_subjects = answer.bound();
         // A member says it again and again, by itself, and nothing comes of it.
         let is_idle_talk = is_announcement && matches!(answer, Answer::Refused(_));
@@ -471,9 +517,13 @@ fn audit_word(command: Option<&Command>) -> Option<&'static str> {
         | Command::ForgetClients(_)
         | Command::TrimHistory(_)
         | Command::ReviewHeld(_)
+        | Command::Escalate(_)
         | Command::StateHash(_) => None,
+        Command::SetLinkKey(_) => Some("set_link_key"),
+        Command::ChangeAlerts(_) => Some("change_alerts"),
         Command::AddSilence(_) => Some("add_silence"),
         Command::ExpireSilence(_) => Some("expire_silence"),
+        Command::ScheduleMaintenance(_) => Some("schedule_maintenance"),
         Command::AddMember(_) => Some("add_member"),
         Command::AnnounceMember(_) => Some("announce_member"),
         Command::RemoveMember(command) if command.begin => Some("begin_removal"),

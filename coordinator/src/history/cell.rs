@@ -153,7 +153,7 @@ impl Cells {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use parallax_common::histogram::Recorder;
     use parallax_common::name::{Incarnation, RunDigest, Uid};
     use parallax_common::window::{Period, Series, Spans};

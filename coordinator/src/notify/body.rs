@@ -12,19 +12,22 @@
 //!   "incident": {
 //!     "uid": "0190...", "kind": "down", "namespace": "default",
 //!     "check": "checkout", "region": null,
-//!     "opened_at": "2026-11-20T03:12:07Z", "resolved_at": null, "cause": null
+//!     "opened_at": "2026-11-20T03:12:07Z", "resolved_at": null, "cause": null,
+//!     "severity": "critical"
 //!   },
 //!   "regions": [
 //!     {"region": "eu-west", "probe": "a", "state": "fail", "reason": "connect_refused",
 //!      "evidence": "203.0.113.7:443", "since": "2026-11-20T03:12:05Z"}
 //!   ],
 //!   "runbook": "https://...",
+//!   "acknowledge_url": "https://.../ack/0190.../0191...",
 //!   "labels": {"team": "payments"}
 //! }
 //! ```
 //!
-//! `kind` is `opened`, `resolved`, `combined` (opened and resolved before anybody was told) or
-//! `test`.
+//! `kind` is `opened`, `escalated` and `reminder` (it goes on, and nobody has acknowledged it),
+//! `resolved`, `combined` (opened and resolved before anybody was told) or `test`. `incident.severity`
+//! is `critical`, `warning` or `info`; absent in a test, and where nothing is known of it.
 //! `state` is `pass`, `warn`, `fail`, `stale`, `excluded` or `none`. Times are UTC (RFC 3339).
 //! Fields are added within a version, never taken away or given another meaning: ignore what you
 //! do not know. An opening says what was known when the incident opened, however late it goes
@@ -32,13 +35,14 @@
 
 use std::collections::BTreeMap;
 
+use parallax_common::text::format_duration;
 use parallax_common::time::UtcTime;
 use parallax_proto::v1::{
-    self, BallotState, DecisionRecord, IncidentKind, PageKind, ResolveCause, Verdict,
+    self, BallotState, DecisionRecord, DegradedKind, IncidentKind, PageKind, ResolveCause, Verdict,
 };
 use serde::Serialize;
 
-use crate::core::{explain, stamp};
+use crate::core::{explain, routing, stamp};
 
 /// The number of this shape.
 pub const VERSION: u32 = 1;
@@ -48,7 +52,7 @@ pub const VERSION: u32 = 1;
 pub struct Page {
     /// [`VERSION`].
     pub version: u32,
-    /// `opened`, `resolved`, `combined`, `test`.
+    /// `opened`, `escalated`, `reminder`, `resolved`, `combined`, `test`.
     pub kind: &'static str,
     /// The same in every attempt.
     pub idempotency_key: String,
@@ -66,8 +70,13 @@ pub struct Page {
     pub regions: Vec<RegionSays>,
     /// A link, or empty.
     pub runbook: String,
+    /// Where its receiver acknowledges the incident, as long as that goes on and links are wanted.
+    pub acknowledge_url: Option<String>,
     /// Of the check.
     pub labels: BTreeMap<String, String>,
+    /// When it was written, the same in every attempt. A mail's date, and in no body.
+    #[serde(skip)]
+    pub written: UtcTime,
 }
 
 /// The incident in a page.
@@ -90,6 +99,8 @@ pub struct About {
     /// Why it ended: `recovered`, `by_hand`, `check_deleted`, `check_paused`, `region_back`,
     /// `region_deleted`, `leader_back`.
     pub cause: Option<String>,
+    /// `critical`, `warning`, `info`; absent where it is not known.
+    pub severity: Option<&'static str>,
 }
 
 /// One region in a page.
@@ -132,17 +143,27 @@ pub struct ProbeSays {
 
 /// Renders a page about an incident.
 pub fn page(incident: &v1::Incident, kind: PageKind, key: &str, mesh: &str) -> Page {
+    let written = incident.deliveries.iter().find(|page| page.idempotency_key == key);
+    let why_again = written.and_then(explain::why_again);
+    let written = stamp::utc(written.and_then(|page| page.created_at.as_ref()));
     let incident = match kind {
-        PageKind::Opened | PageKind::Unspecified => at_the_opening(incident),
+        PageKind::Opened | PageKind::Unspecified | PageKind::Escalated | PageKind::Reminder => {
+            at_the_opening(incident)
+        }
         PageKind::Resolved | PageKind::Combined => at_the_end(incident),
     };
     let opened = incident.opened_by.clone().unwrap_or_default();
     let record = incident.resolved_by.clone().unwrap_or_else(|| opened.clone());
-    let sentences = explain::incident(&incident);
+    let mut sentences = explain::incident(&incident);
+    if matches!(kind, PageKind::Escalated | PageKind::Reminder) {
+        sentences.extend(why_again);
+    }
     Page {
         version: VERSION,
         kind: match kind {
             PageKind::Opened | PageKind::Unspecified => "opened",
+            PageKind::Escalated => "escalated",
+            PageKind::Reminder => "reminder",
             PageKind::Resolved => "resolved",
             PageKind::Combined => "combined",
         },
@@ -158,8 +179,10 @@ pub fn page(incident: &v1::Incident, kind: PageKind, key: &str, mesh: &str) -> P
         },
         regions: record.ballots.iter().map(says).collect(),
         runbook: incident.runbook.clone(),
+        acknowledge_url: None,
         labels: incident.labels.clone(),
         incident: about(&incident),
+        written,
     }
 }
 
@@ -202,10 +225,13 @@ pub fn test(test: &Test<'_>, key: &str) -> Page {
             opened_at: at.clone(),
             resolved_at: at,
             cause: None,
+            severity: None,
         },
         regions: vec![],
         runbook: String::new(),
+        acknowledge_url: None,
         labels: BTreeMap::new(),
+        written: test.at,
     }
 }
 
@@ -219,6 +245,7 @@ fn at_the_opening(incident: &v1::Incident) -> v1::Incident {
         acknowledged_by: String::new(),
         timeline: vec![],
         deliveries: vec![],
+        routed: vec![],
         ..incident.clone()
     }
 }
@@ -226,7 +253,7 @@ fn at_the_opening(incident: &v1::Incident) -> v1::Incident {
 /// The incident without its deliveries: who else was told, and how often we tried, is nothing that
 /// a receiver needs, and would make every attempt say something else.
 fn at_the_end(incident: &v1::Incident) -> v1::Incident {
-    v1::Incident { deliveries: vec![], ..incident.clone() }
+    v1::Incident { deliveries: vec![], routed: vec![], ..incident.clone() }
 }
 
 fn summary(incident: &v1::Incident, opened: &DecisionRecord) -> String {
@@ -259,6 +286,15 @@ fn summary(incident: &v1::Incident, opened: &DecisionRecord) -> String {
                 false => incident.detail.clone(),
             }
         }
+        IncidentKind::Regional | IncidentKind::Warning => lasting(incident, opened, over),
+        IncidentKind::Latency | IncidentKind::ErrorRate | IncidentKind::BurnRate => {
+            let (check, alert) = (&incident.check_name, &incident.alert);
+            match (over, incident.cause()) {
+                (true, ResolveCause::AlertCleared) => format!("{check}: {alert} has cleared"),
+                (true, _) => format!("{check}: {alert} is over"),
+                (false, _) => explain::alert_summary(incident),
+            }
+        }
         IncidentKind::Down | IncidentKind::Unspecified => {
             let check = &incident.check_name;
             let regions = opened.rule.as_ref().map_or(0, |rule| rule.regions);
@@ -267,14 +303,67 @@ fn summary(incident: &v1::Incident, opened: &DecisionRecord) -> String {
                 (true, ResolveCause::CheckDeleted) => format!("{check} was deleted while down"),
                 (true, ResolveCause::CheckPaused) => format!("{check} was paused while down"),
                 (true, ResolveCause::ByHand) => format!("{check}: incident resolved by hand"),
+                (true, _) if incident.flapping.is_some() => {
+                    format!("{check} is no longer down, and has calmed down")
+                }
                 (true, _) => format!("{check} is no longer down"),
                 (false, _) => {
                     let failing = opened.failing;
-                    format!("{check} is down: {failing} of {regions} regions {verb}")
+                    let seen = format!("{failing} of {regions} regions {verb}");
+                    match &incident.flapping {
+                        None => format!("{check} is down: {seen}"),
+                        Some(it) => format!(
+                            "{check} is flapping, down {} times within {}: {seen}; its end is told \
+                             once it has passed for {}",
+                            it.opens,
+                            length(it.within.as_ref()),
+                            length(it.calm.as_ref())
+                        ),
+                    }
                 }
             }
         }
     }
+}
+
+fn lasting(incident: &v1::Incident, opened: &DecisionRecord, over: bool) -> String {
+    let check = &incident.check_name;
+    let regions = opened.rule.as_ref().map_or(0, |rule| rule.regions);
+    let (what, many) = match incident.kind() {
+        IncidentKind::Warning => ("with a warning", opened.warning),
+        _ => ("in too few regions to be down", opened.failing),
+    };
+    let verb = match (incident.kind(), many) {
+        (IncidentKind::Warning, 1) => "passes",
+        (IncidentKind::Warning, _) => "pass",
+        (_, 1) => "fails",
+        _ => "fail",
+    };
+    match (over, incident.cause()) {
+        (false, _) if many == 0 => format!("{check}: probes of one region do not agree"),
+        (false, _) => format!("{check}: {many} of {regions} regions {verb} {what}"),
+        (true, ResolveCause::BecameDown) => format!("{check} is down now"),
+        (true, ResolveCause::CheckDeleted) => format!("{check} was deleted"),
+        (true, ResolveCause::CheckPaused) => format!("{check} was paused"),
+        (true, ResolveCause::ByHand) => format!("{check}: incident resolved by hand"),
+        (true, _) => {
+            let ended = incident.resolved_by.clone().unwrap_or_default();
+            match (ended.verdict(), ended.degraded()) {
+                (Verdict::Up, _) => format!("{check} is well again in every region"),
+                (Verdict::Degraded, DegradedKind::Regional) => {
+                    format!("{check} fails in too few regions to be down now")
+                }
+                (Verdict::Degraded, DegradedKind::Warning) => {
+                    format!("{check} passes with a warning now")
+                }
+                _ => format!("{check}: it is something else now"),
+            }
+        }
+    }
+}
+
+fn length(length: Option<&prost_types::Duration>) -> String {
+    format_duration(length.map(stamp::length).unwrap_or_default())
 }
 
 fn about(incident: &v1::Incident) -> About {
@@ -286,6 +375,11 @@ fn about(incident: &v1::Incident) -> About {
             IncidentKind::RegionSilent => "region_silent",
             IncidentKind::RegionExcluded => "region_excluded",
             IncidentKind::Leaderless => "leaderless",
+            IncidentKind::Regional => "regional",
+            IncidentKind::Warning => "warning",
+            IncidentKind::Latency => "latency",
+            IncidentKind::ErrorRate => "error_rate",
+            IncidentKind::BurnRate => "burn_rate",
             IncidentKind::Down | IncidentKind::Unspecified => "down",
         },
         namespace: incident.namespace.clone(),
@@ -294,6 +388,7 @@ fn about(incident: &v1::Incident) -> About {
         opened_at: rfc3339(incident.opened_at.as_ref()),
         resolved_at: rfc3339(incident.resolved_at.as_ref()),
         cause: over.then(|| word(incident.cause().as_str_name(), "RESOLVE_CAUSE_")),
+        severity: Some(routing::severity_word(incident.severity())).filter(|word| !word.is_empty()),
     }
 }
 

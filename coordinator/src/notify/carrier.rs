@@ -35,14 +35,14 @@ use tracing::warn;
 use super::kinds::{Answer, Call, Plan, Resolved, Telling, plan};
 use super::reach::{Reach, ReachError, Roots, Stream};
 use super::secrets::Secrets;
-use super::{Attempt, Sender, Sending, chain};
+use super::{Attempt, Sender, Sending, chain, smtp};
 use crate::core::outbox::Report;
 
 /// The header that stays the same over every attempt at a page.
 pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// A part of a URL that is shorter is no secret of its own, and would be found everywhere.
-const SECRET_PART_LENGTH_MIN: usize = 8;
+pub(super) const SECRET_PART_LENGTH_MIN: usize = 8;
 
 /// Sends pages to contacts of all kinds.
 #[derive(Debug, Clone)]
@@ -54,17 +54,24 @@ pub struct Carrier {
 
 /// How long an attempt may take, and when that is over.
 #[derive(Debug, Clone, Copy)]
-struct Limit {
+pub struct Limit {
     length: Duration,
     until: Instant,
 }
 
 impl Limit {
-    fn from_now(length: Duration) -> Self {
+    /// One that begins now.
+    pub fn from_now(length: Duration) -> Self {
         Self { length, until: clock::instant() + length }
     }
 
-    fn left(self) -> Duration {
+    /// All of it.
+    pub fn length(self) -> Duration {
+        self.length
+    }
+
+    /// What is left of it.
+    pub fn left(self) -> Duration {
         self.until.saturating_duration_since(clock::instant())
     }
 }
@@ -92,6 +99,10 @@ impl Carrier {
         };
         let mut used = Vec::new();
         let report = self.tell(kind, &attempt, &mut used).await;
+        // Who sees what became of a page need not be one who may acknowledge.
+        let link = attempt.page.acknowledge_url.as_deref();
+        let signature = link.and_then(|url| url.rsplit(['/', '.']).next());
+        used.extend(signature.map(str::to_owned));
         redacted(report, used)
     }
 
@@ -112,6 +123,17 @@ impl Carrier {
             Err(why) => Report::NotSent(why),
             Ok(Plan::InTurn(calls)) => self.in_turn(&calls, attempt, limit).await,
             Ok(Plan::Any(calls)) => self.any(&calls, attempt, limit).await,
+            Ok(Plan::Mail(letter)) => {
+                used.extend(letter.hidden.iter().cloned());
+                let report = smtp::deliver(&self.reach, &letter, limit).await;
+                if let Report::Taken { note, .. } = &report
+                    && !note.is_empty()
+                {
+                    let (key, note) = (&attempt.key, redact(note, used));
+                    warn!(key, note, "page taken for some only");
+                }
+                report
+            }
         }
     }
 
@@ -317,10 +339,10 @@ fn redacted(report: Report, mut used: Vec<String>) -> Report {
         Report::Answered { status, retry_after, detail } => {
             Report::Answered { status, retry_after, detail: redact(&detail) }
         }
-        Report::Taken { receipt } => match redact(&receipt) == receipt {
-            true => Report::Taken { receipt },
-            false => Report::Taken { receipt: String::new() },
-        },
+        Report::Taken { receipt, note } => {
+            let receipt = if redact(&receipt) == receipt { receipt } else { String::new() };
+            Report::Taken { receipt, note: redact(&note) }
+        }
         Report::Refused { why, lasting, retry_after } => {
             Report::Refused { why: redact(&why), lasting, retry_after }
         }

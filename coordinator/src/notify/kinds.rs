@@ -1,8 +1,9 @@
 //! What each kind of contact wants to be asked, and how it answers: pure, values in and requests out.
 //!
-//! [`plan`] makes requests of a page. A kind is one file below that says nothing but how: which
-//! address, which headers, which body, and what an answer means. References are resolved before, and
-//! whoever sends them, tries again and keeps to the guard is the same for all ([`super::carrier`]).
+//! [`plan`] makes of a page what is sent: requests of HTTP, or a mail. A kind is one file below that says
+//! nothing but how: which address, which headers, which body, and what an answer means. References are
+//! resolved before, and whoever sends them, tries again and keeps to the guard is the same for all
+//! ([`super::carrier`]).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use crate::core::outbox::Report;
 
 pub mod alertmanager;
 pub mod discord;
+pub mod email;
 pub mod ntfy;
 pub mod opsgenie;
 pub mod pagerduty;
@@ -68,13 +70,15 @@ impl Telling<'_> {
     }
 }
 
-/// The requests that a page becomes.
+/// What a page becomes: requests of HTTP, or a mail.
 #[derive(Debug)]
 pub enum Plan {
     /// Each has to be taken, in this order.
     InTurn(Vec<Call>),
     /// All at once; one that is taken is enough.
     Any(Vec<Call>),
+    /// A mail to hand to a server.
+    Mail(Box<email::Letter>),
 }
 
 impl Plan {
@@ -204,6 +208,7 @@ pub fn plan(kind: &Kind, telling: &Telling<'_>) -> Result<Plan, String> {
         Kind::Pagerduty(it) => Ok(pagerduty::plan(it, telling)),
         Kind::Alertmanager(it) => alertmanager::plan(it, telling),
         Kind::Slack(it) => Ok(slack::plan(it, telling)),
+        Kind::Email(it) => email::plan(it, telling),
         Kind::Ntfy(it) => ntfy::plan(it, telling),
         Kind::Discord(_) => Ok(discord::plan(telling)),
         Kind::Telegram(it) => Ok(telegram::plan(it, telling)),

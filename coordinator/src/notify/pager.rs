@@ -4,6 +4,7 @@
 //! One task owns the outbox. Attempts and proposals run in tasks of their own and report back, so
 //! that neither a hanging contact nor a slow proposal holds up the rest.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
 use super::{Attempt, Sender, body};
+use crate::core::outbox::breaker::Breaker;
 use crate::core::outbox::{Members, Origin, Outbox, Report, Send, intents, may_send};
 
 /// How soon to ask again when leadership could not be confirmed or a proposal was lost.
@@ -49,8 +51,16 @@ pub trait Ledger: std::marker::Send + Sync + 'static {
     /// A contact's newest version, or its tombstone.
     fn contact(&self, uid: &str) -> Option<Contact>;
 
+    /// How a contact takes its pages.
+    fn breaker(&self, contact: &str) -> Breaker;
+
     /// The mesh's name, for the page.
     fn mesh(&self) -> String;
+
+    /// Where a contact acknowledges an incident. A ledger without such links has none.
+    fn ack_link(&self, _incident: &Incident, _contact: &str) -> Option<String> {
+        None
+    }
 }
 
 /// What the pager is told. Incidents in the order in which they were applied.
@@ -110,6 +120,11 @@ pub async fn run<L: Ledger, S: Sender>(
                         outbox.withdrawn(&key);
                     }
                 }
+                // What was given up without an attempt.
+                let drafts = outbox.drafts();
+                if !drafts.is_empty() {
+                    commit(&supervisor, &ledger, &done, drafts);
+                }
                 wait = outbox.wake_at().map(|at| at.since(clock::utc()));
             } else {
                 not_before = Some(clock::instant() + ASK_AGAIN);
@@ -124,12 +139,18 @@ pub async fn run<L: Ledger, S: Sender>(
         tokio::select! {
             () = stop.cancelled() => return,
             event = events.recv() => match event {
-                Some(Event::Loaded(incident)) => outbox.put(&incident, Origin::Loaded),
-                Some(Event::Applied(incident)) => outbox.put(&incident, Origin::Applied),
+                Some(Event::Loaded(incident)) => {
+                    put(&mut outbox, ledger.as_ref(), &incident, Origin::Loaded(clock::utc()));
+                }
+                Some(Event::Applied(incident)) => {
+                    put(&mut outbox, ledger.as_ref(), &incident, Origin::Applied);
+                }
                 Some(Event::Reset) => {
                     for uid in outbox.reset() {
                         match ledger.incident(&uid) {
-                            Some(incident) => outbox.put(&incident, Origin::Loaded),
+                            Some(incident) => {
+                                put(&mut outbox, ledger.as_ref(), &incident, Origin::Loaded(clock::utc()));
+                            }
                             None => outbox.gone(&uid),
                         }
                     }
@@ -155,6 +176,16 @@ pub async fn run<L: Ledger, S: Sender>(
         }
         outbox.members(ledger.members());
     }
+}
+
+/// An incident's pages, and how their contacts take them.
+fn put<L: Ledger>(outbox: &mut Outbox, ledger: &L, incident: &Incident, origin: Origin) {
+    let contacts: BTreeSet<&str> =
+        incident.deliveries.iter().map(|page| page.contact_uid.as_str()).collect();
+    for contact in contacts {
+        outbox.standing(contact, ledger.breaker(contact));
+    }
+    outbox.put(incident, origin);
 }
 
 async fn sleep(wait: Option<Duration>) {
@@ -204,7 +235,10 @@ fn start<L: Ledger, S: Sender>(
     supervisor.spawn(TaskKind::Session("page"), async move {
         let report = match ledger.contact(&send.contact) {
             Some(contact) => {
-                let page = body::page(&incident, send.kind, &send.key, &ledger.mesh());
+                let mut page = body::page(&incident, send.kind, &send.key, &ledger.mesh());
+                if intents::goes_on(send.kind) {
+                    page.acknowledge_url = ledger.ack_link(&incident, &send.contact);
+                }
                 let receipt = intents::receipt(&incident, &send.contact).to_owned();
                 let attempt = Attempt { key: send.key.clone(), contact, page, receipt };
                 tokio::select! {

@@ -14,7 +14,8 @@ use std::time::Duration;
 
 use parallax_common::guard::{Allowed, Guard};
 use parallax_common::limits::CONTACT_ADDRESSES_MAX;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream};
@@ -51,12 +52,27 @@ impl std::fmt::Debug for Reach {
     }
 }
 
-/// What is trusted, and HTTP/1.1 as what is spoken.
+/// What is trusted. Nothing is said of what will be spoken: HTTP/1.1, or SMTP.
 fn trusting(roots: RootCertStore) -> Result<ClientConfig, rustls::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder =
         ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     Ok(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// The authorities in a text.
+fn given(pem: &str) -> Result<RootCertStore, String> {
+    let wrong = |error: String| format!("config_error: ca_pem: {error}");
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+        let certificate = certificate.map_err(|error| wrong(error.to_string()))?;
+        roots.add(certificate).map_err(|error| wrong(chain(&error)))?;
+    }
+    if roots.is_empty() {
+        Err(wrong("there is no certificate in it".to_owned()))
+    } else {
+        Ok(roots)
+    }
 }
 
 /// The public authorities that are compiled in.
@@ -88,16 +104,37 @@ impl Reach {
         limit: Duration,
     ) -> Result<Stream, String> {
         let plain = self.open(host, port, limit).await?;
-        if !tls {
-            return Ok(Stream::Plain(plain));
-        }
-        let name = ServerName::try_from(host.to_owned())
-            .map_err(|_| format!("{host} cannot be the name in a certificate"))?;
-        let secured = self.tls.connect(name, plain).await;
+        if tls { self.secure(plain, host, "").await } else { Ok(Stream::Plain(plain)) }
+    }
+
+    /// TLS over a connection, with somebody who shows a certificate of this name. `ca_pem`: who may have
+    /// signed it; empty for whom all contacts trust.
+    ///
+    /// # Errors
+    /// One line that says why there is none.
+    pub async fn secure(
+        &self,
+        plain: TcpStream,
+        name: &str,
+        ca_pem: &str,
+    ) -> Result<Stream, String> {
+        let name = ServerName::try_from(name.to_owned())
+            .map_err(|_| format!("{name} cannot be the name in a certificate"))?;
+        let own = match ca_pem.is_empty() {
+            true => None,
+            false => Some(TlsConnector::from(Arc::new(
+                trusting(given(ca_pem)?).map_err(|it| chain(&it))?,
+            ))),
+        };
+        let secured = own.as_ref().unwrap_or(&self.tls).connect(name, plain).await;
         secured.map(|stream| Stream::Secured(Box::new(stream))).map_err(|error| chain(&error))
     }
 
-    async fn open(&self, host: &str, port: u16, limit: Duration) -> Result<TcpStream, String> {
+    /// An open connection to a host, with nothing around it.
+    ///
+    /// # Errors
+    /// One line that says why there is none.
+    pub async fn open(&self, host: &str, port: u16, limit: Duration) -> Result<TcpStream, String> {
         let found = tokio::net::lookup_host((host, port)).await;
         let found: Vec<SocketAddr> =
             found.map_err(|error| format!("dns error: {}", chain(&error)))?.collect();

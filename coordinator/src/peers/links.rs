@@ -17,7 +17,7 @@ use super::link::{Link, LinkTask};
 use super::transport::Inbox;
 use super::{Peers, carry};
 use crate::raft::node::TICK;
-use crate::raft::outbound::Outbound;
+use crate::raft::outbound::{Carried, Outbound};
 use crate::store::snapshot::transfer::SnapshotTransfer;
 
 type Table = Arc<ArcSwap<BTreeMap<u64, Arc<Link>>>>;
@@ -28,7 +28,7 @@ enum Order {
     /// Carry the snapshot that this message announces, and the message behind it.
     Carry(Box<Message>),
     /// Tell Raft what came of it.
-    Carried { to: u64, arrived: bool },
+    Carried { to: u64, carried: Carried },
 }
 
 /// The way from the Raft thread to other members. Never waits.
@@ -70,7 +70,7 @@ pub(super) struct Links {
     ends: BTreeMap<u64, CancellationToken>,
     carrying: BTreeSet<u64>,
     /// Reports that Raft's queue had no room for.
-    untold: Vec<(u64, bool)>,
+    untold: Vec<(u64, Carried)>,
 }
 
 impl Links {
@@ -116,9 +116,9 @@ impl Links {
                 _ = edition.changed() => {}
                 order = self.asked.recv() => match order {
                     Some(Order::Carry(message)) => self.carry(*message, &places, &supervisor),
-                    Some(Order::Carried { to, arrived }) => {
+                    Some(Order::Carried { to, carried }) => {
                         self.carrying.remove(&to);
-                        self.untold.push((to, arrived));
+                        self.untold.push((to, carried));
                     }
                     None => return, // never: we hold a sender
                 },
@@ -159,13 +159,13 @@ impl Links {
 
     /// What is not told now is told at the next tick: Raft waits for it.
     fn tell(&mut self, inbox: &dyn Inbox) {
-        self.untold.retain(|(to, arrived)| inbox.snapshot_sent(*to, *arrived).is_err());
+        self.untold.retain(|(to, carried)| inbox.snapshot_sent(*to, *carried).is_err());
     }
 
     fn carry(&mut self, message: Message, places: &Arc<Semaphore>, supervisor: &Supervisor) {
         let to = message.to;
         let Some(channel) = self.peers.carrier(to) else {
-            self.untold.push((to, false));
+            self.untold.push((to, Carried::Lost));
             return;
         };
         if !self.carrying.insert(to) {
@@ -198,7 +198,11 @@ impl Links {
                     () = tokio::time::sleep(SNAPSHOT_AGAIN_AFTER) => {}
                 }
             }
-            let _ = orders.send(Order::Carried { to, arrived: arrived.is_ok() });
+            let carried = match &arrived {
+                Ok(()) => Carried::Arrived,
+                Err(error) => error.carried(),
+            };
+            let _ = orders.send(Order::Carried { to, carried });
         });
     }
 }

@@ -14,6 +14,7 @@ use super::inbound::RaftPeer;
 use super::links::{Links, PeerOutbound};
 use crate::raft::fatal::Fatal;
 use crate::raft::node::{NodeHandle, StepError};
+use crate::raft::outbound::Carried;
 use crate::store::snapshot::transfer::SnapshotTransfer;
 
 /// What the transport tells Raft. Nothing here waits: `StepError` says that it was not taken.
@@ -23,7 +24,7 @@ pub trait Inbox: Send + Sync + 'static {
     /// Messages to this member were lost.
     fn unreachable(&self, node_id: u64) -> Result<(), StepError>;
     /// A snapshot reached this member, or did not.
-    fn snapshot_sent(&self, to: u64, arrived: bool) -> Result<(), StepError>;
+    fn snapshot_sent(&self, to: u64, carried: Carried) -> Result<(), StepError>;
 }
 
 impl<O: Send + 'static> Inbox for NodeHandle<O> {
@@ -35,8 +36,8 @@ impl<O: Send + 'static> Inbox for NodeHandle<O> {
         self.report_unreachable(node_id)
     }
 
-    fn snapshot_sent(&self, to: u64, arrived: bool) -> Result<(), StepError> {
-        self.report_snapshot(to, arrived)
+    fn snapshot_sent(&self, to: u64, carried: Carried) -> Result<(), StepError> {
+        self.report_snapshot(to, carried)
     }
 }
 

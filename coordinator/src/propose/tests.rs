@@ -12,7 +12,7 @@ use crate::raft::outbound::Alone;
 use crate::store::rows::memory::MemRows;
 use crate::store::snapshot::memory::MemSnapshots;
 
-async fn proposer() -> (Proposer, View, tempfile::TempDir) {
+pub(crate) async fn proposer() -> (Proposer, View, tempfile::TempDir) {
     let never: Fatal = Arc::new(|reason| panic!("{reason}"));
     let view = View::default();
     let machine = StateMachine::new(view.clone(), Vec::new(), Arc::clone(&never));

@@ -58,7 +58,7 @@ pub fn secrets<'a>(urls: impl IntoIterator<Item = &'a str>) -> Secrets {
 pub fn webhook(url: &str) -> Contact {
     let meta = Meta { uid: UID.to_owned(), name: "quorum-webhook".to_owned(), ..Meta::default() };
     let webhook = WebhookContact { url: Some(template(url)), ..WebhookContact::default() };
-    Contact { meta: Some(meta), kind: Some(contact::Kind::Webhook(webhook)) }
+    Contact { meta: Some(meta), kind: Some(contact::Kind::Webhook(webhook)), ..Contact::default() }
 }
 
 #[cfg(test)]

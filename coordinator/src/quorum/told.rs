@@ -22,6 +22,7 @@ use tokio::sync::mpsc;
 use tracing::warn;
 
 use super::contact;
+use crate::core::outbox::breaker::Breaker;
 use crate::core::outbox::{Members, intents, timeline};
 use crate::core::stamp;
 use crate::notify::pager::{Answer, Event, Ledger};
@@ -265,6 +266,11 @@ impl Ledger for Told {
 
     fn contact(&self, uid: &str) -> Option<Contact> {
         (uid == contact::UID).then(|| self.contact.clone())
+    }
+
+    /// Its one contact is in nobody's state: nothing is known of it.
+    fn breaker(&self, _: &str) -> Breaker {
+        Breaker::default()
     }
 
     fn mesh(&self) -> String {

@@ -31,7 +31,7 @@ use super::latencies::Latencies;
 use super::log::storage::RaftStorage;
 use super::log::{LogStore, entry_bytes};
 use super::machine::Machine;
-use super::outbound::Outbound;
+use super::outbound::{Carried, Outbound};
 use super::proposals::{Committed, Origin, Proposals, ProposeError, Reply};
 use super::reads::{self, ReadError, Reads};
 use super::recover::{self, RecoverError, Recovered};
@@ -85,7 +85,7 @@ pub struct Member<M: Machine, L: LogStore> {
     applied: SnapshotId,
     led: bool,
     since: SinceSnapshot,
-    snapshotting: bool,
+    snapshotting: Option<SnapshotId>,
     /// When the last one could not be written.
     snapshot_failed: Option<Instant>,
     log_syncs: Latencies,
@@ -142,6 +142,7 @@ impl<M: Machine, L: LogStore> Member<M, L> {
             conf_state,
             snapshots: Arc::clone(&stores.snapshots),
             snapshot_wanted: Cell::default(),
+            damaged: RefCell::default(),
             newest: RefCell::default(),
         };
         // raft-rs draws a timeout of its own here and at each change of term or role; what counts
@@ -181,7 +182,7 @@ impl<M: Machine, L: LogStore> Member<M, L> {
             applied: SnapshotId { index: applied, term },
             led: false,
             since,
-            snapshotting: false,
+            snapshotting: None,
             snapshot_failed: None,
             log_syncs: Latencies::default(),
             ceiling,
@@ -424,8 +425,14 @@ impl<M: Machine, L: LogStore> Member<M, L> {
     }
 
     /// A snapshot reached this member, or did not.
-    pub fn report_snapshot(&mut self, to: u64, arrived: bool) {
-        let status = if arrived { SnapshotStatus::Finish } else { SnapshotStatus::Failure };
+    pub fn report_snapshot(&mut self, to: u64, carried: Carried) {
+        if let Carried::Damaged(id) = carried {
+            self.raw.store().give_up(id);
+        }
+        let status = match carried {
+            Carried::Arrived => SnapshotStatus::Finish,
+            Carried::Lost | Carried::Damaged(_) => SnapshotStatus::Failure,
+        };
         self.raw.report_snapshot(to, status);
     }
 

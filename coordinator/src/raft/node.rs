@@ -25,6 +25,7 @@ use super::halt::{Halt, StartError};
 use super::log::LogStore;
 use super::machine::Machine;
 use super::member::{Leadership, Member};
+use super::outbound::Carried;
 use super::proposals::Reply;
 pub use super::proposals::{Committed, ProposeError};
 pub use super::reads::ReadError;
@@ -47,7 +48,7 @@ enum Command<O> {
     Transfer { to: u64, allowed: Duration, reply: TransferReply },
     Step(Box<Message>),
     Unreachable(u64),
-    SnapshotSent { to: u64, arrived: bool },
+    SnapshotSent { to: u64, carried: Carried },
     Stop,
 }
 
@@ -259,8 +260,8 @@ impl<O: Send + 'static> NodeHandle<O> {
 
     /// Says what came of a snapshot for this member. The leader sends it nothing else before, so
     /// whoever is told `StepError` has to say it again.
-    pub fn report_snapshot(&self, to: u64, arrived: bool) -> Result<(), StepError> {
-        self.commands.try_send(Command::SnapshotSent { to, arrived }).map_err(|_| StepError)
+    pub fn report_snapshot(&self, to: u64, carried: Carried) -> Result<(), StepError> {
+        self.commands.try_send(Command::SnapshotSent { to, carried }).map_err(|_| StepError)
     }
 
     /// How the node does, as of its last tick or batch.
@@ -406,7 +407,7 @@ impl<M: Machine, L: LogStore> Thread<M, L> {
             }
             Command::Step(message) => self.member.step(*message),
             Command::Unreachable(node_id) => self.member.report_unreachable(node_id),
-            Command::SnapshotSent { to, arrived } => self.member.report_snapshot(to, arrived),
+            Command::SnapshotSent { to, carried } => self.member.report_snapshot(to, carried),
             Command::Stop => return Ok(false),
         }
         Ok(true)

@@ -1,6 +1,19 @@
-//! Where messages to other members go.
+//! Where messages to other members go, and what came of the snapshots among them.
 
 use raft::eraftpb::Message;
+
+use crate::store::snapshot::SnapshotId;
+
+/// What came of a snapshot for another member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carried {
+    /// It is there.
+    Arrived,
+    /// It did not get there. It is sent again.
+    Lost,
+    /// It did not get there, and never will: its file was read again, and is damaged.
+    Damaged(SnapshotId),
+}
 
 /// Takes messages to other members. Must not wait: what cannot be queued is dropped, Raft repeats it.
 pub trait Outbound: Send + 'static {

@@ -11,6 +11,7 @@ use parallax_proto::v1::contact_service_server::ContactServiceServer;
 use parallax_proto::v1::fleet_service_server::FleetServiceServer;
 use parallax_proto::v1::history_service_server::HistoryServiceServer;
 use parallax_proto::v1::incident_service_server::IncidentServiceServer;
+use parallax_proto::v1::maintenance_service_server::MaintenanceServiceServer;
 use parallax_proto::v1::region_service_server::RegionServiceServer;
 use parallax_proto::v1::session_service_server::SessionServiceServer;
 use parallax_proto::v1::silence_service_server::SilenceServiceServer;
@@ -50,6 +51,7 @@ pub(super) async fn api_routes(
         .add_service(ContactServiceServer::new(api.clone()))
         .add_service(IncidentServiceServer::new(api.clone()))
         .add_service(SilenceServiceServer::new(api.clone()))
+        .add_service(MaintenanceServiceServer::new(api.clone()))
         .add_service(FleetServiceServer::new(api.clone()))
         .add_service(BackupServiceServer::new(api.clone()))
         .add_service(HistoryServiceServer::new(api.clone()))

@@ -135,6 +135,7 @@ fn contact(namespace: &str, number: u8) -> Kind {
             url: Some(v1::Secret { value: Some(url) }),
             ..v1::WebhookContact::default()
         })),
+        ..v1::Contact::default()
     })
 }
 

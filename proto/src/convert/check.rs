@@ -1,16 +1,20 @@
 //! Checks: defaults, every rule at once, and the checked type.
 
+mod flap;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use parallax_common::check::{Check, Missing, Policy, Quorum, Run};
+use parallax_common::check::{Check, Lasting, Missing, Policy, Quorum, Run};
 use parallax_common::digest::run_digest;
 use parallax_common::limits::{
-    BODY_BYTES_DEFAULT, CONFIRM_SPACING_MAX, CONFIRM_SPACING_MIN, INTERVAL_MAX, INTERVAL_MIN,
-    OVERLAP_MAX, PROBES_PER_REGION_MAX, REDIRECTS_DEFAULT, REGIONS_PER_CHECK_MAX, STREAK_MAX,
-    TIMEOUT_MAX, TIMEOUT_MIN, VOTERS_PER_CHECK_MAX,
+    BODY_BYTES_DEFAULT, CONFIRM_SPACING_MAX, CONFIRM_SPACING_MIN, DEPENDS_ON_MAX, INTERVAL_MAX,
+    INTERVAL_MIN, LASTING_AFTER_MAX, LASTING_AFTER_MIN, OVERLAP_MAX, PROBES_PER_REGION_MAX,
+    REDIRECTS_DEFAULT, REGIONS_PER_CHECK_MAX, SLO_TARGET_PPM_FAST, STREAK_MAX, TIMEOUT_MAX,
+    TIMEOUT_MIN, VOTERS_PER_CHECK_MAX,
 };
 use parallax_common::name::{RunDigest, Uid, is_name};
+use parallax_common::outcome::DegradedKind;
 use parallax_common::rule::{self, Advice, Rule, Violation};
 use parallax_common::target::is_link;
 use parallax_common::text::{format_duration, nearest};
@@ -38,6 +42,11 @@ pub fn normalise_check(mut check: v1::Check) -> v1::Check {
         // As it is stored where nobody chose: builds that do not know the field store the same.
         check.missing = v1::MissingData::Unspecified as i32;
     }
+    if check.severity == v1::Severity::Critical as i32 {
+        // For the same reason.
+        check.severity = v1::Severity::Unspecified as i32;
+    }
+    super::alert::normalise(&mut check);
     let down = check.down.get_or_insert_default();
     if down.regions == v1::Quorum::Unspecified as i32 {
         // A number without its kind can mean only one thing.
@@ -46,6 +55,7 @@ pub fn normalise_check(mut check: v1::Check) -> v1::Check {
     }
     fill_number(&mut down.failures, STREAK_DEFAULT);
     fill_number(&mut check.up.get_or_insert_default().successes, STREAK_DEFAULT);
+    flap::normalise(&mut check);
     let interval = check.interval.as_ref().and_then(time::duration);
     let spacing = check.confirm_spacing.as_ref().and_then(time::duration);
     if let (Some(interval), None | Some(Duration::ZERO)) = (interval, spacing)
@@ -166,6 +176,17 @@ fn build(check: &v1::Check, uid: Uid, findings: &mut Findings<'_>) -> Option<Che
     }
     regions(check, findings);
     names("alert", &check.alert, rule::CONTACT_DUPLICATE, findings);
+    if v1::Severity::try_from(check.severity).is_err() {
+        findings.add(rule::ENUM_UNKNOWN, "severity", "severity is critical, warning or info");
+    }
+    names("depends_on", &check.depends_on, rule::DEPENDS_ON, findings);
+    if check.depends_on.len() > DEPENDS_ON_MAX {
+        let message = format!(
+            "{} checks are named; at most {DEPENDS_ON_MAX} are allowed",
+            check.depends_on.len()
+        );
+        findings.add(rule::DEPENDS_ON, "depends_on", message);
+    }
     let interval = length(
         check.interval.as_ref(),
         ("interval", INTERVAL_MIN, INTERVAL_MAX),
@@ -182,7 +203,12 @@ fn build(check: &v1::Check, uid: Uid, findings: &mut Findings<'_>) -> Option<Che
             findings,
         ),
     };
+    flap::validate(check, findings);
     let policy = policy(check, findings);
+    let regional = lasting(DegradedKind::Regional, check.regional.as_ref(), findings);
+    let warning = lasting(DegradedKind::Warning, check.warning.as_ref(), findings);
+    let alerts = super::alert::alerts(check, interval, findings);
+    let slo = super::alert::slo(check, findings);
     let run: Option<Run> = run(check.run.as_ref().unwrap_or(&v1::Run::default()), findings);
     super::resource::size_fits(check, findings);
     let run = run?;
@@ -208,7 +234,36 @@ fn build(check: &v1::Check, uid: Uid, findings: &mut Findings<'_>) -> Option<Che
         alert: check.alert.clone(),
         runbook: check.runbook.clone(),
         confirm_spacing: confirm_spacing?,
+        regional: regional?,
+        warning: warning?,
+        alerts,
+        slo,
     })
+}
+
+/// When a verdict of this kind is an incident; one that is not named is as [`Lasting::default_of`].
+fn lasting(
+    kind: DegradedKind,
+    given: Option<&v1::Lasting>,
+    findings: &mut Findings<'_>,
+) -> Option<Lasting> {
+    let default = Lasting::default_of(kind);
+    let Some(given) = given else { return Some(default) };
+    let (field, alert) = match kind {
+        DegradedKind::Regional => ("regional.after", "regional.alert"),
+        DegradedKind::Warning => ("warning.after", "warning.alert"),
+    };
+    names(alert, &given.alert, rule::CONTACT_DUPLICATE, findings);
+    let after = match &given.after {
+        None => default.after,
+        after => length(
+            after.as_ref(),
+            (field, LASTING_AFTER_MIN, LASTING_AFTER_MAX),
+            (rule::LASTING_AFTER_RANGE, rule::LASTING_AFTER_RANGE),
+            findings,
+        )?,
+    };
+    Some(Lasting { after, alert: given.alert.clone() })
 }
 
 fn source(source: i32, findings: &mut Findings<'_>) {
@@ -346,10 +401,14 @@ pub trait Known {
     fn region(&self, name: &str) -> bool;
     /// Whether a contact of this name exists.
     fn contact(&self, name: &str) -> bool;
+    /// Whether a check of this name exists.
+    fn check(&self, name: &str) -> bool;
     /// All regions; asked only to suggest one.
     fn regions(&self) -> Vec<String>;
     /// All contacts; asked only to suggest one.
     fn contacts(&self) -> Vec<String>;
+    /// All checks; asked only to suggest one.
+    fn checks(&self) -> Vec<String>;
 }
 
 /// Every reference of a check that names nothing.
@@ -374,6 +433,25 @@ pub fn check_references(check: &v1::Check, known: &impl Known) -> Vec<Violation>
         }
     }
     contacts("alert", &check.alert, known, &mut findings);
+    for (field, lasting) in [("regional.alert", &check.regional), ("warning.alert", &check.warning)]
+    {
+        let named = lasting.as_ref().map_or(&[][..], |lasting| &lasting.alert);
+        contacts(field, named, known, &mut findings);
+    }
+    for (place, parent) in check.depends_on.iter().enumerate() {
+        if !known.check(parent) {
+            let message = format!("there is no check `{parent}`");
+            unknown(
+                rule::UNKNOWN_CHECK,
+                ("depends_on", place),
+                parent,
+                message,
+                known.checks(),
+                &mut findings,
+            );
+        }
+    }
+    super::alert::references(check, known, &mut findings);
     findings.finish()
 }
 
@@ -399,7 +477,7 @@ pub(super) fn contacts(
     }
 }
 
-fn unknown(
+pub(super) fn unknown(
     rule: Rule,
     (field, place): (&str, usize),
     name: &str,
@@ -472,6 +550,11 @@ pub fn check_advice(check: &Check) -> Vec<Advice> {
     if check.alert.is_empty() {
         let message = "no contact is named: an outage will be recorded and nobody paged".to_owned();
         say(rule::ADVICE_NO_ALERT, "alert", message);
+    }
+    if check.slo.as_ref().is_some_and(|slo| slo.target_ppm < SLO_TARGET_PPM_FAST) {
+        let message = "below 93.06% not even an outage burns 14.4 times as fast as it may: slo:1h \
+                       never opens, and a fast burn is told by the slower ones";
+        say(rule::ADVICE_SLO_TARGET, "slo.target", message.to_owned());
     }
     for (place, step) in check.run.steps.iter().enumerate() {
         let kind = step.kind.word();

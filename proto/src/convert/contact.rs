@@ -10,26 +10,30 @@ use std::time::Duration;
 
 use parallax_common::limits::{
     ALERT_LASTS_DEFAULT, ALERT_LASTS_MAX, ALERT_LASTS_MIN, ALERTMANAGERS_MAX,
-    CONTACT_OPTION_BYTES_MAX, LABEL_BYTES_MAX, LABELS_MAX, PAGE_TIMEOUT, PAGE_TIMEOUT_MAX,
-    PAGE_TIMEOUT_MIN, SIGNING_SECRETS_MAX,
+    CONTACT_OPTION_BYTES_MAX, LABEL_BYTES_MAX, LABELS_MAX, MAIL_RECIPIENTS_MAX, MAIL_TIMEOUT_MAX,
+    PAGE_TIMEOUT, PAGE_TIMEOUT_MAX, PAGE_TIMEOUT_MIN, SIGNING_SECRETS_MAX,
 };
+use parallax_common::mailbox::Mailbox;
+use parallax_common::name::is_name;
 use parallax_common::page_template::{self, TemplateError};
+use parallax_common::rate::Rate;
 use parallax_common::rule::{self, Violation};
 use parallax_common::secret::Template;
-use parallax_common::target::HttpUrl;
+use parallax_common::target::{HttpUrl, is_host, parse_address};
 
 use super::resource::{meta, size_fits};
-use super::run::{headers, length, no_captures, template};
+use super::run::{certificates, headers, length, no_captures, template};
 use super::{Findings, time};
 use crate::v1;
 use crate::v1::contact::Kind;
 
 /// Every kind, as it is written.
-pub const WORDS: [&str; 9] = [
+pub const WORDS: [&str; 10] = [
     "webhook",
     "pagerduty",
     "alertmanager",
     "slack",
+    "email",
     "ntfy",
     "discord",
     "telegram",
@@ -46,6 +50,9 @@ pub const SEVERITIES: [&str; 4] = ["critical", "error", "warning", "info"];
 /// Priorities of Opsgenie.
 pub const PRIORITIES: [&str; 5] = ["P1", "P2", "P3", "P4", "P5"];
 
+/// How a connection to a mail server is secured.
+pub const MAIL_TLS: [&str; 3] = ["starttls", "tls", "none"];
+
 /// One option of a contact.
 #[derive(Debug, Clone, Copy)]
 pub enum Setting<'a> {
@@ -61,6 +68,8 @@ pub enum Setting<'a> {
     Headers(&'a [v1::Header]),
     /// What may be shown to everybody: one line.
     Text(&'a str),
+    /// Several of them.
+    Texts(&'a [String]),
     /// The same, of several lines.
     Source(&'a str),
     /// Texts by name.
@@ -78,6 +87,7 @@ pub const fn word(kind: &Kind) -> &'static str {
         Kind::Pagerduty(_) => "pagerduty",
         Kind::Alertmanager(_) => "alertmanager",
         Kind::Slack(_) => "slack",
+        Kind::Email(_) => "email",
         Kind::Ntfy(_) => "ntfy",
         Kind::Discord(_) => "discord",
         Kind::Telegram(_) => "telegram",
@@ -88,7 +98,9 @@ pub const fn word(kind: &Kind) -> &'static str {
 
 /// All options of a kind, by the names that YAML has for them.
 pub fn settings(kind: &Kind) -> Vec<(&'static str, Setting<'_>)> {
-    use Setting::{Headers, Labels, Length, Number, Secret, Secrets, Source, Text, Url, Urls};
+    use Setting::{
+        Headers, Labels, Length, Number, Secret, Secrets, Source, Text, Texts, Url, Urls,
+    };
     match kind {
         Kind::Webhook(it) => vec![
             ("url", Url(it.url.as_ref())),
@@ -116,6 +128,19 @@ pub fn settings(kind: &Kind) -> Vec<(&'static str, Setting<'_>)> {
             ("token", Secret(it.token.as_ref())),
             ("channel", Text(&it.channel)),
             ("api_url", Url(it.api_url.as_ref())),
+            ("timeout", Length(it.timeout.as_ref())),
+        ],
+        Kind::Email(it) => vec![
+            ("server", Text(&it.server)),
+            ("tls", Text(&it.tls)),
+            ("username", Secret(it.username.as_ref())),
+            ("password", Secret(it.password.as_ref())),
+            ("from", Text(&it.from)),
+            ("to", Texts(&it.to)),
+            ("reply_to", Text(&it.reply_to)),
+            ("helo", Text(&it.helo)),
+            ("server_name", Text(&it.server_name)),
+            ("ca_pem", Source(&it.ca_pem)),
             ("timeout", Length(it.timeout.as_ref())),
         ],
         Kind::Ntfy(it) => vec![
@@ -169,6 +194,16 @@ pub fn is_first_form(contact: &v1::Contact) -> bool {
     }
 }
 
+/// What of this contact builds before mail do not know.
+pub fn newer_fields(contact: &v1::Contact) -> Vec<&'static str> {
+    let used = [
+        ("email", matches!(contact.kind, Some(Kind::Email(_)))),
+        ("fallback", !contact.fallback.is_empty()),
+        ("rate", !contact.rate.is_empty()),
+    ];
+    used.into_iter().filter(|(_, used)| *used).map(|(field, _)| field).collect()
+}
+
 /// A value as it is written.
 pub fn written(text: &str) -> v1::Secret {
     v1::Secret { value: Some(v1::secret::Value::Template(text.to_owned())) }
@@ -197,6 +232,10 @@ pub(super) fn normalise_contact(mut contact: v1::Contact) -> v1::Contact {
                 if it.token.is_some() {
                     default_url(&mut it.api_url, "https://slack.com/api");
                 }
+                &mut it.timeout
+            }
+            Kind::Email(it) => {
+                default_text(&mut it.tls, MAIL_TLS[0]);
                 &mut it.timeout
             }
             Kind::Ntfy(it) => {
@@ -244,6 +283,15 @@ pub fn validate_contact(contact: &v1::Contact) -> Vec<Violation> {
     let mut findings = Findings::new("contact", name);
     meta(contact.meta.as_ref(), &mut findings);
     size_fits(contact, &mut findings);
+    if !contact.rate.is_empty()
+        && let Err(error) = Rate::parse(&contact.rate)
+    {
+        findings.add(rule::CONTACT_OPTION, "rate", error.to_string());
+    }
+    if !contact.fallback.is_empty() && !is_name(&contact.fallback) {
+        let message = format!("`{}` cannot be the name of a contact", contact.fallback);
+        findings.add(rule::NAME_FORMAT, "fallback", message);
+    }
     match &contact.kind {
         None => {
             let message = format!("say how to reach the contact: one of {}", WORDS.join(", "));
@@ -280,14 +328,10 @@ fn each(at: &str, setting: Setting<'_>, findings: &mut Findings<'_>) {
                 no_captures(&value, &format!("{at}.{name}"), findings);
             }
         }
-        Setting::Text(text) => {
-            if text.len() > CONTACT_OPTION_BYTES_MAX || text.chars().any(char::is_control) {
-                let message =
-                    format!("must be one line of at most {CONTACT_OPTION_BYTES_MAX} bytes");
-                findings.add(rule::CONTACT_OPTION, at, message);
-            } else if text.contains("${") {
-                let message = "references are not resolved here";
-                findings.add(rule::REFERENCE_NOT_HERE, at, message);
+        Setting::Text(text) => plain(at, text, findings),
+        Setting::Texts(texts) => {
+            for (index, text) in texts.iter().enumerate() {
+                plain(&format!("{at}[{index}]"), text, findings);
             }
         }
         Setting::Source(_) => {}
@@ -316,7 +360,9 @@ fn each(at: &str, setting: Setting<'_>, findings: &mut Findings<'_>) {
             length(given, bounds, rules, findings);
         }
         Setting::Length(given) => {
-            let bounds = (at, PAGE_TIMEOUT_MIN, PAGE_TIMEOUT_MAX);
+            // A mail that another member hands in meanwhile comes twice.
+            let most = if at == "email.timeout" { MAIL_TIMEOUT_MAX } else { PAGE_TIMEOUT_MAX };
+            let bounds = (at, PAGE_TIMEOUT_MIN, most);
             length(given, bounds, (rule::TIMEOUT_TOO_SHORT, rule::TIMEOUT_TOO_LONG), findings);
         }
     }
@@ -331,6 +377,15 @@ fn url(at: &str, secret: &v1::Secret, findings: &mut Findings<'_>) {
         && let Err(error) = HttpUrl::parse(plain)
     {
         findings.add(error.rule, at, error.message);
+    }
+}
+
+fn plain(at: &str, text: &str, findings: &mut Findings<'_>) {
+    if text.len() > CONTACT_OPTION_BYTES_MAX || text.chars().any(char::is_control) {
+        let message = format!("must be one line of at most {CONTACT_OPTION_BYTES_MAX} bytes");
+        findings.add(rule::CONTACT_OPTION, at, message);
+    } else if text.contains("${") {
+        findings.add(rule::REFERENCE_NOT_HERE, at, "references are not resolved here");
     }
 }
 
@@ -383,6 +438,7 @@ fn rules(kind: &Kind, findings: &mut Findings<'_>) {
                 findings.add(rule::CONTACT_OPTIONS_CLASH, "slack", message);
             }
         },
+        Kind::Email(it) => email(it, findings),
         Kind::Ntfy(it) => {
             needed("ntfy.url", it.url.is_some(), findings);
             if !(1..=5).contains(&it.priority) {
@@ -429,6 +485,67 @@ fn webhook(it: &v1::WebhookContact, findings: &mut Findings<'_>) {
         };
         let message = error.to_string();
         findings.add_near(rule::PAGE_TEMPLATE, "webhook.template", message, near.as_deref());
+    }
+}
+
+fn email(it: &v1::EmailContact, findings: &mut Findings<'_>) {
+    needed("email.server", !it.server.is_empty(), findings);
+    // What is no plain line has been said already.
+    let fits = |text: &str| !text.contains("${") && !text.chars().any(char::is_control);
+    if !it.server.is_empty()
+        && fits(&it.server)
+        && let Err(error) = parse_address(&it.server)
+    {
+        findings.add(error.rule, "email.server", error.message);
+    }
+    one_of("email.tls", &it.tls, &MAIL_TLS, findings);
+    needed("email.from", !it.from.is_empty(), findings);
+    needed("email.to", !it.to.is_empty(), findings);
+    at_most("email.to", it.to.len(), MAIL_RECIPIENTS_MAX, findings);
+    let mut heard = std::collections::BTreeSet::new();
+    let to = it.to.iter().enumerate().map(|(index, to)| (format!("email.to[{index}]"), to));
+    let others = [("email.from", &it.from), ("email.reply_to", &it.reply_to)];
+    let others = others.into_iter().filter(|(_, text)| !text.is_empty());
+    for (at, text) in others.map(|(at, text)| (at.to_owned(), text)).chain(to) {
+        if !fits(text) {
+            continue;
+        }
+        match Mailbox::parse(text) {
+            Err(error) => findings.add(rule::CONTACT_OPTION, at, error.to_string()),
+            Ok(mailbox) if at.starts_with("email.to") && !heard.insert(mailbox.address()) => {
+                let message = format!("{} is named twice", mailbox.address());
+                findings.add(rule::CONTACT_OPTION, at, message);
+            }
+            Ok(_) => {}
+        }
+    }
+    if it.username.is_some() != it.password.is_some() {
+        let message = "`username` and `password` go together";
+        findings.add(rule::CONTACT_OPTIONS_CLASH, "email", message);
+    }
+    if it.tls == MAIL_TLS[2] {
+        let secured = [
+            ("username", it.username.is_some()),
+            ("server_name", !it.server_name.is_empty()),
+            ("ca_pem", !it.ca_pem.is_empty()),
+        ];
+        for (name, _) in secured.into_iter().filter(|(_, given)| *given) {
+            let message = match name {
+                "username" => "with `tls: none` a password would be readable on its way".to_owned(),
+                _ => format!("{name} has no effect with `tls: none`"),
+            };
+            findings.add(rule::CONTACT_OPTIONS_CLASH, format!("email.{name}"), message);
+        }
+    }
+    for (at, name) in [("email.helo", &it.helo), ("email.server_name", &it.server_name)] {
+        if !name.is_empty() && fits(name) && !is_host(name) {
+            findings.add(rule::CONTACT_OPTION, at, format!("`{name}` is not a host name"));
+        }
+    }
+    if !it.ca_pem.is_empty()
+        && let Err(why) = certificates(&it.ca_pem)
+    {
+        findings.add(rule::CA_PEM, "email.ca_pem", why);
     }
 }
 

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use parallax_common::alert::percent;
+use parallax_common::calendar::WEEKDAYS;
 use parallax_common::text::format_duration;
 
 use super::contact::{self, Setting};
 use super::run::prefix;
-use super::{enums, time};
+use super::{enums, maintenance, route, time};
 use crate::v1;
 
 /// A field's path and its value as YAML would print it. Unset fields are left out.
@@ -105,6 +107,7 @@ fn fields(resource: &v1::Resource) -> Fields {
             out.text("link", &event.link);
             out.0
         }
+        Some(v1::resource::Kind::Maintenance(window)) => maintenance_fields(window),
         None => Fields::new(),
     }
 }
@@ -130,6 +133,7 @@ fn check_fields(check: &v1::Check) -> Fields {
         Ok(missing) => out.always("missing", word(missing.as_str_name(), "MISSING_DATA_")),
         Err(_) => {}
     }
+    alert_fields(check, &mut out);
     if let Some(down) = check.down {
         let regions = match v1::Quorum::try_from(down.regions) {
             Ok(v1::Quorum::Count) => down.count.to_string(),
@@ -147,6 +151,23 @@ fn check_fields(check: &v1::Check) -> Fields {
         out.number("up.of", up.of.into());
     }
     out.list("alert", &check.alert);
+    for (kind, lasting) in [("regional", &check.regional), ("warning", &check.warning)] {
+        let Some(lasting) = lasting else { continue };
+        out.length(&format!("{kind}.after"), lasting.after.as_ref());
+        out.list(&format!("{kind}.alert"), &lasting.alert);
+    }
+    match v1::Severity::try_from(check.severity) {
+        Ok(v1::Severity::Unspecified) => out.always("severity", "critical".to_owned()),
+        Ok(severity) => out.always("severity", word(severity.as_str_name(), "SEVERITY_")),
+        Err(_) => {}
+    }
+    out.list("depends_on", &check.depends_on);
+    out.length("min_open", check.min_open.as_ref());
+    if let Some(flap) = &check.flap {
+        out.number("flap.opens", flap.opens.into());
+        out.length("flap.within", flap.within.as_ref());
+        out.length("flap.calm", flap.calm.as_ref());
+    }
     out.text("runbook", &check.runbook);
     out.length("confirm_spacing", check.confirm_spacing.as_ref());
     if let Some(run) = &check.run {
@@ -273,6 +294,25 @@ fn run_fields(run: &v1::Run, out: &mut Gathered) {
     }
 }
 
+fn alert_fields(check: &v1::Check, out: &mut Gathered) {
+    for (place, alert) in check.alerts.iter().enumerate() {
+        let at = format!("alerts[{place}].");
+        out.text(&format!("{at}name"), &alert.name);
+        out.text(&format!("{at}when"), &alert.when);
+        if let Ok(severity) = v1::Severity::try_from(alert.severity)
+            && severity != v1::Severity::Unspecified
+        {
+            out.always(&format!("{at}severity"), word(severity.as_str_name(), "SEVERITY_"));
+        }
+        out.list(&format!("{at}alert"), &alert.alert);
+    }
+    if let Some(slo) = &check.slo {
+        out.text("slo.target", &percent::format(slo.target_ppm));
+        out.length("slo.over", slo.over.as_ref());
+        out.list("slo.alert", &slo.alert);
+    }
+}
+
 fn grpc_fields(at: &str, grpc: &v1::GrpcStep, out: &mut Gathered) {
     out.text(&format!("{at}address"), &grpc.address);
     out.text(&format!("{at}service"), &grpc.service);
@@ -326,6 +366,26 @@ fn http_options(at: &str, http: &v1::HttpStep, out: &mut Gathered) {
     }
 }
 
+fn maintenance_fields(window: &v1::Maintenance) -> Fields {
+    let mut out = Gathered::of(window.meta.as_ref());
+    let matchers: Vec<String> = window.matchers.iter().map(route::matcher_shown).collect();
+    out.list("matchers", &matchers);
+    out.text("comment", &window.comment);
+    let at = |at: &prost_types::Timestamp| at.to_string();
+    out.text("from", &window.starts_at.as_ref().map(at).unwrap_or_default());
+    out.text("until", &window.ends_at.as_ref().map(at).unwrap_or_default());
+    let every = maintenance::EVERY.iter().find(|(_, every)| *every == window.every());
+    out.text("every", every.map_or("", |(word, _)| word));
+    let day = |day: &u32| WEEKDAYS.get(usize::try_from(*day).ok()?.checked_sub(1)?).copied();
+    let days: Vec<String> = window.days.iter().filter_map(day).map(str::to_owned).collect();
+    out.list("days", &days);
+    out.number("day", window.day.into());
+    out.text("at", &window.at);
+    out.length("for", window.length.as_ref());
+    out.text("zone", &window.zone);
+    out.0
+}
+
 fn region_fields(region: &v1::Region) -> Fields {
     let mut out = Gathered::of(region.meta.as_ref());
     out.text("title", &region.title);
@@ -334,6 +394,8 @@ fn region_fields(region: &v1::Region) -> Fields {
 
 fn contact_fields(resource: &v1::Contact) -> Fields {
     let mut out = Gathered::of(resource.meta.as_ref());
+    out.text("fallback", &resource.fallback);
+    out.text("rate", &resource.rate);
     if let Some(kind) = &resource.kind {
         for (name, setting) in contact::settings(kind) {
             out.setting(&format!("{}.{name}", contact::word(kind)), setting);
@@ -345,6 +407,15 @@ fn contact_fields(resource: &v1::Contact) -> Fields {
 fn settings_fields(settings: &v1::Settings) -> Fields {
     let mut out = Gathered::of(settings.meta.as_ref());
     out.list("mesh.alert", &settings.mesh_alert);
+    out.text("mesh.public_url", &settings.public_url);
+    // Their order counts, so a field says which comes first.
+    let order: Vec<String> = settings.routes.iter().map(|route| route.name.clone()).collect();
+    out.list("routes", &order);
+    for route in &settings.routes {
+        for (field, value) in super::route::shown(route) {
+            out.always(&format!("routes.{}.{field}", route.name), value);
+        }
+    }
     out.0
 }
 
@@ -410,6 +481,7 @@ impl Gathered {
             }
             Setting::Headers(headers) => self.headers(field, headers),
             Setting::Text(text) | Setting::Source(text) => self.text(field, text),
+            Setting::Texts(texts) => self.list(field, texts),
             Setting::Labels(labels) => {
                 for (name, value) in labels {
                     self.always(&format!("{field}.{name}"), scalar(value));

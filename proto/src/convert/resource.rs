@@ -1,19 +1,23 @@
 //! Regions, contacts, settings, and what every resource has.
 
-use parallax_common::limits::{LABEL_BYTES_MAX, LABELS_MAX, RESOURCE_BYTES_MAX, TEXT_BYTES_MAX};
+use parallax_common::limits::{
+    LABEL_BYTES_MAX, LABELS_MAX, PUBLIC_URL_BYTES_MAX, RESOURCE_BYTES_MAX, TEXT_BYTES_MAX,
+};
 use parallax_common::name::is_name;
 use parallax_common::rule::{self, Violation};
+use parallax_common::target::is_link;
 
 use super::Findings;
 use super::check::{Known, contacts, names, normalise_check, validate_check};
 use super::contact::{normalise_contact, validate_contact};
+use super::maintenance;
 use crate::v1;
 
 /// The one name that settings have.
 pub const SETTINGS_NAME: &str = "settings";
 
-/// Which kind of resource: `check`, `region`, `contact`, `settings` or `event`; `None` when it is
-/// empty.
+/// Which kind of resource: `check`, `region`, `contact`, `settings`, `event` or
+/// `maintenance`; `None` when it is empty.
 pub fn kind(resource: &v1::Resource) -> Option<&'static str> {
     Some(match resource.kind.as_ref()? {
         v1::resource::Kind::Check(_) => "check",
@@ -21,6 +25,7 @@ pub fn kind(resource: &v1::Resource) -> Option<&'static str> {
         v1::resource::Kind::Contact(_) => "contact",
         v1::resource::Kind::Settings(_) => "settings",
         v1::resource::Kind::Event(_) => "event",
+        v1::resource::Kind::Maintenance(_) => "maintenance",
     })
 }
 
@@ -32,6 +37,7 @@ pub fn meta_of(resource: &v1::Resource) -> Option<&v1::Meta> {
         v1::resource::Kind::Contact(contact) => contact.meta.as_ref(),
         v1::resource::Kind::Settings(settings) => settings.meta.as_ref(),
         v1::resource::Kind::Event(event) => event.meta.as_ref(),
+        v1::resource::Kind::Maintenance(window) => window.meta.as_ref(),
     }
 }
 
@@ -43,6 +49,7 @@ pub fn meta_of_mut(resource: &mut v1::Resource) -> Option<&mut v1::Meta> {
         v1::resource::Kind::Contact(contact) => &mut contact.meta,
         v1::resource::Kind::Settings(settings) => &mut settings.meta,
         v1::resource::Kind::Event(event) => &mut event.meta,
+        v1::resource::Kind::Maintenance(window) => &mut window.meta,
     };
     Some(meta.get_or_insert_default())
 }
@@ -68,6 +75,9 @@ pub fn normalise(mut resource: v1::Resource) -> v1::Resource {
             }
             resource.kind = Some(v1::resource::Kind::Settings(settings));
         }
+        Some(v1::resource::Kind::Maintenance(window)) => {
+            resource.kind = Some(v1::resource::Kind::Maintenance(maintenance::normalise(window)));
+        }
         other => resource.kind = other,
     }
     resource
@@ -80,6 +90,7 @@ pub fn validate(resource: &v1::Resource) -> Vec<Violation> {
         Some(v1::resource::Kind::Region(region)) => validate_region(region),
         Some(v1::resource::Kind::Contact(contact)) => validate_contact(contact),
         Some(v1::resource::Kind::Settings(settings)) => validate_settings(settings),
+        Some(v1::resource::Kind::Maintenance(window)) => maintenance::validate(window),
         Some(v1::resource::Kind::Event(event)) => {
             let name = event.meta.as_ref().map_or("", |meta| &meta.name);
             let mut findings = Findings::new("event", name);
@@ -101,8 +112,22 @@ pub fn resource_references(resource: &v1::Resource, known: &impl Known) -> Vec<V
         Some(v1::resource::Kind::Settings(settings)) => {
             let mut findings = Findings::new("settings", SETTINGS_NAME);
             contacts("mesh.alert", &settings.mesh_alert, known, &mut findings);
+            super::route::references(&settings.routes, known, &mut findings);
             findings.finish()
         }
+        Some(v1::resource::Kind::Contact(contact)) if !contact.fallback.is_empty() => {
+            let name = contact.meta.as_ref().map_or("", |meta| &meta.name);
+            let mut findings = Findings::new("contact", name);
+            if !known.contact(&contact.fallback) {
+                let message = format!("there is no contact `{}`", contact.fallback);
+                let names = known.contacts();
+                let names = names.iter().map(String::as_str);
+                let near = parallax_common::text::nearest(&contact.fallback, names);
+                findings.add_near(rule::UNKNOWN_CONTACT, "fallback", message, near);
+            }
+            findings.finish()
+        }
+        Some(v1::resource::Kind::Maintenance(window)) => maintenance::references(window, known),
         _ => Vec::new(),
     }
 }
@@ -126,6 +151,16 @@ pub fn validate_settings(settings: &v1::Settings) -> Vec<Violation> {
         findings.add(rule::SETTINGS_NAME, "name", message);
     }
     names("mesh.alert", &settings.mesh_alert, rule::CONTACT_DUPLICATE, &mut findings);
+    super::route::routes(&settings.routes, &mut findings);
+    let url = &settings.public_url;
+    if !url.is_empty()
+        && (!is_link(url) || url.contains(['?', '#']) || url.len() > PUBLIC_URL_BYTES_MAX)
+    {
+        let message = format!(
+            "must be an http or https URL without a query, of at most {PUBLIC_URL_BYTES_MAX} bytes"
+        );
+        findings.add(rule::PUBLIC_URL, "mesh.public_url", message);
+    }
     size_fits(settings, &mut findings);
     findings.finish()
 }

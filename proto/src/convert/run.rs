@@ -42,6 +42,7 @@ use icmp::{echoes_fit, icmp, icmp_to};
 use plugin::{plugin, plugin_to};
 pub(super) use talk::normalise_dialogue;
 use talk::{ssh, ssh_to, tcp, tcp_to, together, udp, udp_to};
+pub(super) use tls::certificates;
 use tls::{pem, tls_options};
 use websocket::{websocket, websocket_to};
 

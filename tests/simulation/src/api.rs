@@ -508,6 +508,7 @@ fn halves(key: u64, value: u64) -> Vec<v1::Resource> {
     let contact = v1::Contact {
         meta: meta(name(key), value),
         kind: Some(v1::contact::Kind::Webhook(webhook)),
+        ..v1::Contact::default()
     };
     [ResourceKind::Region(region), ResourceKind::Contact(contact)]
         .into_iter()
@@ -551,6 +552,7 @@ fn site(version: u64) -> Vec<v1::Resource> {
     let contact = v1::Contact {
         meta: Some(v1::Meta { name: "ops".to_owned(), ..v1::Meta::default() }),
         kind: Some(v1::contact::Kind::Webhook(webhook)),
+        ..v1::Contact::default()
     };
     // Orders of many runs, so that a probe's bucket is empty now and then.
     let patient = if version.is_multiple_of(2) { 0 } else { 12 };

@@ -53,6 +53,7 @@ pub fn told(change: &Change) -> Vec<Step> {
                 Kind::Settings(settings) => ("settings", &settings.meta),
                 Kind::Check(check) => ("check", &check.meta),
                 Kind::Event(event) => ("event", &event.meta),
+                Kind::Maintenance(window) => ("maintenance", &window.meta),
             };
             let Some(meta) = meta else { return Vec::new() };
             let about = About::Resource(word, meta.name.clone());

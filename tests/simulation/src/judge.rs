@@ -195,6 +195,10 @@ impl Judge {
     fn handle(&mut self, input: Input<'_>, desk: &mut Desk<'_>) {
         let mut out = Outputs::default();
         let now = self.mesh(desk.now_us);
+        if let Input::Opened(voter, _) = &input {
+            let life = voter.incarnation.0;
+            desk.sink.tell(Seen::Heard { node: desk.node, mesh: now, life });
+        }
         self.core.handle(input, now, UtcTime::from_ns(desk.utc_ns), &mut out);
         if !out.is_empty() {
             self.perform(out, desk);

@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use parallax_common::time::UtcTime;
+use parallax_coordinator::core::outbox::breaker::Breaker;
 use parallax_coordinator::core::outbox::{Members, Origin, Outbox, Report, Send, may_send};
-use parallax_coordinator::core::state::{Answer, Changed};
+use parallax_coordinator::core::state::{Answer, Changed, State};
 use parallax_coordinator::machine::Batch;
 use parallax_coordinator::raft::node::ReadError;
 use parallax_coordinator::view::View;
 use parallax_proto::store::entry::Command;
 use parallax_proto::store::{CommitCounts, PageUpdate, UpdatePages};
+use parallax_proto::v1::Incident;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot::{self, Receiver};
 
@@ -95,7 +97,7 @@ impl Pager {
         out: &mut Vec<Out>,
     ) -> bool {
         if context.now_us >= self.feed_us {
-            self.follow(context.view);
+            self.follow(context.view, UtcTime::from_ns(context.utc_ns));
             if !self.calm && context.chance.one_in(FEED_STALLS_ONE_IN) {
                 self.stall(context.now_us, context.chance);
                 context.counters.add("feed of pages stalls");
@@ -182,37 +184,47 @@ impl Pager {
     }
 
     /// Feeds the outbox with what was applied, as the ledger's feed does.
-    fn follow(&mut self, view: &View) {
+    fn follow(&mut self, view: &View, utc: UtcTime) {
         let state = view.load();
         if !std::mem::replace(&mut self.loaded, true) {
-            self.load(view);
+            self.load(view, utc);
         }
         while let Ok(batch) = self.batches.try_recv() {
             if batch.reset {
                 for uid in self.outbox.reset() {
                     match state.incidents.get(&uid) {
-                        Some(incident) => self.outbox.put(incident, Origin::Loaded),
+                        Some(incident) => self.put(&state, incident, Origin::Loaded(utc)),
                         None => self.outbox.gone(&uid),
                     }
                 }
-                self.load(view);
+                self.load(view, utc);
             }
             for (revision, change) in batch.changes.iter() {
                 let (Changed::Incident(uid) | Changed::Delivery(_, uid)) = change else { continue };
                 let Some(incident) = state.incidents.get(uid) else { continue };
                 let later = *revision > self.last_index;
-                let origin = if later { Origin::Applied } else { Origin::Loaded };
-                self.outbox.put(incident, origin);
+                let origin = if later { Origin::Applied } else { Origin::Loaded(utc) };
+                self.put(&state, incident, origin);
             }
         }
     }
 
-    fn load(&mut self, view: &View) {
+    fn load(&mut self, view: &View, utc: UtcTime) {
         let state = view.load();
         for uid in state.pending.values() {
             if let Some(incident) = state.incidents.get(uid) {
-                self.outbox.put(incident, Origin::Loaded);
+                self.put(&state, incident, Origin::Loaded(utc));
             }
         }
+    }
+
+    /// An incident's pages, and how their contacts take them.
+    fn put(&mut self, state: &State, incident: &Incident, origin: Origin) {
+        for page in &incident.deliveries {
+            let row = state.contacts.get(&page.contact_uid);
+            let breaker = row.map(|row| Breaker::of(row)).unwrap_or_default();
+            self.outbox.standing(&page.contact_uid, breaker);
+        }
+        self.outbox.put(incident, origin);
     }
 }

@@ -90,6 +90,15 @@ struct Said {
     same: u32,
 }
 
+/// What this life's runs of one version of a check amount to: that it was taken away and given back
+/// meanwhile changes nothing about what they saw.
+#[derive(Default)]
+struct Saw {
+    failing: bool,
+    same: u32,
+    state: Option<BallotState>,
+}
+
 /// One life of a probe.
 pub struct Probe {
     /// Names this life.
@@ -121,6 +130,7 @@ pub struct Probe {
     out: Vec<Record>,
     heartbeat_us: u64,
     said: BTreeMap<Uid, Said>,
+    saw: BTreeMap<(Uid, u64), Saw>,
     chance: Chance,
 }
 
@@ -149,6 +159,7 @@ impl Probe {
             out: Vec::new(),
             heartbeat_us: now_us + chance.below(HEARTBEAT_US),
             said: BTreeMap::new(),
+            saw: BTreeMap::new(),
             chance: Chance::new(chance.word(), "runs"),
         }
     }
@@ -361,7 +372,7 @@ impl Probe {
         };
         let began = self.clock.mesh(started).unwrap_or(start.scheduled);
         let (check, digest) = (start.assignment.check, start.assignment.run_digest);
-        let need = start.assignment.failures.max(start.assignment.successes);
+        let needs = (start.assignment.failures, start.assignment.successes);
         let finding = finding(sight);
         let outcome = finding.outcome;
         desk.counters.add("run");
@@ -377,19 +388,38 @@ impl Probe {
             finding,
         });
         self.out.extend(record);
-        self.feel((check, digest.0), outcome, need, desk);
+        self.see((check, digest.0), outcome, needs, desk);
+        self.feel((check, digest.0), outcome, needs.0.max(needs.1));
         self.turn(desk);
     }
 
-    /// Tells what its runs of a check amount to, when that is something else now. A state changes
-    /// within the first few runs that say the same, or not at all.
-    fn feel(
+    /// Tells what its runs of a check have seen, when that is something else now.
+    fn see(
         &mut self,
         (check, digest): (Uid, u64),
         outcome: Outcome,
-        need: u32,
+        (failures, successes): (u32, u32),
         desk: &mut Desk<'_>,
     ) {
+        let saw = self.saw.entry((check, digest)).or_default();
+        let failing = outcome == Outcome::Fail;
+        saw.same = if saw.failing == failing { saw.same + 1 } else { 1 };
+        saw.failing = failing;
+        let (enough, state) = match failing {
+            true => (saw.same >= failures, BallotState::Fail),
+            false => (saw.same >= successes, BallotState::Pass),
+        };
+        let (now_us, region) = (desk.now_us, self.region.clone());
+        if enough && saw.state.replace(state) != Some(state) {
+            desk.sink.tell(Seen::Felt { now_us, region, check, digest, state });
+        } else if !failing && saw.state.is_none() {
+            desk.sink.tell(Seen::Passed { now_us, region, check, digest });
+        }
+    }
+
+    /// Follows what its runs of a check amount to. A state changes within the first few runs that say
+    /// the same, or not at all.
+    fn feel(&mut self, (check, digest): (Uid, u64), outcome: Outcome, need: u32) {
         let held = self.assignments.get(&check).map(|held| held.run_digest.0);
         if held != Some(digest) {
             // The last runs of an older version.
@@ -405,16 +435,7 @@ impl Probe {
             return;
         }
         let Some(snapshot) = self.recorder.snapshot(&check) else { return };
-        let state = snapshot.state;
-        if state == BallotState::None && outcome == Outcome::Pass {
-            let region = self.region.clone();
-            desk.sink.tell(Seen::Passed { now_us: desk.now_us, region, check, digest });
-        }
-        if said.state != Some(state) {
-            said.state = Some(state);
-            let region = self.region.clone();
-            desk.sink.tell(Seen::Felt { now_us: desk.now_us, region, check, digest, state });
-        }
+        said.state = Some(snapshot.state);
     }
 
     /// Everything that is due now.

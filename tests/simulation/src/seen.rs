@@ -1,6 +1,10 @@
 //! What the simulation sees of its members, for the invariants: the machine, the log and the way
 //! out, each behind a thin wrapper that tells and changes nothing.
 
+mod watched;
+
+pub use self::watched::Watched;
+
 use std::sync::Arc;
 
 use parallax_common::name::{Generation, Uid};
@@ -201,6 +205,15 @@ pub enum Seen {
         /// Of who runs what.
         digest: u64,
     },
+    /// A session of a life of a probe began at a member, or at another one that relays it.
+    Heard {
+        /// Which member.
+        node: u64,
+        /// Its mesh time.
+        mesh: MeshTime,
+        /// Which life.
+        life: u64,
+    },
     /// A member ordered a confirmation.
     Ordered {
         /// Which member.
@@ -208,7 +221,7 @@ pub enum Seen {
         /// Whether Raft says that it leads.
         leads: bool,
     },
-    /// What a probe's own runs say of a check is something else now.
+    /// What the runs of one life of a probe have seen of a check is something else now.
     Felt {
         /// When.
         now_us: u64,
@@ -221,7 +234,7 @@ pub enum Seen {
         /// What they say.
         state: BallotState,
     },
-    /// A run passed of a check of which its probe's own runs say nothing yet.
+    /// A run passed of a check of which its probe has not seen enough yet.
     Passed {
         /// When.
         now_us: u64,
@@ -324,28 +337,6 @@ pub struct Decided {
     pub decided: Option<MeshTime>,
     /// All that it was made from.
     pub record: v1::DecisionRecord,
-}
-
-/// A check, and which of its regions tell a member of it.
-#[derive(Debug, Clone)]
-pub struct Watched {
-    /// Which check.
-    pub check: Uid,
-    /// As of when.
-    pub etag: u64,
-    /// How many regions it has.
-    pub regions: usize,
-    /// An incident is open.
-    pub is_open: bool,
-    /// Its last one was ended by hand.
-    pub is_latched: bool,
-    /// Ranks of the regions whose runs say something and whose probes reach the member, each with
-    /// its line.
-    pub telling: Vec<(usize, u64)>,
-    /// Those of them that say that it fails.
-    pub failing: Vec<(usize, u64)>,
-    /// Lives of probes that are to look at it, by the member's plan, and that it hears in no way.
-    pub unheard: Vec<u64>,
 }
 
 /// Where it is told.

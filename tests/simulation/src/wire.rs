@@ -1,6 +1,7 @@
 //! What goes between members, and between them and clients.
 
 use parallax_coordinator::core::state::Answer;
+use parallax_coordinator::raft::outbound::Carried;
 use parallax_coordinator::store::rows::Row;
 use parallax_coordinator::store::snapshot::Header;
 use parallax_proto::store::entry::Command;
@@ -128,8 +129,8 @@ pub enum Input {
     SnapshotSent {
         /// Which member.
         to: u64,
-        /// Whether it did.
-        arrived: bool,
+        /// What came of it.
+        carried: Carried,
     },
     /// From a client.
     Request(Request),

@@ -16,8 +16,11 @@ use parallax_common::limits::MEMBER_HEARD_WITHIN;
 use parallax_coordinator::core::outbox::Members;
 use parallax_coordinator::core::state::LEVEL;
 use parallax_coordinator::raft::machine::Machine as _;
+use parallax_coordinator::raft::outbound::Carried;
 use parallax_coordinator::store::rows::RowStore as _;
-use parallax_coordinator::store::snapshot::{SnapshotId, SnapshotStore as _, rows_of};
+use parallax_coordinator::store::snapshot::{
+    SnapshotError, SnapshotId, SnapshotStore as _, rows_of,
+};
 use parallax_proto::store;
 use parallax_proto::store::VerdictAction;
 use parallax_proto::store::entry::Command;
@@ -345,7 +348,7 @@ impl World {
                     }
                     context.member.step(*message);
                 }
-                Input::SnapshotSent { to, arrived } => context.member.report_snapshot(to, arrived),
+                Input::SnapshotSent { to, carried } => context.member.report_snapshot(to, carried),
                 Input::Request(request) => process.api.request(request, &mut context),
                 Input::Forward { id, from, command, origin } => {
                     process.api.forward((id, from), *command, origin, &mut context, &mut out);
@@ -518,13 +521,17 @@ impl World {
             let leaves_us = (syncs - syncs_before) * sync_us * slow;
             let to = message.to;
             let is_snapshot = message.get_msg_type() == MessageType::MsgSnapshot;
-            let file = if is_snapshot { self.file_of(from, &message) } else { None };
+            let found = if is_snapshot { self.file_of(from, &message) } else { Err(Carried::Lost) };
+            let (file, carried) = match found {
+                Ok(file) => (Some(file), Carried::Lost),
+                Err(carried) => (None, carried),
+            };
             let delays = match is_snapshot && file.is_none() {
                 true => Vec::new(),
                 false => self.network.delays(from, to, &self.profile, &mut self.chance),
             };
             if is_snapshot && delays.is_empty() {
-                let input = Input::SnapshotSent { to, arrived: false };
+                let input = Input::SnapshotSent { to, carried };
                 self.after(leaves_us + 500_000, Event::Arrive(from, Box::new(input)));
             }
             let size_us = file.as_ref().map_or(0, |file| file.rows.len() as u64 * 100);
@@ -540,15 +547,19 @@ impl World {
         sync_us
     }
 
-    /// The file that a snapshot's message announces.
-    fn file_of(&self, from: u64, message: &Message) -> Option<File> {
+    /// The file that a snapshot's message announces, or what becomes of the announcement.
+    fn file_of(&self, from: u64, message: &Message) -> Result<File, Carried> {
         let metadata = message.get_snapshot().get_metadata();
-        let snapshots = &self.nodes.get(&from)?.snapshots;
-        let wanted = |id: &SnapshotId| id.index == metadata.index && id.term == metadata.term;
-        let id = snapshots.list().ok()?.into_iter().find(wanted)?;
-        let (header, rows) = snapshots.read(id).ok()?;
-        let rows = rows.collect::<Result<_, _>>().ok()?;
-        Some(File { header, rows })
+        let snapshots = &self.nodes.get(&from).ok_or(Carried::Lost)?.snapshots;
+        let id = SnapshotId { index: metadata.index, term: metadata.term };
+        let read = || {
+            let (header, rows) = snapshots.read(id)?;
+            Ok(File { header, rows: rows.collect::<Result<_, _>>()? })
+        };
+        read().map_err(|error| match error {
+            SnapshotError::Damaged { .. } => Carried::Damaged(id),
+            _ => Carried::Lost,
+        })
     }
 
     fn write_rows(&mut self, id: u64, life: u64) {

@@ -4,6 +4,7 @@
 //! after it, so a delay costs time and not throughput, as distance does.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -27,7 +28,15 @@ const PIECE_BYTES: usize = 16 * 1024;
 pub struct Relay {
     address: SocketAddr,
     onward: Arc<OnceLock<SocketAddr>>,
+    carried: Arc<Carried>,
     supervisor: Supervisor,
+}
+
+/// Bytes that went through, by direction: from who dialled, and back to him.
+#[derive(Debug, Default)]
+struct Carried {
+    up: AtomicU64,
+    down: AtomicU64,
 }
 
 impl Relay {
@@ -40,14 +49,16 @@ impl Relay {
         let relay = Self {
             address: listener.local_addr()?,
             onward: Arc::default(),
+            carried: Arc::default(),
             supervisor: Supervisor::default(),
         };
         let (supervisor, onward) = (relay.supervisor.clone(), Arc::clone(&relay.onward));
+        let carried = Arc::clone(&relay.carried);
         relay.supervisor.spawn(TaskKind::Session("relay"), async move {
             let stop = supervisor.stop_token();
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = accept(listener, &onward, one_way, &supervisor) => {}
+                () = accept(listener, &onward, one_way, &carried, &supervisor) => {}
             }
         });
         Ok(relay)
@@ -56,6 +67,12 @@ impl Relay {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Bytes that came from those who dialled, and bytes that came back, so far: what TCP carried for
+    /// them, without its own headers.
+    pub fn carried(&self) -> (u64, u64) {
+        (self.carried.up.load(Ordering::Relaxed), self.carried.down.load(Ordering::Relaxed))
     }
 
     /// Says where connections lead to.
@@ -80,6 +97,7 @@ async fn accept(
     listener: TcpListener,
     onward: &OnceLock<SocketAddr>,
     one_way: Duration,
+    carried: &Arc<Carried>,
     supervisor: &Supervisor,
 ) {
     loop {
@@ -93,12 +111,12 @@ async fn accept(
         }
         let (near_in, near_out) = near.into_split();
         let (far_in, far_out) = far.into_split();
-        for (from, to) in [(near_in, far_out), (far_in, near_out)] {
-            let stop = supervisor.stop_token();
+        for (from, to, is_up) in [(near_in, far_out, true), (far_in, near_out, false)] {
+            let (stop, carried) = (supervisor.stop_token(), Arc::clone(carried));
             supervisor.spawn(TaskKind::Session("relayed direction"), async move {
                 tokio::select! {
                     () = stop.cancelled() => {}
-                    () = carry(from, to, one_way) => {}
+                    () = carry(from, to, one_way, if is_up { &carried.up } else { &carried.down }) => {}
                 }
             });
         }
@@ -106,12 +124,18 @@ async fn accept(
 }
 
 /// Carries one direction until either end is gone. An end of stream is delivered late as well.
-async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, one_way: Duration) {
+async fn carry(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    one_way: Duration,
+    carried: &AtomicU64,
+) {
     let (sender, mut pieces) = mpsc::channel::<(Instant, BytesMut)>(PIECES_MAX);
     let take = async move {
         loop {
             let mut piece = BytesMut::with_capacity(PIECE_BYTES);
             let read = from.read_buf(&mut piece).await;
+            carried.fetch_add(piece.len() as u64, Ordering::Relaxed);
             let due = clock::instant() + one_way;
             if sender.send((due, piece)).await.is_err() || !matches!(read, Ok(1..)) {
                 return;
@@ -152,6 +176,7 @@ mod tests {
         near.read_to_end(&mut heard).await?;
         assert_eq!(heard, b"ping");
         assert!(clock::instant() - began >= one_way * 2);
+        assert_eq!(relay.carried(), (4, 4));
         Ok(())
     }
 }

@@ -13,10 +13,10 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use clap::Parser;
 use parallax_common::check::{
-    Check, IpFamily, Missing, Policy, Quorum, Run, Step, StepKind, TcpStep,
+    Check, IpFamily, Lasting, Missing, Policy, Quorum, Run, Step, StepKind, TcpStep,
 };
 use parallax_common::name::{Generation, Incarnation, RunDigest, Uid};
-use parallax_common::outcome::{Outcome, Reason, Verdict};
+use parallax_common::outcome::{DegradedKind, Outcome, Reason, Verdict};
 use parallax_common::time::MeshTime;
 use parallax_coordinator::core::ballots::Heard;
 use parallax_coordinator::core::engine::{
@@ -288,7 +288,7 @@ fn apply(subject: &mut Subject, draft: &VerdictDraft) {
     match draft.action {
         Action::Open => subject.open_incident = Some(subject.check.uid),
         Action::Resolve => subject.open_incident = None,
-        Action::Set => {}
+        Action::Set | Action::OpenLasting => {}
     }
     subject.sequence += 1;
     subject.verdict = enums::verdict(draft.record.verdict).unwrap_or(Verdict::Unknown);
@@ -331,6 +331,10 @@ fn subject(uid: Uid, voters: &[Voter]) -> Subject {
         alert: vec!["ops".to_owned()],
         runbook: String::new(),
         confirm_spacing: Duration::from_millis(50),
+        regional: Lasting::default_of(DegradedKind::Regional),
+        warning: Lasting::default_of(DegradedKind::Warning),
+        alerts: vec![],
+        slo: None,
     };
     Subject {
         check: Arc::new(check),
@@ -339,6 +343,8 @@ fn subject(uid: Uid, voters: &[Voter]) -> Subject {
         sequence: 0,
         open_incident: None,
         latched: false,
+        lasting_due: None,
+        calm: Default::default(),
         assignees: voters.iter().cloned().map(Some).collect(),
         generation: Generation { epoch: 1, index: 1 },
     }

@@ -4,6 +4,10 @@
 //! Trial k breaks the target at k / N of the interval, so the trials are spread evenly over the
 //! phases at which an outage can begin. Between trials the target is well until everything says so. A
 //! trial during which the machine itself stood still is told, left out, and tried again.
+//!
+//! With `--peer-trials` the same is asked of Prometheus, three `blackbox_exporter`s and Alertmanager of
+//! Debian's packages, started here once our own trials are over: one look a second from each of three, an
+//! evaluation a second, one sample a region, and no wait before a group is told.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -15,9 +19,11 @@ use parallax_proto::v1;
 use parallax_runtime::clock;
 use parallax_tests::bench;
 use parallax_tests::bench::figures::{Missed, Samples, ms};
+use parallax_tests::bench::prometheus::Alerting;
 use parallax_tests::bench::stalls::Stalls;
 use parallax_tests::harness::client::{Api, brief};
 use parallax_tests::harness::mesh::Mesh;
+use parallax_tests::harness::target::Target;
 use parallax_tests::harness::wait::{Look, SOON, wait_until};
 use parallax_tests::harness::yaml::{self, CheckYaml};
 use serde_json::{Value, json};
@@ -50,6 +56,12 @@ struct Args {
     /// The 95th percentile above which the bench fails.
     #[arg(long)]
     p95_at_most_ms: Option<f64>,
+    /// Outages for the peer, spread in the same way; none: it is not started.
+    #[arg(long, default_value_t = 0)]
+    peer_trials: u32,
+    /// How many times our median the peer's has to be; below, the bench fails.
+    #[arg(long, requires = "peer_trials")]
+    at_least: Option<f64>,
     /// Print every sample, in order of the trials.
     #[arg(long)]
     samples: bool,
@@ -105,6 +117,10 @@ async fn run(args: Args) -> Result<Value> {
     missed.at_most("median_ms", ms(samples.quantile(0.5)), args.median_at_most_ms);
     missed.at_most("p95_ms", ms(samples.quantile(0.95)), args.p95_at_most_ms);
     mesh.told();
+    let peer = match args.peer_trials {
+        0 => None,
+        trials => Some(peer(trials, &stalls).await.context("the peer")?),
+    };
     let mut report = json!({
         "bench": "detection",
         "what": "the target refuses -> the webhook has arrived",
@@ -115,12 +131,56 @@ async fn run(args: Args) -> Result<Value> {
         "latency": samples.summary(),
         "trials_again_because_the_machine_stood_still": disturbed,
         (bench::LOAD): load,
-        "missed": missed.into_json(),
     });
+    if let Some((versions, theirs, again)) = peer {
+        let ratio = |q| {
+            let (ours, theirs) =
+                (samples.quantile(q).as_secs_f64(), theirs.quantile(q).as_secs_f64());
+            (theirs / ours * 100.0).round() / 100.0
+        };
+        missed.at_least("at_least", ratio(0.5), args.at_least);
+        report["peer"] = json!({
+            "what": "prometheus, three blackbox_exporters and alertmanager: 1 s, 1 s, 0 s",
+            "versions": versions,
+            "latency": theirs.summary(),
+            "trials_again_because_the_machine_stood_still": again,
+            "times_our_median": ratio(0.5),
+            "times_our_p95": ratio(0.95),
+        });
+    }
+    report["missed"] = missed.into_json();
     if args.samples {
         report["samples_ms"] = samples.all_ms().into();
     }
     Ok(report)
+}
+
+/// The same outages for the peer: its versions, how long each took, and how many were tried again.
+async fn peer(trials: u32, stalls: &Stalls) -> Result<(Value, Samples, u32)> {
+    let versions = Alerting::versions()?;
+    let dir = tempfile::tempdir()?;
+    let mut target = Target::start()?;
+    let peer = Alerting::start(dir.path(), &target, &REGIONS).await?;
+    let origin = clock::instant();
+    let (mut samples, mut disturbed) = (Samples::default(), 0);
+    for trial in 0..trials {
+        let phase = INTERVAL * trial / trials;
+        loop {
+            tokio::time::sleep_until(next(origin + phase).into()).await;
+            let began = clock::instant();
+            let took = peer.outage(&mut target).await.with_context(|| format!("trial {trial}"))?;
+            let stall = stalls.longest_since(began);
+            eprintln!("peer, trial {trial}: {} ms", ms(took));
+            peer.heal(&mut target).await.with_context(|| format!("after trial {trial}"))?;
+            if stall <= STALL_MAX || disturbed >= trials.div_ceil(2) {
+                samples.push(took);
+                break;
+            }
+            disturbed += 1;
+            eprintln!("trial {trial} again: the machine stood still for {} ms", ms(stall));
+        }
+    }
+    Ok((versions, samples, disturbed))
 }
 
 /// When the target began to refuse, on both clocks.

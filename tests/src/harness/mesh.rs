@@ -116,6 +116,14 @@ impl Mesh {
         self.ports.as_ref().context("the coordinator has never been up")
     }
 
+    /// Bytes that went between the probes and the coordinator so far, up and down, when they are apart.
+    ///
+    /// # Errors
+    /// When there is nothing between them.
+    pub fn carried(&self) -> Result<(u64, u64)> {
+        Ok(self.relay.as_ref().context("there is no line between them")?.carried())
+    }
+
     /// What the probe of a region has said.
     ///
     /// # Errors

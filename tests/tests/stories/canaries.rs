@@ -21,7 +21,7 @@ use parallax_tests::harness::wait::{Look, STALE, wait_until};
 const REGIONS: [&str; 2] = ["eu-west", "us-east"];
 
 /// By the name of their variable. Some need encoding on their way, some come in another case back.
-const CANARIES: [(&str, &str); 8] = [
+const CANARIES: [(&str, &str); 9] = [
     ("PX_HEADER", "CanaryHeader-5c1f"),
     ("PX_BEARER", "canary.bearer.9e02"),
     ("PX_PASSWORD", "canary/password+7 d4"),
@@ -30,6 +30,7 @@ const CANARIES: [(&str, &str); 8] = [
     ("PX_HOOK_PATH", "canary-hook-path-f310"),
     ("PX_SLACK", "canary-slack-token-31cb"),
     ("PX_TELEGRAM", "canary-telegram-token-77e9"),
+    ("PX_MAIL", "canary-mail-password-b20d"),
 ];
 
 /// Everything that was received, and a server that says all of it again.
@@ -75,6 +76,66 @@ impl Parrot {
     }
 }
 
+/// A mail server that says each login again, as it came and in plain text. Its port, and the authority of
+/// its certificate.
+async fn mail_parrot(parrot: &Parrot) -> Result<(u16, String)> {
+    let signed = rcgen::generate_simple_self_signed(vec!["mail.test".to_owned()])?;
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(signed.signing_key.serialize_der());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(vec![signed.cert.der().clone()], key.into())?;
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = http::listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+    let port = listener.local_addr()?.port();
+    let (stop, heard) = (parrot.supervisor.stop_token(), Arc::clone(&parrot.heard));
+    let sessions = parrot.supervisor.clone();
+    parrot.supervisor.spawn(TaskKind::Session("mail parrot"), async move {
+        loop {
+            let stream = tokio::select! {
+                () = stop.cancelled() => return,
+                accepted = listener.accept() => accepted.map(|(stream, _)| stream),
+            };
+            let Ok(stream) = stream else { continue };
+            let (acceptor, heard) = (acceptor.clone(), Arc::clone(&heard));
+            sessions.spawn(TaskKind::Session("mail parrot session"), async move {
+                // Who leaves in the middle has heard enough.
+                repeat_login(acceptor, stream, &heard).await.ok();
+            });
+        }
+    });
+    Ok((port, signed.cert.pem()))
+}
+
+async fn repeat_login(
+    acceptor: tokio_rustls::TlsAcceptor,
+    stream: tokio::net::TcpStream,
+    heard: &Mutex<String>,
+) -> Result<()> {
+    use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+    let mut stream = BufReader::new(acceptor.accept(stream).await?);
+    stream.write_all(b"220 mail.test\r\n").await?;
+    stream.flush().await?;
+    let mut line = String::new();
+    while stream.read_line(&mut line).await? > 0 {
+        let answer = match line.trim_end().strip_prefix("AUTH PLAIN ") {
+            None => "250-mail.test\r\n250 AUTH PLAIN".to_owned(),
+            Some(login) => {
+                let plain = STANDARD.decode(login)?;
+                let plain = String::from_utf8_lossy(&plain).replace('\0', " ");
+                let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
+                heard.push_str(&format!("{login} {plain}\n"));
+                format!("535 not you: AUTH PLAIN {login}, which is {plain}")
+            }
+        };
+        stream.write_all(format!("{answer}\r\n").as_bytes()).await?;
+        stream.flush().await?;
+        line.clear();
+    }
+    Ok(())
+}
+
 async fn repeat(mut stream: tokio::net::TcpStream, heard: &Mutex<String>) -> Result<()> {
     use tokio::io::AsyncWriteExt as _;
     let Some(request) = http::read_request(&mut stream).await? else { return Ok(()) };
@@ -110,7 +171,7 @@ async fn repeat(mut stream: tokio::net::TcpStream, heard: &Mutex<String>) -> Res
     Ok(())
 }
 
-fn configuration(parrot: SocketAddr, sink: &str) -> String {
+fn configuration(parrot: SocketAddr, (mail, pem): &(u16, String), sink: &str) -> String {
     let mut yaml = format!(
         "regions: [{{name: eu-west}}, {{name: us-east}}]\n\
          defaults: {{interval: 1s, timeout: 900ms, regions: [eu-west, us-east], alert: [ops, parrot]}}\n\
@@ -123,12 +184,15 @@ fn configuration(parrot: SocketAddr, sink: &str) -> String {
          {{token: \"${{env:PX_SLACK}}\", channel: c, api_url: \"http://{parrot}/hook/slack\"}}\n  \
          - name: telegram\n    telegram:\n      \
          {{token: \"${{env:PX_TELEGRAM}}\", chat_id: c, url: \"http://{parrot}/hook\"}}\n  \
+         - name: mail\n    email:\n      server: \"127.0.0.1:{mail}\"\n      tls: tls\n      \
+         server_name: mail.test\n      ca_pem: {pem:?}\n      username: me\n      \
+         password: \"${{env:PX_MAIL}}\"\n      from: a@example.com\n      to: [b@example.com]\n  \
          - name: lost\n    webhook: {{url: \"http://${{env:PX_HOOK_PATH}}.invalid/\"}}\n\
          checks:\n"
     );
     for way in ["host", "scheme", "loop", "status", "header", "body"] {
         yaml.push_str(&format!(
-            "  - name: {way}\n    alert: [ops, parrot, slack, telegram, lost]\n    http:\n      \
+            "  - name: {way}\n    alert: [ops, parrot, slack, telegram, mail, lost]\n    http:\n      \
              url: http://{parrot}/{way}\n      \
              headers: {{x-canary: \"${{env:PX_HEADER}}\"}}\n      \
              query: {{q: \"${{env:PX_QUERY}}\"}}\n      \
@@ -165,6 +229,7 @@ fn forms(canary: &str) -> Vec<String> {
         STANDARD.encode(canary),
         URL_SAFE_NO_PAD.encode(canary),
         STANDARD.encode(format!("me:{canary}")),
+        STANDARD.encode(format!("\0me\0{canary}")),
         canary.replace('/', "\\/"),
         canary.bytes().map(|byte| format!("{byte:02x}")).collect(),
     ]
@@ -211,21 +276,22 @@ async fn no_secret_is_in_anything_that_is_written_or_said() -> Result<()> {
         mesh.issue_probe(region, region).await?;
         mesh.start_probe(region)?;
     }
-    mesh.apply(&configuration(parrot.address, &mesh.sink.url())).await?;
+    let mail = mail_parrot(&parrot).await?;
+    mesh.apply(&configuration(parrot.address, &mail, &mesh.sink.url())).await?;
     let api = mesh.api().await?;
     let ways = ["host", "scheme", "loop", "status", "header", "body"];
     for way in ways {
         until::verdict(&api, way, v1::Verdict::Down).await?;
     }
     // Each contact was tried for each of them, and what came of it is in the record.
-    let tried = "five contacts tried for each check";
+    let tried = "six contacts tried for each check";
     wait_until(STALE, tried, || async {
         let mut untold = Vec::new();
         for way in ways {
             let incidents = api.incidents_of(way).await?;
             let deliveries = incidents.iter().flat_map(|incident| &incident.deliveries);
-            let told = deliveries.filter(|page| page.sent_at.is_some() || page.attempts > 1);
-            if told.count() < 5 {
+            let told = deliveries.filter(|page| page.sent_at.is_some() || page.attempts > 0);
+            if told.count() < 6 {
                 untold.push(way);
             }
         }
@@ -274,8 +340,10 @@ async fn said(mesh: &Mesh, ways: &[&str]) -> Result<BTreeMap<String, Vec<u8>>> {
         "contact list",
         "contact get slack",
         "contact get telegram",
+        "contact get mail",
         "contact test slack",
         "contact test telegram",
+        "contact test mail",
         "region list",
         "probe list",
         "incident list",

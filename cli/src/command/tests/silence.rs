@@ -178,3 +178,38 @@ async fn an_incident_that_is_silenced_says_so_wherever_it_is_shown() {
     let ran = bench.run("watch --from 1").await;
     assert!(ran.out.contains("silence 0191 (check=shop, team!~pay.*) is active"), "{}", ran.out);
 }
+
+#[tokio::test]
+async fn an_incident_behind_another_check_says_which() {
+    let bench = Bench::start().await;
+    let held = |ended: bool| v1::Held {
+        since: at(0),
+        until: ended.then(|| at(60)).flatten(),
+        by: Some(v1::held::By::Parent(v1::HeldByParent {
+            check_uid: "0177".to_owned(),
+            check_name: "dns".to_owned(),
+            incident_uid: "0188".to_owned(),
+            ended,
+        })),
+    };
+    for (ended, said) in [
+        (false, "suppressed by dns, which is down"),
+        (true, "suppressed by dns, which was down; looked at again 2023-11-14T22:14:20.000Z"),
+    ] {
+        bench.fake.0.lock().incident = v1::Incident {
+            uid: "0199".to_owned(),
+            kind: v1::IncidentKind::Down.into(),
+            check_name: "shop".to_owned(),
+            opened_at: at(0),
+            held: Some(held(ended)),
+            ..v1::Incident::default()
+        };
+        let ran = bench.run("incident get 0199").await;
+        assert!(ran.out.contains(&format!("quiet         {said}\n")), "{}", ran.out);
+        let ran = bench.run("incident get 0199 -o json").await;
+        let json: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+        let held = &json["held"];
+        assert_eq!((&held["by"], &held["parent"]), (&"parent".into(), &"dns".into()), "{json}");
+        assert_eq!(held["parent_incident"], "0188");
+    }
+}

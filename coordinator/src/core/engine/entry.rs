@@ -13,6 +13,7 @@ use super::link::Link;
 use crate::core::ballots::panel::Panel;
 use crate::core::ballots::{Heard, Hearing, Said, Seat, Terms, Vote, VoterId};
 use crate::core::confirm::{self, Confirmation, Witness};
+use crate::core::decide::calm::Calm;
 use crate::core::decide::rule::Rule;
 use crate::core::decide::{self, Decision, Open, Tally, record};
 use crate::core::watchdog::{Survey, Witnessed};
@@ -58,6 +59,8 @@ pub struct Entry {
     /// Who saw it fail just now.
     first_failure: Option<VoterId>,
     confirmation: Option<Confirmation>,
+    /// What holds the end of its incident back.
+    calm: Calm,
 }
 
 impl Entry {
@@ -73,6 +76,7 @@ impl Entry {
             owed: leader,
             first_failure: None,
             confirmation: None,
+            calm: Calm::default(),
         }
     }
 
@@ -107,6 +111,9 @@ impl Entry {
                 panel
             };
             self.panels = new.check.looks_from().map(panel).collect();
+        }
+        if old.open_incident != new.open_incident {
+            self.calm = Calm::default();
         }
         self.terms = Terms::of(&subject.check);
         self.subject = subject;
@@ -172,6 +179,7 @@ impl Entry {
         self.first_failure = None;
         self.confirmation = None;
         self.wake = None;
+        self.calm = Calm::default();
     }
 
     /// Decides, and asks for what follows. Only the leader calls this.
@@ -191,10 +199,14 @@ impl Entry {
             settled: now >= office.settled_at || self.all_synced(links, now),
         };
         let counted: Vec<Vote> = self.counted(&votes).map(|one| Panel::together(one)).collect();
-        let decision = decide::decide(&self.subject.check.policy, &open, &counted, now);
-        self.wake = decision.reconsider_at;
+        let mut decision = decide::decide(&self.subject.check.policy, &open, &counted, now);
+        self.calm.hold(&mut decision, &open, &self.subject.calm, now);
+        let lasts = self.subject.lasting_due.filter(|_| lasts(&decision, &open));
+        self.wake =
+            [decision.reconsider_at, lasts.filter(|due| *due > now)].into_iter().flatten().min();
         self.confirm(&votes, &open, &decision, links, office, now, out);
-        if decision.moves(&open) && self.proposed.is_none() {
+        let opens_lasting = lasts.is_some_and(|due| due <= now);
+        if (decision.moves(&open) || opens_lasting) && self.proposed.is_none() {
             office.last_proposal += 1;
             self.proposed = Some(office.last_proposal);
             let ballots = self.ballots(&votes, links, now);
@@ -207,6 +219,7 @@ impl Entry {
                 action: match (decision.opens, decision.resolves) {
                     (true, _) => Action::Open,
                     (_, true) => Action::Resolve,
+                    _ if opens_lasting => Action::OpenLasting,
                     _ => Action::Set,
                 },
                 record: record::record(&self.subject.check, &decision, ballots, now),
@@ -408,4 +421,10 @@ fn is_down(tally: &Tally, decision: &Decision) -> bool {
 
 fn hearing(links: &Links, voter: Option<VoterId>, check: &Uid) -> Hearing {
     voter.and_then(|voter| links.get(&voter)).map_or_else(Hearing::default, |l| l.hearing(check))
+}
+
+/// Whether the verdict stays the `degraded` that it was.
+fn lasts(decision: &Decision, open: &Open) -> bool {
+    let is_same = !decision.moves(open) && !decision.held;
+    is_same && !open.incident && decision.verdict == Verdict::Degraded
 }

@@ -10,6 +10,7 @@ use parallax_common::time::MeshTime;
 use parallax_proto::v1;
 
 use crate::core::ballots::{Heard, Said};
+use crate::core::decide::calm;
 
 /// Who votes: one life of one probe's spool.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,6 +38,11 @@ pub struct Subject {
     pub open_incident: Option<Uid>,
     /// Resolved by hand while enough regions failed.
     pub latched: bool,
+    /// When the committed verdict, if it is `degraded`, has lasted long enough to be an incident of its
+    /// own; absent when it is one already, or never will be.
+    pub lasting_due: Option<MeshTime>,
+    /// What the open incident asks for before it ends.
+    pub calm: calm::Terms,
     /// Who runs it, by place: `probes_per_region` of each region, as the plan has them.
     pub assignees: Vec<Option<Voter>>,
     /// The plan that says so.
@@ -153,6 +159,8 @@ pub enum Action {
     Open,
     /// It ends.
     Resolve,
+    /// A regional or warning incident begins.
+    OpenLasting,
 }
 
 /// A verdict change to be proposed, valid only for the state it was decided on.

@@ -6,14 +6,34 @@ use super::words::{Clock, count, line};
 
 /// One sentence about one delivery.
 pub(super) fn sentence(page: &Delivery, clock: &mut Clock) -> String {
-    let contact = line(&page.contact_name);
     let again = page.idempotency_key.ends_with("/again");
+    let (route, number) = (line(&page.route), page.number);
+    let step = format!("step {number} of route {route}");
+    let reminder = format!("reminder {number} of route {route}");
     let what = match page.kind() {
         PageKind::Resolved if again => "the end (said again)",
         PageKind::Resolved => "the end",
         PageKind::Combined => "the opening and the end at once",
         PageKind::Opened | PageKind::Unspecified => "the opening",
+        PageKind::Escalated => &step,
+        PageKind::Reminder => &reminder,
     };
+    told(page, what, clock)
+}
+
+/// Why somebody is told who was told before, or who was not meant to be at first.
+pub(super) fn why_again(page: &Delivery) -> Option<String> {
+    let (route, number) = (line(&page.route), page.number);
+    let what = match page.kind() {
+        PageKind::Escalated => format!("this is step {number} of route {route}"),
+        PageKind::Reminder => format!("this is reminder {number} of route {route}"),
+        _ => return None,
+    };
+    Some(format!("Nobody had acknowledged it when this was written: {what}."))
+}
+
+fn told(page: &Delivery, what: &str, clock: &mut Clock) -> String {
+    let contact = line(&page.contact_name);
     let attempts = page.attempts;
     let error = line(&page.last_error);
     // Who sends it matters when it is not who wrote it.

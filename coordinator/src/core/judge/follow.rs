@@ -5,14 +5,17 @@ use std::sync::Arc;
 
 use parallax_common::name::{Incarnation, Uid};
 use parallax_common::outcome::Verdict;
+use parallax_common::time::MeshTime;
 use parallax_proto::convert::enums;
 use parallax_proto::v1;
 
 use super::{Judge, Step};
+use crate::core::decide::calm;
 use crate::core::engine::{self, Subject, Voter};
 use crate::core::fleet::{self, ProbeKey, RegionKey};
 use crate::core::plan::{CheckChange, Plan, ProbeRef};
-use crate::core::state::{Changed, State};
+use crate::core::stamp;
+use crate::core::state::{Changed, LASTING_LEVEL, State};
 
 impl Judge {
     /// Makes everything what the state says, whatever was known before.
@@ -32,7 +35,8 @@ impl Judge {
         for row in state.probes.values() {
             self.follow_row(row, step);
         }
-        self.follow_level(state, step);
+        // All are looked at anyway.
+        let _ = self.follow_level(state, step);
         let all = before.into_iter().chain(state.checks.keys().copied()).collect();
         self.refresh(state, &all, step);
         self.decide(engine::Input::Plan(state.generation()), step);
@@ -106,7 +110,7 @@ impl Judge {
                 | Changed::Member(_) => {}
             }
         }
-        self.follow_level(state, step);
+        touched.append(&mut self.follow_level(state, step));
         let replans = fleet_changed || !edits.is_empty();
         if replans {
             let fleet =
@@ -127,7 +131,9 @@ impl Judge {
         for uid in checks {
             let input = match state.checks.get(uid) {
                 Some(entry) if entry.check.enabled => {
-                    engine::Input::Subject(subject(state, &self.plan, &entry.check))
+                    let mut subject = subject(state, &self.plan, &entry.check);
+                    subject.lasting_due = lasting_due(state, &entry.check, step);
+                    engine::Input::Subject(subject)
                 }
                 _ => engine::Input::Remove(*uid),
             };
@@ -198,8 +204,38 @@ fn subject(state: &State, plan: &Plan, check: &Arc<parallax_common::check::Check
         sequence: verdict.map_or(0, |verdict| verdict.sequence),
         open_incident: verdict.and_then(|verdict| verdict.incident_uid.parse().ok()),
         latched: verdict.is_some_and(|verdict| verdict.latched),
+        lasting_due: None,
+        calm: state.open_incident_of(check.uid).map(|it| calm_terms(it)).unwrap_or_default(),
         assignees: assignees.iter().map(|a| a.as_ref().map(voter_of)).collect(),
         generation: plan.generation(),
+    }
+}
+
+/// When the committed verdict has lasted long enough to be a regional or warning incident. Since when it
+/// stands is written in UTC; both clocks are read now, so that it is told in mesh time.
+fn lasting_due(
+    state: &State,
+    check: &parallax_common::check::Check,
+    step: &Step,
+) -> Option<MeshTime> {
+    let verdict = state.verdicts.get(&check.uid)?;
+    let kind = enums::degraded_kind(verdict.degraded)?;
+    let taken = !verdict.lasting_incident_uid.is_empty() || verdict.lasting_latched;
+    if taken || state.cluster.level < LASTING_LEVEL {
+        return None;
+    }
+    let stands = step.utc.since(stamp::utc(verdict.since.as_ref()));
+    Some(step.now + check.lasting(kind).after.saturating_sub(stands))
+}
+/// What an incident asks for before it ends. Its own words count, and not what its check says by now.
+fn calm_terms(incident: &v1::Incident) -> calm::Terms {
+    // Engines count in mesh time, in which it was decided.
+    let opened = incident.opened_by.as_ref().and_then(|record| record.decided_at.as_ref());
+    let opened = opened.map(|at| MeshTime::from_ns(stamp::utc(Some(at)).as_ns()));
+    let min_open = incident.min_open.as_ref().map(stamp::length);
+    calm::Terms {
+        open_until: opened.zip(min_open).map(|(opened, length)| opened + length),
+        passing_for: incident.flapping.as_ref().and_then(|it| it.calm.as_ref()).map(stamp::length),
     }
 }
 

@@ -82,7 +82,8 @@ impl Outputs {
     ) -> Vec<Proposal> {
         let mut verdicts = std::mem::take(&mut self.verdicts);
         for (_, change) in &mut verdicts {
-            if change.action() == store::VerdictAction::Open {
+            let opens = [store::VerdictAction::Open, store::VerdictAction::OpenLasting];
+            if opens.contains(&change.action()) {
                 change.incident_uid = new_uid();
             }
         }
@@ -181,6 +182,7 @@ fn verdict_change(draft: engine::VerdictDraft) -> store::VerdictChange {
         engine::Action::Set => store::VerdictAction::Set,
         engine::Action::Open => store::VerdictAction::Open,
         engine::Action::Resolve => store::VerdictAction::Resolve,
+        engine::Action::OpenLasting => store::VerdictAction::OpenLasting,
     };
     store::VerdictChange {
         check_uid: draft.check.to_string(),

@@ -1,6 +1,8 @@
 //! Several judges over one committed state: what a group of members decides, without a log or a
 //! socket. Entries are applied at every member at once.
 
+mod calm;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -17,6 +19,8 @@ use crate::core::engine::tests::rig::{self, CHECK};
 use crate::core::engine::{CheckSnapshot, Heartbeat};
 use crate::core::fleet::Session;
 use crate::core::state::{Answer, LEVEL};
+
+mod lasting;
 
 const REGIONS: usize = 3;
 
@@ -37,7 +41,8 @@ struct World {
     voices: Vec<Voice>,
     last_session: u64,
     txns: u64,
-    /// What was committed about the check: verdicts, `!` for one that opens, `.` that resolves.
+    /// What was committed about the check: verdicts, `!` for one that opens, `.` that resolves, `~` for one
+    /// that has lasted.
     verdicts: Vec<String>,
     /// When the last of them was.
     committed_at: MeshTime,
@@ -128,6 +133,7 @@ impl World {
                 let mark = match change.action() {
                     store::VerdictAction::Open => "!",
                     store::VerdictAction::Resolve => ".",
+                    store::VerdictAction::OpenLasting => "~",
                     _ => "",
                 };
                 self.verdicts.push(word + mark);

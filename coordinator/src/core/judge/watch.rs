@@ -1,16 +1,18 @@
 //! The watchdog's rounds: a few checks at a time, so that no decision waits for a look at all of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use parallax_common::limits::{SURVEY_CHECKS, SURVEY_EVERY, SURVEY_PAUSE};
 use parallax_common::name::{Incarnation, Uid};
 use parallax_common::time::MeshTime;
+use parallax_proto::convert::enums;
 use parallax_proto::store::ProbeRow;
+use parallax_proto::v1;
 
 use super::{Judge, Step};
 use crate::core::engine::{self, Voter};
 use crate::core::fleet::{self, ProbeKey};
-use crate::core::state::{EXCLUSION_LEVEL, State};
+use crate::core::state::{EXCLUSION_LEVEL, LASTING_LEVEL, State};
 use crate::core::watchdog::{Survey, Watchdog};
 
 /// The watchdog, and how far it is on its round.
@@ -19,6 +21,8 @@ pub(super) struct Watch {
     pub(super) dog: Watchdog,
     /// When it goes on, if this member leads; absent where some member would not understand what follows.
     pub(super) next: Option<MeshTime>,
+    /// Every member understands incidents of what lasts.
+    lasts: bool,
     survey: Survey,
     began: MeshTime,
     from: Option<Uid>,
@@ -36,10 +40,20 @@ impl Watch {
 }
 
 impl Judge {
-    /// Whether there are rounds at all.
-    pub(super) fn follow_level(&mut self, state: &State, step: &Step) {
+    /// Whether there are rounds at all. Says which checks are to be looked at anew, because from now on
+    /// what lasts may be an incident.
+    pub(super) fn follow_level(&mut self, state: &State, step: &Step) -> BTreeSet<Uid> {
         let watches = state.cluster.level >= EXCLUSION_LEVEL;
         self.watch.next = watches.then(|| self.watch.next.unwrap_or(step.now));
+        let lasts = state.cluster.level >= LASTING_LEVEL;
+        let lasted = std::mem::replace(&mut self.watch.lasts, lasts);
+        if !lasts || lasted {
+            return BTreeSet::new();
+        }
+        let degraded =
+            |verdict: &v1::CheckVerdict| enums::degraded_kind(verdict.degraded).is_some();
+        let all = state.verdicts.iter().filter(|(_, verdict)| degraded(verdict));
+        all.map(|(uid, _)| *uid).collect()
     }
 
     /// A probe's row as applied: whether it may vote is in it.

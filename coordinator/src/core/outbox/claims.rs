@@ -130,19 +130,21 @@ impl Claims {
     }
 
     /// What is to become of the claim of `page`, the next to its contact. `inherited`: the holder
-    /// whose claim is taken at once. `elsewhere`: members that failed with other pages to it.
+    /// whose claim is taken at once. `patience`: no answer is awaited before. `elsewhere`: members that failed with other pages to it.
     pub(super) fn decide(
         &mut self,
         page: &Delivery,
         inherited: Option<u64>,
         now: Option<UtcTime>,
+        patience: Option<UtcTime>,
         elsewhere: impl Iterator<Item = u64>,
     ) -> Decision {
         if self.moving.contains_key(&page.idempotency_key) {
             return Decision::Moves;
         }
         let holder = page.claimed_by;
-        let deadline = intents::waiting_since(page) + PAGE_ANSWER_WITHIN;
+        let since = intents::waiting_since(page);
+        let deadline = patience.map_or(since, |until| until.max(since)) + PAGE_ANSWER_WITHIN;
         let votes = self.members.voters.is_empty()
             || self.members.voters.contains(&holder)
             || holder == self.node_id;

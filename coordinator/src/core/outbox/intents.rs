@@ -8,19 +8,23 @@
 //! only from the holder that the leader saw, so that of two moves that race one is carried out.
 
 use parallax_common::limits::{
-    HAND_OVERS_TOLD_MAX, MEMBERS_MAX, PAGE_AGAIN_AFTER, PAGE_UNREACHED_MAX,
+    ATTEMPT_ERROR_BYTES_MAX, ATTEMPTS_KEPT_FIRST, ATTEMPTS_KEPT_MAX, HAND_OVERS_TOLD_MAX,
+    MEMBERS_MAX, PAGE_AGAIN_AFTER, PAGE_ANSWER_WITHIN, PAGE_UNREACHED_MAX,
 };
 use parallax_common::time::UtcTime;
 use parallax_proto::store::{AttemptEnd, PageUpdate};
 use parallax_proto::v1::timeline_event::Event;
 use parallax_proto::v1::{
-    Contact, Delivery, DeliveryState, Held, Incident, PageDropped, PageFailed, PageKind,
-    PageReassigned, PageSent, PagesHeld, PagesReleased,
+    AttemptResult, Contact, Delivery, DeliveryAttempt, DeliveryState, Held, Incident, PageDropped,
+    PageFailed, PageFellBack, PageKind, PageReassigned, PageSent, PagesHeld, PagesReleased,
 };
 
 use super::timeline;
 use crate::core::stamp;
 use crate::mutant::{self, Mutant};
+
+/// How the key of an end that is said once more ends.
+pub const AGAIN: &str = "/again";
 
 /// Writes the opening pages of a new incident, one a contact, claimed by member `claimed_by`.
 pub fn open<'a>(
@@ -36,17 +40,29 @@ pub fn open<'a>(
     }
 }
 
-/// Writes the resolving pages of an incident that has just ended: to every contact whose opening
-/// was sent, may have been sent, or still waits. Claimed by member `claimed_by`, but where the
+/// Whether a page says that something goes on: its contact must hear of the end.
+pub fn goes_on(kind: PageKind) -> bool {
+    match kind {
+        PageKind::Opened | PageKind::Escalated | PageKind::Reminder => true,
+        PageKind::Resolved | PageKind::Combined | PageKind::Unspecified => false,
+    }
+}
+
+/// Writes the resolving pages of an incident that has just ended: to every contact whose opening,
+/// or whatever else told it of the incident, was sent, may have been sent, or still waits. Claimed by member `claimed_by`, but where the
 /// opening is held by somebody who has more to say: it still waits, or that member found no
 /// connection. 0: by whoever holds the opening.
 pub fn resolve(incident: &mut Incident, claimed_by: u64, utc: UtcTime) {
-    let told: Vec<Delivery> = incident
-        .deliveries
-        .iter()
-        .filter(|page| page.kind() == PageKind::Opened && must_hear_the_end(page))
-        .cloned()
-        .collect();
+    let mut told: Vec<Delivery> = Vec::new();
+    for page in incident.deliveries.iter().filter(|it| goes_on(it.kind()) && must_hear_the_end(it))
+    {
+        // One end a contact, and of several pages the one that still waits says who holds it.
+        match told.iter_mut().find(|known| known.contact_uid == page.contact_uid) {
+            Some(known) if page.state() == DeliveryState::Pending => known.clone_from(page),
+            Some(_) => {}
+            None => told.push(page.clone()),
+        }
+    }
     for opening in told {
         let (uid, name) = (&opening.contact_uid, &opening.contact_name);
         let stays = claimed_by == 0
@@ -58,6 +74,35 @@ pub fn resolve(incident: &mut Incident, claimed_by: u64, utc: UtcTime) {
         end.unreached_by.clone_from(&opening.unreached_by);
         push(incident, end);
     }
+    // Behind: the end is held by whoever may have such a page in flight, and goes after it.
+    drop_repetitions(incident, utc);
+}
+
+/// A reminder or a later step that waits for a contact that was told before says nothing any more when the
+/// end is there: that goes alone. One in doubt goes first, as whatever is in doubt.
+fn drop_repetitions(incident: &mut Incident, utc: UtcTime) {
+    let told: Vec<String> = incident
+        .deliveries
+        .iter()
+        .filter(|page| page.state() == DeliveryState::Sent)
+        .map(|page| page.contact_uid.clone())
+        .collect();
+    let mut dropped = Vec::new();
+    for page in &mut incident.deliveries {
+        let repeats = matches!(page.kind(), PageKind::Reminder | PageKind::Escalated)
+            && page.state() == DeliveryState::Pending
+            && !page.ambiguous
+            && told.contains(&page.contact_uid);
+        if repeats {
+            page.state = DeliveryState::Dropped.into();
+            page.last_error = "the incident ended before".into();
+            let (contact, why) = (page.contact_name.clone(), page.last_error.clone());
+            dropped.push(PageDropped { contact, kind: page.kind, why });
+        }
+    }
+    for event in dropped {
+        timeline::push(incident, utc, Event::PageDropped(event));
+    }
 }
 
 /// A contact was deleted while the incident is in the records: openings that were not sent are
@@ -67,7 +112,7 @@ pub fn contact_deleted(incident: &mut Incident, contact_uid: &str, utc: UtcTime)
     let mut dropped = None;
     for page in &mut incident.deliveries {
         let waits = page.contact_uid == contact_uid
-            && page.kind() == PageKind::Opened
+            && goes_on(page.kind())
             && matches!(page.state(), DeliveryState::Pending | DeliveryState::Held);
         if waits {
             page.state = DeliveryState::Dropped.into();
@@ -77,9 +122,9 @@ pub fn contact_deleted(incident: &mut Incident, contact_uid: &str, utc: UtcTime)
     }
     let Some(opening) = dropped else { return false };
     let (contact, why) = (opening.contact_name.clone(), opening.last_error.clone());
-    let event = PageDropped { contact, kind: PageKind::Opened.into(), why };
+    let event = PageDropped { contact, kind: opening.kind, why };
     timeline::push(incident, utc, Event::PageDropped(event));
-    if !opening.ambiguous {
+    if !knows(incident, contact_uid) {
         drop_end(incident, contact_uid, "its opening was never sent");
     }
     move_up(incident, &opening, utc);
@@ -115,6 +160,14 @@ pub fn release(incident: &mut Incident, claimed_by: u64, utc: UtcTime) {
         page.waiting_since = page.created_at;
         if claimed_by != 0 {
             page.claimed_by = claimed_by;
+        }
+    }
+    if incident.routed_since.is_some() {
+        // Nobody could acknowledge what nobody had been told of.
+        let now = Some(stamp::timestamp(utc));
+        incident.routed_since = now;
+        for routed in incident.routed.iter_mut().filter(|routed| routed.last.is_some()) {
+            routed.last = now;
         }
     }
     timeline::push(incident, utc, Event::PagesReleased(PagesReleased {}));
@@ -170,6 +223,7 @@ pub fn update(incident: &mut Incident, update: &PageUpdate, utc: UtcTime) -> boo
             page.next_attempt_at = None;
             page.last_error.clear();
             page.receipt.clone_from(&update.receipt);
+            page.note.clone_from(&update.note);
             if update.kind() != PageKind::Unspecified {
                 page.kind = update.kind;
             }
@@ -202,6 +256,83 @@ pub fn update(incident: &mut Incident, update: &PageUpdate, utc: UtcTime) -> boo
     true
 }
 
+/// Keeps how this attempt ended, once: the first few of a page and the last ones.
+pub fn note_attempt(incident: &mut Incident, before: &Incident, update: &PageUpdate, utc: UtcTime) {
+    let key = &update.idempotency_key;
+    let of = |page: &&Delivery| page.idempotency_key == *key;
+    let before = before.deliveries.iter().find(of).map_or(0, |page| page.attempts);
+    if update.claimed_by != 0 || update.attempts <= before {
+        return;
+    }
+    let Some(page) = incident.deliveries.iter_mut().find(|page| page.idempotency_key == *key)
+    else {
+        return;
+    };
+    let result = match (update.state(), update.end()) {
+        (DeliveryState::Sent, _) => AttemptResult::Taken,
+        (_, AttemptEnd::Answered) => AttemptResult::Refused,
+        (_, AttemptEnd::NotSent) => AttemptResult::NotSent,
+        (_, AttemptEnd::Unanswered) => AttemptResult::Unanswered,
+        (_, AttemptEnd::Unspecified) => AttemptResult::Unspecified,
+    };
+    if page.history.len() >= ATTEMPTS_KEPT_MAX {
+        page.history.remove(ATTEMPTS_KEPT_FIRST);
+    }
+    page.history.push(DeliveryAttempt {
+        at: Some(stamp::timestamp(utc)),
+        number: update.attempts,
+        by: update.sent_by,
+        result: result.into(),
+        error: super::cut(update.error.clone(), ATTEMPT_ERROR_BYTES_MAX),
+    });
+}
+
+/// This page goes no earlier than at its turn, and until then nobody waits for an answer.
+pub fn pace(page: &mut Delivery, turn: UtcTime, utc: UtcTime) {
+    page.paced = true;
+    if turn > utc {
+        page.next_attempt_at = Some(stamp::timestamp(turn));
+        page.waiting_since = page.next_attempt_at;
+    }
+}
+
+/// This page has no turn any more: it goes when it would have gone without one.
+pub fn forget_turn(page: &mut Delivery, utc: UtcTime) {
+    let again = page.idempotency_key.ends_with(AGAIN);
+    let due = again.then(|| stamp::utc(page.created_at.as_ref()) + PAGE_AGAIN_AFTER);
+    page.paced = false;
+    page.next_attempt_at = due.map(stamp::timestamp);
+    page.waiting_since = Some(stamp::timestamp(due.unwrap_or(utc).max(utc)));
+}
+
+/// A page was given up: its contact's fallback is told what that contact was not, an end together with
+/// its opening. Whoever held the page begins with it. Nothing when the fallback has pages of its own, of what
+/// somebody sees to already, and of an end that was said before. True: it is told.
+pub fn fall_back(
+    incident: &mut Incident,
+    dead: &Delivery,
+    fallback: &Contact,
+    utc: UtcTime,
+) -> bool {
+    let meta = fallback.meta.clone().unwrap_or_default();
+    let taken_on = incident.resolved_at.is_none()
+        && incident.acknowledged_at.is_some()
+        && goes_on(dead.kind());
+    let has_own = incident.deliveries.iter().any(|page| page.contact_uid == meta.uid);
+    if has_own || taken_on || dead.idempotency_key.ends_with(AGAIN) {
+        return false;
+    }
+    open(incident, [fallback], dead.claimed_by, utc);
+    if incident.resolved_at.is_some() {
+        let key = key(&incident.uid, &meta.uid, "resolved");
+        let end = page(key, &meta.uid, &meta.name, PageKind::Resolved, dead.claimed_by, utc);
+        push(incident, end);
+    }
+    let (contact, kind, to) = (dead.contact_name.clone(), dead.kind, meta.name);
+    timeline::push(incident, utc, Event::PageFellBack(PageFellBack { contact, kind, to }));
+    true
+}
+
 /// Who has a way to the contact, as this attempt found.
 fn note_reach(page: &mut Delivery, update: &PageUpdate, holds: bool) {
     let by = update.sent_by;
@@ -226,7 +357,8 @@ fn note_reach(page: &mut Delivery, update: &PageUpdate, holds: bool) {
 }
 
 /// The claim of all that waits for this page's contact moves. Unless its holder had stopped and
-/// said everything, an attempt may be in flight, or have got through without anybody knowing.
+/// said everything, or its first attempt is not due yet, one may be in flight, or have got through without
+/// anybody knowing.
 fn hand_over(incident: &mut Incident, index: usize, update: &PageUpdate, utc: UtcTime) -> bool {
     let before = incident.deliveries[index].clone();
     if before.state() != DeliveryState::Pending || before.claimed_by != update.claimed_from {
@@ -249,7 +381,9 @@ fn hand_over(incident: &mut Incident, index: usize, update: &PageUpdate, utc: Ut
     if from == to {
         return true;
     }
-    page.ambiguous |= !has_stopped(&before);
+    // Before its first turn nobody has tried, also where a clock is ahead.
+    let untried = before.attempts == 0 && due > utc + PAGE_ANSWER_WITHIN;
+    page.ambiguous |= !has_stopped(&before) && !untried;
     if mutant::on(Mutant::KeyMovesWithClaim) {
         page.idempotency_key.push_str("/moved");
     }
@@ -313,15 +447,15 @@ fn follow(incident: &mut Incident, before: &Delivery, after: &Delivery, utc: Utc
     let uid = &after.contact_uid;
     match (after.kind(), after.state()) {
         // In doubt both are said: an opening of another sender may come after it.
-        (PageKind::Combined, DeliveryState::Sent) if turned && !after.ambiguous => {
+        (PageKind::Combined, DeliveryState::Sent) if turned && !in_doubt(incident, uid) => {
             drop_end(incident, uid, "said together with the opening");
         }
-        (PageKind::Opened, DeliveryState::Dead) if !after.ambiguous => {
+        (kind, DeliveryState::Dead) if goes_on(kind) && !knows(incident, uid) => {
             drop_end(incident, uid, "its opening was never delivered");
         }
         // Its opening was given up, and then turned out to have gone through, or may have.
-        (PageKind::Opened, DeliveryState::Sent | DeliveryState::Dropped | DeliveryState::Dead)
-            if incident.resolved_at.is_some() && must_hear_the_end(after) =>
+        (kind, DeliveryState::Sent | DeliveryState::Dropped | DeliveryState::Dead)
+            if goes_on(kind) && incident.resolved_at.is_some() && must_hear_the_end(after) =>
         {
             end_after_all(incident, after, utc);
         }
@@ -340,6 +474,18 @@ fn must_hear_the_end(opening: &Delivery) -> bool {
         DeliveryState::Dead | DeliveryState::Dropped => opening.ambiguous,
         DeliveryState::Held | DeliveryState::Unspecified => false,
     }
+}
+
+/// Whether the contact was told of the incident, may have been, or may still be.
+fn knows(incident: &Incident, contact_uid: &str) -> bool {
+    incident.deliveries.iter().any(|page| {
+        page.contact_uid == contact_uid && goes_on(page.kind()) && must_hear_the_end(page)
+    })
+}
+
+/// Whether a page to the contact may have come through without anybody knowing.
+fn in_doubt(incident: &Incident, contact_uid: &str) -> bool {
+    incident.deliveries.iter().any(|page| page.contact_uid == contact_uid && page.ambiguous)
 }
 
 /// The end need not be said to this contact any more.
@@ -379,14 +525,10 @@ fn end_after_all(incident: &mut Incident, opening: &Delivery, utc: UtcTime) {
 /// After any ambiguous attempt the end is said again, under a key of its own: a page that was
 /// only late may have come after it.
 fn again(incident: &mut Incident, end: &Delivery, utc: UtcTime) {
-    let ambiguous = incident
-        .deliveries
-        .iter()
-        .any(|page| page.contact_uid == end.contact_uid && page.ambiguous);
-    if !ambiguous || end.idempotency_key.ends_with("/again") {
+    if !in_doubt(incident, &end.contact_uid) || end.idempotency_key.ends_with(AGAIN) {
         return;
     }
-    let key = format!("{}/again", end.idempotency_key);
+    let key = format!("{}{AGAIN}", end.idempotency_key);
     let (uid, name) = (end.contact_uid.clone(), end.contact_name.clone());
     let mut page = page(key, &uid, &name, PageKind::Resolved, end.claimed_by, utc);
     page.next_attempt_at = Some(stamp::timestamp(utc + PAGE_AGAIN_AFTER));
@@ -400,16 +542,21 @@ pub fn receipt<'a>(incident: &'a Incident, contact_uid: &str) -> &'a str {
     incident.deliveries.iter().find(known).map_or("", |page| page.receipt.as_str())
 }
 
+/// The uid of the contact that the page with this key goes to.
+pub fn contact_of(key: &str) -> &str {
+    key.split(':').nth(1).unwrap_or_default()
+}
+
 /// The incident that the page with this key is about.
 pub fn incident_of(key: &str) -> &str {
     key.split_once(':').map_or(key, |(incident, _)| incident)
 }
 
-fn key(incident: &str, contact: &str, what: &str) -> String {
+pub(super) fn key(incident: &str, contact: &str, what: &str) -> String {
     format!("{incident}:{contact}:{what}")
 }
 
-fn page(
+pub(super) fn page(
     key: String,
     contact_uid: &str,
     contact_name: &str,
@@ -430,7 +577,7 @@ fn page(
 }
 
 /// Adds a page unless it is there.
-fn push(incident: &mut Incident, page: Delivery) {
+pub(super) fn push(incident: &mut Incident, page: Delivery) {
     let known = |known: &Delivery| known.idempotency_key == page.idempotency_key;
     if !incident.deliveries.iter().any(known) {
         incident.deliveries.push(page);

@@ -1,5 +1,6 @@
 //! Tables for single rules, and a seeded simulation of everything that can go wrong at once.
 
+use parallax_common::limits::{BREAKER_FAILURES, RECEIPT_BYTES_MAX};
 use parallax_proto::v1::timeline_event::Event;
 use parallax_proto::v1::{Contact, Meta};
 
@@ -10,6 +11,7 @@ mod members;
 mod simulation;
 
 const ME: u64 = 1;
+const OTHER: u64 = 2;
 
 fn at(seconds: i64) -> UtcTime {
     UtcTime::from_ns(seconds * 1_000_000_000)
@@ -136,12 +138,24 @@ fn what_an_earlier_life_may_have_sent_is_not_combined() {
     let mut incident = opened("i", &["a"], 0);
     end(&mut incident, 1);
     let mut outbox = leading();
-    outbox.put(&incident, Origin::Loaded);
+    outbox.put(&incident, Origin::Loaded(at(1)));
     assert_eq!(sends(&mut outbox, 2), [page("i:a:opened", PageKind::Opened)]);
     outbox.finished("i:a:opened", ok(), at(2), 0.0);
     settle(&mut outbox, &mut incident, at(2));
     assert!(incident.deliveries[0].ambiguous);
     assert_eq!(sends(&mut outbox, 2), [page("i:a:resolved", PageKind::Resolved)]);
+}
+
+#[test]
+fn what_was_not_due_before_this_life_began_is_in_no_doubt() {
+    for (began, said) in [(50, PageKind::Combined), (150, PageKind::Opened)] {
+        let mut incident = opened("i", &["a"], 0);
+        intents::pace(&mut incident.deliveries[0], at(100), at(0));
+        end(&mut incident, 1);
+        let mut outbox = leading();
+        outbox.put(&incident, Origin::Loaded(at(began)));
+        assert_eq!(sends(&mut outbox, 200), [page("i:a:opened", said)], "{began}");
+    }
 }
 
 #[test]
@@ -170,17 +184,28 @@ fn what_a_contact_calls_a_page_is_kept_for_the_end() {
     let mut outbox = leading();
     outbox.put(&incident, Origin::Applied);
     assert_eq!(sends(&mut outbox, 0).len(), 2);
-    outbox.finished("i:a:opened", Report::Taken { receipt: "C1:2.3".into() }, at(1), 0.0);
+    outbox.finished(
+        "i:a:opened",
+        Report::Taken { receipt: "C1:2.3".into(), note: "b was refused".into() },
+        at(1),
+        0.0,
+    );
     let long = "x".repeat(RECEIPT_BYTES_MAX + 1);
-    outbox.finished("i:b:opened", Report::Taken { receipt: long }, at(1), 0.0);
+    outbox.finished("i:b:opened", Report::Taken { receipt: long, note: String::new() }, at(1), 0.0);
     settle(&mut outbox, &mut incident, at(1));
     assert_eq!(states(&incident), "opened sent, opened sent");
     assert_eq!(intents::receipt(&incident, "a"), "C1:2.3");
+    assert_eq!(incident.deliveries[0].note, "b was refused");
     assert_eq!(intents::receipt(&incident, "b"), "", "too long to be kept");
     end(&mut incident, 2);
     outbox.put(&incident, Origin::Applied);
     assert_eq!(sends(&mut outbox, 2).len(), 2);
-    outbox.finished("i:a:resolved", Report::Taken { receipt: "C1:9.9".into() }, at(3), 0.0);
+    outbox.finished(
+        "i:a:resolved",
+        Report::Taken { receipt: "C1:9.9".into(), note: String::new() },
+        at(3),
+        0.0,
+    );
     settle(&mut outbox, &mut incident, at(3));
     // The opening is what everything refers to.
     assert_eq!(intents::receipt(&incident, "a"), "C1:2.3");
@@ -338,6 +363,101 @@ fn a_contact_that_hangs_delays_nobody_else() {
     assert_eq!(outbox.wake_at(), None, "only an end of an attempt helps");
 }
 
+fn failing(failures: u32, at: UtcTime) -> Breaker {
+    Breaker { failures, since: at, failed_at: at }
+}
+
+#[test]
+fn a_contact_that_fails_is_tried_by_one_page_at_a_time() {
+    let mut outbox = leading();
+    let mut incidents: Vec<Incident> =
+        (0..4).map(|n| opened(&format!("i{n}"), &["a"], 0)).collect();
+    incidents[2].deliveries[0].attempts = 2;
+    incidents[2].deliveries[0].unreached = 1;
+    outbox.standing("a", failing(BREAKER_FAILURES, at(0)));
+    for incident in &incidents {
+        outbox.put(incident, Origin::Applied);
+    }
+    outbox.put(&opened("other", &["b"], 0), Origin::Applied);
+    // Others go, and of these the one that found no connection, once its time has come.
+    assert_eq!(sends(&mut outbox, 10), [page("other:b:opened", PageKind::Opened)]);
+    assert_eq!(outbox.wake_at(), Some(at(30)));
+    assert!(sends(&mut outbox, 29).is_empty());
+    assert_eq!(sends(&mut outbox, 30), [page("i2:a:opened", PageKind::Opened)]);
+    assert_eq!((sends(&mut outbox, 40), outbox.wake_at()), (vec![], None));
+    // Its end counts at once, also while it is not in the state yet.
+    outbox.finished("i2:a:opened", status(503), at(45), 0.0);
+    assert!(sends(&mut outbox, 74).is_empty());
+    settle(&mut outbox, &mut incidents[2], at(45));
+    outbox.standing("a", failing(BREAKER_FAILURES + 1, at(44)));
+    assert_eq!(outbox.wake_at(), Some(at(75)));
+    // It had an answer: now those that are due longest.
+    assert_eq!(sends(&mut outbox, 75), [page("i0:a:opened", PageKind::Opened)]);
+    outbox.finished("i0:a:opened", ok(), at(76), 0.0);
+    // One that is taken lets all of them go.
+    outbox.standing("a", Breaker::default());
+    settle(&mut outbox, &mut incidents[0], at(76));
+    assert_eq!(sends(&mut outbox, 76).len(), 3);
+}
+
+#[test]
+fn what_waits_for_a_contact_that_fails_is_given_up_when_its_time_is_over() {
+    let dead_at = 72 * 3_600;
+    let mut outbox = leading();
+    let mut incidents: Vec<Incident> =
+        (0..3).map(|n| opened(&format!("i{n}"), &["a"], 0)).collect();
+    incidents[1].deliveries[0].last_error = "HTTP status 503".into();
+    incidents.push(opened("young", &["a"], 1));
+    end(&mut incidents[2], 9);
+    outbox.standing("a", failing(BREAKER_FAILURES, at(dead_at - 30)));
+    for incident in &incidents {
+        outbox.put(incident, Origin::Applied);
+    }
+    assert!(sends(&mut outbox, dead_at - 1).is_empty());
+    assert!(outbox.drafts().is_empty(), "not before its time");
+    assert_eq!(sends(&mut outbox, dead_at), [page("i0:a:opened", PageKind::Opened)]);
+    let drafts = outbox.drafts();
+    for update in &drafts {
+        for incident in &mut incidents {
+            intents::update(incident, update, at(dead_at));
+        }
+    }
+    let found: Vec<String> = incidents.iter().map(states).collect();
+    assert_eq!(
+        found,
+        ["opened pending", "opened dead", "opened dead, resolved dropped", "opened pending"]
+    );
+    let dead = &incidents[1].deliveries[0];
+    assert_eq!((dead.attempts, dead.last_error.as_str()), (0, "HTTP status 503"));
+    assert!(incidents[2].deliveries[0].last_error.starts_with("given up without an attempt"));
+    for incident in &incidents[1..] {
+        outbox.put(incident, Origin::Applied);
+    }
+    assert_eq!(outbox.depth(), (2, 1), "the one that tries, and the one that has time");
+}
+
+#[test]
+fn who_waits_for_a_page_that_tries_is_not_taken_for_silent() {
+    let waits = |breaker: Breaker, second: i64| {
+        let mut outbox = leading();
+        outbox.members(Members {
+            leader: Some(ME),
+            voters: [ME, OTHER].into(),
+            heard: [ME, OTHER].into(),
+        });
+        outbox.standing("a", breaker);
+        outbox.put(&opened("i", &["a"], 0), Origin::Applied);
+        outbox.overdue(at(second));
+        outbox.drafts().iter().filter(|draft| draft.claimed_by == OTHER).count()
+    };
+    assert_eq!(waits(Breaker::default(), 14), 0);
+    assert_eq!(waits(Breaker::default(), 15), 1);
+    let open = failing(BREAKER_FAILURES, at(0));
+    assert_eq!(waits(open, 15), 0);
+    assert_eq!(waits(open, 104), 0, "30 s to the next, a minute for it, 15 s of grace");
+    assert_eq!(waits(open, 105), 1);
+}
+
 #[test]
 fn hundreds_of_contacts_that_hang_delay_the_others_by_a_second() {
     let mut outbox = leading();
@@ -452,4 +572,129 @@ fn the_timeline_keeps_its_first_event_and_counts_what_it_drops() {
     assert_eq!(incident.timeline.len(), parallax_common::limits::TIMELINE_MAX);
     assert_eq!(incident.timeline_dropped, 73);
     assert!(matches!(incident.timeline[0].event, Some(Event::Opened(_))));
+}
+
+/// An incident that a route with a second step and reminders took.
+fn routed(seconds: i64) -> Incident {
+    let contacts = [contact("a"), contact("b")];
+    let step = |after: i64, uids: &[&str]| parallax_proto::v1::RoutedStep {
+        after: Some(prost_types::Duration { seconds: after, nanos: 0 }),
+        contacts: uids.iter().map(|uid| (*uid).to_owned()).collect(),
+    };
+    let mut incident = Incident {
+        uid: "i".into(),
+        opened_at: Some(stamp::timestamp(at(seconds))),
+        routed: vec![parallax_proto::v1::Routed {
+            route: "r".into(),
+            steps: vec![step(0, &["a"]), step(60, &["b"])],
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    steps::step(&mut incident, 0, &contacts[..1], ME, at(seconds));
+    incident
+}
+
+#[test]
+fn an_escalation_that_still_waits_at_the_end_is_one_message_and_its_contact_hears_no_more() {
+    let mut incident = routed(0);
+    let mut outbox = leading();
+    outbox.put(&incident, Origin::Applied);
+    attempt(&mut outbox, &mut incident, 0, ok());
+    steps::step(&mut incident, 0, &[contact("b")], ME, at(60));
+    outbox.put(&incident, Origin::Applied);
+    attempt(&mut outbox, &mut incident, 60, Report::NotSent("refused".into()));
+    end(&mut incident, 61);
+    outbox.put(&incident, Origin::Applied);
+    assert_eq!(
+        sends(&mut outbox, 70),
+        [page("i:a:resolved", PageKind::Resolved), page("i:b:escalated/r/2", PageKind::Combined)]
+    );
+    outbox.finished("i:a:resolved", ok(), at(70), 0.0);
+    outbox.finished("i:b:escalated/r/2", ok(), at(70), 0.0);
+    settle(&mut outbox, &mut incident, at(70));
+    assert_eq!(
+        states(&incident),
+        "opened sent, escalated/r/2 sent, resolved sent, resolved dropped"
+    );
+    assert_eq!(outbox.depth(), (0, 0));
+}
+
+#[test]
+fn a_reminder_that_still_waits_at_the_end_gives_way_to_it() {
+    let mut incident = routed(0);
+    let mut outbox = leading();
+    outbox.put(&incident, Origin::Applied);
+    attempt(&mut outbox, &mut incident, 0, ok());
+    steps::remind(&mut incident, 0, &[contact("a")], ME, at(60));
+    outbox.put(&incident, Origin::Applied);
+    attempt(&mut outbox, &mut incident, 60, status(503));
+    end(&mut incident, 61);
+    outbox.put(&incident, Origin::Applied);
+    assert_eq!(sends(&mut outbox, 61), [page("i:a:resolved", PageKind::Resolved)]);
+    outbox.finished("i:a:resolved", ok(), at(62), 0.0);
+    settle(&mut outbox, &mut incident, at(62));
+    assert_eq!(states(&incident), "opened sent, reminder/r/1 dropped, resolved sent");
+    assert_eq!(outbox.depth(), (0, 0));
+}
+
+#[test]
+fn a_reminder_in_flight_at_the_end_goes_before_it_and_brings_no_second_one() {
+    let mut incident = routed(0);
+    let mut outbox = leading();
+    outbox.put(&incident, Origin::Applied);
+    attempt(&mut outbox, &mut incident, 0, ok());
+    steps::remind(&mut incident, 0, &[contact("a")], ME, at(60));
+    outbox.put(&incident, Origin::Applied);
+    assert_eq!(sends(&mut outbox, 60).len(), 1);
+    incident.resolved_at = Some(stamp::timestamp(at(61)));
+    intents::resolve(&mut incident, OTHER, at(61));
+    outbox.put(&incident, Origin::Applied);
+    assert!(sends(&mut outbox, 61).is_empty(), "not while it is in flight");
+    outbox.finished("i:a:reminder/r/1", ok(), at(62), 0.0);
+    settle(&mut outbox, &mut incident, at(62));
+    attempt(&mut outbox, &mut incident, 62, ok());
+    assert_eq!(states(&incident), "opened sent, reminder/r/1 sent, resolved sent");
+}
+
+#[test]
+fn a_reminder_in_doubt_is_followed_by_the_end_and_the_end_again() {
+    let mut incident = routed(0);
+    let mut outbox = leading();
+    outbox.put(&incident, Origin::Applied);
+    attempt(&mut outbox, &mut incident, 0, ok());
+    steps::remind(&mut incident, 0, &[contact("a")], ME, at(60));
+    outbox.put(&incident, Origin::Applied);
+    attempt(&mut outbox, &mut incident, 60, Report::Ambiguous("no answer".into()));
+    end(&mut incident, 61);
+    outbox.put(&incident, Origin::Applied);
+    let reminder = page("i:a:reminder/r/1", PageKind::Reminder);
+    assert_eq!(sends(&mut outbox, 70), [reminder], "in doubt both are said");
+    outbox.finished("i:a:reminder/r/1", ok(), at(70), 0.0);
+    settle(&mut outbox, &mut incident, at(70));
+    attempt(&mut outbox, &mut incident, 71, ok());
+    attempt(&mut outbox, &mut incident, 200, ok());
+    assert_eq!(
+        states(&incident),
+        "opened sent, reminder/r/1 sent, resolved sent, resolved/again sent"
+    );
+}
+
+#[test]
+fn a_reminder_that_is_given_up_leaves_the_end_to_who_knows_of_the_opening() {
+    let mut incident = routed(0);
+    let mut outbox = leading();
+    outbox.put(&incident, Origin::Applied);
+    attempt(&mut outbox, &mut incident, 0, ok());
+    steps::remind(&mut incident, 0, &[contact("a")], ME, at(60));
+    let dead = PageUpdate {
+        idempotency_key: "i:a:reminder/r/1".into(),
+        state: DeliveryState::Dead.into(),
+        attempts: 1,
+        sent_by: ME,
+        ..Default::default()
+    };
+    intents::update(&mut incident, &dead, at(100));
+    end(&mut incident, 101);
+    assert_eq!(states(&incident), "opened sent, reminder/r/1 dead, resolved pending");
 }

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use parallax_common::check::{
-    HttpStep, IpFamily, Missing, Policy, Quorum, Run, Step, StepKind, TcpStep,
+    HttpStep, IpFamily, Lasting, Missing, Policy, Quorum, Run, Step, StepKind, TcpStep,
 };
 use parallax_common::name::RunDigest;
+use parallax_common::outcome::DegradedKind;
 use parallax_proto::v1;
 use proptest::prelude::*;
 
@@ -69,6 +70,10 @@ fn check(n: u32, regions: &[&str], kind: StepKind) -> Check {
         alert: vec![],
         runbook: String::new(),
         confirm_spacing: Duration::from_millis(500),
+        regional: Lasting::default_of(DegradedKind::Regional),
+        warning: Lasting::default_of(DegradedKind::Warning),
+        alerts: vec![],
+        slo: None,
     }
 }
 

@@ -14,10 +14,10 @@ use parallax_common::name::Uid;
 use parallax_common::rule;
 use parallax_common::text::nearest;
 use parallax_common::time::ns;
+use parallax_proto::convert::route::{matcher_to, operator};
 use parallax_proto::v1::add_silence_request::End;
 use parallax_proto::{convert, store, v1};
 
-use super::operator;
 use crate::core::state::{QUIET_LEVEL, Refusal, State, refusal};
 
 /// The command for a silence that `by` asks for.
@@ -70,7 +70,7 @@ pub fn add(
     let silence = v1::Silence {
         uid: uid.to_string(),
         namespace: namespace.to_owned(),
-        matchers: matchers.iter().map(wire).collect(),
+        matchers: matchers.iter().map(matcher_to).collect(),
         comment: comment.to_owned(),
         created_by: by.to_owned(),
         starts_at: asked.starts_at,
@@ -94,18 +94,6 @@ pub fn understood(state: &State) -> Result<(), Refusal> {
          first"
     );
     Err(refusal(rule::LEVEL_TOO_LOW, message, []))
-}
-
-/// A matcher as it travels.
-pub fn wire(matcher: &Matcher) -> v1::Matcher {
-    let operator = match matcher.operator {
-        Operator::Equal => v1::MatchOperator::Equal,
-        Operator::NotEqual => v1::MatchOperator::NotEqual,
-        Operator::Pattern => v1::MatchOperator::Pattern,
-        Operator::NotPattern => v1::MatchOperator::NotPattern,
-    };
-    let (key, value) = (matcher.key.clone(), matcher.value.clone());
-    v1::Matcher { key, operator: operator.into(), value }
 }
 
 fn is_pattern(matcher: &v1::Matcher) -> bool {

@@ -42,6 +42,8 @@ pub enum Kind {
     Contact,
     /// What holds for a whole namespace.
     Settings,
+    /// When nobody is to be woken.
+    Maintenance,
     /// What to test.
     Check,
 }
@@ -53,13 +55,14 @@ impl Kind {
             Self::Region => "region",
             Self::Contact => "contact",
             Self::Settings => "settings",
+            Self::Maintenance => "maintenance",
             Self::Check => "check",
         }
     }
 
     /// The kind with this word.
     pub fn from_word(word: &str) -> Option<Self> {
-        [Self::Region, Self::Contact, Self::Settings, Self::Check]
+        [Self::Region, Self::Contact, Self::Settings, Self::Maintenance, Self::Check]
             .into_iter()
             .find(|kind| kind.word() == word)
     }
@@ -111,6 +114,9 @@ impl State {
             Kind::Settings => {
                 ResourceKind::Settings(self.settings.get(namespace)?.as_ref().clone())
             }
+            Kind::Maintenance => {
+                ResourceKind::Maintenance(self.maintenance.get(&key)?.window.clone()?)
+            }
             Kind::Check => ResourceKind::Check(self.check_named(namespace, name)?.wire.clone()),
         };
         Some(v1::Resource { kind: Some(kind) })
@@ -125,6 +131,7 @@ impl State {
                 self.contacts.get(uid)?.contact.as_ref()?.meta.as_ref()
             }
             Kind::Settings => self.settings.get(&name.0)?.meta.as_ref(),
+            Kind::Maintenance => self.maintenance.get(name)?.window.as_ref()?.meta.as_ref(),
             Kind::Check => {
                 let uid = self.check_names.get(name)?;
                 self.checks.get(uid)?.wire.meta.as_ref()
@@ -145,11 +152,14 @@ impl State {
             .filter(|row| !row.tombstone)
             .filter_map(|row| inside(row.contact.as_ref()?.meta.as_ref()));
         let settings = self.settings.values().filter_map(|s| inside(s.meta.as_ref()));
+        let windows =
+            self.maintenance.values().filter_map(|row| inside(row.window.as_ref()?.meta.as_ref()));
         let checks = self.checks.values().filter_map(|c| inside(c.wire.meta.as_ref()));
         regions
             .map(|name| (Kind::Region, name))
             .chain(contacts.map(|name| (Kind::Contact, name)))
             .chain(settings.map(|name| (Kind::Settings, name)))
+            .chain(windows.map(|name| (Kind::Maintenance, name)))
             .chain(checks.map(|name| (Kind::Check, name)))
             .collect()
     }
@@ -386,9 +396,13 @@ impl State {
         }
         // Checks go first, so that what only they used may go with them.
         deletions.sort_by_key(|(key, _)| Kind::from_word(&key.kind).map(std::cmp::Reverse));
-        for (key, force) in &deletions {
-            subjects.push(self.delete_resource(stamp, key, *force, rows, changes)?);
+        for (key, _) in &deletions {
+            subjects.push(self.delete_resource(stamp, key, rows, changes)?);
             counts.deleted += 1;
+        }
+        // What named it may have gone with it, in whatever order.
+        for (key, _) in deletions.iter().filter(|(_, force)| !force) {
+            self.verify_unused(key)?;
         }
         if !mutant::on(Mutant::ReferencesNotChecked) {
             self.verify_references(changes)?;
@@ -441,8 +455,11 @@ impl State {
                 stamp_meta(&mut contact.meta, stamp);
                 let key = name_of(contact.meta.as_ref())?;
                 let uid = meta_uid(contact.meta.as_ref());
+                // Somebody may have mended it: its failures are forgotten, its rate is kept.
+                let kept = self.turns_kept(stamp, &uid, &contact.rate, rows, changes);
                 let row = store::ContactRow {
                     contact: Some(contact.clone()),
+                    paced_until_utc_ns: kept,
                     ..store::ContactRow::default()
                 };
                 rows.put(rows::contact_key(&uid), &row);
@@ -460,7 +477,16 @@ impl State {
                     &settings.meta,
                     ResourceKind::Settings(settings.clone()),
                 ));
-                self.settings.insert(namespace, Arc::new(settings));
+                self.insert_settings(namespace, settings);
+                Ok(name)
+            }
+            ResourceKind::Maintenance(mut window) => {
+                stamp_meta(&mut window.meta, stamp);
+                let key = name_of(window.meta.as_ref())?;
+                let name = key.1.clone();
+                let kind = ResourceKind::Maintenance(window.clone());
+                changes.push(resource_changed(&window.meta, kind));
+                self.put_maintenance(stamp, key, window, rows, changes);
                 Ok(name)
             }
             ResourceKind::Event(_) => {
@@ -495,6 +521,7 @@ impl State {
         if !enabled {
             self.end_verdict(stamp, uid, v1::ResolveCause::CheckPaused, rows, changes);
         } else if let Some(edited) = edited {
+            self.end_alerts(stamp, uid, None, rows, changes);
             self.note_edit(stamp, uid, edited, rows, changes);
         }
         Ok(())
@@ -504,7 +531,6 @@ impl State {
         &mut self,
         stamp: &Stamp,
         key: &store::ResourceKey,
-        force: bool,
         rows: &mut Rows,
         changes: &mut Vec<Changed>,
     ) -> Result<String, Refusal> {
@@ -541,31 +567,18 @@ impl State {
                 self.end_silence(stamp, &name, gone, 0, rows, changes);
             }
             Kind::Contact => {
-                if !force && let Some(user) = self.contact_user(&name) {
-                    let message = format!("contact {} is named by {user}", name.1);
-                    return Err(refusal(rule::IN_USE, message, [format!("contact {}", name.1)]));
-                }
                 self.bury_contact(stamp, &name, rows, changes);
             }
+            Kind::Maintenance => self.delete_maintenance(stamp, &name, rows, changes),
             Kind::Settings => {
                 self.settings.remove(&name.0);
+                self.routes.remove(&name.0);
+                self.linked.remove(&name.0);
                 rows.remove(rows::settings_key(&name.0));
             }
         }
         changes.push(Changed::Resource(v1::ChangeKind::Deleted, Box::new(gone)));
         Ok(name.1)
-    }
-
-    /// Who names this contact, if anybody.
-    fn contact_user(&self, (namespace, name): &(String, String)) -> Option<String> {
-        let check = self.checks.values().map(|entry| &entry.check).find(|check| {
-            check.namespace == *namespace && check.alert.iter().any(|alert| alert == name)
-        });
-        if let Some(check) = check {
-            return Some(format!("check {}", check.name));
-        }
-        let settings = self.settings.get(namespace)?;
-        settings.mesh_alert.iter().any(|alert| alert == name).then(|| "mesh.alert".to_owned())
     }
 }
 
@@ -575,7 +588,9 @@ fn is_plain_put(change: &store::ConfigChange) -> bool {
     let Some(Put::Put(resource)) = &change.change else { return false };
     match &resource.kind {
         Some(ResourceKind::Region(region)) => region.meta.is_some(),
-        Some(ResourceKind::Contact(contact)) => contact.meta.is_some(),
+        Some(ResourceKind::Contact(contact)) => {
+            contact.meta.is_some() && contact.fallback.is_empty()
+        }
         _ => false,
     }
 }
@@ -591,6 +606,7 @@ fn target_of(change: &store::ConfigChange) -> Option<Target> {
                 ResourceKind::Region(_) => Kind::Region,
                 ResourceKind::Contact(_) => Kind::Contact,
                 ResourceKind::Settings(_) => Kind::Settings,
+                ResourceKind::Maintenance(_) => Kind::Maintenance,
                 ResourceKind::Event(_) => return None,
             };
             let meta = meta_of(resource)?;
@@ -610,6 +626,7 @@ pub(super) fn meta_of(resource: &v1::Resource) -> Option<&v1::Meta> {
         ResourceKind::Contact(contact) => contact.meta.as_ref(),
         ResourceKind::Settings(settings) => settings.meta.as_ref(),
         ResourceKind::Event(event) => event.meta.as_ref(),
+        ResourceKind::Maintenance(window) => window.meta.as_ref(),
     }
 }
 

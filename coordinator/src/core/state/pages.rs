@@ -20,11 +20,12 @@ impl State {
         incident: &mut v1::Incident,
         claimed_by: u64,
     ) {
-        let contacts: Vec<&v1::Contact> = self
-            .alerted(incident)
-            .iter()
-            .filter_map(|name| self.contact_named(&incident.namespace, name))
-            .collect();
+        let named = self.alerted(incident);
+        if named.is_empty() {
+            return self.route_opening(stamp, incident, claimed_by);
+        }
+        let contacts: Vec<&v1::Contact> =
+            named.iter().filter_map(|name| self.contact_named(&incident.namespace, name)).collect();
         intents::open(incident, contacts, claimed_by, stamp.utc);
     }
 
@@ -41,14 +42,21 @@ impl State {
 
     /// Names of the contacts that an incident of this kind goes to.
     fn alerted(&self, incident: &v1::Incident) -> Vec<String> {
+        let check = || {
+            let uid = incident.check_uid.parse::<Uid>().ok()?;
+            Some(&self.checks.get(&uid)?.check)
+        };
         match incident.kind() {
-            v1::IncidentKind::Down => incident
-                .check_uid
-                .parse::<Uid>()
-                .ok()
-                .and_then(|uid| self.checks.get(&uid))
-                .map(|entry| entry.check.alert.clone())
-                .unwrap_or_default(),
+            v1::IncidentKind::Down => check().map(|it| it.alert.clone()).unwrap_or_default(),
+            v1::IncidentKind::Regional => {
+                check().map(|it| it.regional.alert.clone()).unwrap_or_default()
+            }
+            v1::IncidentKind::Warning => {
+                check().map(|it| it.warning.alert.clone()).unwrap_or_default()
+            }
+            v1::IncidentKind::Latency
+            | v1::IncidentKind::ErrorRate
+            | v1::IncidentKind::BurnRate => self.told_of_alert(incident),
             v1::IncidentKind::RegionSilent
             | v1::IncidentKind::RegionExcluded
             | v1::IncidentKind::Leaderless
@@ -74,7 +82,16 @@ impl State {
             let uid = intents::incident_of(&update.idempotency_key);
             let Some(before) = self.incidents.get(uid).cloned() else { continue };
             let mut incident = before.as_ref().clone();
+            let page =
+                before.deliveries.iter().find(|it| it.idempotency_key == update.idempotency_key);
+            if let Some(page) = page.filter(|_| self.keeps_attempts()) {
+                self.count_attempt(stamp, page, &update, rows);
+            }
             if intents::update(&mut incident, &update, stamp.utc) {
+                if self.keeps_attempts() {
+                    intents::note_attempt(&mut incident, &before, &update, stamp.utc);
+                }
+                self.fall_back(stamp, &before, &mut incident);
                 contacts.extend(incident.deliveries.iter().map(|page| page.contact_uid.clone()));
                 // A page takes others with it: those that wait behind it, and those that it brings.
                 for (at, page) in incident.deliveries.iter().enumerate() {
@@ -121,9 +138,9 @@ impl State {
             self.put_incident(incident, rows, changes);
         }
         let tombstone = store::ContactRow {
-            contact: row.contact.clone(),
             tombstone: true,
             keep_until_utc_ns: keep_until.as_ns(),
+            ..row.as_ref().clone()
         };
         rows.put(rows::contact_key(&uid), &tombstone);
         self.insert_contact(uid.clone(), Arc::new(tombstone));

@@ -2,10 +2,13 @@
 //! `core/quiet.rs`; here is when it is asked, and what is written down of its word.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use parallax_common::limits::{
-    HELD_REVIEWED_MAX, SILENCE_KEPT, SILENCE_LENGTH_MAX, SILENCES_MAX, SILENCES_PER_NAMESPACE_MAX,
+    DEPENDS_GRACE_MIN, HELD_REVIEWED_MAX, SILENCE_KEPT, SILENCE_LENGTH_MAX, SILENCES_MAX,
+    SILENCES_PER_NAMESPACE_MAX,
 };
+use parallax_common::name::Uid;
 use parallax_common::rule;
 use parallax_common::time::UtcTime;
 use parallax_proto::v1::held::By;
@@ -14,7 +17,7 @@ use parallax_proto::{store, v1};
 use super::rows::{self, Rows};
 use super::{Answer, Changed, Refusal, Stamp, State, accepted, refusal, refused};
 use crate::core::outbox::intents;
-use crate::core::quiet::{self, Silence, Word};
+use crate::core::quiet::{self, OPEN_END, Silence, Word};
 use crate::core::stamp;
 
 impl State {
@@ -75,16 +78,10 @@ impl State {
         wire.ends_at = Some(stamp.timestamp());
         wire.expired_by = command.by;
         self.put_silence_row(stamp, wire, rows, changes);
-        let held: Vec<String> = self
-            .held
-            .iter()
-            .map(|(_, uid)| uid)
-            .filter(|uid| self.is_held_by(uid, &command.uid))
-            .cloned()
-            .collect();
-        for uid in held {
+        for uid in self.waiting_for(&command.uid) {
             self.review(stamp, &uid, command.node_id, rows, changes);
         }
+        self.end_quiet_of_routes(&silence.wire.namespace, rows, changes);
         accepted(stamp, [command.uid])
     }
 
@@ -104,6 +101,11 @@ impl State {
             .take(HELD_REVIEWED_MAX)
             .map(|(_, uid)| uid.clone())
             .collect();
+        if let Some((parent, ended)) = uids.iter().find_map(|uid| self.parent_ended(uid)) {
+            // An end goes on, in an entry of its own. What else is due stays so for the next one.
+            self.let_children_recover(stamp, (&parent, &ended), rows, changes);
+            return accepted(stamp, uids);
+        }
         for uid in &uids {
             self.review(stamp, uid, command.node_id, rows, changes);
         }
@@ -112,7 +114,8 @@ impl State {
 
     /// When the first held incident is to be looked at.
     pub fn review_at(&self) -> Option<UtcTime> {
-        self.held.get_min().map(|(at, _)| UtcTime::from_ns(*at))
+        let first = self.held.get_min().map(|(at, _)| UtcTime::from_ns(*at));
+        first.filter(|at| *at != OPEN_END)
     }
 
     /// The silences of a namespace, the oldest first.
@@ -128,7 +131,7 @@ impl State {
     }
 
     /// Asks anew about an incident that is held.
-    fn review(
+    pub(super) fn review(
         &mut self,
         stamp: &Stamp,
         uid: &str,
@@ -152,20 +155,121 @@ impl State {
         self.put_incident(incident, rows, changes);
     }
 
-    fn word(&self, incident: &v1::Incident, now: UtcTime) -> Word {
+    pub(super) fn word(&self, incident: &v1::Incident, now: UtcTime) -> Word {
         let causes = self
             .silences_of(&incident.namespace)
             .filter(|silence| now < silence.ends() && silence.fits(incident))
             .map(|silence| silence.cause());
-        quiet::word(incident.resolved_at.is_some(), causes, now)
+        let parents = self.parents(incident).map(|parent| quiet::parent(parent));
+        quiet::word(incident.resolved_at.is_some(), causes.chain(parents), now)
     }
 
-    fn is_held_by(&self, incident: &str, silence: &str) -> bool {
-        let held = self.incidents.get(incident).and_then(|incident| incident.held.as_ref());
-        matches!(held.and_then(|held| held.by.as_ref()), Some(By::Silence(by)) if by.uid == silence)
+    /// Incidents that are held by this silence, or by this check.
+    pub(super) fn waiting_for(&self, holder: &str) -> Vec<String> {
+        let from = (holder.to_owned(), String::new());
+        let theirs = self.held_by.range(from..).take_while(|(by, _)| by == holder);
+        theirs.map(|(_, uid)| uid.clone()).collect()
     }
 
-    fn put_silence_row(
+    /// Names of the checks that one depends on.
+    pub fn depends_on(&self, namespace: &str, name: &str) -> &[String] {
+        self.check_named(namespace, name).map_or(&[], |entry| &entry.wire.depends_on)
+    }
+
+    /// The open incidents of the checks that this incident's own depends on.
+    fn parents<'a>(
+        &'a self,
+        incident: &v1::Incident,
+    ) -> impl Iterator<Item = &'a Arc<v1::Incident>> {
+        let entry = incident.check_uid.parse().ok().and_then(|uid: Uid| self.checks.get(&uid));
+        let named = entry.into_iter().flat_map(|entry| {
+            let named = |name: &'a String| self.check_named(&entry.check.namespace, name);
+            entry.wire.depends_on.iter().filter_map(named)
+        });
+        let open = named.filter_map(|parent| self.open_incident_of(parent.check.uid));
+        open.filter(|incident| incident.resolved_at.is_none())
+    }
+
+    /// The check that held this incident and its incident that has ended, when that is not written down
+    /// here yet.
+    fn parent_ended(&self, uid: &str) -> Option<(String, String)> {
+        let held = self.incidents.get(uid)?.held.as_ref()?;
+        let Some(By::Parent(by)) = &held.by else { return None };
+        let ended = self.incidents.get(&by.incident_uid)?.resolved_at.is_some();
+        (ended && !by.ended).then(|| (by.check_uid.clone(), by.incident_uid.clone()))
+    }
+
+    /// The outage `ended` of the check `parent` is over. What is held by that check, for this outage or
+    /// one before, has a while to recover, too, and is then looked at again; what another check holds
+    /// by now goes on waiting. One entry writes a bounded number: the first of the rest is due at once,
+    /// and the look at it goes on here.
+    pub(super) fn let_children_recover(
+        &mut self,
+        stamp: &Stamp,
+        (parent, ended): (&str, &str),
+        rows: &mut Rows,
+        changes: &mut Vec<Changed>,
+    ) {
+        // Alerts and what lasts hold nobody back.
+        let outage =
+            self.incidents.get(ended).is_some_and(|it| it.kind() == v1::IncidentKind::Down);
+        if parent.is_empty() || !outage {
+            return;
+        }
+        let children: Vec<(String, v1::HeldByParent)> = self
+            .held_by
+            .range((parent.to_owned(), String::new())..)
+            .take_while(|(by, _)| by == parent)
+            .filter_map(|(_, uid)| match self.incidents.get(uid)?.held.as_ref()?.by.as_ref()? {
+                By::Parent(by) if by.ended && by.incident_uid == ended => None,
+                By::Parent(by) => Some((uid.clone(), by.clone())),
+                By::Silence(_) => None,
+            })
+            .take(HELD_REVIEWED_MAX + 1)
+            .collect();
+        for (place, (uid, by)) in children.into_iter().enumerate() {
+            let Some(child) = self.incidents.get(&uid) else { continue };
+            let mut child = child.as_ref().clone();
+            let by = v1::HeldByParent { incident_uid: ended.to_owned(), ended: true, ..by };
+            if place == HELD_REVIEWED_MAX {
+                let by = By::Parent(v1::HeldByParent { ended: false, ..by });
+                let since = child.held.as_ref().and_then(|held| held.since);
+                child.held = Some(v1::Held { since, ..held(stamp, stamp.utc, by) });
+            } else {
+                let held = match self.word(&child, stamp.utc) {
+                    // It is another one's end that it waits for.
+                    Word::Later { until, by: other @ By::Parent(_) } => held(stamp, until, other),
+                    _ => held(stamp, stamp.utc + self.grace(&child), By::Parent(by)),
+                };
+                intents::hold(&mut child, held, stamp.utc);
+            }
+            self.put_incident(child, rows, changes);
+        }
+    }
+
+    /// What it takes the runs of an incident's check to tell that it is well again.
+    fn grace(&self, incident: &v1::Incident) -> Duration {
+        let uid = incident.check_uid.parse::<Uid>().ok();
+        let Some(entry) = uid.and_then(|uid| self.checks.get(&uid)) else {
+            return DEPENDS_GRACE_MIN;
+        };
+        let check = &entry.check;
+        let runs = check.policy.successes.saturating_add(1);
+        let told = check.interval.saturating_mul(runs).saturating_add(check.run.timeout);
+        told.max(DEPENDS_GRACE_MIN)
+    }
+
+    /// A check that is held for what it depends on was edited: it may depend on something else now. It
+    /// is looked at as soon as the leader can.
+    pub(super) fn look_soon(&self, stamp: &Stamp, incident: &mut v1::Incident) {
+        if let Some(held) = &mut incident.held
+            && matches!(held.by, Some(By::Parent(_)))
+        {
+            held.until = Some(stamp.timestamp());
+        }
+    }
+
+    pub(super) fn put_silence_row(
         &mut self,
         stamp: &Stamp,
         mut wire: v1::Silence,
@@ -180,7 +284,7 @@ impl State {
 
     /// Lets those go that ended long ago, and where there is no room the oldest that has ended: of the
     /// namespace, or of all when all together are too many.
-    fn forget_silences(&mut self, namespace: &str, now: UtcTime, rows: &mut Rows) {
+    pub(super) fn forget_silences(&mut self, namespace: &str, now: UtcTime, rows: &mut Rows) {
         let long_ago = now - SILENCE_KEPT;
         let old = self.silences.values().filter(|silence| silence.ends() <= long_ago);
         let old: Vec<String> = old.map(|silence| silence.wire.uid.clone()).collect();
@@ -206,7 +310,8 @@ impl State {
 }
 
 fn held(stamp: &Stamp, until: UtcTime, by: By) -> v1::Held {
-    v1::Held { since: Some(stamp.timestamp()), until: Some(stamp::timestamp(until)), by: Some(by) }
+    let until = (until != OPEN_END).then(|| stamp::timestamp(until));
+    v1::Held { since: Some(stamp.timestamp()), until, by: Some(by) }
 }
 
 fn times_fit(starts: UtcTime, ends: UtcTime, now: UtcTime) -> Result<(), Refusal> {

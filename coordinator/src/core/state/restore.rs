@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use imbl::OrdMap;
 use parallax_proto::{store, v1};
 
@@ -27,6 +28,8 @@ impl State {
         self.cluster.generation_index = index;
         self.cluster.next_node_id = member.node_id + 1;
         self.cluster.disputed_index = 0;
+        // Links of the old cluster are none of the new one; a backup has no key anyway.
+        self.link_key = Bytes::new();
         for incident in self.incidents.clone().values() {
             let waits = |page: &v1::Delivery| {
                 matches!(page.state(), v1::DeliveryState::Pending | v1::DeliveryState::Held)

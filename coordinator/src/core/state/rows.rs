@@ -9,13 +9,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parallax_common::limits::CLOSED_INCIDENTS_IN_MEMORY_MAX;
 use parallax_common::name::Uid;
+use parallax_proto::v1::held::By;
 use parallax_proto::{store, v1};
 use prost::Message;
 
 use super::config::Stage;
 use super::{CheckEntry, Client, State};
-use crate::core::quiet::Silence;
-use crate::core::stamp;
+use crate::core::quiet::{OPEN_END, Silence};
+use crate::core::{routing, stamp};
 
 /// One stored row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,10 +90,16 @@ pub enum Table {
     Verdict = b'v',
     /// By namespace and region.
     Silent = b'w',
+    /// By check and the alert's name.
+    Alert = b'A',
     /// By uid.
     Incident = b'i',
     /// By uid.
     Silence = b'q',
+    /// One row. In no backup.
+    LinkKey = b'y',
+    /// By namespace and name.
+    Maintenance = b'M',
     /// By client.
     Client = b'c',
     /// By transaction.
@@ -153,6 +160,10 @@ pub(super) fn verdict_key(uid: &Uid) -> Vec<u8> {
     key(Table::Verdict, &[uid.as_bytes()])
 }
 
+pub(super) fn alert_key(uid: &Uid, alert: &str) -> Vec<u8> {
+    key(Table::Alert, &[uid.as_bytes(), alert.as_bytes()])
+}
+
 pub(super) fn silent_key(namespace: &str, region: &str) -> Vec<u8> {
     key(Table::Silent, &[namespace.as_bytes(), region.as_bytes()])
 }
@@ -161,8 +172,16 @@ pub(super) fn incident_key(uid: &str) -> Vec<u8> {
     key(Table::Incident, &[uid.as_bytes()])
 }
 
+pub(super) fn link_key_key() -> Vec<u8> {
+    key(Table::LinkKey, &[])
+}
+
 pub(super) fn silence_key(uid: &str) -> Vec<u8> {
     key(Table::Silence, &[uid.as_bytes()])
+}
+
+pub(super) fn maintenance_key(namespace: &str, name: &str) -> Vec<u8> {
+    key(Table::Maintenance, &[namespace.as_bytes(), name.as_bytes()])
 }
 
 fn closed_key(index: u64, uid: &str) -> Vec<u8> {
@@ -225,6 +244,11 @@ impl State {
         closed_key(index, uid)
     }
 
+    /// Whether a row stays where it is: what a backup holds may lie anywhere.
+    pub fn is_secret(key: &[u8]) -> bool {
+        key.first() == Some(&(Table::LinkKey as u8))
+    }
+
     /// For a row that is never held in memory, the log index that wrote it.
     pub fn cold(key: &[u8]) -> Option<u64> {
         let (&table, rest) = key.split_first()?;
@@ -277,11 +301,20 @@ impl State {
         for ((namespace, region), silent) in &self.silent {
             rows.put(silent_key(namespace, region), silent.as_ref());
         }
+        for ((uid, alert), row) in &self.alerts {
+            rows.put(alert_key(uid, alert), row.as_ref());
+        }
         for (uid, incident) in &self.incidents {
             rows.put(incident_key(uid), incident.as_ref());
         }
         for (uid, silence) in &self.silences {
             rows.put(silence_key(uid), &silence.wire);
+        }
+        if !self.link_key.is_empty() {
+            rows.put(link_key_key(), &store::LinkKeyRow { key: self.link_key.clone() });
+        }
+        for (name, row) in &self.maintenance {
+            rows.put(maintenance_key(&name.0, &name.1), row.as_ref());
         }
         for (name, client) in &self.clients {
             rows.put(client_key(name), &client.to_row(name));
@@ -335,7 +368,7 @@ impl State {
             b's' => {
                 let settings: v1::Settings = read(row)?;
                 let (namespace, _) = name_of(settings.meta.as_ref())?;
-                self.settings.insert(namespace, Arc::new(settings));
+                self.insert_settings(namespace, settings);
             }
             b'p' => {
                 let probe: store::ProbeRow = read(row)?;
@@ -353,10 +386,21 @@ impl State {
                 let name = (silent.namespace.clone(), silent.region.clone());
                 self.silent.insert(name, Arc::new(silent));
             }
+            b'A' => {
+                let alert: store::AlertRow = read(row)?;
+                let uid = alert.check_uid.parse::<Uid>().map_err(|e| e.to_string())?;
+                self.alerts.insert((uid, alert.alert.clone()), Arc::new(alert));
+            }
             b'i' => self.insert_incident(Arc::new(read(row)?)),
             b'q' => {
                 let silence: v1::Silence = read(row)?;
                 self.silences.insert(silence.uid.clone(), Arc::new(Silence::new(silence)));
+            }
+            b'y' => self.link_key = read::<store::LinkKeyRow>(row)?.key,
+            b'M' => {
+                let row: store::MaintenanceRow = read(row)?;
+                let window = row.window.as_ref().ok_or("a maintenance row is empty")?;
+                self.maintenance.insert(name_of(window.meta.as_ref())?, Arc::new(row));
             }
             b'c' => {
                 let client: store::ClientRow = read(row)?;
@@ -383,11 +427,19 @@ impl State {
     /// Puts an incident into memory and keeps the indexes true.
     pub(super) fn insert_incident(&mut self, incident: Arc<v1::Incident>) {
         let uid = incident.uid.clone();
-        if let Some(place) = self.incidents.get(&uid).and_then(|before| held_place(before)) {
+        if let Some((place, by)) = self.incidents.get(&uid).and_then(|before| held_place(before)) {
             self.held.remove(&place);
+            self.held_by.remove(&by);
         }
-        if let Some(place) = held_place(&incident) {
+        if let Some((place, by)) = held_place(&incident) {
             self.held.insert(place);
+            self.held_by.insert(by);
+        }
+        if let Some(place) = self.incidents.get(&uid).and_then(|before| routed_place(before)) {
+            self.routed.remove(&place);
+        }
+        if let Some(place) = routed_place(&incident) {
+            self.routed.insert(place);
         }
         let mut waits = false;
         for delivery in &incident.deliveries {
@@ -443,10 +495,22 @@ pub(super) fn checked(wire: v1::Check) -> Result<CheckEntry, String> {
     }
 }
 
-/// Where an incident that is held stands among those that are to be looked at again.
-fn held_place(incident: &v1::Incident) -> Option<(i64, String)> {
+/// Where an incident that is held stands among those that are to be looked at again, and among those
+/// that are held by the same.
+fn held_place(incident: &v1::Incident) -> Option<((i64, String), (String, String))> {
     let held = incident.held.as_ref().filter(|_| incident.resolved_at.is_none())?;
-    Some((stamp::utc(held.until.as_ref()).as_ns(), incident.uid.clone()))
+    let until = held.until.as_ref().map_or(OPEN_END, |until| stamp::utc(Some(until)));
+    let by = match &held.by {
+        Some(By::Silence(by)) => by.uid.clone(),
+        Some(By::Parent(by)) => by.check_uid.clone(),
+        None => String::new(),
+    };
+    Some(((until.as_ns(), incident.uid.clone()), (by, incident.uid.clone())))
+}
+
+/// Where an incident stands among those with a step or a reminder to come.
+fn routed_place(incident: &v1::Incident) -> Option<(i64, String)> {
+    routing::due(incident).map(|at| (at.as_ns(), incident.uid.clone()))
 }
 
 pub(super) fn name_of(meta: Option<&v1::Meta>) -> Result<(String, String), String> {

@@ -4,12 +4,16 @@
 
 mod bounds;
 mod configuration;
+mod flap;
 mod incidents;
 mod intervals;
+mod maintenance;
 mod members;
+mod pacing;
 mod quiet;
 mod refusals;
 mod requests;
+mod routing;
 
 use std::collections::BTreeMap;
 
@@ -24,6 +28,7 @@ use proptest::prelude::*;
 use prost::Message as _;
 
 use super::*;
+use crate::core::quiet::windows;
 
 /// A state with the store behind it.
 #[derive(Default)]
@@ -225,6 +230,7 @@ fn contact(name: &str) -> v1::resource::Kind {
             }),
             ..v1::WebhookContact::default()
         })),
+        ..v1::Contact::default()
     })
 }
 
@@ -351,6 +357,8 @@ enum Step {
     Silence(i64),
     Expire,
     Review,
+    Plan(bool),
+    Schedule,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -366,6 +374,8 @@ fn step() -> impl Strategy<Value = Step> {
         (1_i64..8).prop_map(Step::Silence),
         Just(Step::Expire),
         Just(Step::Review),
+        any::<bool>().prop_map(Step::Plan),
+        Just(Step::Schedule),
     ]
 }
 
@@ -436,6 +446,18 @@ fn take(member: &mut Member, step: Step) {
         }
         Step::Review => {
             member.apply(Command::ReviewHeld(store::ReviewHeld { node_id: 2 }));
+        }
+        Step::Plan(true) => {
+            let etag = member.etag(Kind::Maintenance, "soon");
+            member.commit(vec![put(etag, maintenance::planned(maintenance::window("soon")))]);
+        }
+        Step::Plan(false) => {
+            let etag = member.etag(Kind::Maintenance, "soon");
+            member.commit(vec![delete(etag, "maintenance", "soon", false)]);
+        }
+        Step::Schedule => {
+            let due = windows::due(&member.state, member.state.last_utc());
+            member.apply(Command::ScheduleMaintenance(store::ScheduleMaintenance { due }));
         }
         Step::Pause | Step::Delete | Step::Open | Step::Resolve => {}
     }

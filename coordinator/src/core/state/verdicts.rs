@@ -11,10 +11,12 @@ use parallax_common::rule;
 use parallax_proto::v1::timeline_event::Event;
 use parallax_proto::{store, v1};
 
+use super::alerts::is_of_alert;
 use super::pages::note_deliveries;
 use super::rows::{self, Rows};
 use super::{Answer, Changed, Name, Refusal, Stamp, State, accepted, refusal, refused};
 use crate::core::outbox::timeline;
+use crate::core::quiet::flap;
 use crate::mutant::{self, Mutant};
 
 /// Whether an incident may be resolved by hand. `failing` says that its cause lasts: the leader still
@@ -32,7 +34,14 @@ pub fn may_resolve(incident: &v1::Incident, failing: bool, force: bool) -> Resul
             v1::IncidentKind::RegionExcluded => {
                 format!("a probe of region {} still may not vote", incident.region)
             }
+            v1::IncidentKind::Latency
+            | v1::IncidentKind::ErrorRate
+            | v1::IncidentKind::BurnRate => {
+                format!("alert {} of {} has not cleared", incident.alert, incident.check_name)
+            }
             v1::IncidentKind::Down
+            | v1::IncidentKind::Regional
+            | v1::IncidentKind::Warning
             | v1::IncidentKind::Leaderless
             | v1::IncidentKind::Unspecified => {
                 format!("{} still fails in enough regions to be down", incident.check_name)
@@ -50,6 +59,20 @@ pub fn may_resolve(incident: &v1::Incident, failing: bool, force: bool) -> Resul
 /// Whether it is about a region as a whole and not about a check.
 pub fn is_of_region(incident: &v1::Incident) -> bool {
     matches!(incident.kind(), v1::IncidentKind::RegionSilent | v1::IncidentKind::RegionExcluded)
+}
+
+/// Whether it is about a failure or a warning that does not make its check down.
+pub fn is_lasting(incident: &v1::Incident) -> bool {
+    matches!(incident.kind(), v1::IncidentKind::Regional | v1::IncidentKind::Warning)
+}
+
+/// The kind of incident that a verdict of `degraded` becomes when it lasts.
+fn kind_of_lasting(record: &v1::DecisionRecord) -> Option<v1::IncidentKind> {
+    match (record.verdict(), record.degraded()) {
+        (v1::Verdict::Degraded, v1::DegradedKind::Regional) => Some(v1::IncidentKind::Regional),
+        (v1::Verdict::Degraded, v1::DegradedKind::Warning) => Some(v1::IncidentKind::Warning),
+        _ => None,
+    }
 }
 
 /// A region whose probe is not believed is not merely silent.
@@ -102,6 +125,8 @@ impl State {
         if verdict.verdict != record.verdict || verdict.degraded != record.degraded {
             self.close_interval(stamp, &uid, &verdict, rows);
             verdict.since = Some(stamp.timestamp());
+            verdict.lasting_latched = false;
+            self.end_lasting(stamp, &mut verdict, &record, node_id, rows, changes);
         }
         verdict.verdict = record.verdict;
         verdict.degraded = record.degraded;
@@ -110,15 +135,26 @@ impl State {
         }
         match change.action() {
             store::VerdictAction::Open => {
-                let incident = self.new_incident(stamp, uid, &change, &record);
+                let mut incident = self.new_incident(stamp, uid, &change, &record);
+                self.note_opening(stamp, uid, &mut verdict, &mut incident);
                 verdict.incident_uid.clone_from(&incident.uid);
                 self.open_incident(stamp, incident, node_id, rows, changes);
             }
             store::VerdictAction::Resolve => {
                 let incident = std::mem::take(&mut verdict.incident_uid);
+                if self.incidents.get(&incident).is_some_and(|it| it.flapping.is_some()) {
+                    // It has calmed down: from here on it is counted anew.
+                    verdict.recent_openings.clear();
+                }
                 let cause = v1::ResolveCause::Recovered;
                 let resolution = Resolution { record: Some(record.clone()), ..cause.into() };
                 self.close_incident(stamp, &incident, resolution, node_id, rows, changes);
+            }
+            store::VerdictAction::OpenLasting => {
+                let mut incident = self.new_incident(stamp, uid, &change, &record);
+                incident.kind = kind_of_lasting(&record).unwrap_or_default().into();
+                verdict.lasting_incident_uid.clone_from(&incident.uid);
+                self.open_incident(stamp, incident, node_id, rows, changes);
             }
             store::VerdictAction::Set | store::VerdictAction::Unspecified => {}
         }
@@ -148,8 +184,34 @@ impl State {
             store::VerdictAction::Open if is_open => Err("an incident is open already"),
             store::VerdictAction::Open if latched => Err("resolved by hand and failing since"),
             store::VerdictAction::Resolve if !is_open => Err("no incident is open"),
+            store::VerdictAction::OpenLasting => admits_lasting(verdict, change),
             _ => Ok(()),
         }
+    }
+
+    /// The verdict is about to be what the record says: a regional or warning incident of another one
+    /// ends. That nothing is known ends none.
+    fn end_lasting(
+        &mut self,
+        stamp: &Stamp,
+        verdict: &mut v1::CheckVerdict,
+        record: &v1::DecisionRecord,
+        node_id: u64,
+        rows: &mut Rows,
+        changes: &mut Vec<Changed>,
+    ) {
+        let open = self.incidents.get(&verdict.lasting_incident_uid);
+        let Some(kind) = open.map(|incident| incident.kind()) else { return };
+        if record.verdict() == v1::Verdict::Unknown || kind_of_lasting(record) == Some(kind) {
+            return;
+        }
+        let uid = std::mem::take(&mut verdict.lasting_incident_uid);
+        let cause = match record.verdict() {
+            v1::Verdict::Down => v1::ResolveCause::BecameDown,
+            _ => v1::ResolveCause::Recovered,
+        };
+        let resolution = Resolution { record: Some(record.clone()), ..cause.into() };
+        self.close_incident(stamp, &uid, resolution, node_id, rows, changes);
     }
 
     fn verdict_or_new(&self, uid: Uid) -> v1::CheckVerdict {
@@ -192,7 +254,30 @@ impl State {
         }
     }
 
-    fn open_incident(
+    /// What the check says of the end of its incidents goes with the one that opens.
+    fn note_opening(
+        &self,
+        stamp: &Stamp,
+        uid: Uid,
+        verdict: &mut v1::CheckVerdict,
+        incident: &mut v1::Incident,
+    ) {
+        let Some(entry) = self.checks.get(&uid) else { return };
+        incident.min_open = entry.wire.min_open;
+        let Some(flap) = &entry.wire.flap else {
+            verdict.recent_openings.clear();
+            return;
+        };
+        let openings = flap::opening(flap, &verdict.recent_openings, stamp.utc);
+        verdict.recent_openings = openings.recent;
+        incident.flapping = openings.flaps.then_some(v1::Flapping {
+            opens: flap.opens,
+            within: flap.within,
+            calm: flap.calm,
+        });
+    }
+
+    pub(super) fn open_incident(
         &mut self,
         stamp: &Stamp,
         mut incident: v1::Incident,
@@ -201,6 +286,10 @@ impl State {
         changes: &mut Vec<Changed>,
     ) {
         timeline::push(&mut incident, stamp.utc, Event::Opened(v1::Opened {}));
+        self.grade(&mut incident);
+        if let Some(flapping) = incident.flapping {
+            timeline::push(&mut incident, stamp.utc, Event::Flapping(flapping));
+        }
         self.intend_opening(stamp, &mut incident, node_id);
         self.hold_opening(stamp, &mut incident);
         note_deliveries(&incident, changes);
@@ -235,7 +324,9 @@ impl State {
         note_deliveries(&incident, changes);
         let told: Vec<String> =
             incident.deliveries.iter().map(|page| page.contact_uid.clone()).collect();
+        let (parent, ended) = (incident.check_uid.clone(), incident.uid.clone());
         self.put_incident(incident, rows, changes);
+        self.let_children_recover(stamp, (&parent, &ended), rows, changes);
         self.evict_closed(stamp.index, rows);
         told.iter().for_each(|contact| self.drop_tombstone(contact, stamp, rows));
     }
@@ -265,8 +356,11 @@ impl State {
         rows: &mut Rows,
         changes: &mut Vec<Changed>,
     ) {
+        self.end_alerts(stamp, uid, Some(cause), rows, changes);
         let Some(verdict) = self.verdicts.get(&uid).cloned() else { return };
-        self.close_incident(stamp, &verdict.incident_uid, cause.into(), 0, rows, changes);
+        for incident in [&verdict.incident_uid, &verdict.lasting_incident_uid] {
+            self.close_incident(stamp, incident, cause.into(), 0, rows, changes);
+        }
         self.close_interval(stamp, &uid, &verdict, rows);
         self.verdicts.remove(&uid);
         rows.remove(rows::verdict_key(&uid));
@@ -281,10 +375,15 @@ impl State {
         rows: &mut Rows,
         changes: &mut Vec<Changed>,
     ) {
-        let Some(incident) = self.open_incident_of(uid) else { return };
-        let mut incident = incident.as_ref().clone();
-        timeline::push(&mut incident, stamp.utc, Event::CheckEdited(edited));
-        self.put_incident(incident, rows, changes);
+        let open = [self.open_incident_of(uid), self.lasting_incident_of(uid)];
+        let alerts = self.open_alerts_of(uid);
+        let open: Vec<_> = open.into_iter().flatten().chain(alerts).cloned().collect();
+        for incident in open {
+            let mut incident = incident.as_ref().clone();
+            timeline::push(&mut incident, stamp.utc, Event::CheckEdited(edited));
+            self.look_soon(stamp, &mut incident);
+            self.put_incident(incident, rows, changes);
+        }
     }
 
     fn note_superseded(
@@ -302,7 +401,13 @@ impl State {
         self.put_incident(incident, rows, changes);
     }
 
-    /// The incident that is open for this check.
+    /// The regional or warning incident that is open for this check.
+    pub fn lasting_incident_of(&self, uid: Uid) -> Option<&Arc<v1::Incident>> {
+        let verdict = self.verdicts.get(&uid)?;
+        self.incidents.get(&verdict.lasting_incident_uid)
+    }
+
+    /// The down incident that is open for this check.
     pub fn open_incident_of(&self, uid: Uid) -> Option<&Arc<v1::Incident>> {
         let verdict = self.verdicts.get(&uid)?;
         self.incidents.get(&verdict.incident_uid)
@@ -365,10 +470,17 @@ impl State {
             let name = (incident.namespace.clone(), incident.region.clone());
             self.put_silence(&name, String::new(), command.latch, rows);
             changes.push(Changed::Region(name));
+        } else if is_of_alert(&incident) {
+            self.release_alert(stamp, &incident, command.latch, rows);
         } else if let Ok(uid) = incident.check_uid.parse::<Uid>() {
             let mut verdict = self.verdict_or_new(uid);
-            verdict.incident_uid.clear();
-            verdict.latched = command.latch;
+            if is_lasting(&incident) {
+                verdict.lasting_incident_uid.clear();
+                verdict.lasting_latched = true;
+            } else {
+                verdict.incident_uid.clear();
+                verdict.latched = command.latch;
+            }
             verdict.sequence += 1;
             self.put_verdict(uid, verdict, rows);
             changes.push(Changed::Verdict(uid));
@@ -448,6 +560,26 @@ impl State {
         let Some(row) = self.silent.get(name).cloned() else { return };
         self.put_silence(name, String::new(), false, rows);
         self.close_incident(stamp, &row.incident_uid, resolution, node_id, rows, changes);
+    }
+}
+
+/// Why a regional or warning incident may not open, if it may not.
+fn admits_lasting(
+    verdict: Option<&Arc<v1::CheckVerdict>>,
+    change: &store::VerdictChange,
+) -> Result<(), &'static str> {
+    let verdict = verdict.ok_or("the check has no verdict")?;
+    let record = change.record.as_ref().ok_or("nothing was decided")?;
+    if !verdict.lasting_incident_uid.is_empty() {
+        return Err("an incident is open already");
+    }
+    if verdict.lasting_latched {
+        return Err("resolved by hand and the same since");
+    }
+    let is_same = (verdict.verdict, verdict.degraded) == (record.verdict, record.degraded);
+    match kind_of_lasting(record) {
+        Some(_) if is_same => Ok(()),
+        _ => Err("it is not what lasted"),
     }
 }
 

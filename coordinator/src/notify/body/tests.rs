@@ -94,7 +94,7 @@ fn an_opening_has_the_documented_shape() {
         "incident": {
             "uid": "0190", "kind": "down", "namespace": "default",
             "check": "checkout", "region": null,
-            "opened_at": "2026-11-20T03:12:07Z", "resolved_at": null, "cause": null
+            "opened_at": "2026-11-20T03:12:07Z", "resolved_at": null, "cause": null, "severity": null
         },
         "regions": [
             {"region": "eu-west", "probe": "a", "state": "fail", "reason": "connect_refused",
@@ -103,6 +103,7 @@ fn an_opening_has_the_documented_shape() {
              "evidence": null, "since": null}
         ],
         "runbook": "https://wiki.example/checkout",
+        "acknowledge_url": null,
         "labels": {"team": "payments"}
     });
     assert_eq!(json(&page), expected);
@@ -169,4 +170,61 @@ fn advisory_regions_and_probes_beside_each_other_are_marked() {
     assert_eq!(first["probes"][1]["state"], "pass");
     assert_eq!(second["advisory"], true);
     assert!(second.get("probes").is_none(), "there is one");
+}
+
+#[test]
+fn a_page_of_a_check_that_flaps_says_so_and_when_its_end_is_told() {
+    let seconds = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+    let flapping = v1::Flapping { opens: 3, within: seconds(3_600), calm: seconds(900) };
+    let opened = Incident { flapping: Some(flapping), ..incident() };
+    let summary = |incident: &Incident, kind| page(incident, kind, "k", "prod").summary;
+    assert_eq!(
+        summary(&opened, PageKind::Opened),
+        "checkout is flapping, down 3 times within 1h: 2 of 3 regions fail; its end is told once it has \
+         passed for 15m"
+    );
+    let ended = Incident { flapping: Some(flapping), ..ended() };
+    assert_eq!(
+        summary(&ended, PageKind::Resolved),
+        "checkout is no longer down, and has calmed down"
+    );
+    // Of one that was ended otherwise it is not said that it is calm.
+    let by_hand = Incident { cause: ResolveCause::ByHand.into(), ..ended };
+    assert_eq!(summary(&by_hand, PageKind::Resolved), "checkout: incident resolved by hand");
+}
+
+#[test]
+fn the_end_of_what_lasted_says_well_only_of_what_is() {
+    use parallax_proto::v1::DegradedKind::{Regional, Unspecified, Warning};
+    // What it was, the verdict that ended it; what its end says.
+    for (kind, verdict, degraded, says) in [
+        (
+            IncidentKind::Regional,
+            Verdict::Up,
+            Unspecified,
+            "checkout is well again in every region",
+        ),
+        (IncidentKind::Warning, Verdict::Up, Unspecified, "checkout is well again in every region"),
+        (IncidentKind::Regional, Verdict::Degraded, Warning, "checkout passes with a warning now"),
+        (
+            IncidentKind::Warning,
+            Verdict::Degraded,
+            Regional,
+            "checkout fails in too few regions to be down now",
+        ),
+        (
+            IncidentKind::Warning,
+            Verdict::Unknown,
+            Unspecified,
+            "checkout: it is something else now",
+        ),
+    ] {
+        let record = DecisionRecord {
+            verdict: verdict.into(),
+            degraded: degraded.into(),
+            ..DecisionRecord::default()
+        };
+        let ended = Incident { kind: kind.into(), resolved_by: Some(record), ..ended() };
+        assert_eq!(page(&ended, PageKind::Resolved, "k", "prod").summary, says);
+    }
 }

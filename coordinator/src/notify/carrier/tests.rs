@@ -247,6 +247,27 @@ async fn what_a_contact_repeats_of_a_secret_is_not_remembered() {
 }
 
 #[tokio::test]
+async fn what_a_contact_repeats_of_an_acknowledging_link_is_not_remembered() {
+    let signature = "5e".repeat(32);
+    let url = format!("https://x.example/ack/0190-incident/0190-contact.{signature}");
+    let answer = format!(
+        "HTTP/1.1 403 No\r\ncontent-length: {}\r\n\r\nno {url} for {signature}",
+        url.len() + signature.len() + 8
+    );
+    let server = Server::start(vec![Does::Answers(Box::leak(answer.into_boxed_str()))]).await;
+    let supervisor = Supervisor::default();
+    let guard = Guard::default();
+    let sender = Carrier::new(Roots::Webpki, guard, secrets(), supervisor.clone()).unwrap();
+    let mut attempt = attempt(to(&server.url));
+    attempt.page.acknowledge_url = Some(url);
+    let report = sender.send(attempt).await;
+    let shown = "no https://x.example/ack/0190-incident/0190-contact.*** for ***";
+    assert_eq!(report, answered(403, shown));
+    assert!(server.requests()[0].contains(&signature), "it was sent");
+    supervisor.stop();
+}
+
+#[tokio::test]
 async fn what_was_written_and_not_answered_is_ambiguous() {
     for does in [Does::Hangs, Does::HangsAtOnce, Does::Resets, Does::Answers("")] {
         let server = Server::start(vec![does.clone()]).await;
@@ -384,7 +405,7 @@ async fn each_kind_is_told_where_it_listens_and_understood_in_what_it_answers() 
                  {\"ok\":true,\"channel\":\"C024\",\"ts\":\"15.0002\"}";
     let telegram = "HTTP/1.1 200 OK\r\ncontent-length: 37\r\n\r\n\
                     {\"ok\":true,\"result\":{\"message_id\":7}}";
-    let taken = |receipt: &str| Report::Taken { receipt: receipt.into() };
+    let taken = |receipt: &str| Report::Taken { receipt: receipt.into(), note: String::new() };
     let accepted = "HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n";
     let table = [
         (NO_CONTENT, answered(204, ""), "POST /hook HTTP/1.1"),

@@ -40,6 +40,10 @@ fn alert(contact: &AlertmanagerContact, page: &Page, lasts: Duration) -> Value {
         ("incident", Some(about.uid.clone())),
     ];
     labels.extend(own.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
+    if let Some(severity) = about.severity {
+        // A label that the check has always had keeps its meaning.
+        labels.entry("severity".to_owned()).or_insert_with(|| severity.to_owned());
+    }
     labels.extend(contact.labels.clone());
     let mut alert = json!({
         "labels": labels,
@@ -51,6 +55,9 @@ fn alert(contact: &AlertmanagerContact, page: &Page, lasts: Duration) -> Value {
     });
     if !page.runbook.is_empty() {
         alert["annotations"]["runbook_url"] = json!(page.runbook);
+    }
+    if let Some(url) = &page.acknowledge_url {
+        alert["annotations"]["acknowledge_url"] = json!(url);
     }
     if let Some(at) = &about.opened_at {
         alert["startsAt"] = json!(at);

@@ -23,7 +23,7 @@ pub(super) fn plan(contact: &OpsgenieContact, telling: &Telling<'_>) -> Plan {
     let note = words::cut(&telling.page.summary, DESCRIPTION_MAX);
     let close = post(&path, &json!({"source": "Parallax", "note": note}));
     match telling.page.kind {
-        "opened" => Plan::one(create),
+        "opened" | "escalated" | "reminder" => Plan::one(create),
         // It is over already, and still has its place in the records.
         "combined" | "test" => Plan::InTurn(vec![create, close]),
         _ => Plan::one(close),
@@ -47,6 +47,7 @@ fn alert(contact: &OpsgenieContact, telling: &Telling<'_>) -> Value {
             "namespace": page.incident.namespace,
             "incident": page.incident.uid,
             "kind": page.incident.kind,
+            "severity": page.incident.severity.unwrap_or_default(),
             "runbook": page.runbook,
         },
     })

@@ -12,10 +12,21 @@ pub(super) fn plan(contact: &PagerDutyContact, telling: &Telling<'_>) -> Plan {
     let event = |body: &Value| Call::json(join(telling.values.get("url"), "v2/enqueue"), body);
     let (trigger, resolve) = (trigger(contact, telling), bare("resolve", telling));
     match telling.page.kind {
-        "opened" => Plan::one(event(&trigger)),
+        "opened" | "escalated" | "reminder" => Plan::one(event(&trigger)),
         // It is over already, and still has its place in the records.
         "combined" | "test" => Plan::InTurn(vec![event(&trigger), event(&resolve)]),
         _ => Plan::one(event(&resolve)),
+    }
+}
+
+/// The milder of what the contact says, which is `critical` where nobody chose, and what the incident is:
+/// a warning wakes nobody because of whom it is sent to.
+fn severity<'a>(contact: &'a str, incident: Option<&'a str>) -> &'a str {
+    let rank =
+        |word: &str| ["info", "warning", "error", "critical"].iter().position(|it| *it == word);
+    match incident {
+        Some(incident) if rank(incident) < rank(contact) => incident,
+        _ => contact,
     }
 }
 
@@ -34,7 +45,7 @@ fn trigger(contact: &PagerDutyContact, telling: &Telling<'_>) -> Value {
     event["payload"] = json!({
         "summary": words::cut(&page.summary, SUMMARY_MAX),
         "source": words::subject(page),
-        "severity": contact.severity,
+        "severity": severity(&contact.severity, page.incident.severity),
         "component": words::subject(page),
         "group": page.incident.namespace,
         "class": page.incident.kind,
@@ -50,8 +61,15 @@ fn trigger(contact: &PagerDutyContact, telling: &Telling<'_>) -> Value {
     if let Some(at) = &page.incident.opened_at {
         event["payload"]["timestamp"] = json!(at);
     }
+    let mut links = Vec::new();
     if !page.runbook.is_empty() {
-        event["links"] = json!([{"href": page.runbook, "text": "Runbook"}]);
+        links.push(json!({"href": page.runbook, "text": "Runbook"}));
+    }
+    if let Some(url) = &page.acknowledge_url {
+        links.push(json!({"href": url, "text": "Acknowledge in Parallax"}));
+    }
+    if !links.is_empty() {
+        event["links"] = json!(links);
     }
     event
 }

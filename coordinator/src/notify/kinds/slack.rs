@@ -57,7 +57,8 @@ fn read(answer: &Answer) -> Report {
         };
         let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'.' || b == b':';
         let fits = receipt.len() <= RECEIPT_BYTES_MAX && receipt.bytes().all(plain);
-        return Report::Taken { receipt: if fits { receipt } else { String::new() } };
+        let receipt = if fits { receipt } else { String::new() };
+        return Report::Taken { receipt, note: String::new() };
     }
     let error = said["error"].as_str().unwrap_or("no error is named");
     let passes = [
@@ -84,6 +85,8 @@ fn section(text: &str) -> Value {
 
 fn blocks(page: &Page) -> Vec<Value> {
     let sign = match words::tone(page) {
+        Tone::Open if page.incident.severity == Some("warning") => ":large_orange_circle:",
+        Tone::Open if page.incident.severity == Some("info") => ":large_blue_circle:",
         Tone::Open => ":red_circle:",
         Tone::Over => ":large_green_circle:",
     };
@@ -103,6 +106,9 @@ fn blocks(page: &Page) -> Vec<Value> {
         // A bar or an angle in the URL would end it early.
         let url = escaped(&page.runbook).replace('|', "%7C");
         blocks.push(section(&format!("<{url}|Runbook>")));
+    }
+    if let Some(url) = &page.acknowledge_url {
+        blocks.push(section(&format!("<{}|Acknowledge>", escaped(url).replace('|', "%7C"))));
     }
     let mut context = vec![words::origin(page)];
     context.extend(words::labels(page));

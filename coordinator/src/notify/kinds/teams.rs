@@ -37,9 +37,17 @@ pub(super) fn plan(telling: &Telling<'_>) -> Plan {
         "version": "1.4",
         "body": body,
     });
+    let open =
+        |title: &str, url: &str| json!({"type": "Action.OpenUrl", "title": title, "url": url});
+    let mut actions = Vec::new();
     if !page.runbook.is_empty() {
-        card["actions"] =
-            json!([{"type": "Action.OpenUrl", "title": "Runbook", "url": page.runbook}]);
+        actions.push(open("Runbook", &page.runbook));
+    }
+    if let Some(url) = &page.acknowledge_url {
+        actions.push(open("Acknowledge", url));
+    }
+    if !actions.is_empty() {
+        card["actions"] = json!(actions);
     }
     let message = json!({
         "type": "message",

@@ -35,7 +35,7 @@ fn read(answer: &Answer) -> Report {
             true => {
                 let receipt = said["result"]["message_id"].as_i64();
                 let receipt = receipt.map(|id| id.to_string()).unwrap_or_default();
-                Report::Taken { receipt }
+                Report::Taken { receipt, note: String::new() }
             }
             false => Report::Ambiguous("the answer cannot be read".into()),
         };

@@ -9,9 +9,11 @@ use super::*;
 use crate::notify::body::{About, RegionSays};
 
 const KEY: &str = "0190-incident:0190-contact:opened";
+/// 2026-11-20T12:38:56.9Z.
+const OPENED_NS: i64 = 1_795_178_336_900_000_000;
 
 fn page(kind: &'static str) -> Page {
-    let over = kind != "opened";
+    let over = !matches!(kind, "opened" | "escalated" | "reminder");
     let says = |region: &str, state, reason: Option<&str>| RegionSays {
         region: region.to_owned(),
         probe: "p1".to_owned(),
@@ -39,10 +41,13 @@ fn page(kind: &'static str) -> Page {
             opened_at: Some("2026-11-20T12:38:56Z".to_owned()),
             resolved_at: over.then(|| "2026-11-20T12:40:00Z".to_owned()),
             cause: over.then(|| "recovered".to_owned()),
+            severity: None,
         },
         regions: vec![says("eu-west", "fail", Some("timeout")), says("ap-south", "pass", None)],
         runbook: "https://wiki.example/x|y".to_owned(),
+        acknowledge_url: None,
         labels: BTreeMap::from([("team".to_owned(), "payments".to_owned())]),
+        written: UtcTime::from_ns(if over { 1_795_178_400_500_000_000 } else { OPENED_NS }),
     }
 }
 
@@ -60,6 +65,7 @@ fn calls(kind: &Kind, page: &Page, values: &Resolved, receipt: &str) -> Vec<Call
     let telling = Telling { page, key: KEY, receipt, now, values };
     match plan(kind, &telling).unwrap() {
         Plan::InTurn(calls) | Plan::Any(calls) => calls,
+        Plan::Mail(letter) => panic!("{letter:?}"),
     }
 }
 
@@ -316,7 +322,7 @@ fn slack_is_understood_by_what_it_says_and_not_by_its_status() {
     let call = calls(&bot, &page("opened"), &values(&[]), "").remove(0);
     let refused =
         |why: &str, lasting| Report::Refused { why: why.to_owned(), lasting, retry_after: None };
-    let taken = |receipt: &str| Report::Taken { receipt: receipt.to_owned() };
+    let taken = |receipt: &str| Report::Taken { receipt: receipt.to_owned(), note: String::new() };
     let long = format!("{{\"ok\":true,\"channel\":\"{}\",\"ts\":\"1.2\"}}", "C".repeat(200));
     let table = [
         (r#"{"ok":true,"channel":"C1","ts":"1.2","message":{}}"#, taken("C1:1.2")),
@@ -402,7 +408,7 @@ fn telegram_answers_its_own_message_and_is_understood_in_its_words() {
     let reply = json!({"message_id": 77, "allow_sending_without_reply": true});
     assert_eq!(over["reply_parameters"], reply);
     let said = opened.report(&answer(200, r#"{"ok":true,"result":{"message_id":77}}"#));
-    assert_eq!(said, Report::Taken { receipt: "77".to_owned() });
+    assert_eq!(said, Report::Taken { receipt: "77".to_owned(), note: String::new() });
     let limited = r#"{"ok":false,"description":"Too Many","parameters":{"retry_after":9}}"#;
     let detail = "Too Many".to_owned();
     let retry_after = Some(Duration::from_secs(9));
@@ -461,4 +467,270 @@ fn a_long_list_of_regions_says_how_many_more_there_are() {
     assert_eq!((lines.len(), lines.last().map(String::as_str)), (17, Some("and 4 more")));
     assert_eq!(words::cut("abc", 3), "abc");
     assert_eq!(words::cut("abcd", 3), "ab\u{2026}");
+}
+
+#[test]
+fn what_is_escalated_or_said_again_goes_on_and_is_no_end() {
+    let pagerduty = Kind::Pagerduty(v1::PagerDutyContact {
+        severity: "critical".to_owned(),
+        ..Default::default()
+    });
+    let opsgenie = Kind::Opsgenie(v1::OpsgenieContact::default());
+    let options = values(&[("url", "https://x.example/"), ("routing_key", "R"), ("api_key", "K")]);
+    for kind in ["opened", "escalated", "reminder"] {
+        let asked = calls(&pagerduty, &page(kind), &options, "");
+        assert_eq!(asked.len(), 1, "{kind}");
+        assert_eq!(body(&asked[0])["event_action"], "trigger", "{kind}");
+        let asked = calls(&opsgenie, &page(kind), &options, "");
+        assert_eq!((asked.len(), asked[0].url.as_str()), (1, "https://x.example/v2/alerts"));
+        assert_eq!(words::tone(&page(kind)), words::Tone::Open);
+    }
+    let marks = ["opened", "escalated", "reminder"].map(|kind| words::mark(&page(kind)));
+    assert_eq!(marks, ["DOWN", "ESCALATED", "STILL OPEN"]);
+}
+
+#[test]
+fn down_is_said_of_what_is_down_and_of_nothing_else() {
+    #[rustfmt::skip]
+    let table = [
+        // kind, severity, opened, combined
+        ("down",            None,             "DOWN",     "WAS DOWN"),
+        ("down",            Some("critical"), "DOWN",     "WAS DOWN"),
+        ("down",            Some("warning"),  "WARNING",  "WAS DOWN"),
+        ("region_silent",   None,             "DOWN",     "WAS DOWN"),
+        ("leaderless",      Some("critical"), "DOWN",     "WAS DOWN"),
+        ("region_excluded", Some("warning"),  "WARNING",  "IS OVER"),
+        ("latency",         Some("critical"), "CRITICAL", "IS OVER"),
+        ("error_rate",      Some("critical"), "CRITICAL", "IS OVER"),
+        ("burn_rate",       Some("info"),     "INFO",     "IS OVER"),
+        ("regional",        Some("warning"),  "WARNING",  "IS OVER"),
+        ("warning",         Some("critical"), "CRITICAL", "IS OVER"),
+    ];
+    for (kind, severity, opened, combined) in table {
+        let marked = |said| {
+            let mut page = page(said);
+            page.incident = About { kind, severity, ..page.incident };
+            words::mark(&page)
+        };
+        assert_eq!((marked("opened"), marked("combined")), (opened, combined), "{kind}");
+    }
+}
+
+#[test]
+fn severity_is_told_in_each_kinds_own_words() {
+    // What the contact says, what the incident is, what PagerDuty is told: the milder of both.
+    for (contact, incident, told) in [
+        ("critical", None, "critical"),
+        ("critical", Some("critical"), "critical"),
+        ("critical", Some("warning"), "warning"),
+        ("critical", Some("info"), "info"),
+        ("error", Some("critical"), "error"),
+        ("error", Some("warning"), "warning"),
+        ("info", Some("warning"), "info"),
+    ] {
+        let kind = Kind::Pagerduty(v1::PagerDutyContact {
+            severity: contact.to_owned(),
+            ..Default::default()
+        });
+        let mut page = page("opened");
+        page.incident.severity = incident;
+        let asked = calls(&kind, &page, &values(&[("routing_key", "R")]), "");
+        assert_eq!(body(&asked[0])["payload"]["severity"], told, "{contact} and {incident:?}");
+    }
+    let lasts = Some(prost_types::Duration { seconds: 3_600, nanos: 0 });
+    let kind = Kind::Alertmanager(v1::AlertmanagerContact { lasts, ..Default::default() });
+    let label = |page: &Page| {
+        let asked = calls(&kind, page, &values(&[("urls", "http://a.example")]), "");
+        body(&asked[0])[0]["labels"]["severity"].clone()
+    };
+    let mut warning = page("opened");
+    assert_eq!(label(&warning), Value::Null, "of an incident from before there was a choice");
+    warning.incident.severity = Some("warning");
+    assert_eq!(label(&warning), "warning");
+    assert_eq!(words::headline(&warning), "WARNING: checkout is down: 1 of 2 regions fail");
+    warning.labels.insert("severity".to_owned(), "page".to_owned());
+    assert_eq!(label(&warning), "page", "a label of the check comes first");
+    let slack = Kind::Slack(v1::SlackContact::default());
+    let asked = calls(&slack, &warning, &values(&[("url", "http://s.example")]), "");
+    let header = body(&asked[0])["blocks"][0]["text"]["text"].clone();
+    assert!(header.as_str().unwrap().starts_with(":large_orange_circle: WARNING"), "{header}");
+}
+
+#[test]
+fn a_link_to_acknowledge_is_where_each_kind_has_links() {
+    let mut page = page("opened");
+    let url = "https://p.example/ack/0190/0191.00";
+    page.acknowledge_url = Some(url.to_owned());
+    let options =
+        values(&[("url", "http://s.example/t"), ("urls", "http://a.example"), ("token", "t")]);
+    let lasts = Some(prost_types::Duration { seconds: 3_600, nanos: 0 });
+    for kind in [
+        Kind::Slack(v1::SlackContact::default()),
+        Kind::Pagerduty(v1::PagerDutyContact::default()),
+        Kind::Alertmanager(v1::AlertmanagerContact { lasts, ..Default::default() }),
+        Kind::Teams(v1::TeamsContact::default()),
+        Kind::Discord(v1::DiscordContact::default()),
+        Kind::Telegram(v1::TelegramContact::default()),
+        Kind::Ntfy(v1::NtfyContact::default()),
+        Kind::Opsgenie(v1::OpsgenieContact::default()),
+    ] {
+        let asked = calls(&kind, &page, &options, "");
+        let text = String::from_utf8(asked[0].body.clone()).unwrap();
+        assert!(text.contains(url), "{kind:?}: {text}");
+    }
+    let mail = String::from_utf8(letter(email_contact(), &page, KEY, "").content).unwrap();
+    let mail = mail.replace("=\r\n", "").replace("=3D", "=");
+    assert!(mail.contains(&format!("<a href=\"{url}\">Acknowledge</a>")), "{mail}");
+}
+
+fn email_contact() -> v1::EmailContact {
+    v1::EmailContact {
+        server: "mail.example:587".to_owned(),
+        tls: "starttls".to_owned(),
+        from: "Parallax <pages@example.com>".to_owned(),
+        to: vec!["ops@example.com".to_owned(), "\"Bo, ß\" <boss@example.com>".to_owned()],
+        ..Default::default()
+    }
+}
+
+fn letter(contact: v1::EmailContact, page: &Page, key: &str, receipt: &str) -> email::Letter {
+    let values = values(&[("username", "me"), ("password", "secret")]);
+    let now = UtcTime::from_ns(1_614_265_330 * 1_000_000_000);
+    let telling = Telling { page, key, receipt, now, values: &values };
+    match plan(&Kind::Email(contact), &telling).unwrap() {
+        Plan::Mail(letter) => *letter,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Header lines, unfolded.
+fn lines(letter: &email::Letter) -> Vec<String> {
+    let text = String::from_utf8(letter.content.clone()).unwrap();
+    let head = text.split_once("\r\n\r\n").unwrap().0.replace("\r\n ", " ");
+    head.split("\r\n").map(str::to_owned).collect()
+}
+
+#[test]
+fn a_mail_says_the_same_in_every_attempt_and_its_end_answers_it() {
+    let opening = letter(email_contact(), &page("opened"), KEY, "");
+    let again = letter(email_contact(), &page("opened"), KEY, "");
+    assert_eq!(opening.content, again.content, "byte for byte");
+    assert_eq!(
+        lines(&opening),
+        [
+            "Message-ID: <0190-incident.0190-contact.opened@example.com>",
+            "Date: Fri, 20 Nov 2026 12:38:56 +0000",
+            "From: Parallax <pages@example.com>",
+            "Subject: DOWN: checkout is down: 1 of 2 regions fail [prod]",
+            "Auto-Submitted: auto-generated",
+            "To: ops@example.com, =?utf-8?b?Qm8sIMOf?= <boss@example.com>",
+            "MIME-Version: 1.0",
+            "Content-Type: multipart/alternative; \
+             boundary=\"parallax-749900c129e1a255683974e2565fae06\"",
+        ]
+    );
+    assert_eq!((opening.host.as_str(), opening.port), ("mail.example", 587));
+    assert_eq!(opening.id, "<0190-incident.0190-contact.opened@example.com>");
+    assert!(opening.credentials.is_none(), "none are configured");
+    let text = String::from_utf8(opening.content).unwrap();
+    for expected in [
+        "Content-Type: text/plain; charset=utf-8",
+        "DOWN: checkout is down: 1 of 2 regions fail\r\n\r\nOne <sentence>.\r\nAnother.\r\n",
+        "Content-Type: text/html; charset=utf-8",
+        "<p>One &lt;sentence&gt;.</p>",
+        "<li>eu-west: fail, timeout (a&lt;b &amp; &quot;c&quot;)",
+        "<a href=\"https://wiki.example/x|y\">",
+        "team=payments",
+    ] {
+        // Long lines are folded by quoted-printable.
+        let unfolded = text.replace("=\r\n", "").replace("=3D", "=");
+        assert!(unfolded.contains(expected), "{expected}\n{unfolded}");
+    }
+    let key = "0190-incident:0190-contact:resolved/again";
+    let end = letter(email_contact(), &page("resolved"), key, &opening.id);
+    let head = lines(&end);
+    for expected in [
+        "Message-ID: <0190-incident.0190-contact.resolved.again@example.com>",
+        "Date: Fri, 20 Nov 2026 12:40:00 +0000",
+        "In-Reply-To: <0190-incident.0190-contact.opened@example.com>",
+        "References: <0190-incident.0190-contact.opened@example.com>",
+    ] {
+        assert!(head.contains(&expected.to_owned()), "{expected}: {head:?}");
+    }
+    // Also when nobody has kept by what name it was taken.
+    assert_eq!(lines(&letter(email_contact(), &page("resolved"), key, "")), head);
+    // What comes in between answers the first, and has the date of its own writing.
+    for kind in ["escalated", "reminder"] {
+        let later = Page { written: UtcTime::from_ns(OPENED_NS + 60_000_000_000), ..page(kind) };
+        let key = "0190-incident:0190-contact:reminder/r/1";
+        let head = lines(&letter(email_contact(), &later, key, &opening.id));
+        for expected in [
+            "Date: Fri, 20 Nov 2026 12:39:56 +0000",
+            "In-Reply-To: <0190-incident.0190-contact.opened@example.com>",
+        ] {
+            assert!(head.contains(&expected.to_owned()), "{kind}: {head:?}");
+        }
+    }
+    for kind in ["opened", "combined", "escalated", "test"] {
+        let head = lines(&letter(email_contact(), &page(kind), KEY, ""));
+        assert!(!head.iter().any(|line| line.starts_with("In-Reply-To")), "{kind}: {head:?}");
+    }
+}
+
+#[test]
+fn a_login_is_not_printed_with_its_mail() {
+    let contact = v1::EmailContact {
+        username: Some(written("me")),
+        password: Some(written("secret")),
+        ..email_contact()
+    };
+    let letter = letter(contact, &page("opened"), KEY, "");
+    assert!(letter.hidden.contains(&"secret".to_owned()) || letter.credentials.is_some());
+    let shown = format!("{letter:?}");
+    assert!(shown.contains("mail.example") && !shown.contains("secret"), "{shown}");
+    let hidden = letter.hidden.iter().find(|hidden| shown.contains(hidden.as_str()));
+    assert_eq!(hidden, None, "{shown}");
+}
+
+#[test]
+fn nothing_in_a_page_becomes_a_header_or_a_recipient() {
+    let mut page = page("opened");
+    page.summary = "x\r\nBcc: evil@example.com\r\n\r\n\u{1}ü".to_owned();
+    page.mesh = "m\nX: y".to_owned();
+    page.runbook = "javascript:alert(1)".to_owned();
+    page.sentences = vec!["</p><script>".to_owned(), ".".to_owned(), "\r\n.\r\n".to_owned()];
+    let contact = v1::EmailContact {
+        reply_to: "Ops <reply@example.com>".to_owned(),
+        tls: "none".to_owned(),
+        username: Some(written("me")),
+        password: Some(written("secret")),
+        ..email_contact()
+    };
+    let key = "a\r\nb:c:opened";
+    let letter = letter(contact, &page, key, "");
+    let head = lines(&letter);
+    let names: Vec<&str> = head.iter().filter_map(|line| line.split(": ").next()).collect();
+    let expected = [
+        "Message-ID",
+        "Date",
+        "From",
+        "Subject",
+        "Auto-Submitted",
+        "To",
+        "Reply-To",
+        "MIME-Version",
+        "Content-Type",
+    ];
+    assert_eq!(names, expected, "{head:?}");
+    assert_eq!(letter.to.len(), 2);
+    assert_eq!(letter.id, "<a..b.c.opened@example.com>");
+    assert!(letter.credentials.is_none(), "no password without TLS");
+    let text = String::from_utf8(letter.content).unwrap();
+    let (plain, html) = text.split_once("text/html").unwrap();
+    assert!(plain.contains("<script>"), "it is no markup there: {plain}");
+    assert!(!html.contains("<script>") && !html.contains("href"), "{html}");
+    let long = Page { summary: "é".repeat(5_000), ..page };
+    let head = lines(&super::tests::letter(email_contact(), &long, KEY, ""));
+    let subject = head.iter().find(|line| line.starts_with("Subject")).unwrap();
+    assert!(subject.len() < 2_000, "{}", subject.len());
 }

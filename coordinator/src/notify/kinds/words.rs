@@ -16,7 +16,7 @@ pub enum Tone {
 /// Whether the page tells of something that goes on.
 pub fn tone(page: &Page) -> Tone {
     match page.kind {
-        "opened" => Tone::Open,
+        "opened" | "escalated" | "reminder" => Tone::Open,
         _ => Tone::Over,
     }
 }
@@ -24,11 +24,24 @@ pub fn tone(page: &Page) -> Tone {
 /// One word in front of a line.
 pub fn mark(page: &Page) -> &'static str {
     match page.kind {
-        "opened" => "DOWN",
-        "combined" => "WAS DOWN",
+        "opened" => match page.incident.severity {
+            Some("warning") => "WARNING",
+            Some("info") => "INFO",
+            _ if is_outage(page) => "DOWN",
+            _ => "CRITICAL",
+        },
+        "escalated" => "ESCALATED",
+        "reminder" => "STILL OPEN",
+        "combined" if is_outage(page) => "WAS DOWN",
+        "combined" => "IS OVER",
         "test" => "TEST",
         _ => "RESOLVED",
     }
+}
+
+/// Whether something is not there, and not only slow, ill somewhere or failing now and then.
+fn is_outage(page: &Page) -> bool {
+    matches!(page.incident.kind, "down" | "region_silent" | "leaderless")
 }
 
 /// The first line: what happened, and where.
@@ -85,6 +98,9 @@ pub fn plain(page: &Page) -> String {
     lines.extend(regions(page));
     if !page.runbook.is_empty() {
         lines.push(format!("Runbook: {}", page.runbook));
+    }
+    if let Some(url) = &page.acknowledge_url {
+        lines.push(format!("Acknowledge: {url}"));
     }
     if !page.labels.is_empty() {
         lines.push(format!("Labels: {}", labels(page).join(", ")));

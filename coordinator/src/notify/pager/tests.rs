@@ -62,6 +62,10 @@ impl Ledger for Book {
         Some(contact(uid))
     }
 
+    fn breaker(&self, _: &str) -> Breaker {
+        Breaker::default()
+    }
+
     fn mesh(&self) -> String {
         "test".into()
     }

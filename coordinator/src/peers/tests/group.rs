@@ -1,6 +1,7 @@
 //! Three members.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use parallax_runtime::supervisor::{Supervisor, TaskKind};
@@ -80,6 +81,44 @@ async fn three_members_elect_replicate_and_catch_one_up_by_snapshot() {
     let led = leader(&processes.iter().collect::<Vec<_>>()).await;
     processes[led].propose(value).await;
     all_see(&processes, value as usize).await;
+    for process in processes {
+        process.stop().await;
+    }
+}
+
+/// It is announced before it is read, and every time it is refused: there has to be another one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_whose_snapshots_are_damaged_takes_another_one_for_who_needs_it() {
+    let ca = Ca::new("ca");
+    let (sites, mut processes) = three(&ca).await;
+    let first = leader(&processes.iter().collect::<Vec<_>>()).await;
+    let gone = processes.remove((first + 1) % 3);
+    let (gone_id, behind) = (gone.node_id, gone.node.status().last_index);
+    gone.stop().await;
+    let led = leader(&processes.iter().collect::<Vec<_>>()).await;
+    let mut value = 1;
+    while processes[led].node.status().first_index <= behind + 1 {
+        processes[led].propose(value).await;
+        value += 1;
+        assert!(value < 5_000, "the log is never cut: {:?}", processes[led].node.status());
+    }
+    let disk = sites.iter().find(|site| site.node_id == processes[led].node_id).unwrap();
+    let files = || std::fs::read_dir(disk.snapshots()).unwrap().map(|file| file.unwrap().path());
+    let whole = |path: &PathBuf| path.extension().is_none_or(|it| it != "unfinished");
+    let mut damaged = 0;
+    for path in files().filter(whole) {
+        let mut bytes = std::fs::read(&path).unwrap();
+        // Behind the header, which is read before it is announced.
+        let place = bytes.len() - 5;
+        bytes[place] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        damaged += 1;
+    }
+    assert!(damaged > 0);
+    let site = sites.iter().find(|site| site.node_id == gone_id).unwrap();
+    processes.push(site.start(Some(&ALL)).await);
+    introduce(&processes.iter().collect::<Vec<_>>());
+    all_see(&processes, value as usize - 1).await;
     for process in processes {
         process.stop().await;
     }

@@ -145,6 +145,27 @@ fn snapshots_that_were_received_and_never_installed_push_out_none_of_the_own() {
 }
 
 #[test]
+fn the_log_is_cut_behind_no_snapshot_that_is_damaged() {
+    let disks = Disks::default();
+    let mut node = disks.start(&[1]);
+    node.perform().unwrap();
+    disks.work(&mut node, 1..=25);
+    let before = disks.snapshots.list().unwrap();
+    let cut = node.status().first_index;
+    assert_eq!(before.len(), 2);
+    for id in &before {
+        node.report_snapshot(2, crate::raft::outbound::Carried::Damaged(*id));
+    }
+    // The next entry has another one taken. It is the only one that is whole: the log stays.
+    disks.work(&mut node, 26..=26);
+    let [only] = disks.indexes()[..] else { panic!("{:?}", disks.indexes()) };
+    assert!(only > before[1].index);
+    assert_eq!(node.status().first_index, cut, "behind no damaged one");
+    disks.work(&mut node, 27..=40);
+    assert_eq!(node.status().first_index, only + 1, "behind the older whole one");
+}
+
+#[test]
 fn a_snapshot_that_cannot_be_written_costs_room_and_not_the_member() {
     let disks = Disks::default();
     let mut node = disks.start(&[1]);

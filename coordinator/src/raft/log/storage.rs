@@ -3,6 +3,7 @@
 //! raft-rs only reads here; the writes are made by the member, in its one order.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use raft::eraftpb::{ConfState, Entry, Snapshot};
@@ -11,7 +12,7 @@ use tracing::error;
 
 use super::{LogError, LogStore};
 use crate::raft::fatal::chain;
-use crate::store::snapshot::{Header, SnapshotStore};
+use crate::store::snapshot::{Header, SnapshotError, SnapshotId, SnapshotStore};
 
 /// A log, the configuration of the applied state, and the snapshot files, for raft-rs.
 pub struct RaftStorage<L> {
@@ -25,8 +26,21 @@ pub struct RaftStorage<L> {
     pub snapshots: Arc<dyn SnapshotStore>,
     /// A member needs a newer snapshot than there is: one is to be taken.
     pub snapshot_wanted: Cell<bool>,
+    /// Snapshots whose files were found to be damaged: no more than there are files. One that is written
+    /// anew or removed is none of them any more.
+    pub damaged: RefCell<BTreeSet<SnapshotId>>,
     /// The header of the newest snapshot, once it was read.
     pub newest: RefCell<Option<Header>>,
+}
+
+impl<L> RaftStorage<L> {
+    /// The file of this snapshot is damaged: it is announced to nobody any more, and another one is to be
+    /// taken in its place.
+    pub fn give_up(&self, id: SnapshotId) {
+        error!(index = id.index, "a snapshot is damaged: another one is taken in its place");
+        self.damaged.borrow_mut().insert(id);
+        self.snapshot_wanted.set(true);
+    }
 }
 
 impl<L: LogStore> Storage for RaftStorage<L> {
@@ -62,7 +76,11 @@ impl<L: LogStore> Storage for RaftStorage<L> {
     fn snapshot(&self, request_index: u64, to: u64) -> raft::Result<Snapshot> {
         // One that was received and not installed is not of this log.
         let listed = self.snapshots.list().map_err(other)?;
-        if let Some(id) = listed.into_iter().rfind(|id| id.index <= self.log.last_index()) {
+        let whole = |id: &SnapshotId| {
+            id.index <= self.log.last_index() && !self.damaged.borrow().contains(id)
+        };
+        let newest = listed.into_iter().rfind(whole);
+        if let Some(id) = newest {
             let mut newest = self.newest.borrow_mut();
             if newest.as_ref().is_none_or(|header| header.id != id) {
                 // Only its header: whoever is sent the file verifies all of it. When it cannot be
@@ -72,6 +90,9 @@ impl<L: LogStore> Storage for RaftStorage<L> {
                     Err(error) => {
                         let index = id.index;
                         error!(index, error = %chain(&error), "a snapshot cannot be read");
+                        if !matches!(error, SnapshotError::Missing(_)) {
+                            self.give_up(id);
+                        }
                         None
                     }
                 };

@@ -31,6 +31,7 @@ impl<M: Machine, L: LogStore> Member<M, L> {
                 warn!(index = id.index, %why, "a snapshot was announced that cannot be taken");
                 return false;
             }
+            self.raw.store().damaged.borrow_mut().remove(&id);
         }
         if let Err(error) = self.tidy() {
             warn!(error = %chain(&error), "snapshots that nobody needs stay for now");
@@ -79,10 +80,10 @@ impl<M: Machine, L: LogStore> Member<M, L> {
             || self.since.bytes >= self.config.snapshot_after_bytes
             || self.raw.store().snapshot_wanted.get();
         let too_soon = |failed| self.now < failed + limits::SNAPSHOT_WRITE_AGAIN_AFTER;
-        if !due || self.snapshotting || self.snapshot_failed.is_some_and(too_soon) {
+        if !due || self.snapshotting.is_some() || self.snapshot_failed.is_some_and(too_soon) {
             return None;
         }
-        self.snapshotting = true;
+        self.snapshotting = Some(self.applied);
         self.raw.store().snapshot_wanted.set(false);
         self.since = SinceSnapshot::default();
         let label = self.machine.label();
@@ -111,7 +112,10 @@ impl<M: Machine, L: LogStore> Member<M, L> {
     /// When a sync failed: nobody knows what such a disk holds (decision 21). Any other failure costs
     /// nothing but space, and leaves the log as long as it is.
     pub fn snapshot_done(&mut self, result: Result<(), SnapshotError>) -> Result<(), Halt> {
-        self.snapshotting = false;
+        let written = self.snapshotting.take().filter(|_| result.is_ok());
+        if let Some(id) = written {
+            self.raw.store().damaged.borrow_mut().remove(&id);
+        }
         self.snapshot_failed = None;
         let usable = match result.and_then(|()| self.tidy()) {
             Err(error) if error.is_of_sync() => return Err(error.into()),
@@ -149,12 +153,20 @@ impl<M: Machine, L: LogStore> Member<M, L> {
             listed.into_iter().partition(|id| id.index <= self.applied.index);
         let (mut usable, mut needless): (Vec<SnapshotId>, Vec<SnapshotId>) =
             past.into_iter().partition(|id| log.term(id.index).is_ok_and(|term| term == id.term));
+        // Nobody can start from a damaged one, nor may the log be cut behind it.
+        let mut damaged = self.raw.store().damaged.borrow_mut();
+        let bad: Vec<SnapshotId> = usable.extract_if(.., |id| damaged.contains(id)).collect();
+        if !usable.is_empty() {
+            // Until there is a whole one nothing better stands in their place.
+            needless.extend(bad);
+        }
         needless.extend(usable.drain(..usable.len().saturating_sub(limits::SNAPSHOTS_KEPT)));
         let older = &ahead[..ahead.len().saturating_sub(limits::SNAPSHOTS_KEPT)];
         // The one that Raft is about to have installed is as far as it has committed.
         needless.extend(older.iter().filter(|id| id.index != raft.raft_log.committed));
         for id in needless {
             self.snapshots.remove(id)?;
+            damaged.remove(&id);
         }
         Ok(usable)
     }

@@ -9,7 +9,7 @@ fn named(kind: Kind) -> v1::Contact {
         name: "ops".to_owned(),
         ..Default::default()
     };
-    v1::Contact { meta: Some(meta), kind: Some(kind) }
+    v1::Contact { meta: Some(meta), kind: Some(kind), ..Default::default() }
 }
 
 fn normal(contact: v1::Contact) -> v1::Contact {
@@ -28,6 +28,17 @@ fn secret(text: &str) -> Option<v1::Secret> {
     Some(written(text))
 }
 
+fn mail(with: impl FnOnce(&mut v1::EmailContact)) -> v1::EmailContact {
+    let mut it = v1::EmailContact {
+        server: "mail.example:587".to_owned(),
+        from: "Parallax <pages@example.com>".to_owned(),
+        to: vec!["ops@example.com".to_owned()],
+        ..Default::default()
+    };
+    with(&mut it);
+    it
+}
+
 /// One contact of each kind, with nothing but what is needed.
 fn plain() -> Vec<Kind> {
     let url = || secret("https://hooks.example/x");
@@ -39,6 +50,7 @@ fn plain() -> Vec<Kind> {
             ..Default::default()
         }),
         Kind::Slack(v1::SlackContact { url: url(), ..Default::default() }),
+        Kind::Email(mail(|_| {})),
         Kind::Ntfy(v1::NtfyContact { url: url(), ..Default::default() }),
         Kind::Discord(v1::DiscordContact { url: url(), ..Default::default() }),
         Kind::Telegram(v1::TelegramContact {
@@ -128,11 +140,52 @@ fn broken() -> Vec<(Kind, Rule, &'static str)> {
             ..Default::default()
         })
     };
+    let email = |with: fn(&mut v1::EmailContact)| Kind::Email(mail(with));
     use rule::{
-        CONTACT_OPTION, CONTACT_OPTIONS_CLASH, ENUM_UNKNOWN, LABEL_VALUE, LABELS_TOO_MANY,
-        MISSING_FIELD, PAGE_TEMPLATE, REFERENCE_NOT_HERE, TIMEOUT_TOO_LONG, TIMEOUT_TOO_SHORT,
+        CA_PEM, CONTACT_OPTION, CONTACT_OPTIONS_CLASH, ENUM_UNKNOWN, LABEL_VALUE, LABELS_TOO_MANY,
+        MISSING_FIELD, PAGE_TEMPLATE, PORT_RANGE, REFERENCE_NOT_HERE, TCP_ADDRESS,
+        TIMEOUT_TOO_LONG, TIMEOUT_TOO_SHORT,
     };
     vec![
+        (email(|it| it.server.clear()), MISSING_FIELD, "email.server"),
+        (email(|it| it.server = "mail.example".to_owned()), TCP_ADDRESS, "email.server"),
+        (email(|it| it.server = "mail.example:0".to_owned()), PORT_RANGE, "email.server"),
+        (email(|it| it.server = "${env:MAIL}".to_owned()), REFERENCE_NOT_HERE, "email.server"),
+        (email(|it| it.tls = "ssl".to_owned()), ENUM_UNKNOWN, "email.tls"),
+        (email(|it| it.from.clear()), MISSING_FIELD, "email.from"),
+        (email(|it| it.from = "pages".to_owned()), CONTACT_OPTION, "email.from"),
+        (email(|it| it.from = "a@b.example\r\nTo: c".to_owned()), CONTACT_OPTION, "email.from"),
+        (email(|it| it.to.clear()), MISSING_FIELD, "email.to"),
+        (
+            email(|it| it.to = (0..17).map(|n| format!("a{n}@example.com")).collect()),
+            CONTACT_OPTION,
+            "email.to",
+        ),
+        (email(|it| it.to.push("OPS@".to_owned())), CONTACT_OPTION, "email.to[1]"),
+        (email(|it| it.to.push("Ops <ops@Example.com>".to_owned())), CONTACT_OPTION, "email.to[1]"),
+        (email(|it| it.reply_to = "a b@example.com".to_owned()), CONTACT_OPTION, "email.reply_to"),
+        (email(|it| it.username = secret("me")), CONTACT_OPTIONS_CLASH, "email"),
+        (email(|it| it.password = secret("p")), CONTACT_OPTIONS_CLASH, "email"),
+        (
+            email(|it| {
+                it.tls = "none".to_owned();
+                (it.username, it.password) = (secret("me"), secret("p"));
+            }),
+            CONTACT_OPTIONS_CLASH,
+            "email.username",
+        ),
+        (
+            email(|it| {
+                it.tls = "none".to_owned();
+                it.server_name = "mail.example".to_owned();
+            }),
+            CONTACT_OPTIONS_CLASH,
+            "email.server_name",
+        ),
+        (email(|it| it.helo = "a b".to_owned()), CONTACT_OPTION, "email.helo"),
+        (email(|it| it.server_name = "a b".to_owned()), CONTACT_OPTION, "email.server_name"),
+        (email(|it| it.ca_pem = "-----BEGIN PRIVATE KEY-----".to_owned()), CA_PEM, "email.ca_pem"),
+        (email(|it| it.timeout = seconds(13)), TIMEOUT_TOO_LONG, "email.timeout"),
         (webhook(|it| it.url = None), MISSING_FIELD, "webhook.url"),
         (webhook(|it| it.timeout = seconds(61)), TIMEOUT_TOO_LONG, "webhook.timeout"),
         (
@@ -316,6 +369,21 @@ fn each_kind_can_be_compared_and_shown_by_each_of_its_options() {
             row("alertmanager.labels.team", "", "sre"),
             row("alertmanager.lasts", "", "1d"),
             row("alertmanager.urls", "", "[http://a, http://b]"),
+        ]
+    );
+    let before = named(Kind::Email(mail(|_| {})));
+    let after = named(Kind::Email(mail(|it| {
+        it.to.push("Boss <boss@example.com>".to_owned());
+        (it.username, it.password) = (secret("me"), secret("${env:MAIL_PASSWORD}"));
+        it.reply_to = "ops@example.com".to_owned();
+    })));
+    assert_eq!(
+        rows(&before, &after),
+        [
+            row("email.password", "", "\"${env:MAIL_PASSWORD}\""),
+            row("email.reply_to", "", "ops@example.com"),
+            row("email.to", "[ops@example.com]", "[ops@example.com, Boss <boss@example.com>]"),
+            row("email.username", "", "me"),
         ]
     );
     let ntfy = |priority| named(Kind::Ntfy(v1::NtfyContact { priority, ..Default::default() }));

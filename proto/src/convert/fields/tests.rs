@@ -320,6 +320,7 @@ fn other_resources_differ_too() {
     let settings = |alert: &[&str]| v1::Settings {
         meta: None,
         mesh_alert: alert.iter().map(|name| (*name).to_owned()).collect(),
+        ..v1::Settings::default()
     };
     assert_eq!(
         rows(diff_settings(&settings(&["a", "b"]), &settings(&["b", "a"]))),
@@ -329,7 +330,7 @@ fn other_resources_differ_too() {
         let url = Some(v1::Secret { value: Some(v1::secret::Value::Template(url.to_owned())) });
         let timeout = Some(prost_types::Duration { seconds: 10, nanos: 0 });
         let webhook = v1::WebhookContact { url, timeout, ..Default::default() };
-        v1::Contact { meta: None, kind: Some(v1::contact::Kind::Webhook(webhook)) }
+        v1::Contact { kind: Some(v1::contact::Kind::Webhook(webhook)), ..Default::default() }
     };
     assert_eq!(
         rows(diff_contacts(&contact("https://a"), &contact("https://b"))),
@@ -419,6 +420,31 @@ fn what_is_said_is_shown_in_the_form_in_which_it_is_written() {
             row("udp.expect", "", "^pong"),
             row("udp.resend", "", "1s"),
             row("udp.send_hex", "", "00ff"),
+        ]
+    );
+}
+
+#[test]
+fn alerts_and_a_budget_are_shown_field_by_field() {
+    let alert = v1::Alert {
+        name: "slow".to_owned(),
+        when: "p95 > 800ms for 5m".to_owned(),
+        severity: v1::Severity::Critical.into(),
+        alert: vec!["ops".to_owned()],
+    };
+    let over = Some(prost_types::Duration { seconds: 30 * 86_400, nanos: 0 });
+    let slo = v1::Slo { target_ppm: 999_000, over, alert: vec!["ops".to_owned()] };
+    let other = v1::Check { alerts: vec![alert], slo: Some(slo), ..check() };
+    assert_eq!(
+        rows(diff_checks(&check(), &other)),
+        [
+            row("alerts[0].alert", "", "[ops]"),
+            row("alerts[0].name", "", "slow"),
+            row("alerts[0].severity", "", "critical"),
+            row("alerts[0].when", "", "p95 > 800ms for 5m"),
+            row("slo.alert", "", "[ops]"),
+            row("slo.over", "", "30d"),
+            row("slo.target", "", "99.9%"),
         ]
     );
 }

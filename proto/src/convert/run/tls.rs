@@ -53,7 +53,7 @@ pub(super) fn tls_options(
 
 /// Whether a text is PEM certificates and nothing else: somebody's private key must not be stored
 /// and shown.
-fn certificates(pem: &str) -> Result<(), &'static str> {
+pub(in crate::convert) fn certificates(pem: &str) -> Result<(), &'static str> {
     const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
     const END: &str = "-----END CERTIFICATE-----";
     let mut rest = pem.trim();

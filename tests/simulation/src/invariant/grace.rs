@@ -27,11 +27,20 @@ struct Waiting {
     change: Decided,
 }
 
-/// By member: since when it leads, by its own clock, and what it heard since.
+/// A time in office.
+struct Office {
+    /// By its own clock.
+    since: MeshTime,
+    looks: Vec<Look>,
+    /// Whose sessions began, and when: they may have ended before the next look.
+    heard: Vec<(MeshTime, u64)>,
+}
+
+/// By member: what it heard since it leads.
 #[derive(Default)]
 pub struct Grace {
     newest: u64,
-    offices: BTreeMap<u64, (MeshTime, Vec<Look>)>,
+    offices: BTreeMap<u64, Office>,
     said: BTreeMap<Uid, Verdict>,
     waiting: Vec<Waiting>,
 }
@@ -46,9 +55,9 @@ fn badness(verdict: Verdict) -> u32 {
 
 impl Grace {
     /// A life that was not heard when this was decided: in the last look before it and in the first
-    /// after, which is the last of all.
+    /// after, which is the last of all, nor by a session that began since the one before.
     fn unheard(&self, by: u64, change: &Decided) -> Option<u64> {
-        let (since, looks) = self.offices.get(&by)?;
+        let Office { since, looks, heard } = self.offices.get(&by)?;
         let at = change.decided?;
         let length = START_GRACE.as_millis() - MARGIN_MS;
         if at < *since || at.since(*since).as_millis() >= length {
@@ -57,8 +66,11 @@ impl Grace {
         // A look at that very instant may have come first or last: it says nothing.
         let before = looks.iter().rfind(|(look, _)| *look < at)?;
         let after = looks.iter().find(|(look, _)| *look > at)?;
+        let began = |life: u64| {
+            heard.iter().any(|(when, whose)| *whose == life && before.0 <= *when && *when <= at)
+        };
         let (before, after) = (before.1.get(&change.check)?, after.1.get(&change.check)?);
-        before.iter().find(|life| after.contains(life)).copied()
+        before.iter().find(|life| after.contains(life) && !began(**life)).copied()
     }
 
     fn judge(&self, waiting: &Waiting) -> Result<(), String> {
@@ -82,19 +94,28 @@ impl Invariant for Grace {
     fn see(&mut self, seen: &Seen) -> Result<(), String> {
         match seen {
             Seen::Leads { node, mesh, .. } => {
-                self.offices.insert(*node, (*mesh, Vec::new()));
+                let office = Office { since: *mesh, looks: Vec::new(), heard: Vec::new() };
+                self.offices.insert(*node, office);
                 self.waiting.retain(|waiting| waiting.by != *node);
+            }
+            Seen::Heard { node, mesh, life } => {
+                let office = self.offices.get_mut(node);
+                let office = office
+                    .filter(|it| *mesh >= it.since && mesh.since(it.since) <= 2 * START_GRACE);
+                if let Some(office) = office {
+                    office.heard.push((*mesh, *life));
+                }
             }
             Seen::Started { node, .. } => {
                 self.offices.remove(node);
                 self.waiting.retain(|waiting| waiting.by != *node);
             }
             Seen::Watched { node, mesh, checks, .. } => {
-                let Some((since, looks)) = self.offices.get_mut(node) else { return Ok(()) };
+                let Some(office) = self.offices.get_mut(node) else { return Ok(()) };
                 // What is decided now is committed a few seconds later at most.
-                if *mesh >= *since && mesh.since(*since) <= 2 * START_GRACE {
+                if *mesh >= office.since && mesh.since(office.since) <= 2 * START_GRACE {
                     let unheard = checks.iter().map(|it| (it.check, it.unheard.clone()));
-                    looks.push((*mesh, unheard.collect()));
+                    office.looks.push((*mesh, unheard.collect()));
                 }
                 let due = |it: &mut Waiting| it.by == *node && it.change.decided < Some(*mesh);
                 let due: Vec<Waiting> = self.waiting.extract_if(.., due).collect();
@@ -194,6 +215,29 @@ mod tests {
                 watched(at_ms - 100, looks[0]),
                 decided(2, at_ms, after),
                 watched(at_ms + 100, looks[1]),
+            ];
+            let seen = all.iter().try_for_each(|seen| grace.see(seen));
+            assert_eq!(seen.is_ok(), good, "{name}: {seen:?}");
+        }
+    }
+
+    #[test]
+    fn a_session_between_two_looks_is_heard_from_its_beginning_on() {
+        let silent: &[u64] = &[LIFE];
+        for (name, life, began_ms, good) in [
+            ("before the decision", LIFE, 450, true),
+            ("after it", LIFE, 550, false),
+            ("before the look at which it was silent", LIFE, 350, false),
+            ("another one", 8, 450, false),
+        ] {
+            let mut grace = Grace::default();
+            let all = [
+                decided(1, -5_000, Verdict::Down),
+                Seen::Leads { node: 1, term: 2, applied: 1, mesh: ms(0) },
+                Seen::Heard { node: 1, mesh: ms(began_ms), life },
+                watched(400, silent),
+                decided(2, 500, Verdict::Up),
+                watched(600, silent),
             ];
             let seen = all.iter().try_for_each(|seen| grace.see(seen));
             assert_eq!(seen.is_ok(), good, "{name}: {seen:?}");

@@ -1,6 +1,7 @@
 //! What comes to a member, and how its process begins and ends.
 
 use parallax_coordinator::core::peering::{Refusal, Standing};
+use parallax_coordinator::raft::outbound::Carried;
 use raft::eraftpb::MessageType;
 
 use super::{Event, World};
@@ -24,8 +25,8 @@ impl World {
             && message.get_msg_type() == MessageType::MsgSnapshot
         {
             let is_there = self.nodes.get(&to).is_some_and(|node| node.process.is_some());
-            let arrived = is_there && is_let_in;
-            let input = Input::SnapshotSent { to, arrived };
+            let carried = if is_there && is_let_in { Carried::Arrived } else { Carried::Lost };
+            let input = Input::SnapshotSent { to, carried };
             self.after(1_000, Event::Arrive(message.from, Box::new(input)));
         }
         if !is_let_in {

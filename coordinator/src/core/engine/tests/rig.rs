@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parallax_common::check::{
-    Check, IpFamily, Missing, Policy, Quorum, Run, Step, StepKind, TcpStep,
+    Check, IpFamily, Lasting, Missing, Policy, Quorum, Run, Step, StepKind, TcpStep,
 };
 use parallax_common::fold::{self, Mark};
 use parallax_common::name::{Generation, Incarnation, RunDigest, Uid};
@@ -59,6 +59,10 @@ pub fn check(regions: usize, failures: u32) -> Check {
         alert: Vec::new(),
         runbook: String::new(),
         confirm_spacing: Duration::from_millis(50),
+        regional: Lasting::default_of(DegradedKind::Regional),
+        warning: Lasting::default_of(DegradedKind::Warning),
+        alerts: vec![],
+        slo: None,
     }
 }
 
@@ -82,6 +86,8 @@ pub fn subject(check: Check) -> Subject {
         sequence: 0,
         open_incident: None,
         latched: false,
+        lasting_due: None,
+        calm: Default::default(),
         assignees: (0..regions).map(|rank| Some(voter(rank, 1))).collect(),
         generation: Generation { epoch: 1, index: 1 },
     }
@@ -102,7 +108,7 @@ pub fn apply(subject: &mut Subject, draft: &VerdictDraft) -> bool {
             subject.open_incident = Some(Uid::from_bytes([9; 16]));
         }
         Action::Resolve => assert!(subject.open_incident.take().is_some(), "nothing to resolve"),
-        Action::Set => {}
+        Action::Set | Action::OpenLasting => {}
     }
     let rule = record.rule.as_ref().expect("a record has its rule");
     subject.latched &= record.failing >= rule.down_at;
@@ -396,6 +402,7 @@ impl Rig {
                     Action::Set => verdict.to_lowercase(),
                     Action::Open => format!("{}!", verdict.to_lowercase()),
                     Action::Resolve => format!("{}.", verdict.to_lowercase()),
+                    Action::OpenLasting => format!("{}~", verdict.to_lowercase()),
                 }
             })
             .collect();

@@ -1,5 +1,6 @@
 //! Who sends, and when it becomes somebody else.
 
+use parallax_proto::store::AttemptEnd;
 use parallax_proto::v1::{HandOver, PageReassigned};
 
 use super::*;
@@ -150,6 +151,29 @@ fn a_group_of_one_keeps_its_claims() {
     let page = &incident.deliveries[0];
     assert_eq!((page.claimed_by, page.handed_over, page.ambiguous), (ME, 0, false));
     assert!(told(&incident).is_empty());
+}
+
+#[test]
+fn a_page_whose_first_turn_is_not_come_changes_hands_without_doubt() {
+    #[rustfmt::skip]
+    let table = [
+        // due, attempts before, in doubt when it moves at 100
+        (None,      0, true),
+        (Some(90),  0, true),
+        (Some(115), 0, true), // The holder's clock may be ahead.
+        (Some(116), 0, false),
+        (Some(116), 1, true),
+    ];
+    for (due, attempts, ambiguous) in table {
+        let mut incident = opened("i", &["a"], 0);
+        incident.deliveries[0].next_attempt_at = due.map(|due| stamp::timestamp(at(due)));
+        incident.deliveries[0].attempts = attempts;
+        let mut outbox = member(2, &[1, 3]);
+        outbox.put(&incident, Origin::Applied);
+        outbox.lead(true);
+        assert_eq!(moves(&mut outbox, &mut incident, 100), [(1, 2, HandOver::NewLeader)]);
+        assert_eq!(incident.deliveries[0].ambiguous, ambiguous, "{due:?} {attempts}");
+    }
 }
 
 #[test]
@@ -411,7 +435,7 @@ fn a_state_that_came_whole_takes_the_place_of_what_was_known() {
     assert_eq!(outbox.ready(at(0)).len(), 2);
     let ours: Vec<String> = outbox.reset().into_iter().collect();
     assert_eq!(ours, ["left", "mine"], "what is in flight is kept");
-    outbox.put(&boxes[0], Origin::Loaded);
+    outbox.put(&boxes[0], Origin::Loaded(at(1)));
     outbox.gone("left");
     outbox.finished("mine:a:opened", ok(), at(1), 0.0);
     outbox.finished("left:a:opened", ok(), at(1), 0.0);

@@ -166,7 +166,7 @@ impl World {
                 member.incidents.clear();
                 member.outbox = Outbox::new(id);
                 member.leads = false;
-                member.apply(&self.log, self.log.len(), Origin::Loaded);
+                member.apply(&self.log, self.log.len(), Origin::Loaded(at(self.now)));
             }
             let others_are_well = IDS.iter().filter(|o| **o != id && self.connected(**o)).count();
             if others_are_well == 2 && self.chance(3) {

@@ -121,7 +121,7 @@ impl World {
         self.flights.clear();
         self.outbox = leading();
         for incident in self.incidents.values() {
-            self.outbox.put(incident, Origin::Loaded);
+            self.outbox.put(incident, Origin::Loaded(at(self.now)));
         }
     }
 

@@ -282,7 +282,9 @@ fn a_contact_deleted_after_the_end_with_its_opening_in_flight_is_kept_until_that
 #[test]
 fn silence_of_a_region_is_one_incident_that_goes_to_mesh_alert() {
     let mut member = configured();
-    let settings = v1::Settings { meta: meta(4, "settings"), mesh_alert: vec!["ops".into()] };
+    let mesh_alert = vec!["ops".into()];
+    let settings =
+        v1::Settings { meta: meta(4, "settings"), mesh_alert, ..v1::Settings::default() };
     member.commit(vec![put(0, v1::resource::Kind::Settings(settings))]);
     let open = store::VerdictChange {
         namespace: "default".into(),

@@ -1,7 +1,7 @@
 //! Silences: what they hold, when it is let go, and what is told of it. An entry is a second of
 //! stamped UTC.
 
-use parallax_common::limits::{SILENCE_KEPT, SILENCES_PER_NAMESPACE_MAX};
+use parallax_common::limits::{HELD_REVIEWED_MAX, SILENCE_KEPT, SILENCES_PER_NAMESPACE_MAX};
 use parallax_common::time::UtcTime;
 use parallax_proto::v1::DeliveryState::{Dropped, Held, Pending, Sent};
 use parallax_proto::v1::timeline_event::Event;
@@ -33,7 +33,7 @@ pub(super) fn expire(uid: &str) -> Command {
     Command::ExpireSilence(store::ExpireSilence { uid: uid.into(), by: "ben".into(), node_id: 7 })
 }
 
-fn review() -> Command {
+pub(super) fn review() -> Command {
     Command::ReviewHeld(store::ReviewHeld { node_id: 7 })
 }
 
@@ -277,4 +277,196 @@ fn the_oldest_that_has_ended_makes_room_and_those_of_long_ago_go() {
     member.silence("last", 10);
     assert!(!member.state.silences.contains_key("s000"));
     assert!(member.state.silences.contains_key("s001"));
+}
+
+/// A member whose check `web` depends on `dns`.
+fn with_parent() -> Member {
+    let mut member = configured();
+    let parent = v1::Check { meta: meta(8, "dns"), ..check("dns", 1) };
+    let etag = member.etag(Kind::Check, "web");
+    let child = v1::Check { depends_on: vec!["dns".into()], ..check("web", 1) };
+    let answer = member.commit(vec![put(0, wanted(parent)), put(etag, wanted(child))]);
+    assert_eq!(rule(&answer), "accepted");
+    member
+}
+
+impl Member {
+    pub(super) fn act(&mut self, name: &str, action: store::VerdictAction) {
+        let check = &self.state.check_named("default", name).unwrap().check;
+        let (uid, etag, digest) = (check.uid, check.etag, check.run_digest.0);
+        let change = store::VerdictChange {
+            check_uid: uid.to_string(),
+            etag,
+            run_digest: digest,
+            expected_sequence: self.state.verdicts.get(&uid).map_or(0, |v| v.sequence),
+            ..self.change(action)
+        };
+        self.verdict(change);
+    }
+
+    fn pages_of(&self, name: &str) -> Vec<v1::DeliveryState> {
+        let incident = self.state.incidents.values().find(|it| it.check_name == name).unwrap();
+        incident.deliveries.iter().map(|page| page.state()).collect()
+    }
+}
+
+use store::VerdictAction::{Open, Resolve};
+
+#[test]
+fn a_child_waits_while_its_parent_is_down_and_for_its_own_grace_after_it() {
+    let mut member = with_parent();
+    member.at(100);
+    member.act("dns", Open);
+    member.act("web", Open);
+    assert_eq!((member.pages_of("dns"), member.pages_of("web")), (vec![Pending], vec![Held]));
+    assert_eq!(member.state.review_at(), None, "no clock ends it");
+    member.reopen();
+    let child = || |it: &&Arc<v1::Incident>| it.check_name == "web";
+    let sentences = explain::incident(member.state.incidents.values().find(child()).unwrap());
+    let wanted = "Its opening is suppressed by dns, which it depends on and which is down.";
+    assert!(sentences.iter().any(|it| it == wanted), "{sentences:?}");
+    member.at(200);
+    member.act("dns", Resolve);
+    assert_eq!(member.pages_of("web"), [Held]);
+    // 10 s of interval, 2 successes and the run before, 1 s of timeout.
+    assert_eq!(member.state.review_at(), Some(UtcTime::from_ns(231_000_000_000)));
+    member.reopen();
+    member.at(231);
+    member.apply(review());
+    assert_eq!(member.pages_of("web"), [Pending]);
+}
+
+#[test]
+fn a_child_that_recovers_with_its_parent_is_told_to_nobody() {
+    let mut member = with_parent();
+    member.act("dns", Open);
+    member.act("web", Open);
+    member.act("dns", Resolve);
+    member.act("web", Resolve);
+    assert_eq!((member.pages_of("web"), member.state.review_at()), (vec![Dropped], None));
+}
+
+#[test]
+fn a_parent_that_is_down_again_holds_its_child_on() {
+    let mut member = with_parent();
+    member.at(100);
+    member.act("dns", Open);
+    member.act("web", Open);
+    member.act("dns", Resolve);
+    member.act("dns", Open);
+    member.at(200);
+    member.apply(review());
+    assert_eq!((member.pages_of("web"), member.state.review_at()), (vec![Held], None));
+}
+
+#[test]
+fn a_parent_that_ends_again_gives_its_child_the_grace_again() {
+    let mut member = with_parent();
+    member.at(100);
+    member.act("dns", Open);
+    member.act("web", Open);
+    member.at(200);
+    member.act("dns", Resolve);
+    assert_eq!(member.state.review_at(), Some(UtcTime::from_ns(231_000_000_000)));
+    member.at(210);
+    member.act("dns", Open);
+    member.at(225);
+    member.act("dns", Resolve);
+    assert_eq!(member.state.review_at(), Some(UtcTime::from_ns(256_000_000_000)));
+    member.reopen();
+    member.at(256);
+    member.apply(review());
+    assert_eq!(member.pages_of("web"), [Pending]);
+}
+
+#[test]
+fn a_child_waits_for_the_last_of_its_parents() {
+    let mut member = configured();
+    let parent = |uid, name| v1::Check { meta: meta(uid, name), ..check(name, 1) };
+    let etag = member.etag(Kind::Check, "web");
+    let both = vec!["dns".into(), "net".into()];
+    let child = v1::Check { depends_on: both, ..check("web", 1) };
+    let answer = member.commit(vec![
+        put(0, wanted(parent(8, "dns"))),
+        put(0, wanted(parent(9, "net"))),
+        put(etag, wanted(child)),
+    ]);
+    assert_eq!(rule(&answer), "accepted");
+    for name in ["dns", "net", "web"] {
+        member.act(name, Open);
+    }
+    member.at(200);
+    member.act("dns", Resolve);
+    assert_eq!(member.state.review_at(), None, "the other one is down");
+    member.at(300);
+    member.act("net", Resolve);
+    assert_eq!(member.state.review_at(), Some(UtcTime::from_ns(331_000_000_000)));
+    member.reopen();
+}
+
+#[test]
+fn an_end_writes_a_bounded_number_of_children_in_one_entry_and_the_rest_in_the_next() {
+    let mut member = with_parent();
+    member.at(100);
+    member.act("dns", Open);
+    member.act("web", Open);
+    let child = member.state.incidents.values().find(|it| it.check_name == "web").unwrap();
+    let child = child.as_ref().clone();
+    let many = HELD_REVIEWED_MAX * 2 + 9;
+    for n in 1..many {
+        let uid = format!("child-{n:04}");
+        let key = Bytes::from(rows::incident_key(&uid));
+        let incident = v1::Incident { uid, ..child.clone() };
+        member.stored.insert(key, incident.encode_to_vec().into());
+        member.state.insert_incident(Arc::new(incident));
+    }
+    // Those that have their grace, and those that still say that their parent is down.
+    let stand = |member: &Member| {
+        let ended = member.state.incidents.values().filter_map(|it| match &it.held.as_ref()?.by {
+            Some(v1::held::By::Parent(by)) => Some(by.ended),
+            _ => None,
+        });
+        let (graced, waiting): (Vec<bool>, Vec<bool>) = ended.partition(|ended| *ended);
+        (graced.len(), waiting.len())
+    };
+    assert_eq!(stand(&member), (0, many));
+    member.at(200);
+    member.act("dns", Resolve);
+    assert_eq!(stand(&member), (HELD_REVIEWED_MAX, many - HELD_REVIEWED_MAX));
+    assert_eq!(member.state.review_at(), Some(member.state.last_utc()), "it goes on at once");
+    member.apply(review());
+    assert_eq!(stand(&member), (2 * HELD_REVIEWED_MAX, 9));
+    member.apply(review());
+    assert_eq!(stand(&member), (many, 0));
+    assert_eq!(member.state.review_at(), Some(UtcTime::from_ns(231_000_000_000)));
+}
+
+#[test]
+fn a_child_that_was_down_first_was_told_and_hears_its_end() {
+    let mut member = with_parent();
+    member.act("web", Open);
+    member.act("dns", Open);
+    let key = member.state.pending.keys().find(|key| key.starts_with("incident-")).cloned();
+    assert_eq!(member.pages_of("web"), [Pending]);
+    let child = member.state.incidents.values().find(|it| it.check_name == "web").unwrap();
+    let key = key
+        .filter(|key| key.starts_with(&child.uid))
+        .unwrap_or_else(|| child.deliveries[0].idempotency_key.clone());
+    member.sent(&key);
+    member.act("web", Resolve);
+    assert_eq!(member.pages_of("web"), [Sent, Pending]);
+}
+
+#[test]
+fn an_edit_that_takes_the_parent_away_lets_the_child_go_at_the_next_look() {
+    let mut member = with_parent();
+    member.act("dns", Open);
+    member.act("web", Open);
+    let etag = member.etag(Kind::Check, "web");
+    member.commit(vec![put(etag, wanted(check("web", 1)))]);
+    assert_eq!(member.pages_of("web"), [Held]);
+    assert_eq!(member.state.review_at(), Some(member.state.last_utc()));
+    member.apply(review());
+    assert_eq!(member.pages_of("web"), [Pending]);
+    member.reopen();
 }

@@ -12,6 +12,7 @@ use parallax_common::rule::{self, Rule, Stage, Violation};
 use parallax_proto::v1::MatchOperator::{Equal, NotEqual, Pattern};
 use parallax_proto::v1::add_silence_request::End;
 
+use super::maintenance::window;
 use super::members::{add, announce, begun, remove};
 use super::quiet::{expire, silence};
 use super::*;
@@ -35,6 +36,12 @@ use Break::{Commit, Other, Plan, PlanAt};
 /// A check that nothing is wrong with, of another name than the one that is there.
 fn another() -> v1::Check {
     v1::Check { meta: meta(9, "other"), ..check("other", 1) }
+}
+
+/// A check that depends on another.
+fn behind(name: &str, parent: &str) -> v1::Check {
+    let uid = if name == "web" { 3 } else { 9 };
+    v1::Check { meta: meta(uid, name), depends_on: vec![parent.to_owned()], ..check(name, 1) }
 }
 
 fn id(number: u64, lowest_open: u64) -> Option<v1::RequestId> {
@@ -193,7 +200,8 @@ const ROWS: &[(Rule, Break)] = &[
         rule::UNKNOWN_CONTACT,
         Commit(|_| {
             let mesh_alert = vec!["nobody".into()];
-            let settings = v1::Settings { meta: meta(4, "settings"), mesh_alert };
+            let settings =
+                v1::Settings { meta: meta(4, "settings"), mesh_alert, ..Default::default() };
             vec![put(0, v1::resource::Kind::Settings(settings))]
         }),
     ),
@@ -242,6 +250,22 @@ const ROWS: &[(Rule, Break)] = &[
         Commit(|member| vec![delete(member.etag(Kind::Contact, "ops"), "contact", "ops", false)]),
     ),
     (rule::NOT_FOUND, Commit(|_| vec![delete(0, "check", "other", false)])),
+    (
+        rule::FALLBACK_CYCLE,
+        Plan(|_| {
+            let v1::resource::Kind::Contact(mut it) = contact("new") else { unreachable!() };
+            it.fallback = "new".to_owned();
+            vec![v1::resource::Kind::Contact(it)]
+        }),
+    ),
+    (
+        rule::UNKNOWN_CONTACT,
+        Plan(|_| {
+            let v1::resource::Kind::Contact(mut it) = contact("new") else { unreachable!() };
+            it.fallback = "opps".to_owned();
+            vec![v1::resource::Kind::Contact(it)]
+        }),
+    ),
     (rule::NOT_FOUND, Other(|member| member.apply(ack("none".into())))),
     (rule::NOT_FOUND, Other(|member| member.apply(resolve("none".into())))),
     (rule::TOO_MANY_RESOURCES, Plan(|_| vec![region("us"); APPLY_RESOURCES_MAX + 1])),
@@ -489,6 +513,66 @@ const ROWS: &[(Rule, Break)] = &[
             quiet(member, |_| {})
         }),
     ),
+    (rule::LEVEL_TOO_LOW, PlanAt(2, |check| check.depends_on = vec!["web".into()])),
+    (rule::LEVEL_TOO_LOW, PlanAt(2, |check| check.flap = Some(v1::Flap::default()))),
+    (
+        rule::LEVEL_TOO_LOW,
+        PlanAt(2, |check| {
+            check.min_open = Some(prost_types::Duration { seconds: 60, nanos: 0 });
+        }),
+    ),
+    (
+        rule::UNKNOWN_CHECK,
+        Plan(|_| {
+            let mut planned = window("backup");
+            planned.matchers[0].value = "wbe".into();
+            vec![v1::resource::Kind::Maintenance(planned)]
+        }),
+    ),
+    (
+        rule::LEVEL_TOO_LOW,
+        Other(|member| {
+            member.state.cluster.level = 2;
+            let kind = Some(v1::resource::Kind::Maintenance(window("backup")));
+            let (namespace, set) = ("default".to_owned(), "default".to_owned());
+            let request = Request { namespace, set, ..Request::default() };
+            let uid = || Uid::from_bytes([0x77; 16]);
+            let resources = vec![v1::Resource { kind }];
+            let drafted = configure::draft(&member.state, &request, resources, uid);
+            let low = drafted.expect_err("refused").remove(0);
+            Answer::Refused(refusal(low.rule, low.message, []))
+        }),
+    ),
+    (
+        rule::MAINTENANCE_TOO_MANY,
+        Commit(|_| {
+            let named =
+                |n: u8| v1::Maintenance { meta: meta(n + 20, &format!("w{n}")), ..window("w") };
+            (0..33).map(|n| put(0, v1::resource::Kind::Maintenance(named(n)))).collect()
+        }),
+    ),
+    (rule::UNKNOWN_CHECK, Plan(|_| vec![wanted(behind("other", "wbe"))])),
+    (rule::UNKNOWN_CHECK, Commit(|_| vec![put(0, wanted(behind("other", "wbe")))])),
+    (rule::DEPENDS_CYCLE, Plan(|_| vec![wanted(behind("other", "other"))])),
+    (rule::DEPENDS_CYCLE, Commit(|_| vec![put(0, wanted(behind("other", "other")))])),
+    (
+        rule::DEPENDS_CYCLE,
+        Plan(|_| vec![wanted(behind("other", "web")), wanted(behind("web", "other"))]),
+    ),
+    (
+        rule::IN_USE,
+        Other(|member| {
+            let added = member.commit(vec![put(0, wanted(behind("other", "web")))]);
+            assert_eq!(rule(&added), "accepted");
+            let etag = member.etag(Kind::Check, "web");
+            let answer = member.commit(vec![delete(etag, "check", "web", false)]);
+            assert_eq!(member.state.checks.len(), 2);
+            // As many as the table counts on.
+            let etag = member.etag(Kind::Check, "other");
+            member.commit(vec![delete(etag, "check", "other", false)]);
+            answer
+        }),
+    ),
     (rule::UNKNOWN_CHECK, Other(|member| quiet(member, |it| it.matchers[0].value = "wbe".into()))),
     (rule::MATCHER_FORMAT, Other(|member| quiet(member, |it| it.matchers[0].operator = 0))),
     (rule::MATCHER_FORMAT, Other(|member| quiet(member, |it| it.matchers[0].key = "a b".into()))),
@@ -578,7 +662,21 @@ const ROWS: &[(Rule, Break)] = &[
         }),
     ),
     (rule::LEVEL_TOO_LOW, PlanAt(1, |check| check.probes_per_region = 2)),
+    (rule::LEVEL_TOO_LOW, PlanAt(2, |check| check.severity = v1::Severity::Info as i32)),
     (rule::LEVEL_TOO_LOW, PlanAt(1, |check| check.missing = v1::MissingData::Pass as i32)),
+    (
+        rule::LEVEL_TOO_LOW,
+        PlanAt(2, |check| {
+            check.slo = Some(v1::Slo { target_ppm: 999_000, ..v1::Slo::default() });
+        }),
+    ),
+    (
+        rule::LEVEL_TOO_LOW,
+        PlanAt(2, |check| {
+            let (name, when) = ("slow".to_owned(), "p95 > 1s".to_owned());
+            check.alerts = vec![v1::Alert { name, when, ..v1::Alert::default() }];
+        }),
+    ),
     (rule::LEVEL_TOO_LOW, PlanAt(1, |check| check.advisory_regions = vec!["us".into()])),
     (
         rule::LEVEL_TOO_LOW,
@@ -667,6 +765,30 @@ fn contacts_that_an_older_build_does_not_know_wait_for_the_level() {
     let refused = plan_contacts(&member.state).unwrap_err();
     let refused: Vec<_> = refused.iter().map(|it| (it.rule, it.name.as_str())).collect();
     assert_eq!(refused, [(rule::LEVEL_TOO_LOW, "signed"), (rule::LEVEL_TOO_LOW, "teams")]);
+    member.state.cluster.level = MAIL_LEVEL - 1;
+    assert!(plan_contacts(&member.state).is_ok());
+    let mail = v1::EmailContact {
+        server: "mail.example:587".into(),
+        from: "a@example.com".into(),
+        to: vec!["b@example.com".into()],
+        ..Default::default()
+    };
+    let v1::resource::Kind::Contact(mut newer) = contact("mail") else { unreachable!() };
+    newer.kind = Some(v1::contact::Kind::Email(mail));
+    (newer.rate, newer.fallback) = ("10/m".to_owned(), "ops".to_owned());
+    let newer = v1::Resource { kind: Some(v1::resource::Kind::Contact(newer)) };
+    let drafted = |state: &State| {
+        let (namespace, set) = ("default".to_owned(), "default".to_owned());
+        let request = Request { namespace, set, ..Request::default() };
+        configure::draft(state, &request, vec![newer.clone()], || Uid::from_bytes([0x78; 16]))
+    };
+    let refused = drafted(&member.state).unwrap_err();
+    let refused: Vec<_> = refused.iter().map(|it| (it.rule, it.field.as_str())).collect();
+    let too_low = rule::LEVEL_TOO_LOW;
+    assert_eq!(refused, [(too_low, "email"), (too_low, "fallback"), (too_low, "rate")]);
+    member.state.cluster.level = MAIL_LEVEL;
+    assert!(drafted(&member.state).is_ok());
+    member.state.cluster.level = 1;
     // What webhooks always were is taken at any level.
     let plain = v1::Resource { kind: Some(contact("plain")) };
     let (namespace, set) = ("default".to_owned(), "default".to_owned());

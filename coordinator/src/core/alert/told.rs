@@ -1,0 +1,77 @@
+//! Whom the outage of a check, or a budget that burns faster, has told already: an alert that says the
+//! same once more wakes nobody a second time.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use parallax_common::name::Uid;
+use parallax_common::time::{MeshTime, UtcTime};
+use parallax_proto::v1;
+
+use super::burn;
+use crate::core::stamp;
+use crate::core::state::State;
+
+/// Who was told of an incident, or is about to be: not those for whom its pages wait, were dropped or
+/// were given up.
+fn heard_by(incident: &v1::Incident) -> impl Iterator<Item = &str> {
+    let heard = |page: &&v1::Delivery| {
+        let goes = matches!(page.state(), v1::DeliveryState::Sent | v1::DeliveryState::Pending);
+        goes || page.ambiguous
+    };
+    incident.deliveries.iter().filter(heard).map(|page| page.contact_name.as_str())
+}
+
+/// Whether all of `contacts` were told of this incident. Of nobody it says no.
+pub fn all_heard(incident: &v1::Incident, contacts: &[String]) -> bool {
+    let heard: BTreeSet<&str> = heard_by(incident).collect();
+    !contacts.is_empty() && contacts.iter().all(|name| heard.contains(name.as_str()))
+}
+
+/// What goes before an alert, and whom it was written for: `down` incidents of checks, and those of their
+/// budgets.
+#[derive(Debug, Default)]
+pub struct Told(BTreeMap<Uid, Vec<Outage>>);
+
+#[derive(Debug)]
+struct Outage {
+    /// 0 for `down`, then the pairs of spans from the fastest on.
+    rank: usize,
+    /// `None`: it lasts.
+    ended: Option<UtcTime>,
+    contacts: BTreeSet<String>,
+}
+
+impl Told {
+    /// By the state, of incidents that last or ended after `since`.
+    pub fn new(state: &State, since: UtcTime) -> Self {
+        let mut told = Self::default();
+        for incident in state.incidents.values() {
+            let ended = incident.resolved_at.as_ref().map(|at| stamp::utc(Some(at)));
+            let rank = match incident.kind() {
+                v1::IncidentKind::Down => Some(0),
+                v1::IncidentKind::BurnRate => burn::rank(&incident.alert),
+                _ => None,
+            };
+            let rank = rank.filter(|_| ended.is_none_or(|ended| ended > since));
+            if let (Some(rank), Ok(uid)) = (rank, incident.check_uid.parse()) {
+                let contacts = heard_by(incident).map(str::to_owned).collect();
+                let outage = Outage { rank, ended, contacts };
+                told.0.entry(uid).or_default().push(outage);
+            }
+        }
+        told
+    }
+
+    /// Whether all of `contacts` were told of an outage of this check that lasted into what the alert
+    /// `name` counts, which begins at `from`. Mesh time reads like UTC.
+    pub fn all(&self, check: &Uid, name: &str, contacts: &[String], from: MeshTime) -> bool {
+        // A pair of spans comes after `down` and those that are faster, any other alert after `down`.
+        let before = burn::rank(name).unwrap_or(1);
+        let from = UtcTime::from_ns(from.as_ns());
+        let outages = self.0.get(check).into_iter().flatten();
+        let mut outages = outages
+            .filter(|outage| outage.rank < before && outage.ended.is_none_or(|ended| ended > from));
+        !contacts.is_empty()
+            && outages.any(|outage| contacts.iter().all(|name| outage.contacts.contains(name)))
+    }
+}

@@ -1,0 +1,185 @@
+//! A failure that too few regions see, and a warning, that last.
+
+use super::*;
+
+fn of_kind(world: &World, kind: v1::IncidentKind) -> Vec<v1::Incident> {
+    let all = world.state.incidents.values().filter(|incident| incident.kind() == kind);
+    all.map(|incident| incident.as_ref().clone()).collect()
+}
+
+fn regional(world: &World) -> v1::Incident {
+    let [incident] = &of_kind(world, v1::IncidentKind::Regional)[..] else {
+        panic!("{:?}", world.state.incidents)
+    };
+    incident.clone()
+}
+
+fn after(seconds: i64) -> Option<v1::Lasting> {
+    let after = Some(prost_types::Duration { seconds, nanos: 0 });
+    Some(v1::Lasting { after, alert: Vec::new() })
+}
+
+/// Says that one region fails, and has the others pass.
+fn fails_in_one(members: usize, seconds: i64) -> World {
+    let all: Vec<usize> = (0..members).collect();
+    let mut world = World::up(members, [&all, &all, &all]);
+    world.edit(|check| check.regional = after(seconds));
+    twice(&mut world, &[2], Outcome::Fail);
+    assert_eq!(world.take(), "degraded");
+    world
+}
+
+#[test]
+fn what_one_region_sees_for_a_while_is_an_incident_of_its_own_until_it_is_well() {
+    let mut world = fails_in_one(1, 60);
+    world.advance(59_000);
+    assert!(world.state.incidents.is_empty(), "it has not lasted yet");
+    world.advance(1_000);
+    assert_eq!(world.take(), "degraded~");
+    let incident = regional(&world);
+    assert_eq!(incident.check_name, "checkout");
+    let told = crate::core::explain::incident(&incident).join(" ");
+    assert!(told.starts_with("checkout fails in some places only since "), "{told}");
+    assert!(told.contains("1 of 3 regions fails (2 would make it down)"), "{told}");
+    world.advance(300_000);
+    assert_eq!(world.take(), "", "it opens once");
+    twice(&mut world, &[2], Outcome::Pass);
+    assert_eq!(world.take(), "up");
+    let incident = regional(&world);
+    assert_eq!(incident.cause(), v1::ResolveCause::Recovered);
+    let told = crate::core::explain::incident(&incident).join(" ");
+    assert!(told.contains("It ended because 3 of 3 regions pass."), "{told}");
+}
+
+#[test]
+fn the_default_is_five_minutes() {
+    let mut world = World::up(1, [&[0], &[0], &[0]]);
+    twice(&mut world, &[2], Outcome::Fail);
+    world.advance(299_000);
+    assert_eq!(world.take(), "degraded");
+    world.advance(1_000);
+    assert_eq!(world.take(), "degraded~");
+}
+
+#[test]
+fn a_check_that_is_down_has_one_incident_and_what_lasted_before_ends_with_it() {
+    let mut world = fails_in_one(1, 10);
+    world.advance(11_000);
+    assert_eq!(world.take(), "degraded~");
+    twice(&mut world, &[1], Outcome::Fail);
+    assert_eq!(world.take(), "down!");
+    assert_eq!(regional(&world).cause(), v1::ResolveCause::BecameDown);
+    world.advance(60_000);
+    assert_eq!(of_kind(&world, v1::IncidentKind::Down).len(), 1);
+    // While the outage is open the minority that is left is a part of it.
+    twice(&mut world, &[1], Outcome::Pass);
+    world.advance(60_000);
+    assert_eq!(world.take(), "degraded. degraded~", "{:?}", world.state.incidents);
+}
+
+#[test]
+fn a_new_leader_counts_from_when_it_was_said_and_opens_none_twice() {
+    let mut world = fails_in_one(3, 60);
+    world.advance(40_000);
+    world.kill(0);
+    world.lead(1);
+    world.advance(19_000);
+    assert_eq!(world.take(), "");
+    world.advance(1_000);
+    assert_eq!(world.take(), "degraded~");
+    world.kill(1);
+    world.lead(2);
+    world.advance(120_000);
+    assert_eq!(world.take(), "");
+    regional(&world);
+}
+
+#[test]
+fn silence_neither_opens_nor_ends_it() {
+    let mut world = fails_in_one(1, 60);
+    for rank in 0..REGIONS {
+        world.disconnect(rank, 0);
+    }
+    world.advance(120_000);
+    assert_eq!(world.take(), "unknown");
+    assert!(of_kind(&world, v1::IncidentKind::Regional).is_empty());
+    // The failing one first: with the two others alone it would be up for a moment.
+    for rank in (0..REGIONS).rev() {
+        world.connect(rank, 0);
+    }
+    world.advance(30_000);
+    assert_eq!(world.take(), "degraded");
+    world.advance(31_000);
+    assert_eq!(world.take(), "degraded~");
+    for rank in 0..REGIONS {
+        world.disconnect(rank, 0);
+    }
+    world.advance(60_000);
+    assert_eq!(world.take(), "unknown");
+    assert!(regional(&world).resolved_at.is_none());
+}
+
+#[test]
+fn resolved_by_hand_it_stays_so_until_the_verdict_is_another_one() {
+    let mut world = fails_in_one(1, 10);
+    world.advance(11_000);
+    let uid = regional(&world).uid;
+    world.commit(Command::ResolveIncident(store::ResolveIncident {
+        uid,
+        by: "ada".into(),
+        ..store::ResolveIncident::default()
+    }));
+    world.advance(60_000);
+    assert_eq!(world.take(), "degraded~");
+    assert_eq!(regional(&world).cause(), v1::ResolveCause::ByHand);
+    let verdict = &world.state.verdicts[&CHECK];
+    let told = crate::core::explain::verdict(verdict).join(" ");
+    assert!(told.contains("none opens until the verdict is another one"), "{told}");
+    twice(&mut world, &[2], Outcome::Pass);
+    twice(&mut world, &[2], Outcome::Fail);
+    world.advance(11_000);
+    assert_eq!(world.take(), "up degraded degraded~");
+}
+
+#[test]
+fn a_check_that_is_paused_ends_it() {
+    let mut world = fails_in_one(1, 10);
+    world.advance(11_000);
+    world.edit(|check| check.enabled = Some(false));
+    assert_eq!(regional(&world).cause(), v1::ResolveCause::CheckPaused);
+}
+
+#[test]
+fn warnings_that_last_are_an_incident_of_another_kind() {
+    let mut world = World::up(1, [&[0], &[0], &[0]]);
+    world.edit(|check| check.warning = after(20));
+    twice(&mut world, &[0, 1], Outcome::Warn);
+    assert_eq!(world.take(), "degraded");
+    world.advance(21_000);
+    assert_eq!(world.take(), "degraded~");
+    let [incident] = &of_kind(&world, v1::IncidentKind::Warning)[..] else { panic!() };
+    let told = crate::core::explain::incident(incident).join(" ");
+    assert!(told.starts_with("checkout passes with a warning since "), "{told}");
+    // A failure of one region comes before the warnings of others: it is something else.
+    twice(&mut world, &[2], Outcome::Fail);
+    assert_eq!(world.take(), "degraded");
+    let [incident] = &of_kind(&world, v1::IncidentKind::Warning)[..] else { panic!() };
+    assert_eq!(incident.cause(), v1::ResolveCause::Recovered);
+}
+
+#[test]
+fn no_incident_of_this_kind_opens_while_a_member_would_not_understand_it() {
+    let mut world = World::up(1, [&[0], &[0], &[0]]);
+    world.state.cluster.level = crate::core::state::LASTING_LEVEL - 1;
+    world.configure(vec![region(5)]);
+    twice(&mut world, &[2], Outcome::Fail);
+    world.advance(400_000);
+    assert_eq!(world.take(), "degraded");
+    assert!(world.state.incidents.is_empty());
+    // From the level on it is one, though nothing of the check has changed.
+    world.state.cluster.level = crate::core::state::LASTING_LEVEL;
+    world.configure(vec![region(6)]);
+    world.advance(1_000);
+    assert_eq!(world.take(), "degraded~");
+    regional(&world);
+}

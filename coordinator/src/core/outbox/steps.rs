@@ -1,0 +1,126 @@
+//! Later steps of routes, and reminders, as they are written into an incident when they are due.
+//!
+//! Called inside replicated apply, as `intents` is. A contact for which a page still waits gets no
+//! second one: what waits says all of it, and a contact that is away for a day does not find a heap of
+//! reminders.
+
+use parallax_common::limits::REMINDERS_KEPT_MAX;
+use parallax_common::time::UtcTime;
+use parallax_proto::v1::timeline_event::Event;
+use parallax_proto::v1::{
+    Contact, Delivery, DeliveryState, Escalated, Incident, PageKind, Reminded, Routed,
+};
+
+use super::{intents, timeline};
+use crate::core::stamp;
+
+/// Writes the pages of the next step of the route at `place`. The first one is the opening, however
+/// late it comes.
+pub fn step<'a>(
+    incident: &mut Incident,
+    place: usize,
+    contacts: impl IntoIterator<Item = &'a Contact>,
+    claimed_by: u64,
+    utc: UtcTime,
+) {
+    let Some(routed) = incident.routed.get_mut(place) else { return };
+    routed.done = routed.done.saturating_add(1);
+    routed.last = Some(stamp::timestamp(utc));
+    let (route, step) = (routed.route.clone(), routed.done);
+    let mut contacts: Vec<&Contact> = contacts.into_iter().collect();
+    if step == 1 {
+        // Whom another route has told already learns that it goes on, or has a page that waits.
+        let knows = |contact: &&Contact| {
+            let uid = contact.meta.as_ref().map(|meta| meta.uid.as_str()).unwrap_or_default();
+            incident.deliveries.iter().any(|page| page.contact_uid == uid)
+        };
+        let (known, new): (Vec<_>, Vec<_>) = contacts.into_iter().partition(knows);
+        intents::open(incident, new, claimed_by, utc);
+        if known.is_empty() || Some(stamp::timestamp(utc)) == incident.opened_at {
+            return;
+        }
+        contacts = known;
+    }
+    let what = format!("escalated/{route}/{step}");
+    let told =
+        tell(incident, contacts, (&what, PageKind::Escalated, &route, step), claimed_by, utc);
+    let event = Escalated { route, step, contacts: told };
+    timeline::push(incident, utc, Event::Escalated(event));
+}
+
+/// Tells those again who were told by the route at `place`.
+pub fn remind<'a>(
+    incident: &mut Incident,
+    place: usize,
+    contacts: impl IntoIterator<Item = &'a Contact>,
+    claimed_by: u64,
+    utc: UtcTime,
+) {
+    let Some(routed) = incident.routed.get_mut(place) else { return };
+    routed.reminders = routed.reminders.saturating_add(1);
+    routed.last = Some(stamp::timestamp(utc));
+    let (route, number) = (routed.route.clone(), routed.reminders);
+    let what = format!("reminder/{route}/{number}");
+    let told =
+        tell(incident, contacts, (&what, PageKind::Reminder, &route, number), claimed_by, utc);
+    let event = Reminded { route, number, contacts: told };
+    timeline::push(incident, utc, Event::Reminded(event));
+}
+
+/// Uids of everybody whom the steps of a route that are done have named, each once.
+pub fn told_by(routed: &Routed) -> Vec<String> {
+    let mut told: Vec<String> = Vec::new();
+    for uid in routed.steps.iter().take(routed.done as usize).flat_map(|step| &step.contacts) {
+        if !told.contains(uid) {
+            told.push(uid.clone());
+        }
+    }
+    told
+}
+
+/// Writes one page a contact, and gives the names of those that it was written for.
+fn tell<'a>(
+    incident: &mut Incident,
+    contacts: impl IntoIterator<Item = &'a Contact>,
+    (what, kind, route, number): (&str, PageKind, &str, u32),
+    claimed_by: u64,
+    utc: UtcTime,
+) -> Vec<String> {
+    let mut told = Vec::new();
+    for contact in contacts {
+        let meta = contact.meta.clone().unwrap_or_default();
+        let waits = incident.deliveries.iter().any(|page| {
+            page.contact_uid == meta.uid
+                && matches!(page.state(), DeliveryState::Pending | DeliveryState::Held)
+        });
+        if waits {
+            continue;
+        }
+        let key = intents::key(&incident.uid, &meta.uid, what);
+        let page = intents::page(key, &meta.uid, &meta.name, kind, claimed_by, utc);
+        intents::push(incident, Delivery { route: route.to_owned(), number, ..page });
+        forget_reminders(incident, &meta.uid);
+        told.push(meta.name);
+    }
+    told
+}
+
+/// Lets the oldest reminders to a contact go that are done with. A doubt about one stays, with the page
+/// that the contact got first: it is why the end is said twice.
+fn forget_reminders(incident: &mut Incident, contact_uid: &str) {
+    let is_done = |page: &Delivery| {
+        page.contact_uid == contact_uid
+            && page.kind() == PageKind::Reminder
+            && page.state() != DeliveryState::Pending
+    };
+    while incident.deliveries.iter().filter(|page| is_done(page)).count() >= REMINDERS_KEPT_MAX {
+        let Some(oldest) = incident.deliveries.iter().position(is_done) else { return };
+        let gone = incident.deliveries.remove(oldest);
+        let mut theirs = incident.deliveries.iter_mut();
+        if gone.ambiguous
+            && let Some(first) = theirs.find(|page| page.contact_uid == contact_uid)
+        {
+            first.ambiguous = true;
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Checks that go down again and again: when one flaps, by the incidents that it opened.
+//!
+//! It begins to when it opens so many within a while. It has calmed down when the incident that is open
+//! then ends, which `core/decide/calm.rs` lets happen only after enough regions have passed for a
+//! longer while without a break: where it begins and where it ends are not the same, so that it does
+//! not flap between the two.
+
+use std::time::Duration;
+
+use parallax_common::time::UtcTime;
+use parallax_proto::v1;
+
+use crate::core::stamp;
+
+/// The openings that count from now on, and whether there are enough of them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Openings {
+    /// The oldest first, this one last. Never more than make it flap.
+    pub recent: Vec<prost_types::Timestamp>,
+    /// So many that it flaps.
+    pub flaps: bool,
+}
+
+/// An incident opens `now`, after those that did `before`.
+pub fn opening(flap: &v1::Flap, before: &[prost_types::Timestamp], now: UtcTime) -> Openings {
+    let within = flap.within.as_ref().map_or(Duration::ZERO, stamp::length);
+    let first = now - within;
+    let counts = |at: &&prost_types::Timestamp| first < stamp::utc(Some(at));
+    let mut recent: Vec<_> = before.iter().filter(counts).copied().collect();
+    recent.push(stamp::timestamp(now));
+    let needed = usize::try_from(flap.opens).unwrap_or(usize::MAX).max(1);
+    let flaps = recent.len() >= needed;
+    recent.drain(..recent.len().saturating_sub(needed));
+    Openings { recent, flaps }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn minute(at: i64) -> UtcTime {
+        UtcTime::from_ns(at * 60_000_000_000)
+    }
+
+    #[test]
+    fn openings_within_a_while_make_it_flap() {
+        // Openings that make it flap, within so many minutes; when incidents open; of each whether it
+        // flaps, and how many are remembered. `c` before a minute: it had calmed down before.
+        let table = "
+            3 | 60 | 0 10 20          | - - F | 1 2 3
+            3 | 60 | 0 30 60          | - - - | 1 2 2
+            3 | 60 | 0 30 59          | - - F | 1 2 3
+            3 | 60 | 0 100 200        | - - - | 1 1 1
+            3 | 60 | 0 10 20 25 30    | - - F F F | 1 2 3 3 3
+            3 | 60 | 0 10 20 c30 40   | - - F - - | 1 2 3 1 2
+            3 | 60 | 0 10 20 c30 40 50 | - - F - - F | 1 2 3 1 2 3
+            2 | 5  | 0 4 9 13         | - F - F | 1 2 1 2
+            2 | 5  | 0 0              | - F   | 1 2";
+        let mut rows = 0;
+        for line in table.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            let columns: Vec<&str> = line.split('|').map(str::trim).collect();
+            let [opens, within, openings, flaps, kept] = columns[..] else { panic!("{line}") };
+            let minutes: i64 = within.parse().unwrap();
+            let flap = v1::Flap {
+                opens: opens.parse().unwrap(),
+                within: Some(prost_types::Duration { seconds: minutes * 60, nanos: 0 }),
+                calm: None,
+            };
+            let (mut before, mut said, mut counts) = (Vec::new(), Vec::new(), Vec::new());
+            for at in openings.split_whitespace() {
+                if at.starts_with('c') {
+                    before.clear();
+                }
+                let now = minute(at.trim_start_matches('c').parse().unwrap());
+                let openings = opening(&flap, &before, now);
+                said.push(if openings.flaps { "F" } else { "-" });
+                counts.push(openings.recent.len().to_string());
+                before = openings.recent;
+            }
+            assert_eq!((said.join(" "), counts.join(" ")), (flaps.into(), kept.into()), "{line}");
+            rows += 1;
+        }
+        assert_eq!(rows, 9);
+    }
+}

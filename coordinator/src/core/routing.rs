@@ -1,0 +1,154 @@
+//! Who is told of an incident when neither its check nor the mesh names contacts: which routes take
+//! it, and when the next step or reminder of one is due.
+//!
+//! Everything that decides later is copied into the incident when it opens ([`taken`]), so that an edit
+//! of the routes changes what opens from then on and nothing that is open. What is written when
+//! something is due is in `core/outbox/steps.rs`; when it is asked, in `core/state/routing.rs`.
+
+use parallax_common::matcher::Matcher;
+use parallax_common::time::UtcTime;
+use parallax_proto::{convert, v1};
+
+use super::{quiet, stamp};
+
+/// The routes of a namespace as they are used.
+#[derive(Debug, Clone, Default)]
+pub struct Routes(Vec<Route>);
+
+#[derive(Debug, Clone)]
+struct Route {
+    wire: v1::Route,
+    matchers: Vec<Matcher>,
+}
+
+impl Routes {
+    /// Of settings that were accepted once.
+    pub fn new(routes: &[v1::Route]) -> Self {
+        let route = |wire: &v1::Route| Route {
+            wire: wire.clone(),
+            matchers: wire.matchers.iter().map(quiet::stored).collect(),
+        };
+        Self(routes.iter().map(route).collect())
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Those that take an incident: the first that fits, and as long as one hands on, those that fit
+    /// after it.
+    pub fn taking(&self, incident: &v1::Incident) -> Vec<&v1::Route> {
+        let mut taking = Vec::new();
+        for route in self.0.iter().filter(|route| quiet::all_fit(&route.matchers, incident)) {
+            taking.push(&route.wire);
+            if !route.wire.r#continue {
+                break;
+            }
+        }
+        taking
+    }
+}
+
+/// How bad an incident is when its check does not say: one of a check that is down wakes people, one
+/// about the mesh itself rarely has to.
+pub fn severity(kind: v1::IncidentKind, check: Option<&v1::Check>) -> v1::Severity {
+    let own = check.map_or(v1::Severity::Unspecified, v1::Check::severity);
+    match (kind, own) {
+        // It is not down: nothing makes that worse than a warning.
+        (v1::IncidentKind::Regional | v1::IncidentKind::Warning, own) => match own {
+            v1::Severity::Info => v1::Severity::Info,
+            _ => v1::Severity::Warning,
+        },
+        (kind, v1::Severity::Unspecified) => match kind {
+            v1::IncidentKind::RegionSilent
+            | v1::IncidentKind::RegionExcluded
+            | v1::IncidentKind::Regional
+            | v1::IncidentKind::Warning
+            // Alerts bring their own.
+            | v1::IncidentKind::Latency
+            | v1::IncidentKind::ErrorRate
+            | v1::IncidentKind::BurnRate => v1::Severity::Warning,
+            v1::IncidentKind::Down
+            | v1::IncidentKind::Leaderless
+            | v1::IncidentKind::Unspecified => v1::Severity::Critical,
+        },
+        (_, own) => own,
+    }
+}
+
+/// An incident of a check that is down, as routes would see it: for saying who would be told.
+pub fn sample(check: &v1::Check) -> v1::Incident {
+    let meta = check.meta.clone().unwrap_or_default();
+    let kind = v1::IncidentKind::Down;
+    v1::Incident {
+        namespace: meta.namespace,
+        kind: kind.into(),
+        check_name: meta.name,
+        labels: meta.labels,
+        severity: severity(kind, Some(check)).into(),
+        ..v1::Incident::default()
+    }
+}
+
+/// The word for a severity; empty for an incident that opened before there was a choice.
+pub fn severity_word(severity: v1::Severity) -> &'static str {
+    match severity {
+        v1::Severity::Critical => "critical",
+        v1::Severity::Warning => "warning",
+        v1::Severity::Info => "info",
+        v1::Severity::Unspecified => "",
+    }
+}
+
+/// A route as it is written into an incident that it takes. `contact` gives the uid of a contact by its
+/// name; one that is gone is left out.
+pub fn taken(route: &v1::Route, contact: impl Fn(&str) -> Option<String>) -> v1::Routed {
+    let step = |step: &v1::RouteStep| v1::RoutedStep {
+        after: Some(step.after.unwrap_or_default()),
+        contacts: step.alert.iter().filter_map(|name| contact(name)).collect(),
+    };
+    v1::Routed {
+        route: route.name.clone(),
+        steps: route.steps.iter().map(step).collect(),
+        repeat: route.repeat,
+        ..v1::Routed::default()
+    }
+}
+
+/// When the next step of a route is due in an incident that nobody acknowledges.
+pub fn step_due(incident: &v1::Incident, routed: &v1::Routed) -> Option<UtcTime> {
+    let step = routed.steps.get(routed.done as usize)?;
+    let since = stamp::utc(incident.routed_since.as_ref());
+    let after = step.after.as_ref().and_then(convert::time::duration).unwrap_or_default();
+    Some(since + after)
+}
+
+/// When those who were told are to be told again. Not before anybody was.
+pub fn reminder_due(routed: &v1::Routed) -> Option<UtcTime> {
+    let repeat = routed.repeat.as_ref().and_then(convert::time::duration);
+    let repeat = repeat.filter(|length| !length.is_zero())?;
+    let last = routed.last.as_ref().filter(|_| routed.done > 0)?;
+    Some(stamp::utc(Some(last)) + repeat)
+}
+
+/// When an incident is to be looked at again for the sake of its routes. Never once somebody has
+/// acknowledged it, once it is over, and while its opening waits.
+pub fn due(incident: &v1::Incident) -> Option<UtcTime> {
+    let waits = incident.resolved_at.is_some()
+        || incident.acknowledged_at.is_some()
+        || incident.held.is_some();
+    if waits {
+        return None;
+    }
+    let routed = incident.routed.iter();
+    let first = routed
+        .flat_map(|routed| [step_due(incident, routed), reminder_due(routed)])
+        .flatten()
+        .min()?;
+    let quiet = incident.quiet_until.as_ref().map(|until| stamp::utc(Some(until)));
+    Some(quiet.map_or(first, |until| first.max(until)))
+}
+
+#[cfg(test)]
+mod tests;
