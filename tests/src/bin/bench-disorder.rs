@@ -1,5 +1,5 @@
-//! Three coordinators on machines of their own (network namespaces: needs root and Debian's iproute2),
-//! and everything that may happen to one of them, again and again.
+//! Three coordinators on machines of their own (network namespaces: needs root, Debian's iproute2
+//! and util-linux), and everything that may happen to one of them, again and again.
 
 use std::process::ExitCode;
 
@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::Parser;
 use parallax_runtime::clock;
 use parallax_tests::bench::figures::Missed;
-use parallax_tests::harness::namespaces::Network;
+use parallax_tests::harness::namespaces::{Network, on_a_machine_of_its_own};
 use parallax_tests::{bench, disorder};
 use serde_json::{Value, json};
 
@@ -27,7 +27,12 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    bench::main(run(Args::parse()))
+    let args = Args::parse();
+    if let Err(error) = on_a_machine_of_its_own() {
+        eprintln!("bench-disorder: {error:#}");
+        return ExitCode::FAILURE;
+    }
+    bench::main(run(args))
 }
 
 async fn run(args: Args) -> Result<Value> {

@@ -401,7 +401,7 @@ impl Group {
             self.check_running(name)?;
         }
         let group = &*self;
-        wait_until(SOON, "a leader", || async {
+        let found = wait_until(SOON, "a leader", || async {
             let mut seen = Vec::new();
             for name in &names {
                 match group.mesh_status(name).await {
@@ -414,7 +414,14 @@ impl Group {
             }
             Ok(Look::NotYet(seen.join("; ")))
         })
-        .await
+        .await;
+        if found.is_err() {
+            // One that has ended says more of the reason than that it could not be reached.
+            for name in &names {
+                self.check_running(name)?;
+            }
+        }
+        found
     }
 
     /// What one coordinator says of the mesh, from its own state.

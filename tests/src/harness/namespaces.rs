@@ -1,9 +1,12 @@
 //! Machines of a test: network namespaces on a bridge, and the ways between them cut and healed.
 //!
-//! Needs root and Debian's iproute2. A cut is a blackhole route, so packets vanish as on a broken
-//! line: nobody is told, and what was under way is lost.
+//! Needs root, Debian's iproute2 and util-linux. The process is on a machine of its own as well
+//! ([`on_a_machine_of_its_own`]), so that neither a rule of this machine's network nor what an earlier
+//! run left behind meets a test. A cut is a blackhole route, so packets vanish as on a broken line:
+//! nobody is told, and what was under way is lost.
 
 use std::net::Ipv4Addr;
+use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -11,6 +14,25 @@ use anyhow::{Context, Result, ensure};
 
 /// Tells the networks of one process apart.
 static NEXT: AtomicU8 = AtomicU8::new(0);
+
+/// Set once this process is on a machine of its own.
+const ALONE: &str = "PX_ON_A_MACHINE_OF_ITS_OWN";
+
+/// Begins this program again, with the same arguments, in a network namespace that is its own and ends
+/// with it. It comes back once it is there. To be called before any thread is started.
+///
+/// # Errors
+/// When this user may not, or `unshare` or `ip` is not installed.
+pub fn on_a_machine_of_its_own() -> Result<()> {
+    if std::env::var_os(ALONE).is_some() {
+        return ip(&["link", "set", "lo", "up"]);
+    }
+    let program = std::env::current_exe().context("the path of this program")?;
+    let mut again = Command::new("unshare");
+    again.args(["--net", "--"]).arg(program).args(std::env::args_os().skip(1)).env(ALONE, "1");
+    // It returns only when it fails.
+    Err(again.exec()).context("network namespaces need root and util-linux")
+}
 
 /// Machines numbered from 1, on a bridge on which this process is reached as well.
 #[derive(Debug)]
@@ -31,9 +53,13 @@ impl Network {
         let pid = std::process::id();
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let prefix = format!("px{:x}{number}", pid & 0xf_ffff);
-        // Any two processes of one machine differ in it, but for one time in 250.
-        let subnet = u8::try_from(pid % 250)?.wrapping_add(number) % 250 + 1;
-        let network = Self { prefix, subnet, machines };
+        ensure!(
+            std::env::var_os(ALONE).is_some(),
+            "a network of machines is for a process that is on a machine of its own"
+        );
+        let network = Self { prefix, subnet: number, machines };
+        // A process with this number that was killed has left its machines behind.
+        network.remove();
         let (bridge, here) = (network.bridge(), network.here());
         ip(&["link", "add", &bridge, "type", "bridge"])
             .context("network namespaces need root and iproute2")?;
@@ -87,6 +113,15 @@ impl Network {
         Ok(())
     }
 
+    /// What is gone already needs no removal.
+    fn remove(&self) {
+        for machine in 1..=self.machines {
+            drop(ip(&["netns", "del", &self.name(machine)]));
+            drop(ip(&["link", "del", &self.end(machine)]));
+        }
+        drop(ip(&["link", "del", &self.bridge()]));
+    }
+
     fn bridge(&self) -> String {
         format!("{}b", self.prefix)
     }
@@ -103,12 +138,7 @@ impl Network {
 
 impl Drop for Network {
     fn drop(&mut self) {
-        // What is gone already needs no removal.
-        for machine in 1..=self.machines {
-            drop(ip(&["netns", "del", &self.name(machine)]));
-            drop(ip(&["link", "del", &self.end(machine)]));
-        }
-        drop(ip(&["link", "del", &self.bridge()]));
+        self.remove();
     }
 }
 
