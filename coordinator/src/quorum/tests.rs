@@ -110,7 +110,7 @@ struct Life {
     now: Instant,
 }
 
-fn open(dir: &std::path::Path, url: &str) -> (Arc<Told>, mpsc::UnboundedReceiver<Incident>) {
+fn open(dir: &std::path::Path, url: &str) -> (Arc<Told>, told::Changes) {
     let identity =
         told::Identity { mesh: "prod".into(), cluster: "0190-cluster".into(), member: "c3".into() };
     let fatal: Fatal = Arc::new(|why| panic!("{why}"));
@@ -141,7 +141,7 @@ impl Life {
             7,
         );
         supervisor.spawn(TaskKind::Session("pager"), pager);
-        let (feed, stop) = (Arc::clone(&told).feed(changed, to_pager), supervisor.stop_token());
+        let (feed, stop) = (changed.feed(to_pager), supervisor.stop_token());
         supervisor.spawn(TaskKind::Session("feed"), async move {
             tokio::select! {
                 () = stop.cancelled() => {}
@@ -250,6 +250,32 @@ async fn a_start_in_the_middle_tells_nothing_again_and_ends_what_was_told() {
     assert_eq!(body(&sink.request(3).await)["kind"], "opened");
     life.stop().await;
     around.stop();
+}
+
+#[tokio::test]
+async fn a_page_of_this_life_is_not_in_doubt_however_late_the_pager_begins() {
+    let dir = tempfile::tempdir().unwrap();
+    let (told, _changes) = open(dir.path(), "http://127.0.0.1:9/hook");
+    told.tell(clock::utc(), "of an earlier life".into()).await;
+    drop(told);
+
+    let (told, changes) = open(dir.path(), "http://127.0.0.1:9/hook");
+    told.resolve().await;
+    told.tell(clock::utc(), "of this life".into()).await;
+    let (to_pager, mut events) = mpsc::channel(8);
+    drop(told);
+    changes.feed(to_pager).await;
+    let mut heard = Vec::new();
+    while let Some(event) = events.recv().await {
+        heard.push(match event {
+            pager::Event::Loaded(it) => format!("loaded {} pages", it.deliveries.len()),
+            pager::Event::Applied(it) => format!("applied {} pages", it.deliveries.len()),
+            pager::Event::Leadership(leads) => format!("leads {leads}"),
+            other => format!("{other:?}"),
+        });
+    }
+    let expected = ["loaded 1 pages", "leads true", "applied 2 pages", "applied 1 pages"];
+    assert_eq!(heard, expected);
 }
 
 #[tokio::test]

@@ -57,6 +57,35 @@ pub struct Told {
     this: Weak<Self>,
 }
 
+/// What the pager is to hear of what is told.
+#[derive(Debug)]
+pub struct Changes {
+    /// What earlier lives have left with something to say, as it was when this one began. No page of
+    /// this life is in it: of one in it an earlier life may have said more than it wrote down.
+    left: Vec<Incident>,
+    /// Every incident as it changes.
+    changed: mpsc::UnboundedReceiver<Incident>,
+}
+
+impl Changes {
+    /// Tells the pager: what was left, then every change.
+    pub async fn feed(mut self, events: mpsc::Sender<Event>) {
+        for incident in self.left {
+            if events.send(Event::Loaded(incident)).await.is_err() {
+                return;
+            }
+        }
+        if events.send(Event::Leadership(true)).await.is_err() {
+            return;
+        }
+        while let Some(incident) = self.changed.recv().await {
+            if events.send(Event::Applied(incident)).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
 /// Why the file was not written.
 #[derive(Debug, thiserror::Error)]
 enum SaveError {
@@ -67,14 +96,14 @@ enum SaveError {
 }
 
 impl Told {
-    /// What was told by earlier lives of the member whose data is in `dir`. The receiver gets every
-    /// incident as it changes, and before that those that still have something to say.
+    /// What was told by earlier lives of the member whose data is in `dir`, and what the pager is to
+    /// hear.
     pub fn open(
         dir: &Path,
         identity: Identity,
         url: &str,
         fatal: Fatal,
-    ) -> (Arc<Self>, mpsc::UnboundedReceiver<Incident>) {
+    ) -> (Arc<Self>, Changes) {
         let path = dir.join("leaderless.bin");
         let file = match std::fs::read(&path) {
             Ok(bytes) => LeaderlessFile::decode(bytes.as_slice()).unwrap_or_else(|error| {
@@ -84,6 +113,7 @@ impl Told {
             Err(_) => LeaderlessFile::default(),
         };
         let (events, changed) = mpsc::unbounded_channel();
+        let left = file.incidents.iter().filter(|incident| waits(incident)).cloned().collect();
         let told = Arc::new_cyclic(|this| Self {
             identity,
             contact: contact::webhook(url),
@@ -94,7 +124,7 @@ impl Told {
             events,
             this: Weak::clone(this),
         });
-        (told, changed)
+        (told, Changes { left, changed })
     }
 
     /// When the episode began that is not over, if there is one.
@@ -104,7 +134,7 @@ impl Told {
         open.map(|incident| stamp::utc(incident.opened_at.as_ref()))
     }
 
-    /// Incidents that earlier lives have left with something to say.
+    /// Incidents that have something to say still.
     pub fn pending(&self) -> Vec<Incident> {
         self.file.lock().incidents.iter().filter(|incident| waits(incident)).cloned().collect()
     }
@@ -184,28 +214,6 @@ impl Told {
         });
         // An error means that the process stops.
         let _ = done.await;
-    }
-
-    /// Tells the pager: what was left, then every change.
-    pub async fn feed(
-        self: Arc<Self>,
-        mut changed: mpsc::UnboundedReceiver<Incident>,
-        events: mpsc::Sender<Event>,
-    ) {
-        // An earlier life may have sent what it left.
-        for incident in self.pending() {
-            if events.send(Event::Loaded(incident)).await.is_err() {
-                return;
-            }
-        }
-        if events.send(Event::Leadership(true)).await.is_err() {
-            return;
-        }
-        while let Some(incident) = changed.recv().await {
-            if events.send(Event::Applied(incident)).await.is_err() {
-                return;
-            }
-        }
     }
 }
 

@@ -35,7 +35,7 @@ impl Starting<'_> {
                 cluster: if cluster.is_empty() { config.mesh.clone() } else { cluster },
                 member: config.name.clone(),
             };
-            let (told, changed) = Told::open(&config.data_dir, identity, url, fatal::abort());
+            let (told, changes) = Told::open(&config.data_dir, identity, url, fatal::abort());
             let (to_pager, events) = mpsc::channel(PAGER_QUEUE);
             let pager = pager::run(
                 told::SENDER,
@@ -46,7 +46,7 @@ impl Starting<'_> {
                 seed("quorum jitter"),
             );
             self.vital("quorum pager", pager);
-            self.vital("quorum pager feed", Arc::clone(&told).feed(changed, to_pager));
+            self.vital("quorum pager feed", changes.feed(to_pager));
             told
         });
         let since = told.as_ref().and_then(|told| told.open_since());
