@@ -101,7 +101,7 @@ impl Lane {
         Voter { region, probe, incarnation: self.facts.incarnation }
     }
 
-    /// Asks the probe for everything, when somebody who begins to listen waits for it.
+    /// Asks the probe for everything, when somebody waits for it.
     fn ask_for_taps(&self, now: Instant) {
         if self.taps.ask(now) {
             let frame = Some(Frame::SnapshotRequest(v1::SnapshotRequest {}));
@@ -263,6 +263,15 @@ impl Sessions {
             lane.taps.add(tap);
             lane.ask_for_taps(clock::instant());
         });
+    }
+
+    /// Asks this life of a probe for everything once more, if it is connected here, and says so.
+    pub fn ask(&self, voter: &Voter) -> bool {
+        let asked = self.lane(voter, |lane| {
+            lane.taps.owe();
+            lane.ask_for_taps(clock::instant());
+        });
+        asked.is_some()
     }
 
     /// It listens no more.

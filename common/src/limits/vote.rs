@@ -8,6 +8,10 @@ pub const PROBES_PER_REGION_MAX: u32 = 9;
 /// with its evidence, and must fit into an entry with room to spare. Refused.
 pub const VOTERS_PER_CHECK_MAX: usize = 96;
 
+/// Votes on checks that a coordinator does not know yet, by check and probe: what a member is told that
+/// is far behind. At it only who spoke is kept, and all of them are asked at the next check it learns.
+pub const VOTES_UNHEARD_MAX: usize = 100_000;
+
 /// How long a failure that too few regions see has lasted when it becomes an incident, where a check does
 /// not say: longer than a path takes to heal by itself.
 pub const REGIONAL_AFTER_DEFAULT: Duration = Duration::from_secs(5 * 60);

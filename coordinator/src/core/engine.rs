@@ -11,6 +11,7 @@
 pub mod entry;
 pub mod input;
 pub mod link;
+pub mod unheard;
 
 #[cfg(test)]
 mod simulation;
@@ -31,6 +32,7 @@ pub use self::input::{
     Action, CheckSnapshot, Heartbeat, Input, Output, Subject, VerdictDraft, Voter,
 };
 use self::link::Link;
+use self::unheard::Unheard;
 use super::ballots::{Heard, Said, VoterId};
 use super::watchdog::Survey;
 use crate::mutant::{self, Mutant};
@@ -55,6 +57,7 @@ pub struct Engine {
     links: Links,
     ids: BTreeMap<Voter, VoterId>,
     next_id: u64,
+    unheard: Unheard,
     due: BTreeSet<(MeshTime, Due)>,
     decisions: u64,
 }
@@ -69,6 +72,7 @@ impl Engine {
             links: BTreeMap::new(),
             ids: BTreeMap::new(),
             next_id: 1,
+            unheard: Unheard::default(),
             due: BTreeSet::new(),
             decisions: 0,
         };
@@ -206,6 +210,12 @@ impl Engine {
         };
         entry.assign(&assignees, &self.links, now);
         watch(&mut self.links, entry, now);
+        let voters = entry.voters();
+        for id in self.unheard.learnt(&uid) {
+            if let Some(link) = self.links.get(&id).filter(|_| voters.contains(&id)) {
+                out.push(Output::Ask(link.voter.clone()));
+            }
+        }
         before.extend(assignees.into_iter().flatten());
         for id in before {
             self.crossed(id, now, out);
@@ -237,7 +247,14 @@ impl Engine {
         now: MeshTime,
         out: &mut Vec<Output>,
     ) {
-        let Some(entry) = self.checks.get_mut(&check) else { return };
+        let known = self.checks.get_mut(&check).filter(|entry| entry.looks_from(region));
+        let Some(entry) = known else {
+            // That a probe has the check and no run of it yet is no loss.
+            if said.is_none_or(|said| said.until > 0) {
+                self.unheard.note(check, id);
+            }
+            return;
+        };
         let (changed, replaced) = entry.hear(id, region, records, said, (&self.links, now));
         // It may sit elsewhere by now.
         if let Some(old) = replaced.filter(|old| !entry.voters().contains(old)) {
@@ -408,6 +425,7 @@ impl Engine {
             && let Some(link) = self.links.remove(&id)
         {
             self.ids.remove(&link.voter);
+            self.unheard.forget(id);
             if let Some(at) = link.wake {
                 self.due.remove(&(at, Due::Link(id)));
             }

@@ -30,6 +30,16 @@ impl Judge {
                         self.relays.begin_anew(&voter);
                     }
                 }
+                Act::Ask(voter) => {
+                    debug!(
+                        region = voter.region,
+                        probe = voter.probe,
+                        "asked for everything again"
+                    );
+                    if !self.sessions.ask(&voter) {
+                        self.relays.begin_anew(&voter);
+                    }
+                }
                 Act::Supersede { key, old, new } => {
                     self.sessions.supersede(&key.region, &key.probe, old, new);
                     self.relays.supersede(&key.region, &key.probe, old, new);

@@ -98,12 +98,7 @@ enum SaveError {
 impl Told {
     /// What was told by earlier lives of the member whose data is in `dir`, and what the pager is to
     /// hear.
-    pub fn open(
-        dir: &Path,
-        identity: Identity,
-        url: &str,
-        fatal: Fatal,
-    ) -> (Arc<Self>, Changes) {
+    pub fn open(dir: &Path, identity: Identity, url: &str, fatal: Fatal) -> (Arc<Self>, Changes) {
         let path = dir.join("leaderless.bin");
         let file = match std::fs::read(&path) {
             Ok(bytes) => LeaderlessFile::decode(bytes.as_slice()).unwrap_or_else(|error| {

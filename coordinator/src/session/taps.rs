@@ -40,6 +40,8 @@ struct Tapped {
     taps: Vec<Tap>,
     /// A listener waits for everything to be said again.
     owed: bool,
+    /// This member itself waits for it.
+    owed_here: bool,
     asked: Option<Instant>,
 }
 
@@ -50,6 +52,11 @@ impl Taps {
         tapped.taps.retain(|other| other.stream != tap.stream);
         tapped.taps.push(tap);
         tapped.owed = true;
+    }
+
+    /// This member has missed something itself.
+    pub fn owe(&self) {
+        self.0.lock().owed_here = true;
     }
 
     /// It listens no more.
@@ -76,10 +83,11 @@ impl Taps {
     pub fn ask(&self, now: Instant) -> bool {
         let mut tapped = self.0.lock();
         let soon = tapped.asked.is_some_and(|asked| now < asked + SNAPSHOT_ASKED_EVERY);
-        if !tapped.owed || soon || tapped.taps.is_empty() {
+        let owed = tapped.owed_here || (tapped.owed && !tapped.taps.is_empty());
+        if soon || !owed {
             return false;
         }
-        (tapped.owed, tapped.asked) = (false, Some(now));
+        (tapped.owed, tapped.owed_here, tapped.asked) = (false, false, Some(now));
         true
     }
 
@@ -139,5 +147,17 @@ mod tests {
         taps.add(Tap::new(2, 1, out));
         assert!(!taps.ask(at(1_999)));
         assert!(taps.ask(at(2_000)));
+    }
+
+    #[test]
+    fn a_member_that_missed_something_has_its_probe_asked_though_nobody_listens() {
+        let taps = Taps::default();
+        let start = parallax_runtime::clock::instant();
+        taps.owe();
+        assert!(taps.ask(start));
+        assert!(!taps.ask(start + SNAPSHOT_ASKED_EVERY));
+        taps.owe();
+        assert!(!taps.ask(start + SNAPSHOT_ASKED_EVERY / 2));
+        assert!(taps.ask(start + SNAPSHOT_ASKED_EVERY));
     }
 }

@@ -227,6 +227,10 @@ impl Judge {
                         None => self.relays.listening.begin_anew(&voter),
                     }
                 }
+                Act::Ask(voter) => {
+                    desk.counters.add("asked for everything again");
+                    self.ask(&voter, desk);
+                }
                 Act::Supersede { key, old, new } => {
                     desk.counters.add("probe superseded");
                     self.supersede(&key, old, desk);

@@ -43,6 +43,8 @@ pub struct Lane {
     pub taps: Vec<Tap>,
     /// A listener waits for everything to be said again.
     pub owed: bool,
+    /// This member itself waits for it.
+    pub owed_here: bool,
     asked_us: Option<u64>,
 }
 
@@ -59,6 +61,7 @@ impl Lane {
             watermark: None,
             taps: Vec::new(),
             owed: false,
+            owed_here: false,
             asked_us: None,
         }
     }
@@ -71,10 +74,11 @@ impl Lane {
     /// Whether the probe is to be asked for everything now.
     pub fn ask(&mut self, now_us: u64) -> bool {
         let soon = self.asked_us.is_some_and(|asked_us| now_us < asked_us + ASKED_EVERY_US);
-        if !self.owed || soon || self.taps.is_empty() {
+        let owed = self.owed_here || (self.owed && !self.taps.is_empty());
+        if !owed || soon {
             return false;
         }
-        (self.owed, self.asked_us) = (false, Some(now_us));
+        (self.owed, self.owed_here, self.asked_us) = (false, false, Some(now_us));
         true
     }
 }

@@ -266,6 +266,9 @@ impl Mesh {
                     Output::Resync(voter, _) => {
                         unreachable!("the probe of {} left no gap", voter.region)
                     }
+                    Output::Ask(voter) => {
+                        unreachable!("what {} speaks of is known", voter.region)
+                    }
                 }
             }
         }

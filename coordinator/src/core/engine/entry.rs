@@ -144,6 +144,11 @@ impl Entry {
         self.panels.iter().flat_map(Panel::voters).collect()
     }
 
+    /// Whether the check is looked at from this region, as far as this member knows.
+    pub fn looks_from(&self, region: &str) -> bool {
+        self.subject.check.looks_from().any(|known| known == region)
+    }
+
     /// Folds what a voter of `region` said. Says whether the check is to be decided again, and who
     /// spoke before when somebody else does now.
     pub fn hear(

@@ -197,4 +197,7 @@ pub enum Output {
     /// Records of this voter's live lane are missing: end this session, so that the next one starts
     /// with a snapshot. Said by followers too, as each member has sessions of its own.
     Resync(Voter, u64),
+    /// This voter spoke of a check before it was known here: ask it for everything once more. Said by
+    /// followers, which learn of a check later than the probe.
+    Ask(Voter),
 }

@@ -161,6 +161,7 @@ impl World {
                     let rank = self.probes.iter().position(|probe| probe.voter == who).unwrap();
                     self.at(self.now, Event::Drop(rank));
                 }
+                Output::Ask(who) => panic!("{who:?}: the check was known before anybody spoke"),
             }
         }
     }

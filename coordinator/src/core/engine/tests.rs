@@ -207,7 +207,7 @@ fn handle(rig: &mut Rig, input: Input) -> Vec<VerdictDraft> {
     rig.engine.handle(input, rig.now, &mut out);
     let drafts = out.into_iter().filter_map(|output| match output {
         Output::Propose(draft) => Some(draft),
-        Output::Order { .. } | Output::Resync(..) => None,
+        Output::Order { .. } | Output::Resync(..) | Output::Ask(_) => None,
     });
     drafts.collect()
 }

@@ -33,6 +33,8 @@ pub enum Act {
     },
     /// Records are missing: end the session with this number, so that the next one starts with a snapshot.
     Resync(Voter, u64),
+    /// Ask this life of a probe for everything once more, by whatever session it is heard.
+    Ask(Voter),
     /// Tell this life of a probe to go and not come back, wherever it is connected.
     Supersede {
         /// Whose.
@@ -108,6 +110,13 @@ impl Outputs {
                 engine::Output::Order { to, order } => self.acts.push(Act::Order { to, order }),
                 engine::Output::Resync(voter, session) => {
                     self.acts.push(Act::Resync(voter, session));
+                }
+                // Once for all checks that are learnt at once.
+                engine::Output::Ask(voter) => {
+                    let ask = Act::Ask(voter);
+                    if !self.acts.contains(&ask) {
+                        self.acts.push(ask);
+                    }
                 }
             }
         }

@@ -167,6 +167,7 @@ impl World {
             match act {
                 Act::Order { .. } => self.orders += 1,
                 Act::Resync(voter, session) => panic!("{voter:?} {session} left a gap"),
+                Act::Ask(voter) => panic!("{voter:?} spoke too soon"),
                 Act::Supersede { key, .. } => panic!("{key:?} has one life"),
             }
         }

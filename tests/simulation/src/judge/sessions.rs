@@ -31,6 +31,18 @@ impl Judge {
         self.lanes.iter().find(|(_, lane)| of(lane)).map(|(line, _)| *line)
     }
 
+    /// Asks a probe for everything once more, by whatever lane it is heard.
+    pub(super) fn ask(&mut self, voter: &Voter, desk: &mut Desk<'_>) {
+        let Some((line, lane)) = self.lanes.iter_mut().find(|(_, lane)| lane.voter == *voter)
+        else {
+            return self.relays.listening.begin_anew(voter);
+        };
+        lane.owed_here = true;
+        if lane.ask(desk.now_us) {
+            desk.say.push((*line, down(Down::SnapshotRequest(v1::SnapshotRequest {}))));
+        }
+    }
+
     /// A probe says something.
     pub fn hear(&mut self, line: LineId, frame: Up, desk: &mut Desk<'_>) {
         if let Up::Hello(hello) = frame {

@@ -170,6 +170,8 @@ pub struct Rig {
     pub applied: Vec<VerdictDraft>,
     pub orders: Vec<(usize, Order)>,
     pub resyncs: usize,
+    /// Who was asked for everything once more, since this was last taken.
+    pub asked: Vec<Voter>,
     next_beat: MeshTime,
     last_session: u64,
 }
@@ -198,6 +200,7 @@ impl Rig {
             applied: Vec::new(),
             orders: Vec::new(),
             resyncs: 0,
+            asked: Vec::new(),
             next_beat: now,
             last_session: 0,
         };
@@ -258,6 +261,7 @@ impl Rig {
                     self.orders.push((rank.expect("an order goes to a known probe"), order));
                 }
                 Output::Resync(..) => self.resyncs += 1,
+                Output::Ask(voter) => self.asked.push(voter),
                 Output::Propose(draft) => {
                     assert!(apply(&mut self.subject, &draft), "nothing else changes the subject");
                     let proposal = draft.proposal;
@@ -279,8 +283,17 @@ impl Rig {
     /// A session opens: snapshot and first heartbeat.
     pub fn connect(&mut self, rank: usize) {
         let session = self.next_session(rank);
-        let probe = &mut self.probes[rank];
-        probe.alive = true;
+        self.probes[rank].alive = true;
+        let voter = self.probes[rank].voter.clone();
+        self.feed(Input::SessionStarted(voter, session));
+        self.tell_everything(rank);
+        self.beat(rank);
+    }
+
+    /// A whole snapshot, as at the begin of a session or when the probe is asked for it.
+    pub fn tell_everything(&mut self, rank: usize) {
+        let probe = &self.probes[rank];
+        let session = probe.session();
         let snapshot = Input::Snapshot {
             voter: probe.voter.clone(),
             session,
@@ -294,10 +307,7 @@ impl Rig {
                 next_number: probe.number + 1,
             }],
         };
-        let voter = probe.voter.clone();
-        self.feed(Input::SessionStarted(voter, session));
         self.feed(snapshot);
-        self.beat(rank);
     }
 
     /// A probe dies: its session ends and nothing more is heard.

@@ -263,3 +263,50 @@ fn a_watermark_ahead_of_us_counts_as_now() {
     rig.advance(1);
     assert_eq!(rig.take_applied(), "unknown");
 }
+
+/// What the ballots of a follower say, by rank.
+fn states(rig: &Rig) -> Vec<v1::BallotState> {
+    rig.engine.live_ballots(CHECK, rig.now).iter().map(v1::Ballot::state).collect()
+}
+
+#[test]
+fn a_follower_that_learns_of_a_check_after_its_probes_have_spoken_asks_them_again() {
+    let mut rig = Rig::new(3, 2);
+    // Behind: it knows nothing of the check, and two of three probes have run it already.
+    rig.engine = Engine::new(rig.now, false);
+    for rank in 0..3 {
+        rig.connect(rank);
+    }
+    rig.run(0, Outcome::Pass);
+    rig.run_untold(1);
+    rig.tell_everything(1);
+    assert!(rig.asked.is_empty(), "of what it does not know it has nothing to ask");
+    rig.feed(Input::Subject(rig.subject.clone()));
+    let none = v1::BallotState::None;
+    assert_eq!(states(&rig), [none; 3]);
+    assert_eq!(std::mem::take(&mut rig.asked), [voter(0, 1), voter(1, 1)]);
+    rig.tell_everything(0);
+    rig.tell_everything(1);
+    let pass = v1::BallotState::Pass;
+    assert_eq!(states(&rig), [pass, pass, none]);
+    rig.feed(Input::Subject(rig.subject.clone()));
+    assert!(rig.asked.is_empty(), "once is enough");
+}
+
+#[test]
+fn a_follower_asks_again_for_a_region_that_it_did_not_know_the_check_to_be_looked_at_from() {
+    let mut rig = Rig::up(2, 2);
+    let mut behind = rig.subject.clone();
+    behind.assignees.truncate(1);
+    Arc::make_mut(&mut behind.check).regions.truncate(1);
+    rig.engine = Engine::new(rig.now, false);
+    rig.feed(Input::Subject(behind));
+    rig.connect(0);
+    rig.connect(1);
+    let pass = v1::BallotState::Pass;
+    assert_eq!(states(&rig), [pass]);
+    rig.feed(Input::Subject(rig.subject.clone()));
+    assert_eq!(rig.asked, [voter(1, 1)]);
+    rig.tell_everything(1);
+    assert_eq!(states(&rig), [pass; 2]);
+}
