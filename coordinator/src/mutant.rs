@@ -57,6 +57,8 @@ pub enum Mutant {
     KeyMovesWithClaim,
     /// A sender does not look whose claim it is.
     ClaimNotChecked,
+    /// What is said of a check that is not known yet is not asked for again.
+    UnheardNotAsked,
     /// A page that was not answered counts as sent.
     UnansweredIsSent,
     /// A changed check leaves the plan's version as it is.
@@ -121,6 +123,7 @@ mod switch {
             Self::UtcGoesBack,
             Self::KeyMovesWithClaim,
             Self::ClaimNotChecked,
+            Self::UnheardNotAsked,
             Self::UnansweredIsSent,
             Self::GenerationStays,
             Self::QuorumOffByOne,

@@ -55,6 +55,9 @@ pub struct HeldView {
     parent_incident: String,
     #[serde(skip)]
     parent_ended: bool,
+    /// The checks that it depends on, when it waits to see whether they are down as well.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    parents: Vec<String>,
 }
 
 impl HeldView {
@@ -81,6 +84,9 @@ impl HeldView {
                 parent_ended: by.ended,
                 ..view
             },
+            Some(v1::held::By::Parents(by)) => {
+                Self { by: "parents", parents: by.check_names.clone(), ..view }
+            }
             None => view,
         }
     }
@@ -90,6 +96,7 @@ impl HeldView {
         match self.by {
             "silence" => "silenced".to_owned(),
             "parent" => table::clean(&format!("behind {}", self.parent)),
+            "parents" => "waiting".to_owned(),
             _ => "quiet".to_owned(),
         }
     }
@@ -103,6 +110,12 @@ impl HeldView {
                 false => format!("suppressed by {parent}, which is down"),
                 true => format!("suppressed by {parent}, which was down; looked at again {until}"),
             });
+        }
+        if self.by == "parents" {
+            let parents = self.parents.join(", ");
+            return table::clean(&format!(
+                "waits until {until} to see whether {parents}, which it depends on, is down as well"
+            ));
         }
         let mut line = format!("{} until {until}", self.word());
         if !self.created_by.is_empty() {

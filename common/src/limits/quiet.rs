@@ -30,6 +30,9 @@ pub const HELD_REVIEW_AGAIN_AFTER: Duration = Duration::from_secs(1);
 pub const HELD_LOOK_EVERY: Duration = Duration::from_secs(30);
 /// Checks that one depends on: each is looked at when it opens. Refused.
 pub const DEPENDS_ON_MAX: usize = 16;
+/// How long the opening of a check waits at most to see whether what it depends on is found down as
+/// well: both fail together, and either may be told of first.
+pub const DEPENDS_WAIT_MAX: Duration = Duration::from_secs(10);
 /// What a child has at least, after the incident of its parent has ended, to recover before its own
 /// opening goes out; besides what its own runs need to tell.
 pub const DEPENDS_GRACE_MIN: Duration = Duration::from_secs(30);

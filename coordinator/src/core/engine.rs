@@ -250,7 +250,8 @@ impl Engine {
         let known = self.checks.get_mut(&check).filter(|entry| entry.looks_from(region));
         let Some(entry) = known else {
             // That a probe has the check and no run of it yet is no loss.
-            if said.is_none_or(|said| said.until > 0) {
+            let spoke = said.is_none_or(|said| said.until > 0);
+            if spoke && !mutant::on(Mutant::UnheardNotAsked) {
                 self.unheard.note(check, id);
             }
             return;

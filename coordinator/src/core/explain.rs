@@ -147,6 +147,13 @@ fn quiet(held: &v1::Held, clock: &mut Clock) -> String {
                 ),
             }
         }
+        Some(v1::held::By::Parents(by)) => {
+            let names: Vec<_> = by.check_names.iter().map(|name| line(name)).collect();
+            format!(
+                "Its opening waits until {until}: what it depends on ({}) may be down as well.",
+                names.join(", ")
+            )
+        }
         Some(v1::held::By::Silence(by)) => {
             let (who, comment) = (line(&by.created_by), line(&by.comment));
             format!("It is silenced until {until} by {who}: {comment}.")

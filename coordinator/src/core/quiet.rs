@@ -78,6 +78,19 @@ pub fn parent(incident: &v1::Incident) -> Cause {
     Cause { from: UtcTime::from_ns(i64::MIN), until: OPEN_END, by: By::Parent(by) }
 }
 
+/// Checks that another one depends on, none of them down yet, as something that keeps pages back until
+/// they had the time to be found down as well.
+pub fn parents_to_come(check_names: Vec<String>, until: UtcTime) -> Cause {
+    let by = By::Parents(v1::HeldForParents { check_names });
+    Cause { from: UtcTime::from_ns(i64::MIN), until, by }
+}
+
+/// Whether somebody is told although the incident ended while its openings waited: not when it was to
+/// be quiet, but when nobody had asked for that.
+pub fn is_told_all_the_same(held: &v1::Held) -> bool {
+    matches!(held.by, Some(By::Parents(_)))
+}
+
 /// A silence as it is stored and as it is used.
 #[derive(Debug, Clone)]
 pub struct Silence {

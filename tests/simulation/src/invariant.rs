@@ -6,6 +6,7 @@
 use crate::seen::Seen;
 
 mod acknowledged;
+mod blank;
 mod claim;
 mod committed;
 mod frame;
@@ -109,6 +110,7 @@ impl Default for Invariants {
             Box::<quorum::Quorum>::default(),
             Box::<prompt::Prompt>::default(),
             Box::<unknown::Unknown>::default(),
+            Box::<blank::Blank>::default(),
             Box::<record::Records>::default(),
             Box::<grace::Grace>::default(),
             Box::<removed::Removed>::default(),

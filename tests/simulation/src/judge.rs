@@ -20,6 +20,7 @@ use parallax_coordinator::core::state::State;
 use parallax_coordinator::machine::Batch;
 use parallax_coordinator::view::View;
 use parallax_proto::convert::assignment::order_to;
+use parallax_proto::v1;
 use parallax_proto::v1::live_response::Frame as Down;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot::error::TryRecvError;
@@ -189,6 +190,12 @@ impl Judge {
             probe.as_ref().map(|probe| probe.incarnation.0)
         };
         assignees.iter().map(life).collect()
+    }
+
+    /// Of which regions of a check this member has a vote, by rank.
+    pub fn voted(&self, check: &Uid, now_us: u64) -> Vec<bool> {
+        let ballots = self.core.live_ballots(*check, self.mesh(now_us));
+        ballots.iter().map(|ballot| ballot.state() != v1::BallotState::None).collect()
     }
 
     /// One fact, and what follows.

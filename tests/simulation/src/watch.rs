@@ -63,9 +63,11 @@ impl World {
                 is_open: verdict.is_some_and(|verdict| !verdict.incident_uid.is_empty()),
                 is_latched: verdict.is_some_and(|verdict| verdict.latched),
                 telling: Vec::new(),
+                blank: Vec::new(),
                 failing: Vec::new(),
                 unheard: Vec::new(),
             };
+            let voted = process.judge.voted(uid, self.now_us);
             for (rank, life) in process.judge.assignees(uid).into_iter().enumerate() {
                 let Some(life) = life else { continue };
                 if !process.judge.hears(life) {
@@ -80,6 +82,9 @@ impl World {
                     Some(BallotState::Pass | BallotState::Warn) => {}
                 }
                 watched.telling.push((rank, line));
+                if voted.get(rank) == Some(&false) {
+                    watched.blank.push((rank, line));
+                }
             }
             all.push(watched);
         }

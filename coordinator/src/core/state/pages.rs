@@ -11,6 +11,7 @@ use parallax_proto::{store, v1};
 use super::rows::{self, Rows};
 use super::{Answer, Changed, Name, Stamp, State, accepted};
 use crate::core::outbox::intents;
+use crate::core::quiet;
 
 impl State {
     /// Writes the opening pages of a new incident.
@@ -36,7 +37,11 @@ impl State {
         incident: &mut v1::Incident,
         claimed_by: u64,
     ) {
-        intents::end_hold(incident, stamp.utc);
+        let told = incident.held.as_ref().is_some_and(quiet::is_told_all_the_same);
+        match told && self.parents(incident).next().is_none() {
+            true => intents::release(incident, claimed_by, stamp.utc),
+            false => intents::end_hold(incident, stamp.utc),
+        }
         intents::resolve(incident, claimed_by, stamp.utc);
     }
 

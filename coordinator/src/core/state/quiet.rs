@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parallax_common::limits::{
-    DEPENDS_GRACE_MIN, HELD_REVIEWED_MAX, SILENCE_KEPT, SILENCE_LENGTH_MAX, SILENCES_MAX,
-    SILENCES_PER_NAMESPACE_MAX,
+    DEPENDS_GRACE_MIN, DEPENDS_WAIT_MAX, HELD_REVIEWED_MAX, SILENCE_KEPT, SILENCE_LENGTH_MAX,
+    SILENCES_MAX, SILENCES_PER_NAMESPACE_MAX,
 };
 use parallax_common::name::Uid;
 use parallax_common::rule;
@@ -19,6 +19,9 @@ use super::{Answer, Changed, Refusal, Stamp, State, accepted, refusal, refused};
 use crate::core::outbox::intents;
 use crate::core::quiet::{self, OPEN_END, Silence, Word};
 use crate::core::stamp;
+
+/// From the run that decides to the incident, with room for a busy coordinator.
+const DECIDED_WITHIN: Duration = Duration::from_secs(1);
 
 impl State {
     pub(super) fn add_silence(
@@ -161,7 +164,29 @@ impl State {
             .filter(|silence| now < silence.ends() && silence.fits(incident))
             .map(|silence| silence.cause());
         let parents = self.parents(incident).map(|parent| quiet::parent(parent));
-        quiet::word(incident.resolved_at.is_some(), causes.chain(parents), now)
+        let causes = causes.chain(parents).chain(self.parents_to_come(incident));
+        quiet::word(incident.resolved_at.is_some(), causes, now)
+    }
+
+    /// An outage of a check that depends on others waits until those had the time to be found down, too:
+    /// a look at them by some region, both its runs, and a moment to decide.
+    fn parents_to_come(&self, incident: &v1::Incident) -> Option<quiet::Cause> {
+        if incident.kind() != v1::IncidentKind::Down {
+            return None;
+        }
+        let entry = self.checks.get(&incident.check_uid.parse::<Uid>().ok()?)?;
+        let mut wait = Duration::ZERO;
+        let mut names = Vec::new();
+        for name in &entry.wire.depends_on {
+            let Some(parent) = self.check_named(&entry.check.namespace, name) else { continue };
+            let check = &parent.check;
+            let regions = u32::try_from(check.regions.len().max(1)).unwrap_or(u32::MAX);
+            let looks = check.interval / regions + 2 * check.run.timeout + DECIDED_WITHIN;
+            wait = wait.max(looks.min(DEPENDS_WAIT_MAX));
+            names.push(name.clone());
+        }
+        let opened = stamp::utc(incident.opened_at.as_ref());
+        (!names.is_empty()).then(|| quiet::parents_to_come(names, opened + wait))
     }
 
     /// Incidents that are held by this silence, or by this check.
@@ -177,7 +202,7 @@ impl State {
     }
 
     /// The open incidents of the checks that this incident's own depends on.
-    fn parents<'a>(
+    pub(super) fn parents<'a>(
         &'a self,
         incident: &v1::Incident,
     ) -> impl Iterator<Item = &'a Arc<v1::Incident>> {
@@ -223,7 +248,7 @@ impl State {
             .filter_map(|(_, uid)| match self.incidents.get(uid)?.held.as_ref()?.by.as_ref()? {
                 By::Parent(by) if by.ended && by.incident_uid == ended => None,
                 By::Parent(by) => Some((uid.clone(), by.clone())),
-                By::Silence(_) => None,
+                By::Silence(_) | By::Parents(_) => None,
             })
             .take(HELD_REVIEWED_MAX + 1)
             .collect();
@@ -263,7 +288,7 @@ impl State {
     /// is looked at as soon as the leader can.
     pub(super) fn look_soon(&self, stamp: &Stamp, incident: &mut v1::Incident) {
         if let Some(held) = &mut incident.held
-            && matches!(held.by, Some(By::Parent(_)))
+            && matches!(held.by, Some(By::Parent(_) | By::Parents(_)))
         {
             held.until = Some(stamp.timestamp());
         }

@@ -503,7 +503,7 @@ fn held_place(incident: &v1::Incident) -> Option<((i64, String), (String, String
     let by = match &held.by {
         Some(By::Silence(by)) => by.uid.clone(),
         Some(By::Parent(by)) => by.check_uid.clone(),
-        None => String::new(),
+        Some(By::Parents(_)) | None => String::new(),
     };
     Some(((until.as_ns(), incident.uid.clone()), (by, incident.uid.clone())))
 }

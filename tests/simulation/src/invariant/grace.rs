@@ -165,6 +165,7 @@ mod tests {
             is_open: false,
             is_latched: false,
             telling: Vec::new(),
+            blank: Vec::new(),
             failing: Vec::new(),
             unheard: unheard.to_vec(),
         };

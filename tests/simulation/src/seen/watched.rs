@@ -18,6 +18,8 @@ pub struct Watched {
     /// Ranks of the regions whose runs say something and whose probes reach the member, each with
     /// its line.
     pub telling: Vec<(usize, u64)>,
+    /// Those of them of which the member has no vote.
+    pub blank: Vec<(usize, u64)>,
     /// Those of them that say that it fails.
     pub failing: Vec<(usize, u64)>,
     /// Lives of probes that are to look at it, by the member's plan, and that it hears in no way.

@@ -337,6 +337,56 @@ fn a_child_waits_while_its_parent_is_down_and_for_its_own_grace_after_it() {
 }
 
 #[test]
+fn a_child_that_is_down_first_waits_to_see_whether_its_parent_is_down_as_well() {
+    let mut member = with_parent();
+    member.at(100);
+    member.act("web", Open);
+    assert_eq!(member.pages_of("web"), [Held]);
+    let child = || |it: &&Arc<v1::Incident>| it.check_name == "web";
+    let sentences = explain::incident(member.state.incidents.values().find(child()).unwrap());
+    let wanted = "what it depends on (dns) may be down as well.";
+    assert!(sentences.iter().any(|it| it.ends_with(wanted)), "{sentences:?}");
+    // A look within 10 s of interval, 2 runs of 1 s and 1 s: more than it waits at most.
+    assert_eq!(member.state.review_at(), Some(UtcTime::from_ns(110_000_000_000)));
+    member.reopen();
+    member.at(105);
+    member.act("dns", Open);
+    member.at(110);
+    member.apply(review());
+    assert_eq!((member.pages_of("dns"), member.pages_of("web")), (vec![Pending], vec![Held]));
+    assert_eq!(member.state.review_at(), None, "from now on it is the parent that holds it");
+}
+
+#[test]
+fn a_child_whose_parent_is_well_goes_out_after_its_wait() {
+    let mut member = with_parent();
+    member.at(100);
+    member.act("web", Open);
+    member.at(110);
+    member.apply(review());
+    assert_eq!((member.pages_of("web"), member.state.review_at()), (vec![Pending], None));
+}
+
+#[test]
+fn an_outage_that_ends_while_it_waits_for_its_parents_is_told_all_the_same() {
+    let mut member = with_parent();
+    member.at(100);
+    member.act("web", Open);
+    member.at(103);
+    member.act("web", Resolve);
+    assert_eq!(member.pages_of("web"), [Pending, Pending], "both in one message");
+    assert_eq!(member.state.review_at(), None);
+    // Not when it was the parent's.
+    let mut member = with_parent();
+    member.at(100);
+    member.act("web", Open);
+    member.act("dns", Open);
+    member.at(103);
+    member.act("web", Resolve);
+    assert_eq!(member.pages_of("web"), [Dropped]);
+}
+
+#[test]
 fn a_child_that_recovers_with_its_parent_is_told_to_nobody() {
     let mut member = with_parent();
     member.act("dns", Open);
@@ -444,7 +494,10 @@ fn an_end_writes_a_bounded_number_of_children_in_one_entry_and_the_rest_in_the_n
 #[test]
 fn a_child_that_was_down_first_was_told_and_hears_its_end() {
     let mut member = with_parent();
+    member.at(100);
     member.act("web", Open);
+    member.at(110);
+    member.apply(review());
     member.act("dns", Open);
     let key = member.state.pending.keys().find(|key| key.starts_with("incident-")).cloned();
     assert_eq!(member.pages_of("web"), [Pending]);

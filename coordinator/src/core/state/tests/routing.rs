@@ -586,17 +586,19 @@ fn steps_wait_while_what_a_check_depends_on_is_down_and_come_after_it() {
     assert_eq!(rule(&answer), "accepted", "{answer:?}");
     member.next_at(100);
     member.act("web", Open);
+    member.next_at(110);
+    member.apply(Command::ReviewHeld(store::ReviewHeld::default()));
     member.deliver();
     member.next_at(160);
     member.act("dns", Open);
     member.deliver();
-    member.next_at(700);
+    member.next_at(710);
     member.apply(escalate());
     assert_eq!(of_web(&member), "ops opened", "it is quiet");
-    assert_eq!(member.due(), Some(760), "and is looked at again, whatever ends it");
+    assert_eq!(member.due(), Some(770), "and is looked at again, whatever ends it");
     member.next_at(720);
     member.act("dns", Resolve);
-    member.next_at(760);
+    member.next_at(770);
     member.apply(escalate());
     assert_eq!(of_web(&member), "ops opened, boss escalated, ops escalated");
 }
