@@ -12,6 +12,7 @@ use crate::name::{RunDigest, Uid};
 use crate::outcome::{DegradedKind, words};
 use crate::target::shown_address;
 
+mod canary;
 mod dns;
 mod grpc;
 mod icmp;
@@ -22,6 +23,7 @@ mod proxy;
 mod talk;
 mod websocket;
 
+pub use canary::Canary;
 pub use dns::{DnsClass, DnsStep, DnsTransport, DnsType};
 pub use grpc::GrpcStep;
 pub use icmp::IcmpStep;
@@ -175,6 +177,8 @@ pub struct Run {
     pub warn: Vec<String>,
     /// A fail is a pass and the other way round.
     pub invert: bool,
+    /// Its answer is known: a pass is to see it, a fail is to see another one.
+    pub canary: Option<Canary>,
     /// Which addresses to use.
     pub ip: IpFamily,
     /// Where connections start from; the system's choice when absent.
@@ -649,6 +653,7 @@ mod tests {
             expect: vec![],
             warn: vec![],
             invert: false,
+            canary: None,
             ip: IpFamily::Auto,
             source_address: None,
             resolver: None,

@@ -15,11 +15,12 @@ use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::check::{
-    Capture, ClientCertificate, DnsStep, Exchange, Expected, GrpcStep, HttpAuth, HttpStep,
+    Canary, Capture, ClientCertificate, DnsStep, Exchange, Expected, GrpcStep, HttpAuth, HttpStep,
     HttpVersion, IcmpStep, IpFamily, OAuth2, Payload, PluginStep, Proxy, ProxyCredentials, Run,
     SshStep, Step, StepKind, TcpStep, TlsOptions, TlsStep, UdpStep, WebSocketStep,
 };
 use crate::name::RunDigest;
+use crate::outcome::Reason;
 use crate::time::ns;
 
 /// First byte of the encoding.
@@ -29,7 +30,8 @@ const VERSION: u8 = 1;
 pub fn run_digest(run: &Run) -> RunDigest {
     let mut out = Encoder(vec![VERSION]);
     // Taken apart in full: a new field does not compile until it is decided here.
-    let Run { steps, timeout, expect, warn, invert, ip, source_address, resolver, samples } = run;
+    let Run { steps, timeout, expect, warn, invert, canary, ip, source_address, resolver, samples } =
+        run;
     out.number(steps.len() as u64);
     for step in steps {
         encode_step(&mut out, step);
@@ -49,6 +51,15 @@ pub fn run_digest(run: &Run) -> RunDigest {
         out.address(resolver.ip());
         out.number(resolver.port().into());
     });
+    // Only where there is one: the digests of all other runs are what they were.
+    match canary {
+        None => {}
+        Some(Canary::Pass) => out.text("canary pass"),
+        Some(Canary::Fail(reason)) => {
+            out.text("canary fail");
+            out.text(reason.map_or("", Reason::word));
+        }
+    }
     RunDigest(xxh3_64(&out.0))
 }
 
@@ -373,6 +384,7 @@ mod tests {
             expect: vec!["status == 200".to_owned()],
             warn: vec![],
             invert: false,
+            canary: None,
             ip: IpFamily::Auto,
             source_address: None,
             resolver: None,
@@ -573,6 +585,9 @@ mod tests {
             ("expect split", with(|r| r.expect = vec!["status ".to_owned(), "== 200".to_owned()])),
             ("warn", with(|r| r.warn.push(text()))),
             ("invert", with(|r| r.invert = true)),
+            ("canary", with(|r| r.canary = Some(Canary::Pass))),
+            ("canary fail", with(|r| r.canary = Some(Canary::Fail(None)))),
+            ("canary reason", with(|r| r.canary = Some(Canary::Fail(Some(Reason::DnsNxdomain))))),
             ("samples", with(|r| r.samples = 2)),
             ("more samples", with(|r| r.samples = 3)),
             ("ip 4", with(|r| r.ip = IpFamily::V4)),

@@ -189,7 +189,7 @@ words! {
         ExpectationFailed = "expectation_failed",
         /// The run's own time was over while the answer was awaited or read.
         Timeout = "timeout",
-        /// `invert` is set and the target answered.
+        /// `invert` is set, or a canary is known to fail, and the target answered.
         InvertedPass = "inverted_pass",
         /// A `warn` expression did not hold.
         Warning = "warning",

@@ -91,6 +91,10 @@ rules! {
         "A least time that an incident stays open is 1s to 24h.";
     FLAP_RANGE = "flap_range", Resource,
         "Flapping is 2 to 16 openings within 1m to 24h, and calm is 1s to 24h.";
+    CANARY_ANSWER = "canary_answer", Resource,
+        "A canary expects `pass`, or `fail`, with a reason of a target's if with any.";
+    CANARY_ALONE = "canary_alone", Resource,
+        "A canary opens no incident and turns nothing round: what is about either is not in it.";
     MAINTENANCE_WHEN = "maintenance_when", Resource,
         "A maintenance window has `from` and `until`, or `every`, `at`, `for` and `zone`.";
     MAINTENANCE_DAYS = "maintenance_days", Resource,

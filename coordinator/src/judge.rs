@@ -241,8 +241,8 @@ impl Judge {
                     let _ = reply.send(failing);
                     continue;
                 }
-                Told::StillSilent(region, reply) => {
-                    let _ = reply.send(self.core.is_silent(&region, now));
+                Told::StillInTrouble(region, trouble, reply) => {
+                    let _ = reply.send(self.core.is_in_trouble(&region, trouble, now));
                     continue;
                 }
                 Told::WatermarkAge(key, reply) => {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use parallax_common::capture::Captured;
-use parallax_common::check::{Run, StepKind};
+use parallax_common::check::{Canary, Run, StepKind};
 use parallax_common::expect::{
     Certificate, DnsAnswer, Echoes, Facts, GrpcAnswer, PluginAnswer, Redirects, SshOffer,
     Talk as Said, Upgraded,
@@ -416,6 +416,9 @@ impl Executor {
         if run.invert && !is_at_proxy {
             invert(&mut finding);
         }
+        if let Some(canary) = run.canary {
+            compare(&mut finding, canary);
+        }
         Execution { started, ended, finding }
     }
 
@@ -621,6 +624,25 @@ fn invert(finding: &mut Finding) {
         Outcome::Pass | Outcome::Warn => (Outcome::Fail, Some(Reason::InvertedPass)),
         Outcome::Missed => return,
     };
+}
+
+/// Of a canary: to see the known answer is a pass, to see another one a fail, which says what was seen.
+/// Whoever did not get as far as the target has not seen it.
+fn compare(finding: &mut Finding, canary: Canary) {
+    let before = finding.outcome == Outcome::Fail && finding.reason.is_some_and(is_before_target);
+    let Some(knows) = canary.knows(finding.outcome, finding.reason) else { return };
+    if knows && !before {
+        (finding.outcome, finding.reason) = (Outcome::Pass, None);
+        finding.evidence.clear();
+    } else if finding.outcome != Outcome::Fail {
+        let evidence = match finding.evidence.as_str() {
+            "" => "it passes, and is known to fail".to_owned(),
+            seen => format!("it passes, and is known to fail: {seen}"),
+        };
+        (finding.outcome, finding.reason) = (Outcome::Fail, Some(Reason::InvertedPass));
+        finding.evidence = evidence;
+        cap(&mut finding.evidence);
+    }
 }
 
 /// Whether the run went wrong before anybody has looked at the target.

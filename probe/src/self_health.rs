@@ -182,6 +182,7 @@ fn run_of(anchor: &Anchor) -> (String, Run) {
         expect: Vec::new(),
         warn: Vec::new(),
         invert: false,
+        canary: None,
         ip: IpFamily::Auto,
         source_address: None,
         resolver: None,

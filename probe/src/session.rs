@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use parallax_common::check::StepKind;
+use parallax_common::check::{Canary, StepKind};
 use parallax_common::limits::{
     BACK_OFF_MAX, BACK_OFF_MIN, DIAL_TIMEOUT, FRAME_BYTES_MAX, LIVE_FRAMES_MAX, MEMBERS_MAX,
 };
@@ -464,7 +464,7 @@ async fn welcome(live: &mut Streaming<v1::LiveResponse>) -> Result<v1::Welcome, 
 /// What this build can run.
 fn kinds() -> Vec<String> {
     let http3 = cfg!(feature = "http3").then_some(StepKind::HTTP3);
-    StepKind::WORDS.into_iter().chain(http3).map(str::to_owned).collect()
+    StepKind::WORDS.into_iter().chain(http3).chain([Canary::WORD]).map(str::to_owned).collect()
 }
 
 /// What a chunk of assignments says.

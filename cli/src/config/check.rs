@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use parallax_common::check::StepKind;
+use parallax_common::outcome::Reason;
+use parallax_proto::convert::enums;
 use parallax_proto::convert::resource::{normalise, validate};
 use parallax_proto::v1;
 
@@ -102,6 +104,11 @@ const OWN: &[Field<Draft>] = &[
     }),
     field("steps", "a list of steps", |draft, node, reader| {
         draft.steps = Some(steps(node, reader));
+    }),
+    field("canary", "a mapping with `expect`", |draft, node, reader| {
+        let mut canary = v1::Canary::default();
+        reader.mapping(node, CANARY, &mut canary);
+        draft.check.canary = Some(canary);
     }),
 ];
 
@@ -219,6 +226,21 @@ const COMMON: &[Field<Draft>] = &[
     }),
     field("runbook", "a link", |draft, node, reader| {
         draft.check.runbook = value::text(node, reader).unwrap_or_default();
+    }),
+];
+
+const ANSWERS: &[(&str, v1::CanaryAnswer)] =
+    &[("pass", v1::CanaryAnswer::Pass), ("fail", v1::CanaryAnswer::Fail)];
+
+const CANARY: &[Field<v1::Canary>] = &[
+    required("expect", "one of pass, fail", |canary, node, reader| {
+        let answer = value::word(node, ANSWERS, reader);
+        canary.expect = answer.unwrap_or_default().into();
+    }),
+    field("reason", "a reason such as dns_nxdomain", |canary, node, reader| {
+        let reasons: Vec<(&str, i32)> =
+            Reason::ALL.iter().map(|it| (it.word(), enums::reason_to(*it))).collect();
+        canary.reason = value::word(node, &reasons, reader).unwrap_or_default();
     }),
 ];
 

@@ -45,6 +45,9 @@ impl Show {
             v1::IncidentKind::RegionExcluded => {
                 format!("a probe of region {} is not believed", incident.region)
             }
+            v1::IncidentKind::RegionOutdated => {
+                format!("a probe of region {} is outdated", incident.region)
+            }
             v1::IncidentKind::Regional => {
                 format!("{} fails in too few regions to be down", incident.check_name)
             }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use parallax_common::outcome::Reason;
 use parallax_proto::convert::enums;
 use parallax_proto::convert::fields::hex;
 use parallax_proto::v1;
@@ -79,6 +80,9 @@ pub struct CheckView {
     min_open: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     flap: Option<FlapView>,
+    /// What it is known to answer; not there when it tells of its target.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    canary: Option<CanaryView>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     alerts: Vec<AlertView>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -285,6 +289,16 @@ pub struct UpView {
     of: u32,
 }
 
+/// What its target is known to answer.
+#[derive(Debug, Serialize)]
+struct CanaryView {
+    /// `pass` or `fail`.
+    expect: String,
+    /// The only reason of a fail that is the known one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+}
+
 /// When it flaps.
 #[derive(Debug, Serialize)]
 pub struct FlapView {
@@ -360,6 +374,10 @@ impl CheckView {
                 opens: flap.opens,
                 within: time::length(flap.within.as_ref()),
                 calm: time::length(flap.calm.as_ref()),
+            }),
+            canary: check.canary.as_ref().map(|canary| CanaryView {
+                expect: word::answer(canary.expect),
+                reason: enums::reason(canary.reason).map(Reason::word),
             }),
             alerts: check.alerts.iter().map(AlertView::new).collect(),
             slo: check.slo.as_ref().map(SloView::new),

@@ -25,6 +25,9 @@ pub struct ProbeView {
     /// Why it may not vote.
     #[serde(skip_serializing_if = "Option::is_none")]
     exclusion: Option<ExclusionView>,
+    /// What its build cannot do of what is asked of it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    outdated: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     since: Option<String>,
     connected: bool,
@@ -60,12 +63,12 @@ pub struct ProbeView {
 /// Why a probe may not vote.
 #[derive(Debug, Serialize)]
 pub struct ExclusionView {
-    /// `disagrees`, `anchors` or `lagging`.
+    /// `disagrees`, `anchors`, `lagging` or `canary`.
     cause: String,
     since: Option<String>,
-    /// Targets on which it disagreed when it was excluded.
+    /// Targets on which it disagreed when it was excluded, or canaries whose answer it did not see.
     disagreeing: u32,
-    /// Of so many on which all other regions agreed.
+    /// Of so many on which all other regions agreed, or canaries that it looked at.
     targets: u32,
     /// The same in words.
     because: String,
@@ -103,6 +106,7 @@ impl ProbeView {
             incarnation: format!("{:016x}", probe.incarnation),
             state: word::probe(probe.state),
             exclusion: probe.exclusion.as_ref().map(ExclusionView::new),
+            outdated: probe.outdated.clone(),
             since: time::instant(probe.since.as_ref()),
             connected: probe.connected,
             address: probe.address.clone(),
@@ -137,7 +141,7 @@ impl ProbeView {
             ("region", self.region.clone()),
             ("state", format!("{} for {}", self.state, time::age(self.changed.as_ref(), now))),
             ("may vote", self.franchise(now)),
-            ("build", time::or_dash(Some(self.build.clone()))),
+            ("build", self.build()),
             ("incarnation", self.incarnation.clone()),
             ("address", time::or_dash(Some(self.address.clone()))),
             ("connected here", connected.to_owned()),
@@ -164,6 +168,15 @@ impl ProbeView {
             Some(ExclusionView { because, changed, .. }) => {
                 format!("no, for {}: it {because}", time::age(changed.as_ref(), now))
             }
+        }
+    }
+
+    /// Its build, and what is wrong with it.
+    fn build(&self) -> String {
+        let build = time::or_dash(Some(self.build.clone()));
+        match &self.outdated[..] {
+            [] => build,
+            lacks => format!("{build}, outdated: it {}", lacks.join("; it ")),
         }
     }
 
@@ -204,6 +217,9 @@ impl ProbesView {
             };
             let (state, tone) = match &probe.exclusion {
                 Some(_) => ("excluded".to_owned(), Tone::Bad),
+                None if probe.state == "live" && !probe.outdated.is_empty() => {
+                    ("outdated".to_owned(), Tone::Warn)
+                }
                 None => (probe.state.clone(), tone),
             };
             let unknown = || ("-".to_owned(), Tone::Plain);

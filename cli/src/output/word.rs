@@ -55,6 +55,8 @@ words! {
     change: v1::ChangeKind, "CHANGE_KIND_";
     /// `active`, `heartbeat`, `push`.
     source: v1::Source, "SOURCE_";
+    /// `pass`, `fail`.
+    answer: v1::CanaryAnswer, "CANARY_ANSWER_";
     /// `auto`, `v4`, `v6`; YAML leaves the `v` out.
     family: v1::IpFamily, "IP_FAMILY_";
     /// `udp`, `udp_only`, `tcp`.

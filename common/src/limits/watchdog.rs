@@ -28,3 +28,12 @@ pub const SURVEY_CHECKS: usize = 256;
 pub const SURVEY_PAUSE: Duration = Duration::from_millis(50);
 /// From the start of one look at all checks to the next, at least.
 pub const SURVEY_EVERY: Duration = Duration::from_secs(1);
+/// How long a live probe must be older than what is asked of it before that is an incident. Long enough to
+/// upgrade the probes of a region one after the other once a check of a new kind is there; nothing waits
+/// for it, since such a check is given to other probes or shown as not looked at from the start.
+pub const OUTDATED_AFTER: Duration = Duration::from_secs(300);
+/// Minor versions that a probe may be behind the oldest coordinator: builds are tried with the one before
+/// them. More is outdated.
+pub const VERSIONS_BEHIND_MAX: u64 = 1;
+/// Kinds of step that are named of all that an outdated probe cannot run. The rest is counted.
+pub const OUTDATED_KINDS_NAMED: usize = 4;

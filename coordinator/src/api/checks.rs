@@ -85,8 +85,9 @@ impl CheckService for Api {
         };
         sentences.extend(incident.iter().flat_map(explain::keeps_open));
         sentences.extend(incident.as_ref().and_then(explain::held));
-        // Contacts of its own need no explanation.
-        if let Some(routes) = state.routes_of(namespace).filter(|_| entry.check.alert.is_empty()) {
+        // Contacts of its own need no explanation, and nobody is told of a canary.
+        let told = entry.check.alert.is_empty() && entry.check.run.canary.is_none();
+        if let Some(routes) = state.routes_of(namespace).filter(|_| told) {
             let sample = routing::sample(&entry.wire);
             sentences.push(explain::would_tell(&get.name, &routes.taking(&sample)));
         }
@@ -94,6 +95,9 @@ impl CheckService for Api {
         if entry.check.enabled {
             let live = self.inner.judge.ballots(vec![entry.check.uid]).await;
             sentences.extend(live.first().and_then(|ballots| explain::cannot_run(ballots)));
+            if let (Some(canary), Some(ballots)) = (entry.check.run.canary, live.first()) {
+                sentences.extend(explain::canary(canary, ballots));
+            }
         }
         Ok(Response::new(v1::ExplainCheckResponse {
             verdict,

@@ -1,5 +1,7 @@
 //! Probes: what is replicated of them, joined with what this member's sessions know.
 
+use std::collections::BTreeMap;
+
 use parallax_common::time::UtcTime;
 use parallax_proto::v1::fleet_service_server::FleetService;
 use parallax_proto::{convert, store, v1};
@@ -7,6 +9,8 @@ use tonic::{Request, Response, Status};
 
 use super::page::page;
 use super::{Api, Need, namespace_of};
+use crate::core::fleet::outdated::{self, Needs, Standard};
+use crate::core::state::State;
 use crate::session::Seen;
 
 #[tonic::async_trait]
@@ -18,9 +22,10 @@ impl FleetService for Api {
         let options = request.get_ref().options.clone().unwrap_or_default();
         self.caller(&request, namespace_of(&options.namespace), Need::View)?;
         let state = self.read(options.stale).await?;
+        let asked = Asked::of(&state);
         let probes = state.probes.iter().map(|((region, name), row)| {
             let seen = self.inner.sessions.seen(region, name);
-            (key(region, name), probe(row, seen))
+            (key(region, name), v1::Probe { outdated: asked.lacks(row), ..probe(row, seen) })
         });
         let mut page = page(&options, probes)?;
         for probe in &mut page.items {
@@ -32,6 +37,31 @@ impl FleetService for Api {
             next_page_token: page.next,
             revision: state.applied,
         }))
+    }
+}
+
+/// What is asked of probes, by the names of their regions.
+struct Asked {
+    needs: BTreeMap<String, Needs>,
+    standard: Standard,
+}
+
+impl Asked {
+    fn of(state: &State) -> Self {
+        let mut needs: BTreeMap<String, Needs> = BTreeMap::new();
+        for entry in state.checks.values().filter(|entry| entry.check.enabled) {
+            for region in entry.check.looks_from() {
+                outdated::count(needs.entry(region.clone()).or_default(), &entry.check);
+            }
+        }
+        Self { needs, standard: Standard::of(state) }
+    }
+
+    /// What a probe lacks, in words.
+    fn lacks(&self, row: &store::ProbeRow) -> Vec<String> {
+        let nothing = Needs::new();
+        let needs = self.needs.get(&row.region).unwrap_or(&nothing);
+        outdated::lacks(row, needs, &self.standard)
     }
 }
 
@@ -62,6 +92,7 @@ fn probe(row: &store::ProbeRow, seen: Option<Seen>) -> v1::Probe {
         generation: seen.generation,
         health: seen.connected.then_some(seen.health),
         exclusion: row.exclusion,
+        outdated: Vec::new(),
     }
 }
 
@@ -70,6 +101,32 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::core::state::CheckEntry;
+
+    #[test]
+    fn a_probe_lacks_what_enabled_checks_of_its_region_need() {
+        let mut check = crate::core::engine::tests::rig::check(2, 2);
+        let regions = check.regions.clone();
+        let state_of = |check: &parallax_common::check::Check| {
+            let check = std::sync::Arc::new(check.clone());
+            let entry = CheckEntry { wire: v1::Check::default(), check: check.clone() };
+            let mut state = State::default();
+            state.checks.insert(check.uid, std::sync::Arc::new(entry));
+            state
+        };
+        let row = |region: &str, kinds: &[&str]| store::ProbeRow {
+            region: region.to_owned(),
+            kinds: kinds.iter().map(|kind| (*kind).to_owned()).collect(),
+            ..store::ProbeRow::default()
+        };
+        let asked = Asked::of(&state_of(&check));
+        let lacks = asked.lacks(&row(&regions[1], &["http"]));
+        assert_eq!(lacks, ["cannot run tcp, which 1 check needs"]);
+        assert!(asked.lacks(&row(&regions[1], &["tcp"])).is_empty());
+        assert!(asked.lacks(&row("elsewhere", &[])).is_empty());
+        check.enabled = false;
+        assert!(Asked::of(&state_of(&check)).lacks(&row(&regions[1], &["http"])).is_empty());
+    }
 
     #[test]
     fn pages_skip_no_probe_whatever_regions_are_called() {

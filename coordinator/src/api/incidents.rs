@@ -16,7 +16,7 @@ use super::closed::{self, Part};
 use super::page::{matches, page, page_size};
 use super::{Api, Need, asked, bounded, namespace_of, not_found, refusal_status, with_rule};
 use crate::core::explain;
-use crate::core::state::{State, is_of_alert, is_of_region, may_resolve};
+use crate::core::state::{State, is_of_alert, may_resolve, trouble_of};
 use crate::store::rows::RowError;
 
 /// Incidents as a list has them: how each attempt ended is for who asks about one.
@@ -202,11 +202,11 @@ impl Api {
     }
 
     /// Whether the live ballots of the incident's check are still enough to be down, or its region
-    /// is still silent.
+    /// is still silent or outdated.
     async fn still_fails(&self, incident: &v1::Incident) -> bool {
-        if is_of_region(incident) {
+        if let Some(trouble) = trouble_of(incident) {
             let judge = &self.inner.judge;
-            return judge.still_silent(&incident.namespace, &incident.region).await;
+            return judge.still_in_trouble(&incident.namespace, &incident.region, trouble).await;
         }
         // While it is open its condition was not seen to end.
         if is_of_alert(incident) {

@@ -6,6 +6,7 @@
 //! single regions are in `ballots`, those about deliveries in `pages`, times and lengths in
 //! `words`.
 
+use parallax_common::check::Canary;
 use parallax_common::limits::READMIT_AFTER;
 use parallax_proto::v1::{self, DegradedKind, IncidentKind, ResolveCause, Verdict};
 
@@ -61,12 +62,47 @@ pub fn cannot_run(ballots: &[v1::Ballot]) -> Option<String> {
     ballots::cannot_run(ballots)
 }
 
+/// What a canary is, and what the regions see of it at this moment.
+pub fn canary(canary: Canary, ballots: &[v1::Ballot]) -> Vec<String> {
+    let answer = match canary {
+        Canary::Pass => "pass".to_owned(),
+        Canary::Fail(None) => "fail".to_owned(),
+        Canary::Fail(Some(reason)) => format!("fail with {reason}"),
+    };
+    let mut sentences = vec![format!(
+        "It is a canary, known to {answer}: `up` says that this is seen, and no incident opens for it."
+    )];
+    let counts = |ballot: &&v1::Ballot| !ballot.stale && !ballot.advisory;
+    let probes = ballots.iter().filter(counts).flat_map(|ballot| match &ballot.probes[..] {
+        [] => std::slice::from_ref(ballot),
+        probes => probes,
+    });
+    let spoken = |ballot: &&v1::Ballot| ballot.state() != v1::BallotState::None;
+    let states: Vec<_> = probes.filter(spoken).map(v1::Ballot::state).collect();
+    let wrong = states.iter().filter(|state| **state == v1::BallotState::Fail).count();
+    match wrong {
+        0 => {}
+        wrong if wrong * 2 >= states.len() => sentences.push(format!(
+            "Now {wrong} of {} do not see that: the canary is in doubt, not they, so nobody is \
+             excluded by it. Look at its target, or take it out.",
+            words::count(u32::try_from(states.len()).unwrap_or(u32::MAX), "probe")
+        )),
+        wrong => sentences.push(format!(
+            "Now {wrong} of {} {} not see that, and may not vote when it lasts.",
+            words::count(u32::try_from(states.len()).unwrap_or(u32::MAX), "probe"),
+            if wrong == 1 { "does" } else { "do" }
+        )),
+    }
+    sentences
+}
+
 /// What an incident is, why it opened and ended, and who was told.
 pub fn incident(incident: &v1::Incident) -> Vec<String> {
     let mut clock = Clock::default();
     let mut sentences = match incident.kind() {
         IncidentKind::RegionSilent => region(incident, &mut clock),
         IncidentKind::RegionExcluded => excluded(incident, &mut clock),
+        IncidentKind::RegionOutdated => outdated(incident, &mut clock),
         IncidentKind::Leaderless => leaderless(incident, &mut clock),
         IncidentKind::Regional | IncidentKind::Warning => lasting(incident, &mut clock),
         IncidentKind::Latency | IncidentKind::ErrorRate | IncidentKind::BurnRate => {
@@ -89,6 +125,10 @@ pub fn incident(incident: &v1::Incident) -> Vec<String> {
                 format!("It resolves when nothing has been wrong with it for {minute}.")
             }
             IncidentKind::RegionSilent => "It resolves when its probes are heard again.".into(),
+            IncidentKind::RegionOutdated => {
+                "It resolves when they have been upgraded, or what they lack is not asked of them."
+                    .into()
+            }
             IncidentKind::Leaderless => "It resolves when it sees a leader again.".into(),
             IncidentKind::Regional => {
                 "It ends when the last region passes, or when so many fail that it is down.".into()
@@ -223,6 +263,28 @@ fn excluded(incident: &v1::Incident, clock: &mut Clock) -> Vec<String> {
     vec![
         format!("{headline}: {}.", list(&probes)),
         "Meanwhile what it sees does not count for any check.".to_owned(),
+    ]
+}
+
+fn outdated(incident: &v1::Incident, clock: &mut Clock) -> Vec<String> {
+    let region = line(&incident.region);
+    let record = incident.opened_by.clone().unwrap_or_default();
+    let lacks =
+        |ballot: &v1::Ballot| format!("probe {} {}", line(&ballot.probe), line(&ballot.evidence));
+    let probes: Vec<String> = record.ballots.iter().map(lacks).collect();
+    let (who, is, was) = match probes.len() {
+        1 => ("A probe", "is", "was"),
+        _ => ("Probes", "are", "were"),
+    };
+    let headline = headline(
+        incident,
+        &format!("{who} of region {region} {is} outdated"),
+        &format!("{who} of region {region} {was} outdated"),
+        clock,
+    );
+    vec![
+        format!("{headline}: {}.", probes.join("; ")),
+        "What they cannot run is run by other probes of the region, or not from there.".to_owned(),
     ]
 }
 
@@ -446,6 +508,9 @@ fn ended(incident: &v1::Incident) -> String {
         },
         ResolveCause::CheckDeleted => "It ended because the check was deleted.".into(),
         ResolveCause::CheckPaused => "It ended because the check was paused.".into(),
+        ResolveCause::RegionBack if incident.kind() == IncidentKind::RegionOutdated => {
+            "It resolved because no probe of the region is outdated any more.".into()
+        }
         ResolveCause::RegionBack => {
             let heard: Vec<String> = record
                 .ballots

@@ -38,6 +38,8 @@
 //!   shut until it has been well once.
 //! * **A region with an excluded probe** (`core/watchdog.rs`) is not well either: one incident of kind
 //!   `region_excluded`, until the probe votes again.
+//! * **A region with an outdated probe** ([`outdated`]) has an incident of kind `region_outdated`, beside
+//!   whatever else is wrong with it, until no probe of its records is outdated.
 //!
 //! Pure: time comes in as `now`; [`Tracker::wake_at`] says when to come back without news.
 
@@ -50,9 +52,11 @@ use parallax_proto::store::{FleetChange, ProbeRow};
 use parallax_proto::v1::{self, ProbeState};
 
 mod loss;
+pub mod outdated;
 mod region;
 pub mod rows;
 
+use self::outdated::{Needs, Standard};
 use self::region::RegionState;
 
 /// A probe's place: it outlives incarnations.
@@ -71,6 +75,24 @@ pub struct RegionKey {
     pub namespace: String,
     /// The region's name.
     pub region: String,
+}
+
+/// What may be wrong with a region: an incident of its own each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// Nobody, or not enough of it, is heard, or somebody is not believed.
+    Silent,
+    /// A probe is older than what is asked of it.
+    Outdated,
+}
+
+/// What is known of one of a region's incidents.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Alarm {
+    /// Uid of the open one, or empty.
+    pub incident: String,
+    /// It was resolved by hand while its cause lasted.
+    pub latched: bool,
 }
 
 /// What a probe said of itself when its session started.
@@ -97,17 +119,21 @@ pub enum Input {
     Row(ProbeRow),
     /// A probe was taken out of the records.
     Forgotten(ProbeKey),
-    /// A region as applied: how many enabled checks name it, and its incident.
+    /// A region as applied: how many enabled checks name it, and its incidents.
     Region {
         /// Which.
         key: RegionKey,
         /// Enabled checks that look from it.
         checks: u32,
-        /// Uid of its open incident, or empty.
-        incident: String,
-        /// It was resolved by hand while the region was silent.
-        latched: bool,
+        /// What they need.
+        needs: Needs,
+        /// That about silence.
+        silent: Alarm,
+        /// That about what is older than it should be.
+        outdated: Alarm,
     },
+    /// What every probe is held to; absent while some member would not understand the incident.
+    Standard(Option<Standard>),
     /// A region was deleted; the entry that did so ended its incident.
     RegionGone(RegionKey),
     /// A session started, here or (relayed) at another member.
@@ -149,12 +175,12 @@ pub enum Output {
     /// Propose this change of a row. At most one a probe is under way. The number names the
     /// proposal, here and below.
     Change(u64, FleetChange),
-    /// Propose to open an incident for a region. At most one proposal a region is under way.
-    OpenRegion(u64, RegionKey, v1::DecisionRecord),
+    /// Propose to open an incident for a region. At most one proposal a region and kind is under way.
+    OpenRegion(u64, RegionKey, Trouble, v1::DecisionRecord),
     /// Propose to resolve the region's incident with this uid.
-    ResolveRegion(u64, RegionKey, String, v1::DecisionRecord),
-    /// Propose that the region may open an incident again: it is well.
-    UnlatchRegion(u64, RegionKey, v1::DecisionRecord),
+    ResolveRegion(u64, RegionKey, Trouble, String, v1::DecisionRecord),
+    /// Propose that the region may open an incident of this kind again: it is well.
+    UnlatchRegion(u64, RegionKey, Trouble, v1::DecisionRecord),
     /// Tell this life of a probe to go and not come back: another one has taken its name.
     Supersede {
         /// Whose.
@@ -234,6 +260,7 @@ pub struct Tracker {
     grace_until: MeshTime,
     probes: BTreeMap<ProbeKey, Known>,
     regions: BTreeMap<RegionKey, RegionState>,
+    standard: Option<Standard>,
     /// Regions with a mass loss: `None` while it is in force, then the end of its grace.
     holds: BTreeMap<String, Option<MeshTime>>,
     wake_at: Option<MeshTime>,
@@ -249,6 +276,7 @@ impl Tracker {
             grace_until: now + START_GRACE,
             probes: BTreeMap::new(),
             regions: BTreeMap::new(),
+            standard: None,
             holds: BTreeMap::new(),
             wake_at: None,
             last_proposal: 0,
@@ -298,10 +326,16 @@ impl Tracker {
                 }
                 self.review_probe(&key, now, utc, out);
             }
-            Input::Region { key, checks, incident, latched } => {
+            Input::Region { key, checks, needs, silent, outdated } => {
                 let region = self.regions.entry(key.clone()).or_default();
-                region.take(checks, incident, latched);
+                region.take(checks, needs, silent, outdated);
                 self.review_region(&key, now, utc, out);
+            }
+            Input::Standard(standard) => {
+                if self.standard != standard {
+                    self.standard = standard;
+                    self.review_all(now, utc, out);
+                }
             }
             Input::RegionGone(key) => {
                 self.regions.remove(&key);
@@ -359,10 +393,7 @@ impl Tracker {
                 }
             }
             Input::Settled(Subject::Region(key), proposal) => {
-                if let Some(region) = self.regions.get_mut(&key)
-                    && region.pending == Some(proposal)
-                {
-                    region.pending = None;
+                if self.regions.get_mut(&key).is_some_and(|region| region.settled(proposal)) {
                     self.review_region(&key, now, utc, out);
                 }
             }

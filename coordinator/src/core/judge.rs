@@ -24,7 +24,8 @@ use parallax_proto::{convert, v1};
 pub use self::output::{About, Act, Outputs, Proposal};
 use self::watch::Watch;
 use super::engine::{self, Engine, Voter};
-use super::fleet::{self, ProbeKey, RegionKey, Tracker};
+use super::fleet::outdated::Needs;
+use super::fleet::{self, ProbeKey, RegionKey, Tracker, Trouble};
 use super::plan::Plan;
 use super::session::Event;
 use super::state::{Changed, State};
@@ -68,7 +69,7 @@ pub struct Judge {
     plan: Plan,
     leads: bool,
     /// Enabled checks of each region, as the tracker was told.
-    counted: BTreeMap<RegionKey, u32>,
+    counted: BTreeMap<RegionKey, Counted>,
     watch: Watch,
 }
 
@@ -169,9 +170,9 @@ impl Judge {
         self.engine.still_failing(check, now)
     }
 
-    /// Whether a region is not well.
-    pub fn is_silent(&self, region: &RegionKey, now: MeshTime) -> bool {
-        self.tracker.is_silent(region, now)
+    /// Whether what a region's incident is about lasts.
+    pub fn is_in_trouble(&self, region: &RegionKey, trouble: Trouble, now: MeshTime) -> bool {
+        self.tracker.is_in_trouble(region, trouble, now)
     }
 
     /// The newest watermark of a probe's current life.
@@ -212,6 +213,14 @@ impl Judge {
     fn follow(&mut self, input: fleet::Input, step: &mut Step) {
         self.tracker.handle(input, step.now, step.utc, &mut step.moved);
     }
+}
+
+/// What looks from a region.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Counted {
+    /// Enabled checks.
+    checks: u32,
+    needs: Needs,
 }
 
 /// One call: when it is, and what the cores said so far.

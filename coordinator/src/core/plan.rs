@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use imbl::OrdMap;
-use parallax_common::check::{Assignment, Check};
+use parallax_common::check::{Assignment, Canary, Check};
 use parallax_common::name::{Generation, Incarnation, Uid};
 use parallax_common::schedule;
 use parallax_common::time::ns;
@@ -113,10 +113,12 @@ pub fn assignments(check: &Check, fleet: &Fleet) -> Vec<Option<ProbeRef>> {
     places
 }
 
-/// The step kinds a probe must know to run `check`, each once.
-fn kinds(check: &Check) -> Vec<&'static str> {
+/// The kinds a probe must know to run `check`, each once.
+pub fn kinds(check: &Check) -> Vec<&'static str> {
     let steps = check.run.steps.iter();
-    let words: BTreeSet<&'static str> = steps.flat_map(|step| step.kind.needs()).collect();
+    let canary = check.run.canary.map(|_| Canary::WORD);
+    let words: BTreeSet<&'static str> =
+        steps.flat_map(|step| step.kind.needs()).chain(canary).collect();
     words.into_iter().collect()
 }
 

@@ -23,6 +23,7 @@ mod pacing;
 mod pages;
 mod quiet;
 mod references;
+mod regions;
 mod requests;
 mod restore;
 mod routing;
@@ -48,7 +49,7 @@ pub use self::alerts::is_of_alert;
 pub use self::config::{Kind, SettingsName};
 pub use self::requests::{Asked, Client, identified};
 pub use self::rows::{Damaged, Row, RowChange, Rows, Table};
-pub use self::verdicts::{is_of_region, may_resolve};
+pub use self::verdicts::{may_resolve, trouble_of};
 use crate::core::quiet::Silence;
 use crate::core::routing::Routes;
 use crate::mutant::{self, Mutant};
@@ -57,7 +58,8 @@ use crate::mutant::{self, Mutant};
 /// advisory regions, a choice for missing data, probes that may not vote, silences, and kinds of contact
 /// beside webhooks: a build below it would plan, count and page otherwise. Level 3 has mail, contacts with a
 /// rate and somebody in their place, severities, routes and maintenance windows, checks that depend on others
-/// or flap, alerts on what was measured, and incidents of what lasts without being down.
+/// or flap, alerts on what was measured, incidents of what lasts without being down, canaries, and incidents of
+/// outdated regions.
 pub const LEVEL: u32 = 3;
 /// From this level on probes are excluded from voting.
 pub const EXCLUSION_LEVEL: u32 = 2;
@@ -68,6 +70,10 @@ pub const MAIL_LEVEL: u32 = 3;
 pub const QUIET_LEVEL: u32 = 2;
 /// The level from which on failures of a minority and warnings that last are incidents.
 pub const LASTING_LEVEL: u32 = 3;
+/// From this level on checks may be canaries.
+pub const CANARY_LEVEL: u32 = 3;
+/// From this level on a region with outdated probes has an incident.
+pub const OUTDATED_LEVEL: u32 = 3;
 /// From this level on incidents have a severity, and routes say who is told.
 pub const ROUTING_LEVEL: u32 = 3;
 /// From this level on checks have alerts on what was measured, and error budgets.

@@ -19,6 +19,10 @@
 //! * **A target counts once**, whatever the number of checks that name its host: a broken target makes
 //!   many checks disagree, a broken probe many targets. It disagrees on a target when it does on at least
 //!   half of the checks.
+//! * **Canaries** have an answer that is known, so one is enough, and who is wrong needs no other region to
+//!   be told: whoever sees another answer is suspected. But while half of those that look at a canary, or
+//!   more, do not see its answer, it is the canary that is wrong: it is held against nobody, and for
+//!   nobody.
 //! * **Anchors and lag.** A probe of whose anchors fewer than half answer, or whose own threads come a
 //!   second late, is suspected too, unless most of the probes say the same of themselves: then it is
 //!   the anchor, or ours, that is ill.
@@ -66,6 +70,18 @@ pub struct Witnessed<'a> {
 #[derive(Debug, Default)]
 pub struct Survey {
     found: BTreeMap<ProbeKey, BTreeMap<String, Checks>>,
+    canaries: BTreeMap<ProbeKey, Canaries>,
+}
+
+/// Canaries that a probe looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Canaries {
+    /// All of them.
+    pub all: u32,
+    /// Those whose known answer it does not see.
+    pub wrong: u32,
+    /// Those of which too many others do not see it either.
+    pub in_doubt: u32,
 }
 
 impl Survey {
@@ -89,6 +105,24 @@ impl Survey {
             checks.all += 1;
             checks.disagreeing += u32::from(vote.fails != first.fails);
         }
+    }
+
+    /// Takes one canary: who sees another thing than its known answer, of those whose vote is fresh.
+    pub fn take_canary(&mut self, votes: &[Witnessed<'_>]) {
+        let wrong = votes.iter().filter(|vote| vote.fails).count();
+        let in_doubt = wrong > 0 && wrong * 2 >= votes.len();
+        for vote in votes {
+            let (region, probe) = (vote.region.to_owned(), vote.probe.to_owned());
+            let canaries = self.canaries.entry(ProbeKey { region, probe }).or_default();
+            canaries.all += 1;
+            canaries.wrong += u32::from(vote.fails && !in_doubt);
+            canaries.in_doubt += u32::from(vote.fails && in_doubt);
+        }
+    }
+
+    /// What a probe sees of canaries.
+    pub fn canaries(&self, key: &ProbeKey) -> Canaries {
+        self.canaries.get(key).copied().unwrap_or_default()
     }
 
     /// On how many targets a probe disagreed, of how many.
@@ -143,7 +177,7 @@ struct Watched {
     /// What it said of itself last.
     ailment: Option<ExclusionCause>,
     suspect_since: Option<MeshTime>,
-    /// Since when no target tells anything of it.
+    /// Since when nothing that it is excluded for tells anything of it.
     alone_since: Option<MeshTime>,
     well_since: Option<MeshTime>,
     /// What is wished for it.
@@ -219,15 +253,24 @@ impl Watchdog {
                 continue;
             }
             let (disagreeing, targets) = survey.of(key);
+            let canaries = survey.canaries(key);
+            let mut seen = (disagreeing, targets);
             let opinion = match watched.ailment.filter(own) {
                 Some(cause) => Opinion::Suspect(cause),
+                None if canaries.wrong > 0 => {
+                    seen = (canaries.wrong, canaries.all);
+                    Opinion::Suspect(ExclusionCause::Canary)
+                }
                 None => match opinion(disagreeing, targets) {
                     Opinion::Suspect(_) if most_are_doubted => Opinion::Undecided,
-                    Opinion::Well if watched.is_alone(targets, now) => Opinion::Undecided,
+                    Opinion::Well if canaries.in_doubt > 0 => Opinion::Undecided,
+                    Opinion::Well if watched.is_alone(targets, canaries.all, now) => {
+                        Opinion::Undecided
+                    }
                     opinion => opinion,
                 },
             };
-            if watched.follow(opinion, (disagreeing, targets), now) {
+            if watched.follow(opinion, seen, now) {
                 changed.push((key.clone(), watched.wish));
             }
         }
@@ -246,6 +289,12 @@ pub fn because(exclusion: &Exclusion) -> String {
         }
         ExclusionCause::Anchors => "hears from fewer than half of its anchors".to_owned(),
         ExclusionCause::Lagging => "comes late to its own work".to_owned(),
+        ExclusionCause::Canary => {
+            let canaries = if *targets == 1 { "canary" } else { "canaries" };
+            format!(
+                "sees another thing than the known answer of {disagreeing} of {targets} {canaries}"
+            )
+        }
     }
 }
 
@@ -261,11 +310,15 @@ fn opinion(disagreeing: u32, targets: u32) -> Opinion {
 }
 
 impl Watched {
-    /// Whether it is excluded for its disagreements and there is nothing to compare it with, not for too
-    /// long yet.
-    fn is_alone(&mut self, targets: u32, now: MeshTime) -> bool {
-        let compared = self.wish.is_some_and(|wish| wish.cause() == ExclusionCause::Disagrees);
-        if !compared || targets > 0 {
+    /// Whether it is excluded for its disagreements or by canaries and there is nothing to compare it with,
+    /// not for too long yet.
+    fn is_alone(&mut self, targets: u32, canaries: u32, now: MeshTime) -> bool {
+        let compared = match self.wish.map(|wish| wish.cause()) {
+            Some(ExclusionCause::Disagrees) => targets,
+            Some(ExclusionCause::Canary) => canaries,
+            _ => 1,
+        };
+        if compared > 0 {
             self.alone_since = None;
             return false;
         }

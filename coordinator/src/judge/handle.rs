@@ -10,7 +10,7 @@ use parallax_proto::v1;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::core::engine::Voter;
-use crate::core::fleet::{self, ProbeKey, RegionKey};
+use crate::core::fleet::{self, ProbeKey, RegionKey, Trouble};
 use crate::core::judge::About;
 use crate::core::session::Event;
 use crate::mesh_clock::MeshClock;
@@ -36,7 +36,7 @@ pub enum Told {
     /// Whether enough regions fail now to be down.
     StillFailing(Uid, oneshot::Sender<bool>),
     /// Whether a region is silent now.
-    StillSilent(RegionKey, oneshot::Sender<bool>),
+    StillInTrouble(RegionKey, Trouble, oneshot::Sender<bool>),
     /// The age of a probe's newest watermark.
     WatermarkAge(ProbeKey, oneshot::Sender<Option<Duration>>),
 }
@@ -85,10 +85,10 @@ impl JudgeHandle {
         self.ask(|reply| Told::StillFailing(check, reply)).await.unwrap_or(false)
     }
 
-    /// Whether a region is silent now.
-    pub async fn still_silent(&self, namespace: &str, region: &str) -> bool {
+    /// Whether what a region's incident is about lasts.
+    pub async fn still_in_trouble(&self, namespace: &str, region: &str, trouble: Trouble) -> bool {
         let key = RegionKey { namespace: namespace.to_owned(), region: region.to_owned() };
-        self.ask(|reply| Told::StillSilent(key, reply)).await.unwrap_or(false)
+        self.ask(|reply| Told::StillInTrouble(key, trouble, reply)).await.unwrap_or(false)
     }
 
     /// The age of a probe's newest watermark.

@@ -279,6 +279,17 @@ fn summary(incident: &v1::Incident, opened: &DecisionRecord) -> String {
                 }
             }
         }
+        IncidentKind::RegionOutdated => {
+            let region = &incident.region;
+            let probe = match &opened.ballots[..] {
+                [one] => format!("probe {} {}", one.probe, one.evidence),
+                all => format!("{} of its probes are older than what is asked of them", all.len()),
+            };
+            match over {
+                true => format!("region {region}: no probe is outdated any more"),
+                false => format!("region {region}: {probe}"),
+            }
+        }
         IncidentKind::Leaderless => {
             let member = incident.labels.get("member").map(String::as_str).unwrap_or_default();
             match over {
@@ -374,6 +385,7 @@ fn about(incident: &v1::Incident) -> About {
         kind: match incident.kind() {
             IncidentKind::RegionSilent => "region_silent",
             IncidentKind::RegionExcluded => "region_excluded",
+            IncidentKind::RegionOutdated => "region_outdated",
             IncidentKind::Leaderless => "leaderless",
             IncidentKind::Regional => "regional",
             IncidentKind::Warning => "warning",

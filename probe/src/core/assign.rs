@@ -241,6 +241,7 @@ pub(crate) mod tests {
                 expect: vec![],
                 warn: vec![],
                 invert: false,
+                canary: None,
                 ip: IpFamily::Auto,
                 source_address: None,
                 resolver: None,

@@ -311,6 +311,7 @@ mod tests {
             expect: expect.iter().map(|source| (*source).to_owned()).collect(),
             warn: vec![],
             invert: false,
+            canary: None,
             ip: IpFamily::Auto,
             source_address: None,
             resolver: None,

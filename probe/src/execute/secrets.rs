@@ -219,6 +219,7 @@ mod tests {
             expect: vec![],
             warn: vec![],
             invert: false,
+            canary: None,
             ip: IpFamily::Auto,
             source_address: None,
             resolver: None,

@@ -87,6 +87,7 @@ fn run_of(kind: StepKind) -> Run {
         expect: vec![],
         warn: vec![],
         invert: false,
+        canary: None,
         ip: IpFamily::Auto,
         source_address: None,
         resolver: None,
@@ -571,6 +572,34 @@ async fn an_inverted_check_passes_when_the_target_fails() {
     run.invert = true;
     let finding = found(&run).await;
     assert_eq!((finding.outcome, finding.reason), (Outcome::Pass, None));
+}
+
+#[tokio::test]
+async fn a_canary_passes_when_its_known_answer_is_seen_and_says_what_is_seen_instead() {
+    let no = b"HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n";
+    let mut failing = plain_http(answering(no));
+    failing.expect = vec!["status == 200".into()];
+    let reason = found(&failing).await.reason;
+    assert_eq!(reason, Some(Reason::ExpectationFailed));
+    let refused = Some(Reason::ConnectRefused);
+    // (what is known, whether the target passes, outcome, reason)
+    for (canary, passes, outcome, expected) in [
+        (Canary::Fail(None), false, Outcome::Pass, None),
+        (Canary::Fail(reason), false, Outcome::Pass, None),
+        (Canary::Fail(refused), false, Outcome::Fail, reason),
+        (Canary::Pass, false, Outcome::Fail, reason),
+        (Canary::Pass, true, Outcome::Pass, None),
+        (Canary::Fail(None), true, Outcome::Fail, Some(Reason::InvertedPass)),
+        (Canary::Fail(refused), true, Outcome::Fail, Some(Reason::InvertedPass)),
+    ] {
+        let mut run = if passes { plain_http(answering(OK)) } else { plain_http(answering(no)) };
+        run.expect.clone_from(&failing.expect);
+        run.canary = Some(canary);
+        let finding = found(&run).await;
+        assert_eq!((finding.outcome, finding.reason), (outcome, expected), "{canary:?} {passes}");
+        let said = finding.reason == Some(Reason::InvertedPass);
+        assert_eq!(finding.evidence == "it passes, and is known to fail", said, "{finding:?}");
+    }
 }
 
 #[tokio::test]

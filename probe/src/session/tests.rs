@@ -222,6 +222,7 @@ fn assignment(n: u8, port: u16) -> Assignment {
         expect: vec![],
         warn: vec![],
         invert: false,
+        canary: None,
         ip: IpFamily::Auto,
         source_address: None,
         resolver: None,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use parallax_common::check::{Assignment, Check};
+use parallax_common::check::{Assignment, Check, Run};
 use parallax_common::digest::run_digest;
 use parallax_common::limits::{
     INTERVAL_MAX, INTERVAL_MIN, ORDER_EXPIRES, STREAK_MAX, TIMEOUT_MAX, TIMEOUT_MIN,
@@ -15,6 +15,7 @@ use parallax_common::schedule::phase_ns;
 use parallax_common::time::{MeshTime, ns};
 
 use super::Findings;
+use super::check::canary::{canary, canary_to};
 use super::run::{run, run_to};
 use super::time::{generation, generation_to};
 use crate::v1;
@@ -93,6 +94,7 @@ pub fn assignment_to(assignment: &Assignment) -> v1::Assignment {
         failures_of: assignment.failures_of,
         successes_of: assignment.successes_of,
         confirm_spacing_ns: ns(assignment.confirm_spacing),
+        canary: assignment.run.canary.map(canary_to),
     }
 }
 
@@ -125,7 +127,8 @@ pub fn assignment(assignment: &v1::Assignment) -> Result<Assignment, WireError> 
         return broken(rule::WIRE_FIELD, "run", "there is nothing to run");
     };
     let mut findings = Findings::new("check", &assignment.name);
-    let Some(run) = run(wire, &mut findings) else {
+    let canary = canary(assignment.canary.as_ref(), &mut findings);
+    let Some(run) = run(wire, &mut findings).map(|run| Run { canary, ..run }) else {
         let why: Vec<String> = findings.finish().iter().map(ToString::to_string).collect();
         return broken(rule::WIRE_FIELD, "run", why.join("; "));
     };

@@ -1,5 +1,6 @@
 //! Checks: defaults, every rule at once, and the checked type.
 
+pub(in crate::convert) mod canary;
 mod flap;
 
 use std::collections::BTreeSet;
@@ -90,7 +91,8 @@ pub fn normalise_check(mut check: v1::Check) -> v1::Check {
         }
     }
     let built = run(run_of, &mut Findings::new("check", ""));
-    check.run_digest = built.map_or(0, |run| run_digest(&run).0);
+    let canary = canary::canary(check.canary.as_ref(), &mut Findings::new("check", ""));
+    check.run_digest = built.map_or(0, |run| run_digest(&Run { canary, ..run }).0);
     check
 }
 
@@ -210,8 +212,10 @@ fn build(check: &v1::Check, uid: Uid, findings: &mut Findings<'_>) -> Option<Che
     let alerts = super::alert::alerts(check, interval, findings);
     let slo = super::alert::slo(check, findings);
     let run: Option<Run> = run(check.run.as_ref().unwrap_or(&v1::Run::default()), findings);
+    canary::alone(check, findings);
+    let canary = canary::canary(check.canary.as_ref(), findings);
     super::resource::size_fits(check, findings);
-    let run = run?;
+    let run = Run { canary, ..run? };
     let digest = run_digest(&run);
     if check.run_digest != digest.0 {
         // Normalising sets it: somebody changed the run behind its back.

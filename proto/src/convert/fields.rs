@@ -161,6 +161,13 @@ fn check_fields(check: &v1::Check) -> Fields {
         Ok(severity) => out.always("severity", word(severity.as_str_name(), "SEVERITY_")),
         Err(_) => {}
     }
+    if let Some(canary) = &check.canary {
+        let answer = word(canary.expect().as_str_name(), "CANARY_ANSWER_");
+        out.always("canary.expect", answer);
+        if canary.reason != 0 {
+            out.always("canary.reason", word(canary.reason().as_str_name(), "REASON_"));
+        }
+    }
     out.list("depends_on", &check.depends_on);
     out.length("min_open", check.min_open.as_ref());
     if let Some(flap) = &check.flap {

@@ -105,6 +105,8 @@ pub(super) fn run(run: &v1::Run, findings: &mut Findings<'_>) -> Option<Run> {
         expect: run.expect.clone(),
         warn: run.warn.clone(),
         invert: run.invert,
+        // Beside the run in messages: whoever puts them together fills it in.
+        canary: None,
         ip,
         source_address,
         resolver,

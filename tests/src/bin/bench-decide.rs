@@ -313,6 +313,7 @@ fn subject(uid: Uid, voters: &[Voter]) -> Subject {
             expect: Vec::new(),
             warn: Vec::new(),
             invert: false,
+            canary: None,
             ip: IpFamily::Auto,
             source_address: None,
             resolver: None,

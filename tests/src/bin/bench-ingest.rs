@@ -162,6 +162,7 @@ fn assignment(check: Uid) -> Assignment {
         expect: Vec::new(),
         warn: Vec::new(),
         invert: false,
+        canary: None,
         ip: IpFamily::Auto,
         source_address: None,
         resolver: None,

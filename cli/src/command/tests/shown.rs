@@ -192,6 +192,47 @@ async fn regions_and_probes_are_listed_and_labels_reach_the_coordinator() {
 }
 
 #[tokio::test]
+async fn probes_that_are_outdated_or_not_believed_say_why() {
+    let bench = Bench::start().await;
+    let live = |name: &str| v1::Probe {
+        region: "eu-west".to_owned(),
+        name: name.to_owned(),
+        state: v1::ProbeState::Live.into(),
+        build: "0.1.0".to_owned(),
+        ..v1::Probe::default()
+    };
+    let lacks = ["cannot run grpc, which 3 checks need", "lacks 1 more"].map(str::to_owned);
+    let exclusion = v1::Exclusion {
+        cause: v1::ExclusionCause::Canary.into(),
+        since: at(0),
+        disagreeing: 1,
+        targets: 2,
+    };
+    bench.fake.0.lock().probes = vec![
+        v1::Probe { outdated: lacks.to_vec(), ..live("old") },
+        v1::Probe { exclusion: Some(exclusion), outdated: lacks.to_vec(), ..live("fooled") },
+        live("well"),
+    ];
+    let ran = bench.run("probe list").await;
+    let states: Vec<_> =
+        ran.out.lines().skip(1).filter_map(|line| line.split_whitespace().nth(2)).collect();
+    assert_eq!(states, ["outdated", "excluded", "live"], "{}", ran.out);
+    let ran = bench.run("probe list -o json").await;
+    let json: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(json["probes"][0]["state"], "live");
+    assert_eq!(json["probes"][0]["outdated"], serde_json::json!(lacks));
+    assert_eq!(json["probes"][1]["exclusion"]["cause"], "canary");
+    assert!(json["probes"][2].get("outdated").is_none());
+    let ran = bench.run("probe get old").await;
+    let build = "build               0.1.0, outdated: it cannot run grpc, which 3 checks need; it lacks \
+                 1 more";
+    assert!(ran.out.lines().any(|line| line == build), "{}", ran.out);
+    let ran = bench.run("probe get fooled").await;
+    let why = "it sees another thing than the known answer of 1 of 2 canaries";
+    assert!(ran.out.contains(why), "{}", ran.out);
+}
+
+#[tokio::test]
 async fn contacts_are_listed_without_their_secrets() {
     let bench = Bench::start().await;
     let secret =

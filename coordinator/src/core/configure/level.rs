@@ -8,7 +8,9 @@ use parallax_proto::v1;
 use parallax_proto::v1::resource::Kind as ResourceKind;
 
 use super::violation;
-use crate::core::state::{ALERTS_LEVEL, Kind, LASTING_LEVEL, MAIL_LEVEL, ROUTING_LEVEL};
+use crate::core::state::{
+    ALERTS_LEVEL, CANARY_LEVEL, Kind, LASTING_LEVEL, MAIL_LEVEL, ROUTING_LEVEL,
+};
 
 /// The level from which on checks have several probes a region, advisory regions and a choice for missing
 /// data, and speak HTTP/3, and contacts have other kinds than webhooks, and webhooks all their options.
@@ -75,6 +77,7 @@ fn of_check(check: &v1::Check) -> Vec<(u32, &'static str, bool)> {
         (CALM_LEVEL, "flap", check.flap.is_some()),
         (ALERTS_LEVEL, "alerts", !check.alerts.is_empty()),
         (ALERTS_LEVEL, "slo", check.slo.is_some()),
+        (CANARY_LEVEL, "canary", check.canary.is_some()),
     ]
 }
 

@@ -206,7 +206,10 @@ impl Entry {
         let counted: Vec<Vote> = self.counted(&votes).map(|one| Panel::together(one)).collect();
         let mut decision = decide::decide(&self.subject.check.policy, &open, &counted, now);
         self.calm.hold(&mut decision, &open, &self.subject.calm, now);
-        let lasts = self.subject.lasting_due.filter(|_| lasts(&decision, &open));
+        // What it says is about probes: the watchdog's affair, and no incident.
+        let canary = self.subject.check.run.canary.is_some();
+        decision.opens &= !canary;
+        let lasts = self.subject.lasting_due.filter(|_| !canary && lasts(&decision, &open));
         self.wake =
             [decision.reconsider_at, lasts.filter(|due| *due > now)].into_iter().flatten().min();
         self.confirm(&votes, &open, &decision, links, office, now, out);
@@ -265,7 +268,10 @@ impl Entry {
             let probe = &*link.voter.probe;
             votes.push(Witnessed { region, probe, fails, excluded: vote.excluded });
         }
-        survey.take(step.kind.host(), &votes);
+        match check.run.canary {
+            Some(_) => survey.take_canary(&votes),
+            None => survey.take(step.kind.host(), &votes),
+        }
     }
 
     /// Whether as many regions fail now as make it down.

@@ -506,6 +506,81 @@ fn silent_regions() {
 }
 
 #[test]
+fn canaries() {
+    use parallax_common::check::Canary;
+    use parallax_common::outcome::Reason;
+    let sees = |states: &[v1::BallotState]| -> Vec<Ballot> {
+        let ballot =
+            |state: &v1::BallotState| Ballot { state: (*state).into(), ..Default::default() };
+        states.iter().map(ballot).collect()
+    };
+    let (pass, fail, none) = (v1::BallotState::Pass, v1::BallotState::Fail, v1::BallotState::None);
+    says(
+        &super::canary(Canary::Fail(Some(Reason::DnsNxdomain)), &sees(&[pass, pass, none])),
+        "It is a canary, known to fail with dns_nxdomain: `up` says that this is seen, and no incident \
+         opens for it.",
+    );
+    says(
+        &super::canary(Canary::Fail(None), &sees(&[pass, fail, pass])),
+        "It is a canary, known to fail: `up` says that this is seen, and no incident opens for it.
+         Now 1 of 3 probes does not see that, and may not vote when it lasts.",
+    );
+    says(
+        &super::canary(Canary::Pass, &sees(&[fail, fail, pass, none])),
+        "It is a canary, known to pass: `up` says that this is seen, and no incident opens for it.
+         Now 2 of 3 probes do not see that: the canary is in doubt, not they, so nobody is excluded by \
+         it. Look at its target, or take it out.",
+    );
+    let mut stale = sees(&[fail, pass, pass]);
+    stale[0].stale = true;
+    assert_eq!(super::canary(Canary::Pass, &stale).len(), 1, "who is silent sees nothing");
+}
+
+#[test]
+fn outdated_regions() {
+    let probe = |name: &str, lacks: &str| Ballot {
+        region: "eu-west".into(),
+        probe: name.into(),
+        evidence: lacks.into(),
+        ..Default::default()
+    };
+    let mut incident = Incident {
+        kind: IncidentKind::RegionOutdated.into(),
+        region: "eu-west".into(),
+        opened_at: at(7),
+        opened_by: Some(DecisionRecord {
+            ballots: vec![
+                probe(
+                    "a",
+                    "cannot run grpc, which 3 checks need; cannot run ssh, which 1 check needs",
+                ),
+                probe("b", "is more than one minor version older than the coordinators (0.5)"),
+            ],
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    says(
+        &super::incident(&incident),
+        "Probes of region eu-west are outdated since 2026-11-20 03:12:07 UTC: probe a cannot run \
+         grpc, which 3 checks need; cannot run ssh, which 1 check needs; probe b is more than one \
+         minor version older than the coordinators (0.5).
+         What they cannot run is run by other probes of the region, or not from there.
+         It resolves when they have been upgraded, or what they lack is not asked of them.",
+    );
+    incident.resolved_at = at(67);
+    incident.cause = ResolveCause::RegionBack.into();
+    incident.opened_by.as_mut().unwrap().ballots.truncate(1);
+    says(
+        &super::incident(&incident),
+        "A probe of region eu-west was outdated for 60 s, from 2026-11-20 03:12:07 UTC to 03:13:07 \
+         UTC: probe a cannot run grpc, which 3 checks need; cannot run ssh, which 1 check needs.
+         What they cannot run is run by other probes of the region, or not from there.
+         It resolved because no probe of the region is outdated any more.",
+    );
+}
+
+#[test]
 fn lengths_have_at_most_two_units() {
     let table = [
         (0, "0 ms"),

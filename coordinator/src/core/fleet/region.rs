@@ -1,43 +1,73 @@
-//! One alert for a region that nobody speaks for, or whose probes are not believed.
+//! One alert for a region that nobody speaks for or whose probes are not believed, and one for a region
+//! with probes that are older than what is asked of them.
 
 use std::time::Duration;
 
 use parallax_common::limits::{
-    PROBE_LOST_AFTER, REGION_BACK_AFTER, REGION_EMPTY_AFTER, REGION_SILENT_AFTER,
+    OUTDATED_AFTER, PROBE_LOST_AFTER, REGION_BACK_AFTER, REGION_EMPTY_AFTER, REGION_SILENT_AFTER,
 };
 use parallax_common::time::{MeshTime, UtcTime};
+use parallax_proto::store::ProbeRow;
 use parallax_proto::v1::{self, ProbeState};
 
-use super::{Known, Output, ProbeKey, RegionKey, Tracker};
+use super::outdated::{self, Needs};
+use super::{Alarm, Known, Output, ProbeKey, RegionKey, Tracker, Trouble};
 use crate::core::{stamp, watchdog};
+
+/// One of a region's incidents.
+#[derive(Debug, Default)]
+struct Slot {
+    alarm: Alarm,
+    /// The proposal under way.
+    pending: Option<u64>,
+}
+
+impl Slot {
+    fn take(&mut self, alarm: Alarm) {
+        if self.alarm != alarm {
+            self.pending = None;
+        }
+        self.alarm = alarm;
+    }
+}
 
 /// A declared region as this member knows it.
 #[derive(Debug, Default)]
 pub(super) struct RegionState {
     checks: u32,
-    /// Uid of the open incident, or empty.
-    incident: String,
-    /// Resolved by hand while it was silent: nothing opens until it is well.
-    latched: bool,
+    needs: Needs,
+    silent: Slot,
+    outdated: Slot,
     /// Since when there has been somebody to miss.
     needed_since: Option<MeshTime>,
-    /// The proposal under way.
-    pub(super) pending: Option<u64>,
+    /// Since when a live probe of it has been outdated.
+    outdated_since: Option<MeshTime>,
 }
 
 impl RegionState {
-    pub(super) fn take(&mut self, checks: u32, incident: String, latched: bool) {
-        if self.incident != incident || self.latched != latched {
-            self.pending = None;
-        }
-        self.latched = latched;
-        self.checks = checks;
-        self.incident = incident;
+    pub(super) fn take(&mut self, checks: u32, needs: Needs, silent: Alarm, outdated: Alarm) {
+        (self.checks, self.needs) = (checks, needs);
+        self.silent.take(silent);
+        self.outdated.take(outdated);
+    }
+
+    /// The end of a proposal; says whether it was under way.
+    pub(super) fn settled(&mut self, proposal: u64) -> bool {
+        let slots = [&mut self.silent, &mut self.outdated];
+        let mut under_way = slots.into_iter().filter(|slot| slot.pending == Some(proposal));
+        under_way.next().map(|slot| slot.pending = None).is_some()
     }
 
     pub(super) fn begin_anew(&mut self) {
-        self.pending = None;
-        self.needed_since = None;
+        (self.silent.pending, self.outdated.pending) = (None, None);
+        (self.needed_since, self.outdated_since) = (None, None);
+    }
+
+    fn slot(&mut self, trouble: Trouble) -> &mut Slot {
+        match trouble {
+            Trouble::Silent => &mut self.silent,
+            Trouble::Outdated => &mut self.outdated,
+        }
     }
 }
 
@@ -52,7 +82,7 @@ enum Look {
 }
 
 impl Tracker {
-    /// Proposes to open or to resolve a region's incident, if that is due.
+    /// Proposes to open or to resolve a region's incidents, if that is due.
     pub(super) fn review_region(
         &mut self,
         key: &RegionKey,
@@ -64,47 +94,88 @@ impl Tracker {
             return;
         }
         let known = self.in_region(&key.region).any(|(_, known)| known.row.is_some());
+        let Some(region) = self.regions.get(key) else { return };
+        let any_outdated = self.any_outdated(&key.region, region, true);
         let Some(region) = self.regions.get_mut(key) else { return };
         if region.checks > 0 || known {
             region.needed_since.get_or_insert(now);
         } else {
             region.needed_since = None;
         }
-        let needed_since = region.needed_since;
-        let (pending, latched) = (region.pending.is_some(), region.latched);
-        let incident = region.incident.clone();
-        let look = self.look(&key.region, needed_since, now);
+        region.outdated_since = any_outdated.then(|| region.outdated_since.unwrap_or(now));
+        for trouble in [Trouble::Silent, Trouble::Outdated] {
+            self.review_trouble(key, trouble, now, utc, out);
+        }
+    }
+
+    fn review_trouble(
+        &mut self,
+        key: &RegionKey,
+        trouble: Trouble,
+        now: MeshTime,
+        utc: UtcTime,
+        out: &mut Vec<Output>,
+    ) {
+        let look = self.look_for(key, trouble, now);
         if let Look::Wait(Some(at)) = look {
             self.wake_by(at);
         }
+        let Some(region) = self.regions.get_mut(key) else { return };
+        let slot = region.slot(trouble);
+        let Alarm { incident, latched } = slot.alarm.clone();
+        if slot.pending.is_some() {
+            return;
+        }
         let proposal = self.last_proposal + 1;
+        let record = || self.record(key, trouble, now, utc);
         let change = match look {
-            _ if pending => return,
             Look::Ill if incident.is_empty() && !latched => {
-                Output::OpenRegion(proposal, key.clone(), self.record(&key.region, now, utc))
+                Output::OpenRegion(proposal, key.clone(), trouble, record())
             }
             Look::Well if !incident.is_empty() => {
-                let record = self.record(&key.region, now, utc);
-                Output::ResolveRegion(proposal, key.clone(), incident, record)
+                Output::ResolveRegion(proposal, key.clone(), trouble, incident, record())
             }
             Look::Well if latched => {
-                let record = self.record(&key.region, now, utc);
-                Output::UnlatchRegion(proposal, key.clone(), record)
+                Output::UnlatchRegion(proposal, key.clone(), trouble, record())
             }
             Look::Ill | Look::Well | Look::Wait(_) => return,
         };
         if let Some(region) = self.regions.get_mut(key) {
-            region.pending = Some(proposal);
+            region.slot(trouble).pending = Some(proposal);
         }
         self.last_proposal = proposal;
         out.push(change);
     }
 
-    /// Whether a region is not well: nobody speaks for it, or not steadily yet, or a probe is excluded.
-    pub fn is_silent(&self, key: &RegionKey, now: MeshTime) -> bool {
-        let region = self.regions.get(key);
-        let look = |region: &RegionState| self.look(&key.region, region.needed_since, now);
-        region.is_some_and(|region| !matches!(look(region), Look::Well))
+    /// Whether the cause of a region's incident lasts. Of silence: nobody speaks for it, or not steadily
+    /// yet, or a probe is excluded.
+    pub fn is_in_trouble(&self, key: &RegionKey, trouble: Trouble, now: MeshTime) -> bool {
+        !matches!(self.look_for(key, trouble, now), Look::Well)
+    }
+
+    fn look_for(&self, key: &RegionKey, trouble: Trouble, now: MeshTime) -> Look {
+        let Some(region) = self.regions.get(key) else { return Look::Well };
+        match trouble {
+            Trouble::Silent => self.look(&key.region, region.needed_since, now),
+            Trouble::Outdated => match region.outdated_since {
+                Some(since) => {
+                    let due = (since + OUTDATED_AFTER).max(self.grace_until);
+                    if now >= due { Look::Ill } else { Look::Wait(Some(due)) }
+                }
+                // One that comes and goes is one incident.
+                None if self.any_outdated(&key.region, region, false) => Look::Wait(None),
+                None => Look::Well,
+            },
+        }
+    }
+
+    /// Whether a probe of a region is older than what is asked of it: one that has work now, or any.
+    fn any_outdated(&self, name: &str, region: &RegionState, live: bool) -> bool {
+        let Some(standard) = &self.standard else { return false };
+        let mut rows = self.in_region(name).filter_map(|(_, known)| known.row.as_ref());
+        let counts = |row: &ProbeRow| !live || row.state() == ProbeState::Live;
+        region.checks > 0
+            && rows.any(|row| counts(row) && outdated::is(row, &region.needs, standard))
     }
 
     fn look(&self, region: &str, needed_since: Option<MeshTime>, now: MeshTime) -> Look {
@@ -145,14 +216,28 @@ impl Tracker {
         if now >= due { Look::Ill } else { Look::Wait(Some(due)) }
     }
 
-    /// Why: one ballot a known probe, without a state, with the age of its watermark, and in words why it
-    /// is excluded.
-    fn record(&self, region: &str, now: MeshTime, utc: UtcTime) -> v1::DecisionRecord {
-        let ballots: Vec<v1::Ballot> = self
-            .in_region(region)
-            .filter(|(_, known)| known.row.is_some())
-            .map(|(key, known)| ballot(key, known, now, utc))
-            .collect();
+    /// Why. Of silence: one ballot a known probe, without a state, with the age of its watermark, and in
+    /// words why it is excluded. Of what is outdated: one a live probe that is, and what it lacks.
+    fn record(
+        &self,
+        key: &RegionKey,
+        trouble: Trouble,
+        now: MeshTime,
+        utc: UtcTime,
+    ) -> v1::DecisionRecord {
+        let known = self.in_region(&key.region).filter(|(_, known)| known.row.is_some());
+        let ballots: Vec<v1::Ballot> = match trouble {
+            Trouble::Silent => known.map(|(key, known)| ballot(key, known, now, utc)).collect(),
+            Trouble::Outdated => {
+                let live = known.filter(|(_, known)| known.state() == Some(ProbeState::Live));
+                let lacking = |(probe, known): (&ProbeKey, &Known)| {
+                    let lacks = self.lacks(key, known.row.as_ref()?)?;
+                    let evidence = lacks.join(outdated::BETWEEN);
+                    Some(v1::Ballot { evidence, ..ballot(probe, known, now, utc) })
+                };
+                live.filter_map(lacking).collect()
+            }
+        };
         let fresh = ballots.iter().filter(|ballot| !ballot.stale).count();
         v1::DecisionRecord {
             verdict: v1::Verdict::Unknown.into(),
@@ -161,6 +246,12 @@ impl Tracker {
             ballots,
             ..Default::default()
         }
+    }
+
+    /// What a probe lacks for a region; absent when that is nothing.
+    fn lacks(&self, key: &RegionKey, row: &ProbeRow) -> Option<Vec<String>> {
+        let lacks = outdated::lacks(row, &self.regions.get(key)?.needs, self.standard.as_ref()?);
+        (!lacks.is_empty()).then_some(lacks)
     }
 }
 

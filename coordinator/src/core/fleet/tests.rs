@@ -18,8 +18,9 @@ fn region_key(region: &str) -> RegionKey {
 struct Mesh {
     tracker: Tracker,
     rows: BTreeMap<ProbeKey, ProbeRow>,
-    incidents: BTreeMap<RegionKey, String>,
-    latched: BTreeSet<RegionKey>,
+    /// How the incident about silence stands, and that about what is outdated.
+    alarms: BTreeMap<RegionKey, [Alarm; 2]>,
+    needs: Needs,
     /// Probes that send watermarks every second.
     alive: BTreeSet<(ProbeKey, u64)>,
     now: i64,
@@ -34,8 +35,8 @@ impl Mesh {
         let mut mesh = Self {
             tracker,
             rows: BTreeMap::new(),
-            incidents: BTreeMap::new(),
-            latched: BTreeSet::new(),
+            alarms: BTreeMap::new(),
+            needs: Needs::new(),
             alive: BTreeSet::new(),
             now: 0,
             session: 0,
@@ -43,7 +44,7 @@ impl Mesh {
         };
         mesh.give(Input::Leadership(true));
         for region in regions {
-            mesh.incidents.insert(region_key(region), String::new());
+            mesh.alarms.insert(region_key(region), Default::default());
             mesh.give_region(region);
         }
         mesh
@@ -59,9 +60,9 @@ impl Mesh {
 
     fn give_region(&mut self, region: &str) {
         let key = region_key(region);
-        let incident = self.incidents[&key].clone();
-        let latched = self.latched.contains(&key);
-        self.give(Input::Region { key, checks: 1, incident, latched });
+        let [silent, outdated] = self.alarms[&key].clone();
+        let needs = self.needs.clone();
+        self.give(Input::Region { key, checks: 1, needs, silent, outdated });
     }
 
     fn give(&mut self, input: Input) {
@@ -88,21 +89,33 @@ impl Mesh {
                     None => self.give(Input::Forgotten(key)),
                 }
             }
-            Output::OpenRegion(_, key, record) => {
+            Output::OpenRegion(_, key, trouble, record) => {
                 let silent = record.ballots.iter().filter(|b| b.stale).count();
                 let all = record.ballots.len();
-                self.log.push(format!("{now} {} open {silent}/{all}", key.region));
-                self.incidents.insert(key.clone(), format!("incident-{now}"));
+                let said = match trouble {
+                    Trouble::Silent => format!("open {silent}/{all}"),
+                    Trouble::Outdated => {
+                        let each = record.ballots.iter();
+                        let each: Vec<_> =
+                            each.map(|b| format!("{} {}", b.probe, b.evidence)).collect();
+                        format!("outdated: {}", each.join(", "))
+                    }
+                };
+                self.log.push(format!("{now} {} {said}", key.region));
+                self.alarm(&key, trouble).incident = format!("incident-{now}");
                 self.give_region(&key.region);
             }
-            Output::ResolveRegion(_, key, incident, _) => {
-                assert_eq!(self.incidents[&key], incident);
-                self.log.push(format!("{now} {} resolve", key.region));
-                self.incidents.insert(key.clone(), String::new());
+            Output::ResolveRegion(_, key, trouble, incident, _) => {
+                assert_eq!(self.alarm(&key, trouble).incident, incident);
+                let what = if trouble == Trouble::Silent { "resolve" } else { "up to date" };
+                self.log.push(format!("{now} {} {what}", key.region));
+                self.alarm(&key, trouble).incident.clear();
                 self.give_region(&key.region);
             }
-            Output::UnlatchRegion(_, key, _) => {
-                assert!(self.latched.remove(&key) && self.incidents[&key].is_empty());
+            Output::UnlatchRegion(_, key, trouble, _) => {
+                let alarm = self.alarm(&key, trouble);
+                assert!(alarm.latched && alarm.incident.is_empty());
+                alarm.latched = false;
                 self.log.push(format!("{now} {} unlatch", key.region));
                 self.give_region(&key.region);
             }
@@ -112,7 +125,23 @@ impl Mesh {
         }
     }
 
+    fn alarm(&mut self, key: &RegionKey, trouble: Trouble) -> &mut Alarm {
+        let [silent, outdated] = self.alarms.get_mut(key).unwrap();
+        if trouble == Trouble::Silent { silent } else { outdated }
+    }
+
     fn start(&mut self, region: &str, probe: &str, incarnation: u64) {
+        self.start_build(region, probe, incarnation, "1", &["http"]);
+    }
+
+    fn start_build(
+        &mut self,
+        region: &str,
+        probe: &str,
+        incarnation: u64,
+        build: &str,
+        kinds: &[&str],
+    ) {
         let key = key(region, probe);
         self.alive.insert((key.clone(), incarnation));
         self.session += 1;
@@ -121,8 +150,8 @@ impl Mesh {
             key,
             incarnation: Incarnation(incarnation),
             address: "192.0.2.1:5000".into(),
-            build: "1".into(),
-            kinds: vec!["http".into()],
+            build: build.into(),
+            kinds: kinds.iter().map(|kind| (*kind).into()).collect(),
         }));
     }
 
@@ -190,11 +219,37 @@ fn story(regions: &[&str], text: &str) -> Mesh {
             // As `incident resolve` does it, with --force when that is needed.
             "resolve" => {
                 let key = region_key("eu");
-                if mesh.tracker.is_silent(&key, mesh.mesh_now()) {
-                    mesh.latched.insert(key.clone());
+                let now = mesh.mesh_now();
+                for trouble in [Trouble::Silent, Trouble::Outdated] {
+                    let latched = mesh.tracker.is_in_trouble(&key, trouble, now);
+                    *mesh.alarm(&key, trouble) = Alarm { incident: String::new(), latched };
                 }
-                mesh.incidents.insert(key, String::new());
                 mesh.give_region("eu");
+            }
+            // A probe that can run `tcp` too, or is of an older or newer build.
+            "better" | "older" | "newer" => {
+                let (build, kinds): (_, &[&str]) = match line.split(' ').nth(1).unwrap() {
+                    "better" => ("0.5.0", &["http", "tcp"]),
+                    "older" => ("0.3.9", &["http"]),
+                    _ => ("0.4.0", &["http"]),
+                };
+                for probe in words {
+                    let (probe, incarnation) = probe.split_once('#').unwrap_or((probe, "1"));
+                    mesh.start_build("eu", probe, incarnation.parse().unwrap(), build, kinds);
+                }
+            }
+            // What is asked of probes: kinds, and the coordinators' build.
+            "ask" => {
+                mesh.needs = words
+                    .map(|kind| {
+                        (["http", "tcp"].into_iter().find(|known| *known == kind).unwrap(), 2)
+                    })
+                    .collect();
+                mesh.give_region("eu");
+            }
+            "standard" => {
+                let build = outdated::Version::of(words.next().unwrap());
+                mesh.give(Input::Standard(Some(Standard { build })));
             }
             "leader" => {
                 mesh.give(Input::Leadership(false));
@@ -609,4 +664,68 @@ fn losses_are_stamped_and_the_last_three_kept_and_only_live_rows_move_the_plan()
     }
     assert_eq!(row.losses_utc_ns, [3, 4, 5]);
     assert_eq!(rows::live([&row]).region("eu").len(), 1);
+}
+
+#[test]
+fn stories_of_outdated_probes() {
+    let lacks_tcp = "a cannot run tcp, which 2 checks need";
+    let behind = "a is more than one minor version older than the coordinators (0.5)";
+    let opens = |at: u32, what: &str| format!("{at} eu outdated: {what}");
+    // (what it shows, story, what is proposed about the region)
+    let table: &[(&str, &str, &[String])] = &[
+        (
+            "a probe without a kind that checks need is told of after five minutes, until it is upgraded",
+            "0: standard 0.5.0\n 0: start a b\n 20: ask http tcp\n 900: better a b\n 905: end",
+            &[
+                opens(320, &format!("{lacks_tcp}, b{}", &lacks_tcp[1..])),
+                "900 eu up to date".into(),
+            ],
+        ),
+        (
+            "one that is upgraded before is no incident",
+            "0: standard 0.5.0\n 0: start a\n 20: ask tcp\n 310: better a\n 900: end",
+            &[],
+        ),
+        (
+            "nor is a check that goes before",
+            "0: standard 0.5.0\n 0: start a\n 20: ask tcp\n 310: ask http\n 900: end",
+            &[],
+        ),
+        (
+            "a build two minor versions behind is outdated, one that is one behind is not",
+            "0: standard 0.5.0\n 0: older a\n 0: newer b\n 900: end",
+            &[opens(300, behind)],
+        ),
+        ("nobody is, while the cluster says nothing", "0: older a\n 0: ask tcp\n 900: end", &[]),
+        (
+            "coordinators that are upgraded make probes old",
+            "0: standard 0.4.0\n 0: older a\n 900: standard 0.5.0\n 1300: end",
+            &[opens(1200, behind)],
+        ),
+        (
+            "a new leader counts anew, and an open incident is not opened twice",
+            "0: standard 0.5.0\n 0: older a\n 200: leader\n 600: leader\n 1200: end",
+            &[opens(500, behind)],
+        ),
+        (
+            "silence comes beside it, and does not end it",
+            "0: standard 0.5.0\n 0: older a\n 400: kill a\n 500: older a\n 600: newer a#2\n 610: end",
+            &[
+                opens(300, behind),
+                "410 eu open 1/1".into(),
+                "506 eu resolve".into(),
+                "600 eu up to date".into(),
+            ],
+        ),
+        (
+            "resolved by hand it stays shut until nobody is outdated",
+            "0: standard 0.5.0\n 0: older a\n 400: resolve\n 900: newer a#2\n 905: end",
+            &[opens(300, behind), "900 eu unlatch".into()],
+        ),
+    ];
+    for (what, text, expected) in table {
+        let mesh = story(&["eu"], text);
+        let told: Vec<_> = mesh.log.iter().filter(|line| line.contains(" eu ")).collect();
+        assert_eq!(told, expected.iter().collect::<Vec<_>>(), "{what}");
+    }
 }

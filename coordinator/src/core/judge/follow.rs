@@ -9,13 +9,14 @@ use parallax_common::time::MeshTime;
 use parallax_proto::convert::enums;
 use parallax_proto::v1;
 
-use super::{Judge, Step};
+use super::{Counted, Judge, Step};
 use crate::core::decide::calm;
 use crate::core::engine::{self, Subject, Voter};
-use crate::core::fleet::{self, ProbeKey, RegionKey};
+use crate::core::fleet::outdated::{self, Standard};
+use crate::core::fleet::{self, ProbeKey, RegionKey, Trouble};
 use crate::core::plan::{CheckChange, Plan, ProbeRef};
 use crate::core::stamp;
-use crate::core::state::{Changed, LASTING_LEVEL, State};
+use crate::core::state::{Changed, LASTING_LEVEL, Name, OUTDATED_LEVEL, State};
 
 impl Judge {
     /// Makes everything what the state says, whatever was known before.
@@ -37,6 +38,7 @@ impl Judge {
         }
         // All are looked at anyway.
         let _ = self.follow_level(state, step);
+        self.follow_standard(state, step);
         let all = before.into_iter().chain(state.checks.keys().copied()).collect();
         self.refresh(state, &all, step);
         self.decide(engine::Input::Plan(state.generation()), step);
@@ -93,7 +95,7 @@ impl Judge {
                         let name = (key.namespace.clone(), key.region.clone());
                         match (state.regions.contains_key(&name), self.counted.contains_key(&key)) {
                             (true, false) => {
-                                self.counted.insert(key.clone(), 0);
+                                self.counted.insert(key.clone(), Counted::default());
                                 regions.insert(key);
                             }
                             (false, true) => {
@@ -110,6 +112,7 @@ impl Judge {
                 | Changed::Member(_) => {}
             }
         }
+        self.follow_standard(state, step);
         touched.append(&mut self.follow_level(state, step));
         let replans = fleet_changed || !edits.is_empty();
         if replans {
@@ -144,22 +147,21 @@ impl Judge {
     /// Counts the checks that look from each region. Those whose count is another one are returned,
     /// and the tracker is told of those that are gone.
     fn count(&mut self, state: &State, step: &mut Step) -> BTreeSet<RegionKey> {
-        let mut counted: BTreeMap<RegionKey, u32> = state
-            .regions
-            .keys()
-            .map(|key| (RegionKey { namespace: key.0.clone(), region: key.1.clone() }, 0))
-            .collect();
+        let region = |key: &Name| RegionKey { namespace: key.0.clone(), region: key.1.clone() };
+        let regions = state.regions.keys().map(|key| (region(key), Counted::default()));
+        let mut counted: BTreeMap<RegionKey, Counted> = regions.collect();
         for entry in state.checks.values().filter(|entry| entry.check.enabled) {
             for region in entry.check.looks_from() {
                 let namespace = entry.check.namespace.clone();
                 let key = RegionKey { namespace, region: region.clone() };
                 if let Some(count) = counted.get_mut(&key) {
-                    *count += 1;
+                    count.checks += 1;
+                    outdated::count(&mut count.needs, &entry.check);
                 }
             }
         }
         let before = std::mem::replace(&mut self.counted, counted);
-        let differs = |(key, count): &(&RegionKey, &u32)| before.get(*key) != Some(*count);
+        let differs = |(key, count): &(&RegionKey, &Counted)| before.get(*key) != Some(*count);
         let changed = self.counted.iter().filter(differs).map(|(key, _)| key.clone()).collect();
         for (gone, _) in before {
             if !self.counted.contains_key(&gone) {
@@ -169,15 +171,22 @@ impl Judge {
         changed
     }
 
+    /// What probes are held to, once every member understands incidents about it.
+    fn follow_standard(&mut self, state: &State, step: &mut Step) {
+        let understood = state.cluster.level >= OUTDATED_LEVEL;
+        let standard = understood.then(|| Standard::of(state));
+        self.follow(fleet::Input::Standard(standard), step);
+    }
+
     /// Tells the tracker how many checks look from these regions, and of their open incidents.
     fn tell_regions(&mut self, state: &State, regions: &BTreeSet<RegionKey>, step: &mut Step) {
         for key in regions {
-            let Some(&checks) = self.counted.get(key) else { continue };
-            let row = state.silent.get(&(key.namespace.clone(), key.region.clone()));
-            let incident = row.map(|row| row.incident_uid.clone()).unwrap_or_default();
-            let latched = row.is_some_and(|row| row.latched);
-            let region = fleet::Input::Region { key: key.clone(), checks, incident, latched };
-            self.follow(region, step);
+            let Some(Counted { checks, needs }) = self.counted.get(key).cloned() else { continue };
+            let name = (key.namespace.clone(), key.region.clone());
+            let [silent, outdated] =
+                [Trouble::Silent, Trouble::Outdated].map(|trouble| state.alarm(&name, trouble));
+            let key = key.clone();
+            self.follow(fleet::Input::Region { key, checks, needs, silent, outdated }, step);
         }
     }
 }

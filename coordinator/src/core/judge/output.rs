@@ -7,7 +7,7 @@ use parallax_proto::store::entry::Command;
 use parallax_proto::{store, v1};
 
 use crate::core::engine::{self, Voter};
-use crate::core::fleet::{self, ProbeKey, RegionKey};
+use crate::core::fleet::{self, ProbeKey, RegionKey, Trouble};
 
 /// Verdict changes of one entry leave room for the entry around them.
 const CHANGES_BYTES_MAX: usize = ENTRY_BYTES_MAX - 8 * 1024;
@@ -127,17 +127,17 @@ impl Outputs {
                     let subject = fleet::Subject::Probe(ProbeKey { region, probe });
                     self.rows.push((About::Fleet(subject, proposal), change));
                 }
-                fleet::Output::OpenRegion(proposal, key, record) => {
+                fleet::Output::OpenRegion(proposal, key, trouble, record) => {
                     let action = store::VerdictAction::Open;
-                    self.silence(proposal, key, action, String::new(), record);
+                    self.region(proposal, (key, trouble), action, String::new(), record);
                 }
-                fleet::Output::ResolveRegion(proposal, key, incident, record) => {
+                fleet::Output::ResolveRegion(proposal, key, trouble, incident, record) => {
                     let action = store::VerdictAction::Resolve;
-                    self.silence(proposal, key, action, incident, record);
+                    self.region(proposal, (key, trouble), action, incident, record);
                 }
-                fleet::Output::UnlatchRegion(proposal, key, record) => {
+                fleet::Output::UnlatchRegion(proposal, key, trouble, record) => {
                     let action = store::VerdictAction::Set;
-                    self.silence(proposal, key, action, String::new(), record);
+                    self.region(proposal, (key, trouble), action, String::new(), record);
                 }
                 fleet::Output::Supersede { key, old, new } => {
                     self.acts.push(Act::Supersede { key, old, new });
@@ -146,10 +146,10 @@ impl Outputs {
         }
     }
 
-    fn silence(
+    fn region(
         &mut self,
         proposal: u64,
-        key: RegionKey,
+        (key, trouble): (RegionKey, Trouble),
         action: store::VerdictAction,
         incident_uid: String,
         record: v1::DecisionRecord,
@@ -160,6 +160,7 @@ impl Outputs {
             record: Some(record),
             action: action.into(),
             incident_uid,
+            outdated: trouble == Trouble::Outdated,
             ..store::VerdictChange::default()
         };
         self.verdicts.push((About::Fleet(fleet::Subject::Region(key), proposal), change));

@@ -21,6 +21,7 @@ use crate::core::fleet::Session;
 use crate::core::state::{Answer, LEVEL};
 
 mod lasting;
+mod watched;
 
 const REGIONS: usize = 3;
 
@@ -211,7 +212,7 @@ impl World {
             incarnation: voter.incarnation,
             address: "192.0.2.1:1".into(),
             build: "1".into(),
-            kinds: vec!["tcp".into()],
+            kinds: vec!["tcp".into(), "canary".into()],
         };
         let digest = self.digest();
         let mut said = voice.probe.said();

@@ -49,6 +49,7 @@ fn check(n: u32, regions: &[&str], kind: StepKind) -> Check {
             expect: vec![],
             warn: vec![],
             invert: false,
+            canary: None,
             ip: IpFamily::Auto,
             source_address: None,
             resolver: None,

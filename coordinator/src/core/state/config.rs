@@ -563,8 +563,7 @@ impl State {
             Kind::Region => {
                 self.regions.remove(&name);
                 rows.remove(rows::region_key(&name.0, &name.1));
-                let gone = v1::ResolveCause::RegionDeleted.into();
-                self.end_silence(stamp, &name, gone, 0, rows, changes);
+                self.end_region(stamp, &name, rows, changes);
             }
             Kind::Contact => {
                 self.bury_contact(stamp, &name, rows, changes);

@@ -64,6 +64,7 @@ impl State {
             | v1::IncidentKind::BurnRate => self.told_of_alert(incident),
             v1::IncidentKind::RegionSilent
             | v1::IncidentKind::RegionExcluded
+            | v1::IncidentKind::RegionOutdated
             | v1::IncidentKind::Leaderless
             | v1::IncidentKind::Unspecified => self
                 .settings

@@ -14,7 +14,8 @@ use parallax_proto::{store, v1};
 use super::alerts::is_of_alert;
 use super::pages::note_deliveries;
 use super::rows::{self, Rows};
-use super::{Answer, Changed, Name, Refusal, Stamp, State, accepted, refusal, refused};
+use super::{Answer, Changed, Refusal, Stamp, State, accepted, refusal, refused};
+use crate::core::fleet::{Alarm, Trouble};
 use crate::core::outbox::timeline;
 use crate::core::quiet::flap;
 use crate::mutant::{self, Mutant};
@@ -33,6 +34,9 @@ pub fn may_resolve(incident: &v1::Incident, failing: bool, force: bool) -> Resul
             }
             v1::IncidentKind::RegionExcluded => {
                 format!("a probe of region {} still may not vote", incident.region)
+            }
+            v1::IncidentKind::RegionOutdated => {
+                format!("a probe of region {} is still outdated", incident.region)
             }
             v1::IncidentKind::Latency
             | v1::IncidentKind::ErrorRate
@@ -56,9 +60,13 @@ pub fn may_resolve(incident: &v1::Incident, failing: bool, force: bool) -> Resul
     Ok(())
 }
 
-/// Whether it is about a region as a whole and not about a check.
-pub fn is_of_region(incident: &v1::Incident) -> bool {
-    matches!(incident.kind(), v1::IncidentKind::RegionSilent | v1::IncidentKind::RegionExcluded)
+/// Which of a region's incidents it is.
+pub fn trouble_of(incident: &v1::Incident) -> Option<Trouble> {
+    match incident.kind() {
+        v1::IncidentKind::RegionSilent | v1::IncidentKind::RegionExcluded => Some(Trouble::Silent),
+        v1::IncidentKind::RegionOutdated => Some(Trouble::Outdated),
+        _ => None,
+    }
 }
 
 /// Whether it is about a failure or a warning that does not make its check down.
@@ -72,15 +80,6 @@ fn kind_of_lasting(record: &v1::DecisionRecord) -> Option<v1::IncidentKind> {
         (v1::Verdict::Degraded, v1::DegradedKind::Regional) => Some(v1::IncidentKind::Regional),
         (v1::Verdict::Degraded, v1::DegradedKind::Warning) => Some(v1::IncidentKind::Warning),
         _ => None,
-    }
-}
-
-/// A region whose probe is not believed is not merely silent.
-fn kind_of_region(record: Option<&v1::DecisionRecord>) -> v1::IncidentKind {
-    let mut ballots = record.into_iter().flat_map(|record| &record.ballots);
-    match ballots.any(|ballot| ballot.excluded && !ballot.stale) {
-        true => v1::IncidentKind::RegionExcluded,
-        false => v1::IncidentKind::RegionSilent,
     }
 }
 
@@ -99,7 +98,7 @@ impl State {
                 self.change_verdict(stamp, change, command.node_id, rows, changes);
             } else {
                 subjects.push(change.region.clone());
-                self.change_silence(stamp, change, command.node_id, rows, changes);
+                self.change_region(stamp, change, command.node_id, rows, changes);
             }
         }
         accepted(stamp, subjects)
@@ -466,9 +465,10 @@ impl State {
             note: command.note,
         };
         self.close_incident(stamp, &command.uid, resolution, command.node_id, rows, changes);
-        if is_of_region(&incident) {
+        if let Some(trouble) = trouble_of(&incident) {
             let name = (incident.namespace.clone(), incident.region.clone());
-            self.put_silence(&name, String::new(), command.latch, rows);
+            let alarm = Alarm { incident: String::new(), latched: command.latch };
+            self.put_alarm(&name, trouble, alarm, rows);
             changes.push(Changed::Region(name));
         } else if is_of_alert(&incident) {
             self.release_alert(stamp, &incident, command.latch, rows);
@@ -486,80 +486,6 @@ impl State {
             changes.push(Changed::Verdict(uid));
         }
         accepted(stamp, [command.uid])
-    }
-
-    fn change_silence(
-        &mut self,
-        stamp: &Stamp,
-        change: store::VerdictChange,
-        node_id: u64,
-        rows: &mut Rows,
-        changes: &mut Vec<Changed>,
-    ) {
-        let action = change.action();
-        let name = (change.namespace, change.region);
-        changes.push(Changed::Region(name.clone()));
-        match action {
-            store::VerdictAction::Open
-                if self.regions.contains_key(&name) && !self.silent.contains_key(&name) =>
-            {
-                let incident = v1::Incident {
-                    uid: change.incident_uid,
-                    namespace: name.0.clone(),
-                    kind: kind_of_region(change.record.as_ref()).into(),
-                    region: name.1.clone(),
-                    opened_at: Some(stamp.timestamp()),
-                    opened_by: change.record,
-                    opened_revision: stamp.index,
-                    ..v1::Incident::default()
-                };
-                self.put_silence(&name, incident.uid.clone(), false, rows);
-                self.open_incident(stamp, incident, node_id, rows, changes);
-            }
-            store::VerdictAction::Resolve
-                if self
-                    .silent
-                    .get(&name)
-                    .is_some_and(|row| !row.latched && row.incident_uid == change.incident_uid) =>
-            {
-                let resolution =
-                    Resolution { record: change.record, ..v1::ResolveCause::RegionBack.into() };
-                self.end_silence(stamp, &name, resolution, node_id, rows, changes);
-            }
-            store::VerdictAction::Set if self.silent.get(&name).is_some_and(|row| row.latched) => {
-                self.put_silence(&name, String::new(), false, rows);
-            }
-            _ => {}
-        }
-    }
-
-    /// Writes down a region's open incident or its latch; with neither it has no row.
-    fn put_silence(&mut self, name: &Name, incident_uid: String, latched: bool, rows: &mut Rows) {
-        let key = rows::silent_key(&name.0, &name.1);
-        if incident_uid.is_empty() && !latched {
-            self.silent.remove(name);
-            rows.remove(key);
-            return;
-        }
-        let (namespace, region) = name.clone();
-        let row = store::RegionVerdictRow { namespace, region, incident_uid, latched };
-        rows.put(key, &row);
-        self.silent.insert(name.clone(), Arc::new(row));
-    }
-
-    /// Closes the incident of a region that is heard again, or gone.
-    pub(super) fn end_silence(
-        &mut self,
-        stamp: &Stamp,
-        name: &(String, String),
-        resolution: Resolution,
-        node_id: u64,
-        rows: &mut Rows,
-        changes: &mut Vec<Changed>,
-    ) {
-        let Some(row) = self.silent.get(name).cloned() else { return };
-        self.put_silence(name, String::new(), false, rows);
-        self.close_incident(stamp, &row.incident_uid, resolution, node_id, rows, changes);
     }
 }
 
@@ -589,6 +515,13 @@ pub(super) struct Resolution {
     record: Option<v1::DecisionRecord>,
     by: String,
     note: String,
+}
+
+impl Resolution {
+    /// By a decision of the leader's.
+    pub(super) fn by(cause: v1::ResolveCause, record: Option<v1::DecisionRecord>) -> Self {
+        Self { record, ..cause.into() }
+    }
 }
 
 impl From<v1::ResolveCause> for Resolution {

@@ -258,3 +258,85 @@ fn who_cannot_be_compared_any_more_is_not_well_for_that() {
     let after = long + READMIT_AFTER.as_secs();
     assert_eq!(watchdog.review(&nothing, everybody, at(after)), [(key("c"), None)]);
 }
+
+/// One look at canaries: a row each, and whether a, b, c and d see another thing than its known answer.
+fn canaries(rows: &[&[bool]]) -> Survey {
+    let mut survey = Survey::default();
+    let probes = ["a-1", "b-1", "c-1", "d-1"];
+    for row in rows {
+        let votes: Vec<Witnessed<'_>> = row
+            .iter()
+            .zip(["a", "b", "c", "d"].iter().zip(probes))
+            .map(|(fails, (region, probe))| Witnessed {
+                region,
+                probe,
+                fails: *fails,
+                excluded: false,
+            })
+            .collect();
+        survey.take_canary(&votes);
+    }
+    survey
+}
+
+#[test]
+fn who_does_not_see_a_known_answer_is_excluded_unless_half_do_not_see_it() {
+    let (right, wrong) = (false, true);
+    // (what is seen of each canary by a, b, c, d; who is excluded)
+    let table: &[(&[&[bool]], &[&str])] = &[
+        (&[&[right, right, right, right]], &[]),
+        (&[&[right, right, wrong]], &["c"]),
+        (&[&[right, right, right, wrong]], &["d"]),
+        // Half or more: the canary is in doubt.
+        (&[&[right, right, wrong, wrong]], &[]),
+        (&[&[right, wrong, wrong]], &[]),
+        (&[&[wrong, wrong, wrong]], &[]),
+        // Of two nobody is, since without one of them there is no verdict; nor who looks alone.
+        (&[&[right, wrong]], &[]),
+        (&[&[wrong]], &[]),
+        // One that is in doubt does not save who is wrong about another one.
+        (&[&[wrong, wrong, wrong], &[right, right, wrong]], &["c"]),
+        (&[&[wrong, right, right], &[right, right, wrong]], &["a", "c"]),
+    ];
+    for (seen, expected) in table {
+        let survey = canaries(seen);
+        let mut watchdog = watchdog();
+        watchdog.row(key("d"), None);
+        watchdog.review(&survey, everybody, at(0));
+        let wished = watchdog.review(&survey, everybody, at(5));
+        let who: Vec<_> = wished.iter().map(|(key, _)| key.region.as_str()).collect();
+        assert_eq!(who, *expected, "{seen:?}");
+        for (_, wish) in wished {
+            assert_eq!(wish.unwrap().cause(), ExclusionCause::Canary);
+        }
+    }
+}
+
+#[test]
+fn who_was_excluded_by_a_canary_must_see_it_again_to_be_well() {
+    let seen = canaries(&[&[false, false, true]]);
+    let doubt = canaries(&[&[false, true, true]]);
+    let right = canaries(&[&[false, false, false]]);
+    let excluded = || {
+        let mut watchdog = watchdog();
+        watchdog.review(&seen, everybody, at(0));
+        assert_eq!(watchdog.review(&seen, everybody, at(5)).len(), 1);
+        watchdog
+    };
+    // Neither doubt in the canary nor its silence is health.
+    for nothing in [&doubt, &Survey::default()] {
+        let mut watchdog = excluded();
+        for second in 6..600 {
+            assert_eq!(watchdog.review(nothing, everybody, at(second)), []);
+        }
+        assert_eq!(watchdog.review(&right, everybody, at(600)), []);
+        assert_eq!(watchdog.review(&right, everybody, at(660)), [(key("c"), None)]);
+    }
+    // A canary that was taken out holds nobody for ever.
+    let mut watchdog = excluded();
+    watchdog.review(&Survey::default(), everybody, at(6));
+    let long = 6 + ALONE_AT_MOST.as_secs();
+    watchdog.review(&Survey::default(), everybody, at(long));
+    let after = long + READMIT_AFTER.as_secs();
+    assert_eq!(watchdog.review(&Survey::default(), everybody, at(after)), [(key("c"), None)]);
+}

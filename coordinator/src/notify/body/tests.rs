@@ -153,6 +153,31 @@ fn a_silent_region_is_named() {
 }
 
 #[test]
+fn an_outdated_region_says_which_probe_lacks_what() {
+    let lacks = |probe: &str| Ballot {
+        probe: probe.into(),
+        evidence: "cannot run grpc, which 3 checks need".into(),
+        ..Default::default()
+    };
+    let outdated = |ballots| Incident {
+        kind: IncidentKind::RegionOutdated.into(),
+        check_name: String::new(),
+        region: "eu-west".into(),
+        opened_by: Some(DecisionRecord { ballots, ..Default::default() }),
+        ..incident()
+    };
+    let page_of = |incident: &Incident| json(&page(incident, PageKind::Opened, "k", "prod"));
+    let one = page_of(&outdated(vec![lacks("eu-1")]));
+    assert_eq!(one["summary"], "region eu-west: probe eu-1 cannot run grpc, which 3 checks need");
+    assert_eq!(one["incident"]["kind"], "region_outdated");
+    let two = page_of(&outdated(vec![lacks("eu-1"), lacks("eu-2")]));
+    assert_eq!(
+        two["summary"],
+        "region eu-west: 2 of its probes are older than what is asked of them"
+    );
+}
+
+#[test]
 fn advisory_regions_and_probes_beside_each_other_are_marked() {
     let mut incident = incident();
     let record = incident.opened_by.as_mut().unwrap();

@@ -1,9 +1,11 @@
 use std::collections::BTreeSet;
 
-use parallax_common::check::{StartTls, Step, StepKind};
+use parallax_common::check::{Canary, StartTls, Step, StepKind};
+use parallax_common::outcome::Reason;
 use parallax_common::rule::Stage;
 
 use super::*;
+use crate::convert::assignment::{assignment, assignment_to, of_check};
 use crate::convert::enums;
 use crate::convert::resource::{self, validate_settings};
 use crate::convert::run::run_to;
@@ -495,6 +497,27 @@ const BROKEN: &[(Rule, &str, Break)] = &[
     }),
     (rule::FLAP_RANGE, "flap.calm", |c| {
         c.flap = Some(v1::Flap { calm: seconds(86_401), ..v1::Flap::default() });
+    }),
+    (rule::CANARY_ANSWER, "canary.expect", |c| {
+        canary_of(c, v1::CanaryAnswer::Unspecified, v1::Reason::Unspecified);
+    }),
+    (rule::CANARY_ANSWER, "canary.reason", |c| {
+        canary_of(c, v1::CanaryAnswer::Pass, v1::Reason::DnsNxdomain);
+    }),
+    (rule::CANARY_ANSWER, "canary.reason", |c| {
+        canary_of(c, v1::CanaryAnswer::Fail, v1::Reason::MissedLate);
+    }),
+    (rule::CANARY_ALONE, "alert", |c| {
+        canary_of(c, v1::CanaryAnswer::Fail, v1::Reason::DnsNxdomain);
+        c.alert = vec!["ops".to_owned()];
+    }),
+    (rule::CANARY_ALONE, "invert", |c| {
+        canary_of(c, v1::CanaryAnswer::Fail, v1::Reason::Unspecified);
+        c.run.as_mut().unwrap().invert = true;
+    }),
+    (rule::CANARY_ALONE, "depends_on", |c| {
+        canary_of(c, v1::CanaryAnswer::Pass, v1::Reason::Unspecified);
+        c.depends_on = vec!["dns".to_owned()];
     }),
     (rule::NAME_FORMAT, "depends_on[0]", |c| c.depends_on = vec!["a b".to_owned()]),
     (rule::MISSING_FIELD, "interval", |c| c.interval = None),
@@ -1626,4 +1649,32 @@ fn an_alert_of_a_newer_build_does_not_keep_a_stored_check_from_being_read() {
     stored.alerts = vec![alert("new", "entropy > 9"), alert("slow", "p95 > 1s")];
     let read = stored_check(&stored).unwrap();
     assert_eq!(read.alerts.iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), ["slow"]);
+}
+
+/// Makes a canary of a check, and takes out what none has.
+fn canary_of(check: &mut v1::Check, expect: v1::CanaryAnswer, reason: v1::Reason) {
+    check.alert.clear();
+    check.run.as_mut().unwrap().warn.clear();
+    check.canary = Some(v1::Canary { expect: expect.into(), reason: reason.into() });
+}
+
+#[test]
+fn a_canary_keeps_its_answer_on_its_way_to_a_probe_and_is_another_run() {
+    let plain = check(&good()).unwrap();
+    for (expect, reason, canary) in [
+        (v1::CanaryAnswer::Pass, v1::Reason::Unspecified, Canary::Pass),
+        (v1::CanaryAnswer::Fail, v1::Reason::Unspecified, Canary::Fail(None)),
+        (v1::CanaryAnswer::Fail, v1::Reason::DnsNxdomain, Canary::Fail(Some(Reason::DnsNxdomain))),
+    ] {
+        let mut wire = good();
+        canary_of(&mut wire, expect, reason);
+        let built = check(&normalise_check(wire)).unwrap();
+        assert_eq!(built.run.canary, Some(canary));
+        assert_ne!(built.run_digest, plain.run_digest);
+        let run = std::sync::Arc::new(built.run.clone());
+        let told = assignment_to(&of_check(&built, 0, run));
+        assert_eq!(assignment(&told).unwrap().run.canary, Some(canary));
+        // A probe that was told less than the digest covers does not run it.
+        assert!(assignment(&v1::Assignment { canary: None, ..told }).is_err());
+    }
 }

@@ -38,6 +38,7 @@ pub fn check(regions: usize, failures: u32) -> Check {
             expect: Vec::new(),
             warn: Vec::new(),
             invert: false,
+            canary: None,
             ip: IpFamily::Auto,
             source_address: None,
             resolver: None,

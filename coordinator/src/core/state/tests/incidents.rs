@@ -340,3 +340,43 @@ fn a_silent_region_resolved_by_hand_stays_shut_until_it_was_well_once() {
     member.verdict(change(set, ""));
     assert_eq!(member.state.open.len(), 1);
 }
+
+#[test]
+fn an_outdated_region_is_an_incident_beside_its_silence_and_both_end_with_the_region() {
+    let mut member = configured();
+    let change = |action: store::VerdictAction, uid: &str, outdated| store::VerdictChange {
+        namespace: "default".into(),
+        region: "eu".into(),
+        action: action.into(),
+        incident_uid: uid.into(),
+        record: Some(v1::DecisionRecord::default()),
+        outdated,
+        ..store::VerdictChange::default()
+    };
+    let (open, resolve) = (store::VerdictAction::Open, store::VerdictAction::Resolve);
+    member.verdict(change(open, "old", true));
+    member.verdict(change(open, "old again", true));
+    assert_eq!(member.only_incident().kind(), v1::IncidentKind::RegionOutdated);
+    assert_eq!(member.only_incident().severity(), v1::Severity::Warning);
+    member.verdict(change(open, "silent", false));
+    assert_eq!(member.state.open.len(), 2);
+    // Each ends by itself, also after a restart.
+    member.reopen();
+    member.verdict(change(resolve, "silent", true));
+    assert_eq!(member.state.open.len(), 2, "that is the other one");
+    member.verdict(change(resolve, "silent", false));
+    assert_eq!(member.state.open.len(), 1);
+    member.verdict(change(resolve, "old", true));
+    assert!(member.state.open.is_empty() && member.state.silent.is_empty());
+    // One that is resolved by hand while it lasts is shut, and no other one with it.
+    member.verdict(change(open, "third", true));
+    let by_hand = store::ResolveIncident { uid: "third".into(), latch: true, ..Default::default() };
+    member.apply(Command::ResolveIncident(by_hand));
+    member.verdict(change(open, "fourth", true));
+    assert!(member.state.open.is_empty());
+    member.verdict(change(open, "fifth", false));
+    assert_eq!(member.state.open.len(), 1);
+    member.verdict(change(store::VerdictAction::Set, "", true));
+    member.verdict(change(open, "sixth", true));
+    assert_eq!(member.state.open.len(), 2);
+}

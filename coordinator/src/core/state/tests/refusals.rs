@@ -518,6 +518,13 @@ const ROWS: &[(Rule, Break)] = &[
     (
         rule::LEVEL_TOO_LOW,
         PlanAt(2, |check| {
+            let expect = v1::CanaryAnswer::Pass.into();
+            check.canary = Some(v1::Canary { expect, reason: 0 });
+        }),
+    ),
+    (
+        rule::LEVEL_TOO_LOW,
+        PlanAt(2, |check| {
             check.min_open = Some(prost_types::Duration { seconds: 60, nanos: 0 });
         }),
     ),
