@@ -1,7 +1,8 @@
 //! Confirm now: who is asked to run a check at once when one region sees it fail (decision 7).
 //!
 //! One confirmation a check at a time, and what was ordered starts none. A probe that is away is
-//! not asked later: an order is void after [`limits::ORDER_EXPIRES`], and the schedule goes on.
+//! not asked later: an order is void after [`limits::ORDER_EXPIRES`], and the schedule goes on. Who is asked
+//! how often is in `table.txt`.
 
 #[cfg(test)]
 mod tests;

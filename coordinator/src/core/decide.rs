@@ -1,7 +1,9 @@
 //! What a check's ballots say together, and what follows from it.
 //!
 //! The numbers R, D, U and the floor are in [`rule`], the record that is committed with a decision
-//! in [`record`]; what holds an end back is in [`calm`]. `table.txt` beside this file lists the answer for every mix of votes.
+//! in [`record`]; what holds an end back is in [`calm`]. Tables to be read without the code: `quorum.txt` has those numbers,
+//! `table.txt` and `excluded.txt` the answer for every mix of votes of up to seven regions, `special.txt`
+//! warnings, latches and the grace of a start, `missing.txt` what silence counts as.
 
 pub mod calm;
 pub mod record;

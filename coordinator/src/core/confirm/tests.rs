@@ -6,22 +6,11 @@ use std::time::Duration;
 
 #[test]
 fn runs_are_asked_of_whom_can_be_reached() {
-    #[rustfmt::skip]
-    let rows = [
-        // failures; one letter a region: F failing, o other, capital X failing and away, x away
-        (1, "Foo",   "1=1 2=1"),
-        (2, "Foo",   "0=1 1=2 2=2"),
-        (3, "oFo",   "0=3 1=2 2=3"),
-        (2, "F",     "0=1"),
-        (1, "F",     ""),
-        (2, "Xoo",   "1=2 2=2"),
-        (2, "Fxo",   "0=1 2=2"),
-        (2, "FFo",   "0=1 1=1 2=2"),
-        (2, "Fxx",   "0=1"),
-        (1, "Fxx",   ""),
-        (32, "Foooo", "0=31 1=32 2=32 3=32 4=32"),
-    ];
-    for (failures, regions, expected) in rows {
+    let mut rows = 0;
+    let table = include_str!("table.txt").lines();
+    for line in table.filter(|line| !line.starts_with('#') && !line.is_empty()) {
+        let columns: Vec<_> = line.split('|').map(str::trim).collect();
+        let [failures, regions, expected] = columns[..] else { panic!("three columns: {line}") };
         let witnesses: Vec<_> = regions
             .chars()
             .enumerate()
@@ -30,12 +19,14 @@ fn runs_are_asked_of_whom_can_be_reached() {
                 failing: letter.is_ascii_uppercase(),
             })
             .collect();
-        let said: Vec<_> = runs(&witnesses, failures)
+        let said: Vec<_> = runs(&witnesses, failures.parse().unwrap())
             .into_iter()
             .map(|(voter, count)| format!("{}={count}", voter.0))
             .collect();
-        assert_eq!(said.join(" "), expected, "failures {failures}, {regions}");
+        assert_eq!(said.join(" "), expected, "{line}");
+        rows += 1;
     }
+    assert_eq!(rows, 15, "all of them");
 }
 
 #[test]

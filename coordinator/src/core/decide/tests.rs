@@ -1,4 +1,4 @@
-//! `table.txt` row by row, then what it does not cover: exclusion, warnings, latch, grace; then laws.
+//! The tables beside `decide`, row by row; then laws.
 
 use parallax_common::check::{Missing, Policy, Quorum};
 use parallax_common::outcome::{BallotState, DegradedKind, Verdict};
@@ -65,17 +65,27 @@ fn say(decision: &Decision) -> String {
     said
 }
 
+/// The rows of a table.
+fn lines(table: &'static str) -> impl Iterator<Item = &'static str> {
+    table.lines().filter(|line| !line.starts_with('#') && !line.is_empty())
+}
+
+fn columns<const N: usize>(line: &str) -> [&str; N] {
+    let columns: Vec<_> = line.split('|').map(str::trim).collect();
+    columns.try_into().unwrap_or_else(|_| panic!("{N} columns: {line}"))
+}
+
+fn counts<const N: usize>(mix: &str) -> [usize; N] {
+    let counts: Vec<_> = mix.split_whitespace().map(|n| n.parse().unwrap()).collect();
+    counts.try_into().unwrap_or_else(|_| panic!("{N} numbers: {mix}"))
+}
+
 #[test]
 fn every_row_of_the_table_is_decided_as_it_says() {
     let mut rows = 0;
-    for line in include_str!("table.txt").lines() {
-        if line.starts_with('#') || line.is_empty() {
-            continue;
-        }
-        let columns: Vec<_> = line.split('|').map(str::trim).collect();
-        let [mix, closed, open] = columns[..] else { panic!("three columns: {line}") };
-        let counts: Vec<usize> = mix.split_whitespace().map(|n| n.parse().unwrap()).collect();
-        let [regions, failing, passing, silent] = counts[..] else { panic!("R F P S: {line}") };
+    for line in lines(include_str!("table.txt")) {
+        let [mix, closed, open] = columns(line);
+        let [regions, failing, passing, silent] = counts(mix);
         assert_eq!(regions, failing + passing + silent, "{line}");
         // What is stale or unheard counts the same whatever it said last.
         for quiet in ["F", "P", "W", "-"] {
@@ -89,7 +99,49 @@ fn every_row_of_the_table_is_decided_as_it_says() {
         rows += 1;
     }
     // (R + 1)(R + 2) / 2 mixes for each R.
-    assert_eq!(rows, 3 + 6 + 10 + 15 + 21, "the table is complete");
+    assert_eq!(rows, 3 + 6 + 10 + 15 + 21 + 28 + 36, "the table is complete");
+}
+
+#[test]
+fn every_row_of_the_table_of_exclusion_is_decided_as_it_says() {
+    let mut rows = 0;
+    for line in lines(include_str!("excluded.txt")) {
+        let [mix, closed, open] = columns(line);
+        let [regions, failing, passing, silent, excluded] = counts(mix);
+        assert_eq!(regions, failing + passing + silent + excluded, "{line}");
+        for quiet in ["F", "P", "-"] {
+            let heard = "f".repeat(failing) + &"p".repeat(passing);
+            let letters = heard + &quiet.repeat(silent) + &"x".repeat(excluded);
+            assert_eq!(say(&of(&letters, &CLOSED)), closed, "closed, {letters}: {line}");
+            assert_eq!(say(&of(&letters, &OPEN)), open, "open, {letters}: {line}");
+        }
+        rows += 1;
+    }
+    // (R + 1)(R + 2)(R + 3) / 6 mixes for each R, less those without exclusion.
+    assert_eq!(rows, 1 + 4 + 10 + 20 + 35 + 56 + 84, "the table is complete");
+}
+
+#[test]
+fn every_row_of_the_table_of_quorums_has_the_numbers_that_are_followed() {
+    let mut rows = 0;
+    for line in lines(include_str!("quorum.txt")) {
+        let [asked, numbers] = columns(line);
+        let (regions, quorum) = asked.split_once(' ').unwrap();
+        let quorum = match quorum.trim() {
+            "majority" => Quorum::Majority,
+            "any" => Quorum::Any,
+            "all" => Quorum::All,
+            count => Quorum::Count(count.parse().unwrap()),
+        };
+        let [down_at, up_at, floor, excludable] = counts::<4>(numbers).map(|n| n as u32);
+        let regions: u32 = regions.parse().unwrap();
+        let wanted = Rule { regions, down_at, up_at, floor, excludable };
+        let rule = Rule::of(&Policy { regions: quorum, ..MAJORITY }, regions as usize);
+        assert_eq!(rule, wanted, "{line}");
+        rows += 1;
+    }
+    // Three words and R numbers for each R.
+    assert_eq!(rows, 4 + 5 + 6 + 7 + 8 + 9 + 10, "the table is complete");
 }
 
 #[test]
@@ -101,79 +153,31 @@ fn exclusion_warnings_latch_and_grace_follow_their_rows() {
     let early_latched = Open { settled: false, ..latched };
     let early_degraded =
         Open { said: Verdict::Degraded, degraded: Some(DegradedKind::Regional), ..early };
-    #[rustfmt::skip]
-    let rows = [
-        // Excluded regions are not counted, and too many of them silence the rest.
-        ("xpp",   CLOSED, "up"),
-        ("xfp",   CLOSED, "degraded"),
-        ("xff",   CLOSED, "down opens"),
-        ("xxp",   CLOSED, "unknown"),
-        ("xxf",   CLOSED, "unknown"),
-        ("xp",    CLOSED, "unknown"),
-        ("x",     CLOSED, "unknown"),
-        ("xppp",  CLOSED, "up"),
-        ("xxpp",  CLOSED, "unknown"),
-        ("xxppp", CLOSED, "up"),
-        ("xxfff", CLOSED, "down opens"),
-        ("xxxff", CLOSED, "unknown"),
-        ("xxxff", OPEN,   "unknown"),
-        ("xpp",   OPEN,   "up resolves"),
-        ("xxppp", OPEN,   "up resolves"),
-        ("xfppp", OPEN,   "degraded resolves"),
-        ("xffpp", OPEN,   "down"),
-        // A warning is a pass until as many warn as would make it down.
-        ("w",     CLOSED, "warning"),
-        ("wpp",   CLOSED, "up"),
-        ("wwp",   CLOSED, "warning"),
-        ("wwf",   CLOSED, "degraded"),
-        ("wWp",   CLOSED, "up"),
-        ("wwppp", CLOSED, "up"),
-        ("wwwpp", CLOSED, "warning"),
-        ("wwp",   OPEN,   "warning resolves"),
-        // A region whose probes are split was heard, and counts as neither.
-        ("spp",   CLOSED, "degraded"),
-        ("sss",   CLOSED, "degraded"),
-        ("s--",   CLOSED, "unknown"),
-        ("sp-",   CLOSED, "degraded"),
-        ("sff",   CLOSED, "down opens"),
-        ("sfp",   CLOSED, "degraded"),
-        ("sfp",   OPEN,   "down"),
-        ("ssp",   OPEN,   "down"),
-        ("spp",   OPEN,   "degraded resolves"),
-        // After a resolve by hand nothing opens until fewer fail, once.
-        ("ffp",   latched, "down"),
-        ("fpp",   latched, "degraded unlatches"),
-        ("ppp",   latched, "up unlatches"),
-        ("FFp",   latched, "unknown unlatches"),
-        // Early in a term only bad news is told.
-        ("ff-",   early, "down opens"),
-        ("fp-",   early, "degraded"),
-        ("pp-",   early, "up"),
-        ("---",   early, "up held"),
-        ("f--",   early, "up held"),
-        ("pp-",   early_unknown, "up"),
-        ("---",   early_unknown, "unknown"),
-        ("pp-",   early_open, "down held"),
-        ("---",   early_open, "down held"),
-        ("f-p",   early_open, "down"),
-        ("pp-",   early_degraded, "degraded held"),
-        ("pf-",   early_degraded, "degraded"),
-        ("---",   early_latched, "down held"),
-        ("ff-",   early_latched, "down"),
-    ];
-    for (letters, open, expected) in rows {
-        assert_eq!(say(&of(letters, &open)), expected, "{letters} from {open:?}");
+    let mut rows = 0;
+    for line in lines(include_str!("special.txt")) {
+        let [letters, from, expected] = columns(line);
+        let open = match from {
+            "closed" => CLOSED,
+            "open" => OPEN,
+            "latched" => latched,
+            "early" => early,
+            "early unknown" => early_unknown,
+            "early open" => early_open,
+            "early latched" => early_latched,
+            "early degraded" => early_degraded,
+            other => panic!("nothing begins {other}"),
+        };
+        assert_eq!(say(&of(letters, &open)), expected, "{line}");
+        rows += 1;
     }
+    assert_eq!(rows, 52, "all of them");
 }
 
 #[test]
 fn every_row_of_the_table_of_missing_data_is_decided_as_it_says() {
     let early = Open { settled: false, ..CLOSED };
     let mut rows = 0;
-    for line in include_str!("missing.txt").lines() {
-        if line.starts_with('#') || line.is_empty() {
-            continue;
-        }
+    for line in lines(include_str!("missing.txt")) {
         let columns: Vec<_> = line.split('|').map(str::trim).collect();
         let [from, letters, ref answers @ ..] = columns[..] else { panic!("columns: {line}") };
         let open = match from {

@@ -20,7 +20,9 @@ use crate::core::engine::{CheckSnapshot, Heartbeat};
 use crate::core::fleet::Session;
 use crate::core::state::{Answer, LEVEL};
 
+mod explained;
 mod lasting;
+mod reload;
 mod watched;
 
 const REGIONS: usize = 3;
