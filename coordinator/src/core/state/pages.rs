@@ -59,6 +59,8 @@ impl State {
             | v1::IncidentKind::BurnRate => self.told_of_alert(incident),
             v1::IncidentKind::RegionSilent
             | v1::IncidentKind::RegionExcluded
+            // It is written for its contact.
+            | v1::IncidentKind::Storm
             | v1::IncidentKind::Leaderless
             | v1::IncidentKind::Unspecified => self
                 .settings
