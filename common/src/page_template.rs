@@ -18,8 +18,8 @@ use crate::limits::{
 };
 use crate::text::nearest;
 
-/// Pages as templates see them: one that opens with all that there can be, one that ends, and one
-/// about a region. Texts in them hold what breaks a careless template.
+/// Pages as templates see them: one that opens with all that there can be, one about a region that ends,
+/// and one about many checks. Texts in them hold what breaks a careless template.
 const SAMPLES: &str = include_str!("page_template/samples.json");
 
 /// What a tag may begin with.

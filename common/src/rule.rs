@@ -300,6 +300,8 @@ rules! {
     ROUTE_REPEAT = "route_repeat", Resource, "A route reminds after 1 minute to 7 days.";
     PUBLIC_URL = "public_url", Resource,
         "A public URL is an http or https URL without a query, and short.";
+    STORM_RULE = "storm_rule", Resource,
+        "A storm is over 0 to 100 checks, 0 for none at all, within 5 seconds to 10 minutes.";
 
     UNKNOWN_REGION = "unknown_region", Apply, "A region that is named must exist.";
     UNKNOWN_CONTACT = "unknown_contact", Apply, "A contact that is named must exist.";
@@ -336,6 +338,7 @@ rules! {
     INCIDENT_CLOSED = "incident_closed", Apply, "What is resolved is not changed any more.";
     STILL_FAILING = "still_failing", Apply,
         "An incident whose regions still fail is resolved with --force only.";
+    STORM_OPEN = "storm_open", Apply, "A storm ends with the last of its incidents, and not by hand.";
     ALREADY_INITIALISED = "already_initialised", Apply, "A cluster is initialised once.";
     MEMBER_TEXT = "member_text", Apply,
         "A coordinator has a name and an address, each text of it at most 512 bytes.";

@@ -17,6 +17,7 @@ pub mod record;
 pub mod resource;
 pub mod route;
 pub mod run;
+pub mod storm;
 pub mod time;
 pub mod window;
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use parallax_common::matcher::Matcher;
 use parallax_common::text;
 use parallax_proto::convert::route::matcher_to;
+use parallax_proto::convert::storm;
 use parallax_proto::v1;
 
 use super::check::judge;
@@ -43,6 +44,20 @@ const MESH: &[Field<v1::Settings>] = &[
     }),
     field("public_url", "an http or https URL", |settings, node, reader| {
         settings.public_url = value::text(node, reader).unwrap_or_default();
+    }),
+    field("storm", "a mapping such as `{over: 10, within: 30s}`", |settings, node, reader| {
+        let mut storm = storm::usual();
+        reader.mapping(node, STORM, &mut storm);
+        settings.storm = Some(storm);
+    }),
+];
+
+const STORM: &[Field<v1::StormRule>] = &[
+    field("over", "a whole number, or 0 for no storms", |storm, node, reader| {
+        storm.over = value::number(node, reader).unwrap_or(storm.over);
+    }),
+    field("within", "a length of time such as 30s", |storm, node, reader| {
+        storm.within = value::duration(node, reader).or(storm.within);
     }),
 ];
 
@@ -190,6 +205,7 @@ fn both(one: &Located, other: &Located) -> Option<Located> {
     if settings.public_url.is_empty() {
         settings.public_url.clone_from(&second.public_url);
     }
+    settings.storm = settings.storm.or(second.storm);
     let entries = mine.iter().chain(theirs).cloned().collect();
     let depth = one.body.depth.max(other.body.depth);
     let body = Node { place: one.body.place, depth, value: Value::Map(entries) };

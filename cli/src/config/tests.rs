@@ -465,6 +465,22 @@ fn random_damage_to_a_good_file_is_always_answered() {
 }
 
 #[test]
+fn a_storm_rule_becomes_what_it_says_and_what_it_leaves_out_is_as_usual() {
+    let of = |text: &str| {
+        let loaded = good(&[("mesh.yaml", &format!("mesh: {{alert: [ops]{text}}}\n"))]);
+        let Some(v1::resource::Kind::Settings(settings)) = &loaded.resources[0].resource.kind
+        else {
+            panic!("{:?}", loaded.resources)
+        };
+        settings.storm.map(|it| (it.over, it.within.map(|within| within.seconds)))
+    };
+    assert_eq!(of(""), None);
+    assert_eq!(of(", storm: {over: 5, within: 1m}"), Some((5, Some(60))));
+    assert_eq!(of(", storm: {over: 0}"), Some((0, Some(30))));
+    assert_eq!(of(", storm: {within: 1m}"), Some((10, Some(60))));
+}
+
+#[test]
 fn routes_become_what_they_say_and_stand_beside_a_mesh_of_another_file() {
     let mesh = "mesh: {alert: [ops], public_url: \"https://p.example\"}\n";
     let routes = "routes:\n  - {name: log, alert: [chat], continue: true}\n  - name: wake\n    \

@@ -47,6 +47,9 @@ pub struct DeliveryView {
     /// Although it was sent: who was refused, and the like.
     #[serde(skip_serializing_if = "String::is_empty")]
     note: String,
+    /// The incident that tells of this page together with others.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    storm: String,
     /// How attempts ended: the first few and the last ones.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     history: Vec<AttemptView>,
@@ -105,6 +108,7 @@ impl DeliveryView {
             claimed_by: delivery.claimed_by,
             handed_over: delivery.handed_over,
             note: delivery.note.clone(),
+            storm: delivery.storm_uid.clone(),
             history: delivery.history.iter().map(AttemptView::new).collect(),
         }
     }
@@ -131,7 +135,7 @@ pub struct EventView {
     at: Option<String>,
     /// `opened`, `acknowledged`, `resolved`, `check_edited`, `page_sent`, `page_failed`,
     /// `page_dropped`, `page_reassigned`, `page_fell_back`, `pages_held`, `pages_released`, `routes_took`,
-    /// `escalated`, `reminded`, `verdict_superseded`.
+    /// `escalated`, `reminded`, `verdict_superseded`, `storm_gathered`, `storm_told`.
     event: &'static str,
     /// In a sentence.
     text: String,
@@ -207,6 +211,19 @@ impl EventView {
                 )
             }
             Some(Event::Flapping(it)) => ("flapping", flapping(it)),
+            Some(Event::StormGathered(it)) => {
+                let (kind, contact) = (word::page(it.kind), &it.contact);
+                let text = format!(
+                    "{kind} page to {contact} goes out together with others, in {}",
+                    it.storm_uid
+                );
+                ("storm_gathered", text)
+            }
+            Some(Event::StormTold(it)) => {
+                let (number, gathered, ended) = (it.number, it.gathered, it.ended);
+                let text = format!("page {number}: {gathered} incidents, {ended} of them over");
+                ("storm_told", text)
+            }
             Some(Event::PagesReleased(_)) => {
                 ("pages_released", "no longer quiet: its pages go out".to_owned())
             }
@@ -289,6 +306,9 @@ pub struct IncidentView {
     /// One of how many its check opened, within which time, and how long it must pass.
     #[serde(skip_serializing_if = "Option::is_none")]
     flapping: Option<FlapView>,
+    /// What is told together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    storm: Option<StormView>,
     #[serde(skip_serializing_if = "String::is_empty")]
     detail: String,
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -339,6 +359,7 @@ impl IncidentView {
                 within: time::length(it.within.as_ref()),
                 calm: time::length(it.calm.as_ref()),
             }),
+            storm: incident.storm.as_ref().map(StormView::new),
             detail: incident.detail.clone(),
             runbook: incident.runbook.clone(),
             labels: incident.labels.clone(),
@@ -360,6 +381,7 @@ impl IncidentView {
             "region_silent" => format!("region {} is silent", self.region),
             "down" => format!("{} is down", self.check),
             "leaderless" => "no leader".to_owned(),
+            "storm" => self.storm.as_ref().map(StormView::line).unwrap_or_default(),
             "latency" => format!("{} is slow ({})", self.check, self.alert),
             "error_rate" => format!("{} fails too often ({})", self.check, self.alert),
             "burn_rate" => format!("{} spends its budget ({})", self.check, self.alert),
@@ -399,7 +421,8 @@ impl IncidentView {
         if let Some(at) = &self.acknowledged_at {
             line("acknowledged", &format!("{at} by {}", self.acknowledged_by));
         }
-        line("quiet", &self.held.as_ref().map(HeldView::line).unwrap_or_default());
+        let held = self.held.as_ref().filter(|_| self.storm.is_none());
+        line("quiet", &held.map(HeldView::line).unwrap_or_default());
         line("detail", &self.detail);
         line("runbook", &self.runbook);
         let labels: Vec<String> =
@@ -472,6 +495,47 @@ impl IncidentView {
     }
 }
 
+/// Incidents that one contact is told of together.
+#[derive(Debug, Serialize)]
+pub struct StormView {
+    contact: String,
+    gathered: u32,
+    ended: u32,
+    /// The first of them.
+    incidents: Vec<StormMemberView>,
+}
+
+/// One of them.
+#[derive(Debug, Serialize)]
+pub struct StormMemberView {
+    uid: String,
+    name: String,
+    ended: bool,
+}
+
+impl StormView {
+    fn new(storm: &v1::Storm) -> Self {
+        let member = |member: &v1::StormMember| StormMemberView {
+            uid: member.incident_uid.clone(),
+            name: member.name.clone(),
+            ended: member.ended > 0,
+        };
+        Self {
+            contact: storm.contact.clone(),
+            gathered: storm.gathered,
+            ended: storm.ended,
+            incidents: storm.members.iter().map(member).collect(),
+        }
+    }
+
+    /// `12 incidents at once for ops, 3 of them over`.
+    fn line(&self) -> String {
+        let Self { contact, gathered, ended, .. } = self;
+        let over = if *ended > 0 { format!(", {ended} of them over") } else { String::new() };
+        format!("{gathered} incidents at once for {contact}{over}")
+    }
+}
+
 /// `incident list`.
 #[derive(Debug, Serialize)]
 pub struct IncidentsView {
@@ -499,7 +563,11 @@ impl IncidentsView {
                 (incident.standing(), incident.tone()),
                 plain(format!("{} ago", time::age(incident.opened.as_ref(), now))),
                 plain(match &incident.held {
+                    Some(_) if incident.storm.is_some() => "gathers".to_owned(),
                     Some(held) => held.word(),
+                    None if incident.deliveries.iter().any(|page| !page.storm.is_empty()) => {
+                        "in a storm".to_owned()
+                    }
                     None => format!("{sent}/{} sent", incident.deliveries.len()),
                 }),
             ]);

@@ -14,9 +14,11 @@ mod alert;
 mod ballots;
 mod pages;
 mod routes;
+mod storm;
 mod words;
 
 pub use self::alert::summary as alert_summary;
+pub use self::storm::summary as storm_summary;
 use self::words::{Clock, count, line, list, span, verb};
 use crate::core::stamp;
 
@@ -104,6 +106,7 @@ pub fn incident(incident: &v1::Incident) -> Vec<String> {
         IncidentKind::RegionExcluded => excluded(incident, &mut clock),
         IncidentKind::RegionOutdated => outdated(incident, &mut clock),
         IncidentKind::Leaderless => leaderless(incident, &mut clock),
+        IncidentKind::Storm => storm::sentences(incident, &mut clock),
         IncidentKind::Regional | IncidentKind::Warning => lasting(incident, &mut clock),
         IncidentKind::Latency | IncidentKind::ErrorRate | IncidentKind::BurnRate => {
             measured(incident, &mut clock)
@@ -130,6 +133,7 @@ pub fn incident(incident: &v1::Incident) -> Vec<String> {
                     .into()
             }
             IncidentKind::Leaderless => "It resolves when it sees a leader again.".into(),
+            IncidentKind::Storm => "It ends with the last of them.".into(),
             IncidentKind::Regional => {
                 "It ends when the last region passes, or when so many fail that it is down.".into()
             }
@@ -146,7 +150,8 @@ pub fn incident(incident: &v1::Incident) -> Vec<String> {
         });
         sentences.extend(stays_open(incident, &mut clock));
     }
-    sentences.extend(incident.held.as_ref().map(|held| quiet(held, &mut clock)));
+    let held = incident.held.as_ref().filter(|_| incident.storm.is_none());
+    sentences.extend(held.map(|held| quiet(held, &mut clock)));
     sentences.extend(routes::taken(incident, &mut clock));
     sentences.extend(incident.deliveries.iter().map(|page| pages::sentence(page, &mut clock)));
     sentences
@@ -487,6 +492,9 @@ fn ended(incident: &v1::Incident) -> String {
     let rule = record.rule.unwrap_or_default();
     let (_, by_hand) = notes(incident);
     match incident.cause() {
+        ResolveCause::Recovered if incident.storm.is_some() => {
+            "It ended with the last of them.".into()
+        }
         ResolveCause::Recovered
             if matches!(incident.kind(), IncidentKind::Regional | IncidentKind::Warning) =>
         {

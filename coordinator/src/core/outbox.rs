@@ -63,6 +63,7 @@ pub mod fallback;
 pub mod intents;
 pub mod pace;
 pub mod steps;
+pub mod storm;
 pub mod timeline;
 
 /// Where an incident's deliveries come from.

@@ -9,6 +9,7 @@ use parallax_common::matcher::Matcher;
 use parallax_common::time::UtcTime;
 use parallax_proto::{convert, v1};
 
+use super::outbox::storm;
 use super::{quiet, stamp};
 
 /// The routes of a namespace as they are used.
@@ -72,6 +73,8 @@ pub fn severity(kind: v1::IncidentKind, check: Option<&v1::Check>) -> v1::Severi
             | v1::IncidentKind::BurnRate => v1::Severity::Warning,
             v1::IncidentKind::Down
             | v1::IncidentKind::Leaderless
+            // As bad as the worst that it tells of.
+            | v1::IncidentKind::Storm
             | v1::IncidentKind::Unspecified => v1::Severity::Critical,
         },
         (_, own) => own,
@@ -134,8 +137,12 @@ pub fn reminder_due(routed: &v1::Routed) -> Option<UtcTime> {
 }
 
 /// When an incident is to be looked at again for the sake of its routes. Never once somebody has
-/// acknowledged it, once it is over, and while its opening waits.
+/// acknowledged it, once it is over, and while its opening waits. A storm has none, and says itself when
+/// it has something to tell.
 pub fn due(incident: &v1::Incident) -> Option<UtcTime> {
+    if incident.storm.is_some() {
+        return storm::due(incident);
+    }
     let waits = incident.resolved_at.is_some()
         || incident.acknowledged_at.is_some()
         || incident.held.is_some();

@@ -9,6 +9,7 @@
 //! incidents in `state/verdicts.rs`, the fleet in `state/fleet.rs`, deliveries in `state/pages.rs`,
 //! alerts on what was measured in `state/alerts.rs`, silences and what they hold in `state/quiet.rs`,
 //! maintenance windows in `state/maintenance.rs`, who is told and told again in `state/routing.rs`,
+//! openings that are told together in `state/storms.rs`,
 //! repeated requests in `state/requests.rs`, coordinators in `state/members.rs`, keys and encoding in
 //! `state/rows.rs`.
 
@@ -28,6 +29,7 @@ mod requests;
 mod restore;
 mod routing;
 mod rows;
+mod storms;
 mod verdicts;
 
 use std::borrow::Cow;
@@ -58,8 +60,8 @@ use crate::mutant::{self, Mutant};
 /// advisory regions, a choice for missing data, probes that may not vote, silences, and kinds of contact
 /// beside webhooks: a build below it would plan, count and page otherwise. Level 3 has mail, contacts with a
 /// rate and somebody in their place, severities, routes and maintenance windows, checks that depend on others
-/// or flap, alerts on what was measured, incidents of what lasts without being down, canaries, and incidents of
-/// outdated regions.
+/// or flap, alerts on what was measured, incidents of what lasts without being down, openings that are
+/// told together, canaries, and incidents of outdated regions.
 pub const LEVEL: u32 = 3;
 /// From this level on probes are excluded from voting.
 pub const EXCLUSION_LEVEL: u32 = 2;
@@ -76,6 +78,8 @@ pub const CANARY_LEVEL: u32 = 3;
 pub const OUTDATED_LEVEL: u32 = 3;
 /// From this level on incidents have a severity, and routes say who is told.
 pub const ROUTING_LEVEL: u32 = 3;
+/// From this level on many openings for one contact at once are told together.
+pub const STORM_LEVEL: u32 = 3;
 /// From this level on checks have alerts on what was measured, and error budgets.
 pub const ALERTS_LEVEL: u32 = 3;
 
@@ -422,6 +426,7 @@ impl State {
             Some(Command::SetLevel(command)) => self.set_level(&stamp, &command),
             None => refused(rule::ENTRY_UNKNOWN, "this build does not know the command", []),
         };
+        self.gather_pages(&stamp, changes, rows);
         self.pace_pages(&stamp, changes, rows);
         let more_subjects = answer.bound();
         // A member says it again and again, by itself, and nothing comes of it.

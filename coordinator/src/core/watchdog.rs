@@ -12,8 +12,14 @@
 //! * **Whoever sees it first is not wrong.** When many targets die together the regions do not turn together:
 //!   each looks at its own slots. A check counts only once every vote on it is older than it takes all
 //!   regions to have had their turn.
-//! * **Not half of the probes.** While half of those that speak are suspected or excluded, nobody else is:
-//!   then it is not a probe that is ill.
+//! * **A region as a whole.** Where a region has several probes, each of few targets, their targets are
+//!   counted together: when it sees another thing on most of them, and those are as many as one probe would
+//!   be suspected for, each of its probes is suspected that does so on half of its own. One incident then is
+//!   the region's, and a check that is down by its quorum is down all the same: the others are no witnesses
+//!   against it.
+//! * **Not half of the regions.** While half of what speaks is suspected or excluded, nobody else is: then it
+//!   is not a probe that is ill. Each region counts as one, and each of its probes for its share of it: of
+//!   one with many probes and two with one each, the first may be ill, too.
 //! * **Nothing to compare with is no health.** A probe that was excluded for its disagreements and of which
 //!   no target can tell anything stays excluded, an hour at most.
 //! * **A target counts once**, whatever the number of checks that name its host: a broken target makes
@@ -127,12 +133,26 @@ impl Survey {
 
     /// On how many targets a probe disagreed, of how many.
     pub fn of(&self, key: &ProbeKey) -> (u32, u32) {
-        let Some(targets) = self.found.get(key) else { return (0, 0) };
-        let disagrees = |checks: &&Checks| checks.disagreeing * 2 >= checks.all;
-        let disagreeing = targets.values().filter(disagrees).count();
-        let count = |n| u32::try_from(n).unwrap_or(u32::MAX);
-        (count(disagreeing), count(targets.len()))
+        self.found.get(key).map_or((0, 0), |targets| counted(targets.values()))
     }
+
+    /// The same of all probes of a region together.
+    fn of_region(&self, region: &str) -> (u32, u32) {
+        let mut targets: BTreeMap<&str, Checks> = BTreeMap::new();
+        let theirs = self.found.iter().filter(|(key, _)| key.region == region);
+        for (target, checks) in theirs.flat_map(|(_, targets)| targets) {
+            let together = targets.entry(target).or_default();
+            together.all += checks.all;
+            together.disagreeing += checks.disagreeing;
+        }
+        counted(targets.values())
+    }
+}
+
+fn counted<'a>(targets: impl Iterator<Item = &'a Checks>) -> (u32, u32) {
+    targets.fold((0, 0), |(disagreeing, all), checks| {
+        (disagreeing + u32::from(checks.disagreeing * 2 >= checks.all), all + 1)
+    })
 }
 
 /// The chance that of `n` things at least `k` happen, each with chance `p`: the upper tail of the
@@ -237,15 +257,24 @@ impl Watchdog {
         }
         let own =
             |cause: &ExclusionCause| sick.get(&(*cause).into()).is_some_and(|n| n * 2 < speaking);
-        let disagrees = |key: &ProbeKey| {
-            let (disagreeing, targets) = survey.of(key);
-            matches!(opinion(disagreeing, targets), Opinion::Suspect(_))
+        let regions: BTreeMap<&str, (u32, u32)> =
+            self.probes.keys().map(|key| (&*key.region, survey.of_region(&key.region))).collect();
+        let thought = |key: &ProbeKey| {
+            let region = regions.get(&*key.region).copied().unwrap_or_default();
+            in_region(survey.of(key), region)
         };
-        let doubted = self
-            .probes
-            .iter()
-            .filter(|(key, of)| heard(key) && (of.wish.is_some() || disagrees(key)));
-        let most_are_doubted = doubted.count() * 2 >= speaking;
+        let thought: BTreeMap<ProbeKey, Opinion> =
+            self.probes.keys().map(|key| (key.clone(), thought(key))).collect();
+        let mut shares: BTreeMap<&str, (u32, u32)> = BTreeMap::new();
+        for (key, of) in self.probes.iter().filter(|(key, _)| heard(key)) {
+            let (doubted, all) = shares.entry(&key.region).or_default();
+            let disagrees = matches!(thought.get(key), Some(Opinion::Suspect(_)));
+            *doubted += u32::from(of.wish.is_some() || disagrees);
+            *all += 1;
+        }
+        let doubted: f64 =
+            shares.values().map(|(doubted, all)| f64::from(*doubted) / f64::from(*all)).sum();
+        let most_are_doubted = is_most(doubted, shares.len());
         let mut changed = Vec::new();
         for (key, watched) in &mut self.probes {
             if !heard(key) {
@@ -261,7 +290,7 @@ impl Watchdog {
                     seen = (canaries.wrong, canaries.all);
                     Opinion::Suspect(ExclusionCause::Canary)
                 }
-                None => match opinion(disagreeing, targets) {
+                None => match thought.get(key).copied().unwrap_or(Opinion::Undecided) {
                     Opinion::Suspect(_) if most_are_doubted => Opinion::Undecided,
                     Opinion::Well if canaries.in_doubt > 0 => Opinion::Undecided,
                     Opinion::Well if watched.is_alone(targets, canaries.all, now) => {
@@ -295,6 +324,27 @@ pub fn because(exclusion: &Exclusion) -> String {
                 "sees another thing than the known answer of {disagreeing} of {targets} {canaries}"
             )
         }
+    }
+}
+
+/// Whether so many of these regions are doubted that it is not a probe that is ill. A sum of shares may
+/// miss a half by the last bit.
+fn is_most(doubted: f64, regions: usize) -> bool {
+    let regions = f64::from(u32::try_from(regions).unwrap_or(u32::MAX));
+    doubted * 2.0 + 1e-9 >= regions
+}
+
+/// What to think of a probe by what it and its whole region disagree on.
+fn in_region(own: (u32, u32), region: (u32, u32)) -> Opinion {
+    let alone = opinion(own.0, own.1);
+    let as_region = own.0 > 0 && own.0 * 2 >= own.1 && region.0 * 2 > region.1;
+    if !as_region {
+        return alone;
+    }
+    match (alone, opinion(region.0, region.1)) {
+        (Opinion::Well | Opinion::Undecided, Opinion::Suspect(cause)) => Opinion::Suspect(cause),
+        (Opinion::Well, Opinion::Undecided) => Opinion::Undecided,
+        (alone, _) => alone,
     }
 }
 

@@ -21,13 +21,16 @@
 //!   ],
 //!   "runbook": "https://...",
 //!   "acknowledge_url": "https://.../ack/0190.../0191...",
+//!   "storm": {"gathered": 12, "ended": 0, "incidents": [{"uid": "0190...", "name": "checkout", "ended": false}]},
 //!   "labels": {"team": "payments"}
 //! }
 //! ```
 //!
 //! `kind` is `opened`, `escalated` and `reminder` (it goes on, and nobody has acknowledged it),
 //! `resolved`, `combined` (opened and resolved before anybody was told) or `test`. `incident.severity`
-//! is `critical`, `warning` or `info`; absent in a test, and where nothing is known of it.
+//! is `critical`, `warning` or `info`; absent in a test, and where nothing is known of it. `storm` is
+//! `null` but in pages that tell of many incidents at once; it names the first of them, and a `reminder`
+//! says there what has changed.
 //! `state` is `pass`, `warn`, `fail`, `stale`, `excluded` or `none`. Times are UTC (RFC 3339).
 //! Fields are added within a version, never taken away or given another meaning: ignore what you
 //! do not know. An opening says what was known when the incident opened, however late it goes
@@ -42,6 +45,7 @@ use parallax_proto::v1::{
 };
 use serde::Serialize;
 
+use crate::core::outbox::storm;
 use crate::core::{explain, routing, stamp};
 
 /// The number of this shape.
@@ -74,6 +78,8 @@ pub struct Page {
     pub acknowledge_url: Option<String>,
     /// Of the check.
     pub labels: BTreeMap<String, String>,
+    /// What is told together, where many incidents are.
+    pub storm: Option<StormSays>,
     /// When it was written, the same in every attempt. A mail's date, and in no body.
     #[serde(skip)]
     pub written: UtcTime,
@@ -101,6 +107,28 @@ pub struct About {
     pub cause: Option<String>,
     /// `critical`, `warning`, `info`; absent where it is not known.
     pub severity: Option<&'static str>,
+}
+
+/// Many incidents in one page.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StormSays {
+    /// How many there are.
+    pub gathered: u32,
+    /// How many of them have ended.
+    pub ended: u32,
+    /// The first of them.
+    pub incidents: Vec<StormMember>,
+}
+
+/// One of many incidents.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StormMember {
+    /// Uid of the incident.
+    pub uid: String,
+    /// Its check, with its alert if it is of one.
+    pub name: String,
+    /// It is over.
+    pub ended: bool,
 }
 
 /// One region in a page.
@@ -145,10 +173,11 @@ pub struct ProbeSays {
 pub fn page(incident: &v1::Incident, kind: PageKind, key: &str, mesh: &str) -> Page {
     let written = incident.deliveries.iter().find(|page| page.idempotency_key == key);
     let why_again = written.and_then(explain::why_again);
+    let number = written.map_or(0, |page| page.number);
     let written = stamp::utc(written.and_then(|page| page.created_at.as_ref()));
     let incident = match kind {
         PageKind::Opened | PageKind::Unspecified | PageKind::Escalated | PageKind::Reminder => {
-            at_the_opening(incident)
+            at_the_opening(incident, number)
         }
         PageKind::Resolved | PageKind::Combined => at_the_end(incident),
     };
@@ -181,6 +210,7 @@ pub fn page(incident: &v1::Incident, kind: PageKind, key: &str, mesh: &str) -> P
         runbook: incident.runbook.clone(),
         acknowledge_url: None,
         labels: incident.labels.clone(),
+        storm: incident.storm.as_ref().map(storm_says),
         incident: about(&incident),
         written,
     }
@@ -231,13 +261,16 @@ pub fn test(test: &Test<'_>, key: &str) -> Page {
         runbook: String::new(),
         acknowledge_url: None,
         labels: BTreeMap::new(),
+        storm: None,
         written: test.at,
     }
 }
 
-/// The incident without anything that came after its opening.
-fn at_the_opening(incident: &v1::Incident) -> v1::Incident {
+/// The incident without anything that came after its opening; a storm as of its page of this number.
+fn at_the_opening(incident: &v1::Incident, number: u32) -> v1::Incident {
     v1::Incident {
+        storm: incident.storm.as_ref().map(|told| storm::as_told(told, number)),
+        held: None,
         resolved_at: None,
         resolved_by: None,
         cause: ResolveCause::Unspecified.into(),
@@ -254,6 +287,16 @@ fn at_the_opening(incident: &v1::Incident) -> v1::Incident {
 /// a receiver needs, and would make every attempt say something else.
 fn at_the_end(incident: &v1::Incident) -> v1::Incident {
     v1::Incident { deliveries: vec![], routed: vec![], ..incident.clone() }
+}
+
+fn storm_says(storm: &v1::Storm) -> StormSays {
+    let member = |member: &v1::StormMember| StormMember {
+        uid: member.incident_uid.clone(),
+        name: member.name.clone(),
+        ended: member.ended > 0,
+    };
+    let incidents = storm.members.iter().map(member).collect();
+    StormSays { gathered: storm.gathered, ended: storm.ended, incidents }
 }
 
 fn summary(incident: &v1::Incident, opened: &DecisionRecord) -> String {
@@ -297,6 +340,7 @@ fn summary(incident: &v1::Incident, opened: &DecisionRecord) -> String {
                 false => incident.detail.clone(),
             }
         }
+        IncidentKind::Storm => explain::storm_summary(incident),
         IncidentKind::Regional | IncidentKind::Warning => lasting(incident, opened, over),
         IncidentKind::Latency | IncidentKind::ErrorRate | IncidentKind::BurnRate => {
             let (check, alert) = (&incident.check_name, &incident.alert);
@@ -386,6 +430,7 @@ fn about(incident: &v1::Incident) -> About {
             IncidentKind::RegionSilent => "region_silent",
             IncidentKind::RegionExcluded => "region_excluded",
             IncidentKind::RegionOutdated => "region_outdated",
+            IncidentKind::Storm => "storm",
             IncidentKind::Leaderless => "leaderless",
             IncidentKind::Regional => "regional",
             IncidentKind::Warning => "warning",

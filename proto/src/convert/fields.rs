@@ -415,6 +415,9 @@ fn settings_fields(settings: &v1::Settings) -> Fields {
     let mut out = Gathered::of(settings.meta.as_ref());
     out.list("mesh.alert", &settings.mesh_alert);
     out.text("mesh.public_url", &settings.public_url);
+    if let Some(storm) = &settings.storm {
+        out.always("mesh.storm", super::storm::shown(storm));
+    }
     // Their order counts, so a field says which comes first.
     let order: Vec<String> = settings.routes.iter().map(|route| route.name.clone()).collect();
     out.list("routes", &order);

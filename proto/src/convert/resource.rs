@@ -161,6 +161,9 @@ pub fn validate_settings(settings: &v1::Settings) -> Vec<Violation> {
         );
         findings.add(rule::PUBLIC_URL, "mesh.public_url", message);
     }
+    if let Some(storm) = &settings.storm {
+        super::storm::storm(storm, &mut findings);
+    }
     size_fits(settings, &mut findings);
     findings.finish()
 }

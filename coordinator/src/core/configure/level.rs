@@ -9,7 +9,7 @@ use parallax_proto::v1::resource::Kind as ResourceKind;
 
 use super::violation;
 use crate::core::state::{
-    ALERTS_LEVEL, CANARY_LEVEL, Kind, LASTING_LEVEL, MAIL_LEVEL, ROUTING_LEVEL,
+    ALERTS_LEVEL, CANARY_LEVEL, Kind, LASTING_LEVEL, MAIL_LEVEL, ROUTING_LEVEL, STORM_LEVEL,
 };
 
 /// The level from which on checks have several probes a region, advisory regions and a choice for missing
@@ -48,6 +48,7 @@ fn used(after: &v1::Resource) -> Vec<(u32, &'static str)> {
         Some(ResourceKind::Settings(settings)) => vec![
             (ROUTING_LEVEL, "routes", !settings.routes.is_empty()),
             (ROUTING_LEVEL, "mesh.public_url", !settings.public_url.is_empty()),
+            (STORM_LEVEL, "mesh.storm", settings.storm.is_some()),
         ],
         Some(ResourceKind::Contact(it)) => {
             let newer = contact::newer_fields(it).into_iter();

@@ -16,6 +16,7 @@ pub(super) fn sentence(page: &Delivery, clock: &mut Clock) -> String {
         PageKind::Combined => "the opening and the end at once",
         PageKind::Opened | PageKind::Unspecified => "the opening",
         PageKind::Escalated => &step,
+        PageKind::Reminder if page.route.is_empty() => "what had changed since",
         PageKind::Reminder => &reminder,
     };
     told(page, what, clock)
@@ -24,6 +25,9 @@ pub(super) fn sentence(page: &Delivery, clock: &mut Clock) -> String {
 /// Why somebody is told who was told before, or who was not meant to be at first.
 pub(super) fn why_again(page: &Delivery) -> Option<String> {
     let (route, number) = (line(&page.route), page.number);
+    if route.is_empty() {
+        return None;
+    }
     let what = match page.kind() {
         PageKind::Escalated => format!("this is step {number} of route {route}"),
         PageKind::Reminder => format!("this is reminder {number} of route {route}"),
@@ -68,11 +72,19 @@ fn told(page: &Delivery, what: &str, clock: &mut Clock) -> String {
             let failed = count(attempts, "attempt");
             format!("{contact} was never told of {what}: given up after {failed} ({error}){doubt}.")
         }
+        DeliveryState::Dropped if !page.storm_uid.is_empty() => {
+            let storm = line(&page.storm_uid);
+            format!("{contact} is told of {what} and of the end together with others, in {storm}.")
+        }
         DeliveryState::Dropped if error.is_empty() => {
             format!("{contact} was not told of {what}{doubt}.")
         }
         DeliveryState::Dropped => {
             format!("{contact} was not told of {what}: {error}{doubt}.")
+        }
+        // A storm's page is numbered, and waits for what else opens.
+        DeliveryState::Held if page.number > 0 => {
+            format!("{contact} is still to be told of {what}.")
         }
         DeliveryState::Held => format!("{contact} is told of {what} once it is no longer quiet."),
         DeliveryState::Unspecified => format!("{contact}: nothing is known of {what}."),

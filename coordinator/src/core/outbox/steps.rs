@@ -107,7 +107,7 @@ fn tell<'a>(
 
 /// Lets the oldest reminders to a contact go that are done with. A doubt about one stays, with the page
 /// that the contact got first: it is why the end is said twice.
-fn forget_reminders(incident: &mut Incident, contact_uid: &str) {
+pub(super) fn forget_reminders(incident: &mut Incident, contact_uid: &str) {
     let is_done = |page: &Delivery| {
         page.contact_uid == contact_uid
             && page.kind() == PageKind::Reminder

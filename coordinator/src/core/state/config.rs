@@ -457,9 +457,12 @@ impl State {
                 let uid = meta_uid(contact.meta.as_ref());
                 // Somebody may have mended it: its failures are forgotten, its rate is kept.
                 let kept = self.turns_kept(stamp, &uid, &contact.rate, rows, changes);
+                let before = self.contacts.get(&uid).cloned().unwrap_or_default();
                 let row = store::ContactRow {
                     contact: Some(contact.clone()),
                     paced_until_utc_ns: kept,
+                    openings: before.openings.clone(),
+                    storm_uid: before.storm_uid.clone(),
                     ..store::ContactRow::default()
                 };
                 rows.put(rows::contact_key(&uid), &row);

@@ -160,7 +160,7 @@ impl State {
         self.cluster.level >= MAIL_LEVEL
     }
 
-    fn put_contact_row(&mut self, uid: &str, row: store::ContactRow, rows: &mut Rows) {
+    pub(super) fn put_contact_row(&mut self, uid: &str, row: store::ContactRow, rows: &mut Rows) {
         rows.put(rows::contact_key(uid), &row);
         self.contacts.insert(uid.to_owned(), Arc::new(row));
     }

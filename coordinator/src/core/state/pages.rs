@@ -65,6 +65,8 @@ impl State {
             v1::IncidentKind::RegionSilent
             | v1::IncidentKind::RegionExcluded
             | v1::IncidentKind::RegionOutdated
+            // It is written for its contact.
+            | v1::IncidentKind::Storm
             | v1::IncidentKind::Leaderless
             | v1::IncidentKind::Unspecified => self
                 .settings

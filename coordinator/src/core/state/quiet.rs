@@ -143,6 +143,9 @@ impl State {
         changes: &mut Vec<Changed>,
     ) {
         let Some(incident) = self.incidents.get(uid).cloned() else { return };
+        if incident.storm.is_some() {
+            return self.seal_storm(stamp, &incident, node_id, rows, changes);
+        }
         let word = self.word(&incident, stamp.utc);
         let mut incident = incident.as_ref().clone();
         match word {

@@ -12,7 +12,7 @@ use parallax_proto::{store, v1};
 use super::pages::note_deliveries;
 use super::rows::{self, Rows};
 use super::{Answer, Changed, ROUTING_LEVEL, Stamp, State, accepted};
-use crate::core::outbox::{steps, timeline};
+use crate::core::outbox::{steps, storm, timeline};
 use crate::core::quiet::{OPEN_END, Word};
 use crate::core::routing::{self, Routes};
 use crate::core::{ack_link, stamp};
@@ -133,6 +133,12 @@ impl State {
         for uid in &uids {
             let Some(incident) = self.incidents.get(uid) else { continue };
             let mut incident = incident.as_ref().clone();
+            if incident.storm.is_some() {
+                self.tell_storm(stamp, &mut incident, command.node_id);
+                note_deliveries(&incident, changes);
+                self.put_incident(incident, rows, changes);
+                continue;
+            }
             match self.word(&incident, stamp.utc) {
                 // What has been told stays told; nobody is told more while it is quiet.
                 Word::Later { until, .. } => {
@@ -143,7 +149,9 @@ impl State {
                 }
                 Word::Now => {
                     incident.quiet_until = None;
-                    self.carry_out(stamp, &mut incident, command.node_id);
+                    if self.carry_out(stamp, &mut incident, command.node_id) {
+                        self.remind_storms(stamp, &incident, rows, changes);
+                    }
                     note_deliveries(&incident, changes);
                 }
                 Word::Never => {}
@@ -174,8 +182,10 @@ impl State {
     }
 
     /// Writes what is due by now of every route that took the incident: all steps in their order, and
-    /// one reminder at most, as several at once say no more than one.
-    fn carry_out(&self, stamp: &Stamp, incident: &mut v1::Incident, claimed_by: u64) {
+    /// one reminder at most, as several at once say no more than one. True: somebody is reminded whom a
+    /// storm tells.
+    fn carry_out(&self, stamp: &Stamp, incident: &mut v1::Incident, claimed_by: u64) -> bool {
+        let mut by_storm = false;
         for place in 0..incident.routed.len() {
             while let Some(routed) = incident.routed.get(place)
                 && routing::step_due(incident, routed).is_some_and(|at| at <= stamp.utc)
@@ -187,10 +197,14 @@ impl State {
             if let Some(routed) = incident.routed.get(place)
                 && routing::reminder_due(routed).is_some_and(|at| at <= stamp.utc)
             {
-                let contacts = self.contacts_of(&steps::told_by(routed));
+                let (theirs, others): (Vec<_>, Vec<_>) =
+                    steps::told_by(routed).into_iter().partition(|uid| storm::tells(incident, uid));
+                by_storm |= !theirs.is_empty();
+                let contacts = self.contacts_of(&others);
                 steps::remind(incident, place, contacts, claimed_by, stamp.utc);
             }
         }
+        by_storm
     }
 
     /// The contacts with these uids that have not been deleted.

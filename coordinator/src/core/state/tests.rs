@@ -14,6 +14,7 @@ mod quiet;
 mod refusals;
 mod requests;
 mod routing;
+mod storms;
 
 use std::collections::BTreeMap;
 

@@ -43,6 +43,7 @@ pub fn may_resolve(incident: &v1::Incident, failing: bool, force: bool) -> Resul
             | v1::IncidentKind::BurnRate => {
                 format!("alert {} of {} has not cleared", incident.alert, incident.check_name)
             }
+            v1::IncidentKind::Storm => "what it tells of has not ended".to_owned(),
             v1::IncidentKind::Down
             | v1::IncidentKind::Regional
             | v1::IncidentKind::Warning
@@ -324,7 +325,8 @@ impl State {
         let told: Vec<String> =
             incident.deliveries.iter().map(|page| page.contact_uid.clone()).collect();
         let (parent, ended) = (incident.check_uid.clone(), incident.uid.clone());
-        self.put_incident(incident, rows, changes);
+        self.put_incident(incident.clone(), rows, changes);
+        self.leave_storms(stamp, &incident, node_id, rows, changes);
         self.let_children_recover(stamp, (&parent, &ended), rows, changes);
         self.evict_closed(stamp.index, rows);
         told.iter().for_each(|contact| self.drop_tombstone(contact, stamp, rows));
@@ -436,8 +438,12 @@ impl State {
         incident.acknowledged_at = Some(stamp.timestamp());
         incident.acknowledged_by.clone_from(&command.by);
         let event = v1::Acknowledged { by: command.by, note: command.note };
-        timeline::push(&mut incident, stamp.utc, Event::Acknowledged(event));
+        timeline::push(&mut incident, stamp.utc, Event::Acknowledged(event.clone()));
+        let is_storm = incident.storm.is_some();
         self.put_incident(incident, rows, changes);
+        if is_storm {
+            self.ack_members(stamp, &command.uid, &event, rows, changes);
+        }
         accepted(stamp, [command.uid])
     }
 
@@ -457,6 +463,10 @@ impl State {
         };
         if incident.resolved_at.is_some() {
             return refused(rule::INCIDENT_CLOSED, "the incident is resolved already", []);
+        }
+        if incident.storm.is_some() {
+            let message = "it ends with the last of the incidents that it tells of; resolve those";
+            return refused(rule::STORM_OPEN, message, [command.uid]);
         }
         let resolution = Resolution {
             cause: v1::ResolveCause::ByHand,

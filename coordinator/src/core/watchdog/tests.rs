@@ -244,6 +244,67 @@ fn what_half_of_the_probes_see_is_no_fault_of_theirs() {
     assert_eq!(watchdog.review(&survey, everybody, at(65)).len(), 2);
 }
 
+/// Probes of region eu, each with targets of its own: `3/5` fails on three of five that us and ap see
+/// pass. Who is excluded after a while.
+fn excluded_of(eu: &str) -> Vec<String> {
+    let mut survey = Survey::default();
+    let mut watchdog = Watchdog::default();
+    let probe = |region: &str, probe: String| ProbeKey { region: region.to_owned(), probe };
+    for region in ["us", "ap"] {
+        watchdog.row(probe(region, "1".into()), None);
+    }
+    for (n, cell) in eu.split_whitespace().enumerate() {
+        let name = format!("eu-{}", n + 1);
+        watchdog.row(probe("eu", name.clone()), None);
+        let (fails, all) = cell.split_once('/').unwrap();
+        let (fails, all): (u32, u32) = (fails.parse().unwrap(), all.parse().unwrap());
+        for target in 0..all {
+            let vote = |region, probe, fails| Witnessed { region, probe, fails, excluded: false };
+            let votes = [
+                vote("eu", name.as_str(), target < fails),
+                vote("us", "1", false),
+                vote("ap", "1", false),
+            ];
+            survey.take(&format!("{name}-{target}"), &votes);
+        }
+    }
+    watchdog.review(&survey, everybody, at(0));
+    let wishes = watchdog.review(&survey, everybody, at(5));
+    let names = wishes.into_iter().map(|(key, wish)| {
+        assert!(wish.is_some());
+        key.probe
+    });
+    let names = names.collect();
+    // It stays so as long as it goes on.
+    for minute in 1..10 {
+        assert_eq!(watchdog.review(&survey, everybody, at(5 + minute * 60)), []);
+    }
+    names
+}
+
+#[test]
+fn most_of_a_regions_targets_together_blame_the_region() {
+    #[rustfmt::skip]
+    let table: [(&str, &[&str]); 8] = [
+        // Three targets say nothing, of one probe or of a whole region.
+        ("3/3",                 &[]),
+        ("2/2 1/1",             &[]),
+        // Each of its probes has few; together they are many.
+        ("3/3 3/3",             &["eu-1", "eu-2"]),
+        ("1/1 1/1 1/1 1/1 1/1", &["eu-1", "eu-2", "eu-3", "eu-4", "eu-5"]),
+        // Not most of them: one probe is ill, or a few targets.
+        ("3/3 0/3",             &[]),
+        ("8/8 0/30",            &["eu-1"]),
+        // Most of them, and one of its probes is well.
+        ("2/2 2/2 0/2",         &["eu-1", "eu-2"]),
+        // More than half of all probes, and still one region of three.
+        ("9/9 9/9 9/9 9/9",     &["eu-1", "eu-2", "eu-3", "eu-4"]),
+    ];
+    for (eu, expected) in table {
+        assert_eq!(excluded_of(eu), expected, "{eu}");
+    }
+}
+
 #[test]
 fn who_cannot_be_compared_any_more_is_not_well_for_that() {
     let mut watchdog = watchdog();

@@ -104,7 +104,8 @@ fn an_opening_has_the_documented_shape() {
         ],
         "runbook": "https://wiki.example/checkout",
         "acknowledge_url": null,
-        "labels": {"team": "payments"}
+        "labels": {"team": "payments"},
+        "storm": null
     });
     assert_eq!(json(&page), expected);
 }

@@ -6,7 +6,7 @@ use parallax_proto::v1;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::notify::body::{About, RegionSays};
+use crate::notify::body::{About, RegionSays, StormSays};
 
 const KEY: &str = "0190-incident:0190-contact:opened";
 /// 2026-11-20T12:38:56.9Z.
@@ -47,6 +47,7 @@ fn page(kind: &'static str) -> Page {
         runbook: "https://wiki.example/x|y".to_owned(),
         acknowledge_url: None,
         labels: BTreeMap::from([("team".to_owned(), "payments".to_owned())]),
+        storm: None,
         written: UtcTime::from_ns(if over { 1_795_178_400_500_000_000 } else { OPENED_NS }),
     }
 }
@@ -581,6 +582,41 @@ fn a_link_to_acknowledge_is_where_each_kind_has_links() {
     let mail = String::from_utf8(letter(email_contact(), &page, KEY, "").content).unwrap();
     let mail = mail.replace("=\r\n", "").replace("=3D", "=");
     assert!(mail.contains(&format!("<a href=\"{url}\">Acknowledge</a>")), "{mail}");
+}
+
+#[test]
+fn a_storm_is_told_in_each_kinds_own_form_with_the_checks_that_it_is_about() {
+    let summary = "4 checks are down: web-1, web-2, web-3 and 1 more";
+    let listed = "They are web-1, web-2, web-3 and web-4.";
+    let mut page = page("opened");
+    (page.summary, page.sentences) = (summary.to_owned(), vec![listed.to_owned()]);
+    (page.incident.kind, page.incident.check) = ("storm", None);
+    page.storm = Some(StormSays { gathered: 4, ended: 0, incidents: vec![] });
+    let options =
+        values(&[("url", "http://s.example/t"), ("urls", "http://a.example"), ("token", "t")]);
+    let lasts = Some(prost_types::Duration { seconds: 3_600, nanos: 0 });
+    for kind in [
+        Kind::Webhook(v1::WebhookContact::default()),
+        Kind::Slack(v1::SlackContact::default()),
+        Kind::Pagerduty(v1::PagerDutyContact::default()),
+        Kind::Alertmanager(v1::AlertmanagerContact { lasts, ..Default::default() }),
+        Kind::Teams(v1::TeamsContact::default()),
+        Kind::Discord(v1::DiscordContact::default()),
+        Kind::Telegram(v1::TelegramContact::default()),
+        Kind::Ntfy(v1::NtfyContact::default()),
+        Kind::Opsgenie(v1::OpsgenieContact::default()),
+    ] {
+        let asked = calls(&kind, &page, &options, "");
+        let call = &asked[0];
+        let text = String::from_utf8(call.body.clone()).unwrap();
+        let headers = call.headers.iter().any(|(_, value)| value.contains(summary));
+        assert!(text.contains(summary) || headers, "{kind:?}: {text}");
+        assert!(text.contains(listed), "{kind:?}: {text}");
+    }
+    let mail = String::from_utf8(letter(email_contact(), &page, KEY, "").content).unwrap();
+    let mail = mail.replace("=\r\n", "");
+    assert!(mail.contains(listed), "{mail}");
+    assert_eq!(words::headline(&page), format!("DOWN: {summary}"));
 }
 
 fn email_contact() -> v1::EmailContact {

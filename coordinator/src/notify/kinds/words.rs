@@ -41,7 +41,7 @@ pub fn mark(page: &Page) -> &'static str {
 
 /// Whether something is not there, and not only slow, ill somewhere or failing now and then.
 fn is_outage(page: &Page) -> bool {
-    matches!(page.incident.kind, "down" | "region_silent" | "leaderless")
+    matches!(page.incident.kind, "down" | "region_silent" | "leaderless" | "storm")
 }
 
 /// The first line: what happened, and where.
@@ -84,6 +84,9 @@ pub fn origin(page: &Page) -> String {
 /// What the page is about: the check or the region.
 pub fn subject(page: &Page) -> &str {
     let about = &page.incident;
+    if page.storm.is_some() {
+        return "several checks";
+    }
     about.check.as_deref().or(about.region.as_deref()).unwrap_or("mesh")
 }
 

@@ -1592,6 +1592,7 @@ fn every_rule_on_a_resource_is_broken_by_some_row() {
         rule::ROUTE_STEPS,
         rule::ROUTE_REPEAT,
         rule::PUBLIC_URL,
+        rule::STORM_RULE,
         rule::MAINTENANCE_WHEN,
         rule::MAINTENANCE_DAYS,
         rule::MAINTENANCE_AT,

@@ -86,6 +86,18 @@ const ROWS: &[(Rule, &str, Break)] = &[
     (rule::PUBLIC_URL, "mesh.public_url", |it| {
         it.public_url = format!("https://p.example/{}", "x".repeat(256));
     }),
+    (rule::STORM_RULE, "mesh.storm.over", |it| {
+        it.storm = Some(v1::StormRule { over: 101, within: seconds(30) });
+    }),
+    (rule::STORM_RULE, "mesh.storm.within", |it| {
+        it.storm = Some(v1::StormRule { over: 5, within: seconds(4) });
+    }),
+    (rule::STORM_RULE, "mesh.storm.within", |it| {
+        it.storm = Some(v1::StormRule { over: 5, within: seconds(601) });
+    }),
+    (rule::STORM_RULE, "mesh.storm.within", |it| {
+        it.storm = Some(v1::StormRule { over: 5, within: seconds(-5) });
+    }),
     (rule::ROUTE_REPEAT, "routes[0].repeat", |it| it.routes[0].repeat = seconds(59)),
     (rule::ROUTE_REPEAT, "routes[0].repeat", |it| it.routes[0].repeat = seconds(7 * 86_400 + 1)),
 ];
@@ -169,6 +181,16 @@ fn a_route_is_shown_as_it_is_written_and_a_change_of_order_is_a_change() {
             ("routes.payments.steps[1]", "{after: 10m, alert: [boss]}"),
         ]
     );
+    let with = |over| {
+        let storm = Some(v1::StormRule { over, within: seconds(60) });
+        v1::Settings { storm, ..good() }
+    };
+    let changes = crate::convert::fields::diff_settings(&with(0), &with(5));
+    let shown: Vec<_> = changes
+        .iter()
+        .map(|it| (it.field.as_str(), it.before.as_str(), it.after.as_str()))
+        .collect();
+    assert_eq!(shown, [("mesh.storm", "off", "over 5 within 1m")]);
     let (mut one, mut other) = (good(), good());
     many(&mut one, 2, false);
     many(&mut other, 2, false);

@@ -379,7 +379,7 @@ fn two_commits_that_race_make_no_ring_and_name_nobody_who_is_gone() {
 
 impl Member {
     /// The entry at this second of stamped UTC is the next.
-    fn at_second(&mut self, second: u64) {
+    pub(super) fn at_second(&mut self, second: u64) {
         self.index = second - 1;
     }
 }

@@ -429,6 +429,14 @@ const ROWS: &[(Rule, Break)] = &[
         }),
     ),
     (
+        rule::STORM_OPEN,
+        Other(|_| {
+            let mut member = Member::new();
+            let uid = super::storms::storm_of(&mut member, 3);
+            member.apply(resolve(uid))
+        }),
+    ),
+    (
         rule::STILL_FAILING,
         Other(|member| {
             incident(member, false);
@@ -511,6 +519,24 @@ const ROWS: &[(Rule, Break)] = &[
         Other(|member| {
             member.state.cluster.level = 1;
             quiet(member, |_| {})
+        }),
+    ),
+    (
+        rule::LEVEL_TOO_LOW,
+        Other(|member| {
+            member.state.cluster.level = 2;
+            let storm = Some(v1::StormRule::default());
+            let meta = meta(8, SettingsName::NAME);
+            let settings = v1::Settings { meta, storm, ..v1::Settings::default() };
+            let kind = Some(v1::resource::Kind::Settings(settings));
+            let (namespace, set) = ("default".to_owned(), "default".to_owned());
+            let request = Request { namespace, set, ..Request::default() };
+            let uid = || Uid::from_bytes([0x77; 16]);
+            let resources = vec![v1::Resource { kind }];
+            let drafted = configure::draft(&member.state, &request, resources, uid);
+            let low = drafted.expect_err("refused").remove(0);
+            assert_eq!(low.field, "mesh.storm");
+            Answer::Refused(refusal(low.rule, low.message, []))
         }),
     ),
     (rule::LEVEL_TOO_LOW, PlanAt(2, |check| check.depends_on = vec!["web".into()])),

@@ -1,0 +1,127 @@
+use super::*;
+
+fn at(second: u64) -> UtcTime {
+    UtcTime::from_ns(1_700_000_000_000_000_000) + Duration::from_secs(second)
+}
+
+fn length(seconds: i64) -> Option<prost_types::Duration> {
+    Some(prost_types::Duration { seconds, nanos: 0 })
+}
+
+#[test]
+fn the_first_openings_go_out_and_the_rest_is_one_too_many() {
+    #[rustfmt::skip]
+    let table: [(u32, i64, &str, &str); 9] = [
+        // over, within, which check at which second, which go out (.) and which are one too many (x)
+        (3, 30, "a0 b0 c0",                   "..."),
+        (3, 30, "a0 b0 c0 d0 e1",             "...xx"),
+        (3, 30, "a0 b10 c20 d29",             "...x"),
+        (3, 30, "a0 b10 c20 d30",             "...."),
+        // As long as they keep coming they are too many.
+        (3, 30, "a0 b1 c2 d20 e25 f31 g33 h40", "...xxxxx"),
+        (3, 30, "a0 b1 c2 d3 e60",            "...x."),
+        (1, 30, "a0 b29 c58 d88",             ".xx."),
+        // One that comes and goes is one.
+        (3, 30, "a0 a1 a2 a3 a4 b5 a6 c7",    "........"),
+        (3, 30, "a0 a1 b2 c3 a4 d5",          ".....x"),
+    ];
+    for (over, within, written, expected) in table {
+        let rule = StormRule { over, within: length(within) };
+        let mut kept = Vec::new();
+        let mut said = String::new();
+        for opening in written.split_whitespace() {
+            let (check, second) = opening.split_at(1);
+            let (many, next) = count(&rule, &kept, check, at(second.parse().unwrap()));
+            assert!(next.len() <= over as usize, "what is kept is bounded");
+            kept = next;
+            said.push(if many { 'x' } else { '.' });
+        }
+        assert_eq!(said, expected, "{written} by {over} within {within}");
+    }
+}
+
+fn member(uid: &str, labels: &[(&str, &str)], failing: &[&str]) -> Incident {
+    let ballot = |region: &&str| v1::Ballot {
+        region: (*region).to_owned(),
+        state: BallotState::Fail.into(),
+        ..v1::Ballot::default()
+    };
+    let ballots = failing.iter().map(ballot).collect();
+    Incident {
+        uid: uid.to_owned(),
+        kind: IncidentKind::Down.into(),
+        check_name: format!("check-{uid}"),
+        severity: Severity::Warning.into(),
+        labels: labels.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect(),
+        opened_by: Some(v1::DecisionRecord { ballots, ..v1::DecisionRecord::default() }),
+        ..Incident::default()
+    }
+}
+
+fn gathering() -> Incident {
+    let meta = v1::Meta { uid: "ops-uid".into(), name: "ops".into(), ..v1::Meta::default() };
+    let contact = Contact { meta: Some(meta), ..Contact::default() };
+    let rule = StormRule { over: 3, within: length(30) };
+    open("storm".into(), &contact, &rule, (1, 7), at(0))
+}
+
+#[test]
+fn a_storm_has_what_all_of_its_members_have_and_is_as_bad_as_the_worst() {
+    let mut storm = gathering();
+    let (eu, us) = ("eu", "us");
+    join(&mut storm, &member("a", &[("team", "pay"), ("tier", "1")], &[eu, us]), at(1));
+    assert_eq!(storm.labels.len(), 2);
+    let worse = Incident {
+        severity: Severity::Critical.into(),
+        ..member("b", &[("team", "pay"), ("tier", "2")], &[us])
+    };
+    join(&mut storm, &worse, at(1));
+    assert_eq!(storm.labels, [("team".to_owned(), "pay".to_owned())].into());
+    assert_eq!(storm.severity(), Severity::Critical);
+    let of = storm.storm.clone().unwrap();
+    assert_eq!((of.kind(), of.regions, of.gathered), (IncidentKind::Down, vec!["us".into()], 2));
+    let slow = Incident { kind: IncidentKind::Latency.into(), ..member("c", &[], &[us]) };
+    join(&mut storm, &slow, at(2));
+    assert_eq!(storm.storm.as_ref().map(Storm::kind), Some(IncidentKind::Unspecified));
+}
+
+#[test]
+fn so_many_are_named_and_all_are_counted() {
+    let mut storm = gathering();
+    for n in 0..STORM_MEMBERS_MAX + 5 {
+        join(&mut storm, &member(&n.to_string(), &[], &[]), at(1));
+    }
+    let of = storm.storm.unwrap();
+    assert_eq!(
+        (of.members.len(), of.gathered as usize),
+        (STORM_MEMBERS_MAX, STORM_MEMBERS_MAX + 5)
+    );
+}
+
+#[test]
+fn a_page_says_the_same_whatever_comes_after_it() {
+    let mut storm = gathering();
+    for uid in ["a", "b"] {
+        join(&mut storm, &member(uid, &[], &[]), at(1));
+    }
+    seal(&mut storm, 1, at(30));
+    let opening = as_told(storm.storm.as_ref().unwrap(), 1);
+    join(&mut storm, &member("c", &[], &[]), at(31));
+    member_ended(storm.storm.as_mut().unwrap(), "a", at(32));
+    assert_eq!(due(&storm), Some(at(61)), "who joins is told sooner than an end");
+    let told = as_told(storm.storm.as_ref().unwrap(), 1);
+    assert_eq!((told.gathered, told.ended, &told.members), (2, 0, &opening.members));
+    // The opening still waits: nothing is written beside it.
+    let contact = Contact::default();
+    tell(&mut storm, Some(&contact), 1, at(61));
+    assert_eq!((storm.deliveries.len(), due(&storm)), (1, Some(at(91))));
+    storm.deliveries[0].state = DeliveryState::Sent.into();
+    tell(&mut storm, Some(&contact), 1, at(91));
+    assert_eq!((storm.deliveries.len(), due(&storm)), (2, None));
+    assert!(storm.deliveries[1].idempotency_key.ends_with(":storm/2"));
+    let told = as_told(storm.storm.as_ref().unwrap(), 2);
+    let shown: Vec<(&str, bool)> =
+        told.members.iter().map(|it| (it.incident_uid.as_str(), it.ended > 0)).collect();
+    assert_eq!((told.gathered, told.ended), (3, 1));
+    assert_eq!(shown, [("a", true), ("b", false), ("c", false)]);
+}
