@@ -13,8 +13,12 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("coordinator", &["common", "proto", "runtime"]),
     ("probe", &["common", "proto", "runtime"]),
     ("cli", &["common", "proto", "runtime", "coordinator", "probe"]),
-    ("tests", &["common", "proto", "runtime", "coordinator", "probe", "cli", "linearize"]),
+    (
+        "tests",
+        &["common", "proto", "runtime", "coordinator", "probe", "cli", "linearize", "verdicts"],
+    ),
     ("tests/linearize", &[]),
+    ("tests/verdicts", &["common", "proto", "coordinator"]),
     ("tests/simulation", &["common", "proto", "runtime", "coordinator", "probe", "linearize"]),
 ];
 
