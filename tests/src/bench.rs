@@ -6,8 +6,9 @@
 //! [`etcd`] is a peer, [`grpc`] a client of few steps, [`syncs`] counts what reaches the disk, [`stalls`]
 //! tells when the machine stood still. [`prober`] is one probe at a [`place`] of its own, [`targets`] is
 //! what it looks at ([`nginx`], [`nameserver`], [`silent`]), [`blackbox`] its peer, [`bare`] a client that
-//! does nothing else.
+//! does nothing else. [`opensmtpd`] and [`alertmanager`] are what others run behind a contact.
 
+pub mod alertmanager;
 pub mod bare;
 pub mod blackbox;
 pub mod buckets;
@@ -18,6 +19,7 @@ pub mod fleet;
 pub mod grpc;
 pub mod nameserver;
 pub mod nginx;
+pub mod opensmtpd;
 pub mod place;
 pub mod prober;
 pub mod prometheus;

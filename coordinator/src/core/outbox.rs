@@ -17,8 +17,10 @@
 //!   its attempts count as ambiguous. What another member may have sent is marked in the state, by
 //!   the hand-over.
 //! * **Combined.** If the end is there before the opening was delivered, one message says both,
-//!   under the opening's key. Not in doubt, though: a receiver that has the opening under that key
-//!   would drop the message as a repetition and never hear of the end. Then both are sent.
+//!   under the opening's key, and the end is dropped. In doubt it says both as well, since a message that did
+//!   get through may have been this one: an opening behind it would look like a new outage. But then the end
+//!   follows under its own key, for a receiver that has the opening under the first and drops the message as a
+//!   repetition. A reminder or a later step that is in doubt goes as it is, before the end.
 //! * **Ambiguous** is an attempt whose request was (partly) written and never answered. An HTTP
 //!   status is an answer, whatever it says. After one, the resolve is said again 60 s later, in
 //!   case the opening was only late.
@@ -158,7 +160,9 @@ impl Chain {
         });
         let fresh = !head.ambiguous && !self.doubt.contains(&head.idempotency_key);
         match head.kind() {
-            // Also what says that it goes on: by now it does not.
+            // In doubt, too: then the end still follows.
+            PageKind::Opened if end_is_there => PageKind::Combined,
+            // What says that it goes on: by now it does not.
             kind if intents::goes_on(kind) && end_is_there && fresh => PageKind::Combined,
             kind => kind,
         }
@@ -634,6 +638,10 @@ impl Outbox {
         // Who waits for a page that tries is not silent, as long as one does.
         let tried_by = self.failing.get(&key.1).and_then(|breaker| breaker.trial_at());
         let patience = tried_by.map(|at| at + PAGE_TIMEOUT_MAX);
+        // What waits for room in this member's own queue is known not to be under way: another member would
+        // have to take it for in doubt, and all of them would pass a long queue around.
+        let waits_here = head.claimed_by == self.node_id && chain.flying.is_none();
+        let patience = if waits_here { patience.max(now) } else { patience };
         match self.claims.decide(head, chain.inherited, now, patience, elsewhere) {
             claims::Decision::Moves => true,
             claims::Decision::Move(update) => {

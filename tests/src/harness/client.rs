@@ -85,6 +85,25 @@ impl Api {
         Ok(client.list_incidents(request).await?.into_inner().incidents)
     }
 
+    /// All incidents, or those that are open.
+    ///
+    /// # Errors
+    /// When the coordinator does not answer.
+    pub async fn incidents(&self, open_only: bool) -> Result<Vec<v1::Incident>> {
+        let mut client = IncidentServiceClient::new(self.channel.clone());
+        let (mut incidents, mut token) = (Vec::new(), String::new());
+        loop {
+            let options = Some(options(token));
+            let request = v1::ListIncidentsRequest { options, open_only, check: String::new() };
+            let answer = client.list_incidents(request).await?.into_inner();
+            incidents.extend(answer.incidents);
+            token = answer.next_page_token;
+            if token.is_empty() {
+                return Ok(incidents);
+            }
+        }
+    }
+
     /// The probe of this name.
     ///
     /// # Errors

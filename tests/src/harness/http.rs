@@ -88,6 +88,20 @@ pub async fn answer(stream: &mut TcpStream, status: u16, body: &str) -> Result<(
     Ok(())
 }
 
+/// Answers with a status and a `Retry-After` of so many seconds, and closes.
+///
+/// # Errors
+/// When the peer is gone.
+pub async fn answer_later(stream: &mut TcpStream, status: u16, retry_after_s: u32) -> Result<()> {
+    let head = format!(
+        "HTTP/1.1 {status} Later\r\nretry-after: {retry_after_s}\r\ncontent-length: 0\r\n\
+         connection: close\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await?;
+    stream.shutdown().await?;
+    Ok(())
+}
+
 /// An answer as it arrived.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response {

@@ -5,7 +5,8 @@
 //! * when its holder found no connection three times in a row and has stopped: to the next member
 //!   that has not failed with this page, nor with another page to the contact. When all have, it
 //!   goes round again, also to the same one: a group of one keeps its claims.
-//! * when no answer came for 15 s, by the contact or of the holder;
+//! * when no answer came for 15 s, by the contact or of the holder; not while it waits for room in the
+//!   queue of the leader itself, which knows that nobody has begun with it;
 //! * at once, when its holder led before this leader, or was not heard when this one took office;
 //! * at once, when its holder has no vote any more.
 //!

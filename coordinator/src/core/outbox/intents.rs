@@ -446,7 +446,8 @@ fn follow(incident: &mut Incident, before: &Delivery, after: &Delivery, utc: Utc
     }
     let uid = &after.contact_uid;
     match (after.kind(), after.state()) {
-        // In doubt both are said: an opening of another sender may come after it.
+        // In doubt the end is said as well: whoever has the opening under this key drops what says both, and
+        // an opening of another sender may come after it.
         (PageKind::Combined, DeliveryState::Sent) if turned && !in_doubt(incident, uid) => {
             drop_end(incident, uid, "said together with the opening");
         }

@@ -7,6 +7,7 @@ use parallax_proto::v1::{Contact, Meta};
 use super::*;
 
 mod claims;
+mod doubt;
 mod members;
 mod simulation;
 
@@ -131,31 +132,6 @@ fn an_incident_that_ends_before_anybody_was_told_is_one_message() {
     assert_eq!(states(&incident), "opened sent, resolved dropped");
     assert_eq!(incident.deliveries[0].kind(), PageKind::Combined);
     assert_eq!(outbox.depth(), (0, 0));
-}
-
-#[test]
-fn what_an_earlier_life_may_have_sent_is_not_combined() {
-    let mut incident = opened("i", &["a"], 0);
-    end(&mut incident, 1);
-    let mut outbox = leading();
-    outbox.put(&incident, Origin::Loaded(at(1)));
-    assert_eq!(sends(&mut outbox, 2), [page("i:a:opened", PageKind::Opened)]);
-    outbox.finished("i:a:opened", ok(), at(2), 0.0);
-    settle(&mut outbox, &mut incident, at(2));
-    assert!(incident.deliveries[0].ambiguous);
-    assert_eq!(sends(&mut outbox, 2), [page("i:a:resolved", PageKind::Resolved)]);
-}
-
-#[test]
-fn what_was_not_due_before_this_life_began_is_in_no_doubt() {
-    for (began, said) in [(50, PageKind::Combined), (150, PageKind::Opened)] {
-        let mut incident = opened("i", &["a"], 0);
-        intents::pace(&mut incident.deliveries[0], at(100), at(0));
-        end(&mut incident, 1);
-        let mut outbox = leading();
-        outbox.put(&incident, Origin::Loaded(at(began)));
-        assert_eq!(sends(&mut outbox, 200), [page("i:a:opened", said)], "{began}");
-    }
 }
 
 #[test]
@@ -446,9 +422,11 @@ fn who_waits_for_a_page_that_tries_is_not_taken_for_silent() {
             heard: [ME, OTHER].into(),
         });
         outbox.standing("a", breaker);
-        outbox.put(&opened("i", &["a"], 0), Origin::Applied);
+        let mut incident = opened("i", &["a"], 0);
+        incident.deliveries[0].claimed_by = OTHER;
+        outbox.put(&incident, Origin::Applied);
         outbox.overdue(at(second));
-        outbox.drafts().iter().filter(|draft| draft.claimed_by == OTHER).count()
+        outbox.drafts().iter().filter(|draft| draft.claimed_by == ME).count()
     };
     assert_eq!(waits(Breaker::default(), 14), 0);
     assert_eq!(waits(Breaker::default(), 15), 1);

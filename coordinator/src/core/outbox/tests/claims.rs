@@ -205,6 +205,27 @@ fn without_an_answer_for_15_s_another_member_goes_on_in_doubt() {
 }
 
 #[test]
+fn what_waits_for_room_at_the_leader_is_passed_to_nobody() {
+    let mut outbox = member(1, &[2, 3]);
+    outbox.lead(true);
+    for number in 0..PAGES_PER_CONTACT_MAX + 4 {
+        outbox.put(&opened(&format!("i{number}"), &["a"], 0), Origin::Applied);
+    }
+    let under_way: BTreeSet<String> =
+        outbox.ready(at(0)).into_iter().map(|send| send.key).collect();
+    assert_eq!(under_way.len(), PAGES_PER_CONTACT_MAX);
+    outbox.overdue(at(15));
+    let moved: BTreeSet<String> =
+        outbox.drafts().into_iter().map(|update| update.idempotency_key).collect();
+    assert_eq!(moved, under_way, "nobody has begun with the others");
+    assert_eq!(outbox.overdue_at(), Some(at(30)), "they are looked at again");
+    for key in &under_way {
+        outbox.finished(key, ok(), at(16), 0.0);
+    }
+    assert_eq!(outbox.ready(at(16)).len(), 4);
+}
+
+#[test]
 fn an_answer_keeps_the_claim_however_bad_it_is() {
     let mut incident = opened("i", &["a"], 0);
     let mut outbox = member(1, &[2, 3]);

@@ -1,0 +1,132 @@
+//! Pages while leaders are killed at every step of a page's way and receivers refuse, hang, reset and
+//! ask for patience: nothing lost, nothing doubled, no end before its beginning. Or, with
+//! `--blackhole-seconds`, while one contact's packets are swallowed.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::Parser;
+use parallax_runtime::clock;
+use parallax_tests::bench;
+use parallax_tests::bench::figures::Missed;
+use parallax_tests::delivery::{self, hole};
+use serde_json::{Value, json};
+
+/// Break and heal targets under receivers with moods, and kill leaders. What is lost, doubled or out of
+/// order ends it with 1.
+#[derive(Debug, Parser)]
+struct Args {
+    /// Targets broken or healed.
+    #[arg(long, default_value_t = 2_000)]
+    transitions: u32,
+    /// A leader is killed every so many of them.
+    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..))]
+    kill_every: u32,
+    /// Decides what happens when.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Incidents below which the bench fails.
+    #[arg(long)]
+    at_least: Option<f64>,
+    /// Instead: one contact's packets are swallowed for so long.
+    #[arg(long)]
+    blackhole_seconds: Option<u64>,
+    /// With `--blackhole-seconds`: milliseconds from the change of a target to the page of the other contact
+    /// above which the bench fails.
+    #[arg(long)]
+    p99_at_most_ms: Option<f64>,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match args.blackhole_seconds {
+        Some(seconds) => bench::main(swallowed(Duration::from_secs(seconds), args)),
+        None => bench::main(killed(args)),
+    }
+}
+
+async fn killed(args: Args) -> Result<Value> {
+    let load = bench::load_average();
+    let began = clock::instant();
+    let binaries = bench::binaries()?;
+    let told = delivery::tell(binaries, args.transitions, args.kill_every, args.seed).await?;
+    let mut missed = Missed::default();
+    missed.at_least("incidents", told.incidents as f64, args.at_least);
+    let mut receivers = serde_json::Map::new();
+    for (name, account) in &told.accounts {
+        let faults = account.faults();
+        for fault in &faults {
+            eprintln!("{name}: {fault}");
+        }
+        missed.at_most(&format!("{name}_faults"), faults.len() as f64, Some(0.0));
+        let begun_again = account.begun_again as f64;
+        missed.at_most(&format!("{name}_begun_again"), begun_again, Some(0.0));
+        receivers.insert(
+            (*name).to_owned(),
+            json!({
+                "shown": account.shown,
+                "messages": account.messages,
+                "combined": account.combined,
+                "ends_said_again": account.said_again,
+                "shown_again_under_their_key": account.repeated,
+                "times_at_most": account.times_at_most,
+                "lost": account.lost.len(),
+                "doubled": account.doubled.len(),
+                "ends_before_their_beginning": account.early_ends.len(),
+                "going_on_after_their_end": account.zombies.len(),
+                "begun_again_after_their_end": account.begun_again,
+                "about_no_incident": account.strange.len(),
+            }),
+        );
+    }
+    for key in &told.unexplained {
+        eprintln!("shown again, and nobody was killed or began to lead: {key}");
+    }
+    missed.at_most("shown_again_without_a_kill", told.unexplained.len() as f64, Some(0.0));
+    Ok(json!({
+        "bench": "delivery",
+        "members": 3,
+        "transitions": told.transitions,
+        "seed": args.seed,
+        "incidents": told.incidents,
+        "kills": told.killed(),
+        "kills_by_step": told.kills,
+        "terms_that_began": told.terms,
+        "shown_again_after_a_late_hand_over": told.late,
+        "shown_again_without_a_kill": told.unexplained.len(),
+        "receivers": receivers,
+        "seconds": clock::instant().duration_since(began).as_secs(),
+        (bench::LOAD): load,
+        "missed": missed.into_json(),
+    }))
+}
+
+async fn swallowed(lasts: Duration, args: Args) -> Result<Value> {
+    let load = bench::load_average();
+    let told = hole::tell(bench::binaries()?, lasts, args.seed).await?;
+    let mut missed = Missed::default();
+    missed.at_most("p99_ms", told.beside.p99_ms(), args.p99_at_most_ms);
+    missed.at_least("incidents", told.incidents as f64, args.at_least);
+    for fault in &told.faults {
+        eprintln!("{fault}");
+    }
+    missed.at_most("faults", told.faults.len() as f64, Some(0.0));
+    missed.at_most("missed_runs", told.missed_runs as f64, Some(0.0));
+    Ok(json!({
+        "bench": "delivery",
+        "what": "one contact's packets are swallowed",
+        "blackhole_seconds": lasts.as_secs(),
+        "seed": args.seed,
+        "incidents": told.incidents,
+        "page_of_the_other_contact": told.beside.summary(),
+        "all_told_after_the_end_ms": told.caught_up_ms,
+        "combined": told.combined,
+        "incidents_overtaken": told.overtaken,
+        "runs": told.runs,
+        "slots": told.slots,
+        "missed_runs": told.missed_runs,
+        (bench::LOAD): load,
+        "missed": missed.into_json(),
+    }))
+}
