@@ -318,6 +318,30 @@ fn a_snapshot_tells_the_state_that_its_outcomes_no_longer_show() {
 }
 
 #[test]
+fn a_new_generation_of_the_same_run_keeps_the_count() {
+    let mut bench = Bench::new(Duration::from_secs(1));
+    bench.assignment = Arc::new(Assignment { failures: 3, ..Assignment::clone(&bench.assignment) });
+    bench.recorder.assign(&bench.assignment, bench.generation);
+    for k in 0..3 {
+        bench.run(k, Outcome::Pass);
+    }
+    bench.run(3, Outcome::Fail);
+    bench.run(4, Outcome::Fail);
+    let before = bench.recorder.snapshot(&uid(1)).unwrap();
+    assert_eq!(before.state, BallotState::Pass, "two of three");
+    // Whatever was edited, the run is the same: only the plan that it is told by is another one.
+    bench.generation.index += 1;
+    bench.recorder.assign(&bench.assignment, bench.generation);
+    let mut after = bench.recorder.snapshot(&uid(1)).unwrap();
+    for record in &mut after.recent {
+        record.generation.index -= 1;
+    }
+    assert_eq!(after, before);
+    bench.run(5, Outcome::Fail);
+    assert_eq!(bench.recorder.snapshot(&uid(1)).unwrap().state, BallotState::Fail);
+}
+
+#[test]
 fn a_check_that_leaves_is_sealed_when_its_window_is_over_and_one_that_returns_goes_on_counting() {
     let mut bench = Bench::new(Duration::from_secs(1));
     bench.run(0, Outcome::Pass);
