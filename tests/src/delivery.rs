@@ -204,7 +204,8 @@ fn yaml(contacts: &[Contact], switches: &Switches, checks: &[String]) -> String 
             &format!("  - {{name: {}, webhook: {{url: \"{url}\", timeout: 2s}}}}\n", contact.name);
     }
     let alert: Vec<&str> = contacts.iter().map(|contact| contact.name).collect();
-    yaml += "checks:\n";
+    // It is each incident's own pages that are counted here.
+    yaml += "mesh: {storm: {over: 0}}\nchecks:\n";
     for check in checks {
         yaml += &format!(
             "  - {{name: {check}, http: {{url: \"{}\"}}, interval: 1s, timeout: 5s, regions: [{}], \

@@ -474,7 +474,9 @@ impl<'a> Mesh<'a> {
                         self.at(at, Event::Ordered { rank, order: order.order });
                     }
                 }
-                Output::Resync(..) => unreachable!("the engine says so, not an entry"),
+                Output::Resync(..) | Output::Ask(_) => {
+                    unreachable!("the engine says so, not an entry")
+                }
             }
         }
         for (rule, downs) in rules::Rule::ALL.into_iter().zip(&mut self.theirs) {
@@ -589,6 +591,7 @@ fn check(regions: Vec<String>) -> Check {
             source_address: None,
             resolver: None,
             samples: 1,
+            canary: None,
         },
         run_digest: DIGEST,
         interval: INTERVAL,

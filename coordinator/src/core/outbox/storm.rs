@@ -69,6 +69,7 @@ pub fn may_join(incident: &Incident) -> bool {
         | IncidentKind::BurnRate => true,
         IncidentKind::RegionSilent
         | IncidentKind::RegionExcluded
+        | IncidentKind::RegionOutdated
         | IncidentKind::Leaderless
         | IncidentKind::Storm
         | IncidentKind::Unspecified => false,
