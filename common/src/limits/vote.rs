@@ -9,7 +9,7 @@ pub const PROBES_PER_REGION_MAX: u32 = 9;
 pub const VOTERS_PER_CHECK_MAX: usize = 96;
 
 /// Votes on checks that a coordinator does not know yet, by check and probe: what a member is told that
-/// is far behind. At it only who spoke is kept, and all of them are asked at the next check it learns.
+/// is far behind. At it only who spoke is kept, and all of them are asked with the next check it looks at.
 pub const VOTES_UNHEARD_MAX: usize = 100_000;
 
 /// How long a failure that too few regions see has lasted when it becomes an incident, where a check does

@@ -211,10 +211,8 @@ impl Engine {
         entry.assign(&assignees, &self.links, now);
         watch(&mut self.links, entry, now);
         let voters = entry.voters();
-        for id in self.unheard.learnt(&uid) {
-            if let Some(link) = self.links.get(&id).filter(|_| voters.contains(&id)) {
-                out.push(Output::Ask(link.voter.clone()));
-            }
+        for id in self.unheard.learnt(&uid, &voters) {
+            out.extend(self.links.get(&id).map(|link| Output::Ask(link.voter.clone())));
         }
         before.extend(assignees.into_iter().flatten());
         for id in before {
@@ -225,6 +223,7 @@ impl Engine {
     }
 
     fn remove(&mut self, check: Uid) {
+        self.unheard.removed(&check);
         let Some(entry) = self.checks.remove(&check) else { return };
         if let Some(at) = entry.wake {
             self.due.remove(&(at, Due::Check(check)));

@@ -49,8 +49,9 @@ impl Counting {
         let mut counts = Vec::new();
         for mut tracer in self.tracers {
             // SIGINT: it detaches and ends. The process under it goes on.
-            let status =
-                Command::new("kill").args(["-s", "INT", &tracer.id().to_string()]).status()?;
+            let mut kill = Command::new("sh");
+            kill.args(["-c", "kill -s INT \"$0\"", &tracer.id().to_string()]);
+            let status = kill.status()?;
             ensure!(status.success(), "strace is gone");
             let stderr = tracer.stderr.take().context("no stderr")?;
             let begun = |line: &str| line.contains("sync(") && !line.contains("resumed>");

@@ -37,7 +37,7 @@ struct Args {
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=90))]
     days: u32,
     /// Its loss: how likely a run fails by itself.
-    #[arg(long, default_value_t = 0.003)]
+    #[arg(long, default_value_t = 0.003, value_parser = fraction)]
     loss: f64,
     /// Mean days between two outages of a check.
     #[arg(long, default_value_t = 10.0)]
@@ -46,7 +46,7 @@ struct Args {
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=90))]
     lossy_days: u32,
     /// Its loss. A count above the 99 % bound of the closed form fails the bench.
-    #[arg(long, default_value_t = 0.03)]
+    #[arg(long, default_value_t = 0.03, value_parser = fraction)]
     much_loss: f64,
     /// False incidents, in the part with faults, above which the bench fails.
     #[arg(long, default_value_t = 0.0)]
@@ -54,6 +54,16 @@ struct Args {
     /// Outcomes through ballots and decisions, a second, below which the bench fails.
     #[arg(long)]
     at_least: Option<f64>,
+}
+
+/// How likely something is: a part of one, and rather seldom.
+fn fraction(text: &str) -> Result<f64, String> {
+    let value: f64 = text.parse().map_err(|_| "a number such as 0.03".to_owned())?;
+    if (0.0..=0.5).contains(&value) {
+        Ok(value)
+    } else {
+        Err("from 0 to 0.5: 0.03 is 3 %".to_owned())
+    }
 }
 
 fn main() -> ExitCode {

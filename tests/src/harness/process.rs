@@ -139,8 +139,10 @@ impl Process {
     /// When it cannot be sent.
     pub fn signal(&self, signal: &str) -> Result<()> {
         let pid = self.id().to_string();
-        let mut kill = Command::new("kill");
-        let status = kill.args(["-s", signal, &pid]).stdin(Stdio::null()).status()?;
+        // The shell's own: a small system has no program of this name.
+        let mut kill = Command::new("sh");
+        kill.args(["-c", "kill -s \"$0\" \"$1\"", signal, &pid]);
+        let status = kill.stdin(Stdio::null()).status()?;
         ensure!(status.success(), "kill -s {signal} {pid}: {status}");
         Ok(())
     }

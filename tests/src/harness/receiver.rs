@@ -124,8 +124,8 @@ impl Trap {
             tokio::time::sleep(after).await;
         }
         let begun = clock::instant();
-        let mut kill = tokio::process::Command::new("kill");
-        kill.args(["-s", "KILL", &pid.to_string()]).stdin(Stdio::null());
+        let mut kill = tokio::process::Command::new("sh");
+        kill.args(["-c", "kill -s KILL \"$0\"", &pid.to_string()]).stdin(Stdio::null());
         // The owner of the process finds out when this failed: it is still there.
         kill.status().await.ok();
         *lock(&self.sprung) = Some((at, begun));

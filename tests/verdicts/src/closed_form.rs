@@ -44,15 +44,16 @@ fn choose(n: u32, k: u32) -> f64 {
 
 /// The least count that a Poisson variable of this mean stays at or below with `confidence`.
 pub fn poisson_at_most(mean: f64, confidence: f64) -> u64 {
-    let (mut term, mut sum, mut count) = ((-mean).exp(), 0.0, 0u64);
+    // By logarithms: the first term of a large mean is nothing.
+    let (mut log_term, mut sum, mut count) = (-mean, 0.0, 0u64);
     loop {
-        sum += term;
-        // Means for which the first term is nothing are beyond this bench.
-        if sum >= confidence || count > 100_000 {
+        sum += log_term.exp();
+        // What rounding has left out of a sum of very many terms is made up for by the second.
+        if sum >= confidence || count as f64 > 2.0 * mean + 1_000.0 {
             return count;
         }
         count += 1;
-        term *= mean / count as f64;
+        log_term += (mean / count as f64).ln();
     }
 }
 
@@ -88,6 +89,8 @@ mod tests {
         assert_eq!(poisson_at_most(1.0, 0.99), 4);
         assert_eq!(poisson_at_most(10.0, 0.99), 18);
         assert_eq!(poisson_at_most(0.005, 0.99), 0);
+        // By the normal distribution: 4 000 + 2.326 * sqrt(4 000) = 4 147.
+        assert!((4_140..4_155).contains(&poisson_at_most(4_000.0, 0.99)));
         assert_eq!(poisson_at_least(10.0, 0.99), 3);
         assert_eq!(poisson_at_least(1.0, 0.99), 0);
     }

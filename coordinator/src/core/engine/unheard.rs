@@ -17,7 +17,7 @@ pub struct Unheard {
     of: BTreeMap<Uid, BTreeSet<VoterId>>,
     /// How many that is.
     count: usize,
-    /// Who spoke of more than there was room for: they are asked at the next check that is learnt.
+    /// Who spoke of more than there was room for: they are asked with the next check that is looked at.
     more: BTreeSet<VoterId>,
 }
 
@@ -34,12 +34,24 @@ impl Unheard {
         self.count += usize::from(self.of.entry(check).or_default().insert(voter));
     }
 
-    /// The check is known now: who has to be asked for it.
-    pub fn learnt(&mut self, check: &Uid) -> BTreeSet<VoterId> {
-        let mut spoke = self.of.remove(check).unwrap_or_default();
-        self.count -= spoke.len();
-        spoke.append(&mut self.more);
-        spoke
+    /// These vote on the check by now, as far as is known: who has to be asked, for it or for more than
+    /// there was room for. Whoever spoke of it and does not vote yet is kept: that may be learnt later.
+    pub fn learnt(&mut self, check: &Uid, voters: &[VoterId]) -> BTreeSet<VoterId> {
+        let mut asked = std::mem::take(&mut self.more);
+        if let Some(spoke) = self.of.get_mut(check) {
+            let before = spoke.len();
+            asked.extend(voters.iter().filter(|voter| spoke.remove(voter)));
+            self.count -= before - spoke.len();
+            if spoke.is_empty() {
+                self.of.remove(check);
+            }
+        }
+        asked
+    }
+
+    /// The check is gone: nobody will be asked for it.
+    pub fn removed(&mut self, check: &Uid) {
+        self.count -= self.of.remove(check).map_or(0, |spoke| spoke.len());
     }
 
     /// A voter on whom nothing depends any more: its next session tells everything.
@@ -59,6 +71,8 @@ impl Unheard {
 mod tests {
     use super::*;
 
+    const ALL: [VoterId; 3] = [VoterId(1), VoterId(2), VoterId(3)];
+
     fn uid(number: usize) -> Uid {
         let mut bytes = [0; 16];
         bytes[8..].copy_from_slice(&number.to_be_bytes());
@@ -72,10 +86,25 @@ mod tests {
             unheard.note(uid(7), VoterId(voter));
         }
         unheard.note(uid(8), VoterId(3));
-        assert_eq!(unheard.learnt(&uid(7)), [VoterId(1), VoterId(2)].into());
-        assert!(unheard.learnt(&uid(7)).is_empty());
+        assert!(unheard.learnt(&uid(7), &[]).is_empty());
+        assert_eq!(unheard.learnt(&uid(7), &ALL), [VoterId(1), VoterId(2)].into());
+        assert!(unheard.learnt(&uid(7), &ALL).is_empty());
         unheard.forget(VoterId(3));
-        assert!(unheard.learnt(&uid(8)).is_empty());
+        assert!(unheard.learnt(&uid(8), &ALL).is_empty());
+        assert_eq!(unheard.count, 0);
+    }
+
+    #[test]
+    fn who_does_not_vote_yet_is_kept_until_it_does_or_the_check_goes() {
+        let mut unheard = Unheard::default();
+        for voter in [1, 2] {
+            unheard.note(uid(7), VoterId(voter));
+        }
+        assert_eq!(unheard.learnt(&uid(7), &[VoterId(1)]), [VoterId(1)].into());
+        assert_eq!(unheard.learnt(&uid(7), &ALL), [VoterId(2)].into());
+        unheard.note(uid(7), VoterId(2));
+        unheard.removed(&uid(7));
+        assert!(unheard.learnt(&uid(7), &ALL).is_empty());
         assert_eq!(unheard.count, 0);
     }
 
@@ -87,7 +116,8 @@ mod tests {
         }
         unheard.note(uid(VOTES_UNHEARD_MAX), VoterId(2));
         assert!(unheard.of.is_empty(), "what is kept is bounded");
-        assert_eq!(unheard.learnt(&uid(0)), [VoterId(1), VoterId(2)].into());
-        assert!(unheard.learnt(&uid(1)).is_empty(), "they were asked for everything");
+        // Whatever check is looked at next, and whoever votes on it.
+        assert_eq!(unheard.learnt(&uid(0), &[]), [VoterId(1), VoterId(2)].into());
+        assert!(unheard.learnt(&uid(1), &ALL).is_empty(), "they were asked for everything");
     }
 }

@@ -300,11 +300,17 @@ fn a_follower_asks_again_for_a_region_that_it_did_not_know_the_check_to_be_looke
     behind.assignees.truncate(1);
     Arc::make_mut(&mut behind.check).regions.truncate(1);
     rig.engine = Engine::new(rig.now, false);
-    rig.feed(Input::Subject(behind));
+    rig.feed(Input::Subject(behind.clone()));
     rig.connect(0);
     rig.connect(1);
     let pass = v1::BallotState::Pass;
     assert_eq!(states(&rig), [pass]);
+    // A verdict from before the edit comes first, and then the edit, before its probe is known.
+    let mut half = rig.subject.clone();
+    half.assignees[1] = None;
+    rig.feed(Input::Subject(behind));
+    rig.feed(Input::Subject(half));
+    assert!(rig.asked.is_empty());
     rig.feed(Input::Subject(rig.subject.clone()));
     assert_eq!(rig.asked, [voter(1, 1)]);
     rig.tell_everything(1);
