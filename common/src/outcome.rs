@@ -225,6 +225,14 @@ impl Reason {
                 | Self::AddressDenied
         )
     }
+
+    /// Whether the run went wrong before anybody has looked at the target.
+    pub const fn is_before_target(self) -> bool {
+        matches!(
+            self,
+            Self::AuthTokenFailed | Self::AuthTokenRefused | Self::ProxyAuth | Self::ProxyMalformed
+        )
+    }
 }
 
 words! {

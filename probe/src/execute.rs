@@ -616,7 +616,7 @@ fn missed(trace: Trace, failure: Failure) -> Finding {
 /// A fail is a pass and the other way round; what is no vote stays none, and a fail by which nobody has
 /// looked at the target stays one.
 fn invert(finding: &mut Finding) {
-    if finding.reason.is_some_and(is_before_target) {
+    if finding.reason.is_some_and(Reason::is_before_target) {
         return;
     }
     (finding.outcome, finding.reason) = match finding.outcome {
@@ -629,7 +629,8 @@ fn invert(finding: &mut Finding) {
 /// Of a canary: to see the known answer is a pass, to see another one a fail, which says what was seen.
 /// Whoever did not get as far as the target has not seen it.
 fn compare(finding: &mut Finding, canary: Canary) {
-    let before = finding.outcome == Outcome::Fail && finding.reason.is_some_and(is_before_target);
+    let before =
+        finding.outcome == Outcome::Fail && finding.reason.is_some_and(Reason::is_before_target);
     let Some(knows) = canary.knows(finding.outcome, finding.reason) else { return };
     if knows && !before {
         (finding.outcome, finding.reason) = (Outcome::Pass, None);
@@ -643,12 +644,6 @@ fn compare(finding: &mut Finding, canary: Canary) {
         finding.evidence = evidence;
         cap(&mut finding.evidence);
     }
-}
-
-/// Whether the run went wrong before anybody has looked at the target.
-fn is_before_target(reason: Reason) -> bool {
-    use Reason::{AuthTokenFailed, AuthTokenRefused, ProxyAuth, ProxyMalformed};
-    matches!(reason, AuthTokenFailed | AuthTokenRefused | ProxyAuth | ProxyMalformed)
 }
 
 /// Cuts evidence to its bound, at a character.

@@ -10,6 +10,7 @@ use tonic::{Request, Response, Status};
 use super::page::page;
 use super::{Api, Need, namespace_of};
 use crate::core::fleet::outdated::{self, Needs, Standard};
+use crate::core::plan;
 use crate::core::state::State;
 use crate::session::Seen;
 
@@ -50,8 +51,9 @@ impl Asked {
     fn of(state: &State) -> Self {
         let mut needs: BTreeMap<String, Needs> = BTreeMap::new();
         for entry in state.checks.values().filter(|entry| entry.check.enabled) {
+            let kinds = plan::kinds(&entry.check);
             for region in entry.check.looks_from() {
-                outdated::count(needs.entry(region.clone()).or_default(), &entry.check);
+                outdated::count(needs.entry(region.clone()).or_default(), &kinds);
             }
         }
         Self { needs, standard: Standard::of(state) }

@@ -20,7 +20,7 @@ mod words;
 pub use self::alert::summary as alert_summary;
 pub use self::storm::summary as storm_summary;
 use self::words::{Clock, count, line, list, span, verb};
-use crate::core::stamp;
+use crate::core::{stamp, watchdog};
 
 /// What a check's verdict is and why.
 pub fn verdict(verdict: &v1::CheckVerdict) -> Vec<String> {
@@ -80,18 +80,23 @@ pub fn canary(canary: Canary, ballots: &[v1::Ballot]) -> Vec<String> {
         probes => probes,
     });
     let spoken = |ballot: &&v1::Ballot| ballot.state() != v1::BallotState::None;
-    let states: Vec<_> = probes.filter(spoken).map(v1::Ballot::state).collect();
-    let wrong = states.iter().filter(|state| **state == v1::BallotState::Fail).count();
+    let (mut shares, mut wrong, mut all) = (watchdog::Shares::new(), 0, 0);
+    for ballot in probes.filter(spoken) {
+        let fails = ballot.state() == v1::BallotState::Fail;
+        watchdog::share(&mut shares, &ballot.region, fails);
+        wrong += u32::from(fails);
+        all += 1;
+    }
     match wrong {
         0 => {}
-        wrong if wrong * 2 >= states.len() => sentences.push(format!(
+        wrong if watchdog::is_half(&shares) => sentences.push(format!(
             "Now {wrong} of {} do not see that: the canary is in doubt, not they, so nobody is \
              excluded by it. Look at its target, or take it out.",
-            words::count(u32::try_from(states.len()).unwrap_or(u32::MAX), "probe")
+            words::count(all, "probe")
         )),
         wrong => sentences.push(format!(
             "Now {wrong} of {} {} not see that, and may not vote when it lasts.",
-            words::count(u32::try_from(states.len()).unwrap_or(u32::MAX), "probe"),
+            words::count(all, "probe"),
             if wrong == 1 { "does" } else { "do" }
         )),
     }
@@ -276,7 +281,8 @@ fn outdated(incident: &v1::Incident, clock: &mut Clock) -> Vec<String> {
     let record = incident.opened_by.clone().unwrap_or_default();
     let lacks =
         |ballot: &v1::Ballot| format!("probe {} {}", line(&ballot.probe), line(&ballot.evidence));
-    let probes: Vec<String> = record.ballots.iter().map(lacks).collect();
+    let mut probes: Vec<String> = record.ballots.iter().map(lacks).collect();
+    probes.extend(unnamed(&record));
     let (who, is, was) = match probes.len() {
         1 => ("A probe", "is", "was"),
         _ => ("Probes", "are", "were"),
@@ -293,11 +299,24 @@ fn outdated(incident: &v1::Incident, clock: &mut Clock) -> Vec<String> {
     ]
 }
 
+/// How many probes a region's own incident is about, and how many of them are not heard. Not all of them
+/// need have a ballot; records of old have one each, and no other count of those that are not heard.
+pub fn heard_of(record: &v1::DecisionRecord) -> (usize, usize) {
+    let stale = record.ballots.iter().filter(|ballot| ballot.stale).count();
+    let counted = (record.failing as usize).saturating_add(record.fresh as usize);
+    (record.ballots.len().max(counted), stale.max(record.failing as usize))
+}
+
+/// Those of them that have no ballot, in words.
+fn unnamed(record: &v1::DecisionRecord) -> Option<String> {
+    let more = heard_of(record).0 - record.ballots.len();
+    (more > 0).then(|| format!("{more} more"))
+}
+
 fn region(incident: &v1::Incident, clock: &mut Clock) -> Vec<String> {
     let region = line(&incident.region);
     let record = incident.opened_by.clone().unwrap_or_default();
-    let known = record.ballots.len();
-    let silent = record.ballots.iter().filter(|ballot| ballot.stale).count();
+    let (known, silent) = heard_of(&record);
     let (is, was, why) = match (known, silent) {
         (0, _) => ("is silent", "was silent", "no probe was ever heard there".to_owned()),
         (1, _) => ("is silent", "was silent", "its only probe is not heard".to_owned()),
@@ -317,7 +336,8 @@ fn region(incident: &v1::Incident, clock: &mut Clock) -> Vec<String> {
         clock,
     );
     let mut sentences = vec![format!("{headline}: {why}.")];
-    let heard: Vec<String> = record.ballots.iter().map(ballots::heard).collect();
+    let mut heard: Vec<String> = record.ballots.iter().map(ballots::heard).collect();
+    heard.extend(unnamed(&record));
     if !heard.is_empty() {
         sentences.push(format!("At the opening: {}.", heard.join("; ")));
     }

@@ -17,18 +17,20 @@
 //!   be suspected for, each of its probes is suspected that does so on half of its own. One incident then is
 //!   the region's, and a check that is down by its quorum is down all the same: the others are no witnesses
 //!   against it.
-//! * **Not half of the regions.** While half of what speaks is suspected or excluded, nobody else is: then it
-//!   is not a probe that is ill. Each region counts as one, and each of its probes for its share of it: of
-//!   one with many probes and two with one each, the first may be ill, too.
+//! * **Not half of the regions.** While half of what speaks is suspected or excluded, by comparison or by
+//!   canaries, nobody else is: then it is not a probe that is ill. Each region counts as one, and each of
+//!   its probes for its share of it: of one with many probes and two with one each, the first may be ill,
+//!   too.
 //! * **Nothing to compare with is no health.** A probe that was excluded for its disagreements and of which
-//!   no target can tell anything stays excluded, an hour at most.
+//!   no target can tell anything stays excluded, an hour at most; so does one that was excluded by a canary
+//!   and of which no canary tells anything that is not in doubt itself.
 //! * **A target counts once**, whatever the number of checks that name its host: a broken target makes
 //!   many checks disagree, a broken probe many targets. It disagrees on a target when it does on at least
 //!   half of the checks.
 //! * **Canaries** have an answer that is known, so one is enough, and who is wrong needs no other region to
-//!   be told: whoever sees another answer is suspected. But while half of those that look at a canary, or
-//!   more, do not see its answer, it is the canary that is wrong: it is held against nobody, and for
-//!   nobody.
+//!   be told: whoever sees another answer is suspected. But while half of the regions that look at a canary,
+//!   or more, each probe for its share, do not see its answer, it is the canary that is wrong: it is held
+//!   against nobody, and for nobody. Who has just turned there says nothing yet, and may be as wrong.
 //! * **Anchors and lag.** A probe of whose anchors fewer than half answer, or whose own threads come a
 //!   second late, is suspected too, unless most of the probes say the same of themselves: then it is
 //!   the anchor, or ours, that is ill.
@@ -70,6 +72,8 @@ pub struct Witnessed<'a> {
     pub fails: bool,
     /// It may not vote now.
     pub excluded: bool,
+    /// It has said so for less long than it takes all regions to have had their turn.
+    pub young: bool,
 }
 
 /// What a look at all checks found, by probe and target.
@@ -90,9 +94,31 @@ pub struct Canaries {
     pub in_doubt: u32,
 }
 
+/// Counts a probe for its share of its region.
+pub type Shares<'a> = BTreeMap<&'a str, (u32, u32)>;
+
+/// Adds a probe of a region, and whether it is one of those that are counted.
+pub fn share<'a>(shares: &mut Shares<'a>, region: &'a str, counted: bool) {
+    let (some, all) = shares.entry(region).or_default();
+    *some += u32::from(counted);
+    *all += 1;
+}
+
+/// Whether those that are counted make half of the regions, or more. A sum of shares may miss a half by
+/// the last bit.
+pub fn is_half(shares: &Shares<'_>) -> bool {
+    let sum: f64 = shares.values().map(|(some, all)| f64::from(*some) / f64::from(*all)).sum();
+    let regions = f64::from(u32::try_from(shares.len()).unwrap_or(u32::MAX));
+    sum * 2.0 + 1e-9 >= regions
+}
+
 impl Survey {
     /// Takes one check of `target`: what the probes say of it whose vote is fresh.
     pub fn take(&mut self, target: &str, votes: &[Witnessed<'_>]) {
+        // Regions look one after the other: while one has just turned, the others may yet follow.
+        if votes.iter().any(|vote| vote.young) {
+            return;
+        }
         for vote in votes {
             let others =
                 || votes.iter().filter(|other| other.region != vote.region && !other.excluded);
@@ -113,11 +139,16 @@ impl Survey {
         }
     }
 
-    /// Takes one canary: who sees another thing than its known answer, of those whose vote is fresh.
+    /// Takes one canary: who sees another thing than its known answer, of those whose vote is fresh. A vote
+    /// that is young counts for doubt in the canary, whatever it says, and is held neither against its probe
+    /// nor for it: so one that flaps hides nobody, unless it is as many as half would take.
     pub fn take_canary(&mut self, votes: &[Witnessed<'_>]) {
-        let wrong = votes.iter().filter(|vote| vote.fails).count();
-        let in_doubt = wrong > 0 && wrong * 2 >= votes.len();
+        let mut doubting = Shares::new();
         for vote in votes {
+            share(&mut doubting, vote.region, vote.fails || vote.young);
+        }
+        let in_doubt = is_half(&doubting);
+        for vote in votes.iter().filter(|vote| !vote.young) {
             let (region, probe) = (vote.region.to_owned(), vote.probe.to_owned());
             let canaries = self.canaries.entry(ProbeKey { region, probe }).or_default();
             canaries.all += 1;
@@ -136,16 +167,18 @@ impl Survey {
         self.found.get(key).map_or((0, 0), |targets| counted(targets.values()))
     }
 
-    /// The same of all probes of a region together.
-    fn of_region(&self, region: &str) -> (u32, u32) {
-        let mut targets: BTreeMap<&str, Checks> = BTreeMap::new();
-        let theirs = self.found.iter().filter(|(key, _)| key.region == region);
-        for (target, checks) in theirs.flat_map(|(_, targets)| targets) {
-            let together = targets.entry(target).or_default();
-            together.all += checks.all;
-            together.disagreeing += checks.disagreeing;
+    /// The same of all probes of each region together, in one pass.
+    fn of_regions(&self) -> BTreeMap<&str, (u32, u32)> {
+        let mut regions: BTreeMap<&str, BTreeMap<&str, Checks>> = BTreeMap::new();
+        for (key, theirs) in &self.found {
+            let targets = regions.entry(&key.region).or_default();
+            for (target, checks) in theirs {
+                let together = targets.entry(target).or_default();
+                together.all += checks.all;
+                together.disagreeing += checks.disagreeing;
+            }
         }
-        counted(targets.values())
+        regions.into_iter().map(|(region, targets)| (region, counted(targets.values()))).collect()
     }
 }
 
@@ -257,24 +290,20 @@ impl Watchdog {
         }
         let own =
             |cause: &ExclusionCause| sick.get(&(*cause).into()).is_some_and(|n| n * 2 < speaking);
-        let regions: BTreeMap<&str, (u32, u32)> =
-            self.probes.keys().map(|key| (&*key.region, survey.of_region(&key.region))).collect();
+        let regions = survey.of_regions();
         let thought = |key: &ProbeKey| {
             let region = regions.get(&*key.region).copied().unwrap_or_default();
             in_region(survey.of(key), region)
         };
         let thought: BTreeMap<ProbeKey, Opinion> =
             self.probes.keys().map(|key| (key.clone(), thought(key))).collect();
-        let mut shares: BTreeMap<&str, (u32, u32)> = BTreeMap::new();
+        let mut doubted = Shares::new();
         for (key, of) in self.probes.iter().filter(|(key, _)| heard(key)) {
-            let (doubted, all) = shares.entry(&key.region).or_default();
             let disagrees = matches!(thought.get(key), Some(Opinion::Suspect(_)));
-            *doubted += u32::from(of.wish.is_some() || disagrees);
-            *all += 1;
+            let suspect = disagrees || survey.canaries(key).wrong > 0;
+            share(&mut doubted, &key.region, of.wish.is_some() || suspect);
         }
-        let doubted: f64 =
-            shares.values().map(|(doubted, all)| f64::from(*doubted) / f64::from(*all)).sum();
-        let most_are_doubted = is_most(doubted, shares.len());
+        let most_are_doubted = is_half(&doubted);
         let mut changed = Vec::new();
         for (key, watched) in &mut self.probes {
             if !heard(key) {
@@ -286,16 +315,14 @@ impl Watchdog {
             let mut seen = (disagreeing, targets);
             let opinion = match watched.ailment.filter(own) {
                 Some(cause) => Opinion::Suspect(cause),
+                None if canaries.wrong > 0 && most_are_doubted => Opinion::Undecided,
                 None if canaries.wrong > 0 => {
                     seen = (canaries.wrong, canaries.all);
                     Opinion::Suspect(ExclusionCause::Canary)
                 }
                 None => match thought.get(key).copied().unwrap_or(Opinion::Undecided) {
                     Opinion::Suspect(_) if most_are_doubted => Opinion::Undecided,
-                    Opinion::Well if canaries.in_doubt > 0 => Opinion::Undecided,
-                    Opinion::Well if watched.is_alone(targets, canaries.all, now) => {
-                        Opinion::Undecided
-                    }
+                    Opinion::Well if watched.is_alone(targets, canaries, now) => Opinion::Undecided,
                     opinion => opinion,
                 },
             };
@@ -327,13 +354,6 @@ pub fn because(exclusion: &Exclusion) -> String {
     }
 }
 
-/// Whether so many of these regions are doubted that it is not a probe that is ill. A sum of shares may
-/// miss a half by the last bit.
-fn is_most(doubted: f64, regions: usize) -> bool {
-    let regions = f64::from(u32::try_from(regions).unwrap_or(u32::MAX));
-    doubted * 2.0 + 1e-9 >= regions
-}
-
 /// What to think of a probe by what it and its whole region disagree on.
 fn in_region(own: (u32, u32), region: (u32, u32)) -> Opinion {
     let alone = opinion(own.0, own.1);
@@ -361,11 +381,11 @@ fn opinion(disagreeing: u32, targets: u32) -> Opinion {
 
 impl Watched {
     /// Whether it is excluded for its disagreements or by canaries and there is nothing to compare it with,
-    /// not for too long yet.
-    fn is_alone(&mut self, targets: u32, canaries: u32, now: MeshTime) -> bool {
+    /// not for too long yet. A canary in doubt is nothing to compare with.
+    fn is_alone(&mut self, targets: u32, canaries: Canaries, now: MeshTime) -> bool {
         let compared = match self.wish.map(|wish| wish.cause()) {
             Some(ExclusionCause::Disagrees) => targets,
-            Some(ExclusionCause::Canary) => canaries,
+            Some(ExclusionCause::Canary) => canaries.all - canaries.in_doubt,
             _ => 1,
         };
         if compared > 0 {
@@ -382,7 +402,7 @@ impl Watched {
         };
         match opinion {
             Opinion::Suspect(cause) => {
-                self.well_since = None;
+                (self.well_since, self.alone_since) = (None, None);
                 if !lasts(&mut self.suspect_since, EXCLUDE_AFTER) || self.wish.is_some() {
                     return false;
                 }

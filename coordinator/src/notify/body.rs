@@ -304,8 +304,8 @@ fn summary(incident: &v1::Incident, opened: &DecisionRecord) -> String {
     match incident.kind() {
         IncidentKind::RegionSilent => {
             let region = &incident.region;
-            let silent = opened.ballots.iter().filter(|ballot| ballot.stale).count();
-            match (over, opened.ballots.len()) {
+            let (all, silent) = explain::heard_of(opened);
+            match (over, all) {
                 (true, _) => format!("region {region} is heard again"),
                 (false, all) if all == silent => format!("region {region} is silent"),
                 (false, all) => {
@@ -326,7 +326,10 @@ fn summary(incident: &v1::Incident, opened: &DecisionRecord) -> String {
             let region = &incident.region;
             let probe = match &opened.ballots[..] {
                 [one] => format!("probe {} {}", one.probe, one.evidence),
-                all => format!("{} of its probes are older than what is asked of them", all.len()),
+                _ => {
+                    let all = explain::heard_of(opened).0;
+                    format!("{all} of its probes are older than what is asked of them")
+                }
             };
             match over {
                 true => format!("region {region}: no probe is outdated any more"),

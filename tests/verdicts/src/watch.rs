@@ -70,6 +70,7 @@ fn delays(length: Duration) -> Option<(Duration, Duration)> {
                 region,
                 probe: "p",
                 fails: ill && region == NAMES[0],
+                young: false,
                 excluded: lost.is_some() && region == NAMES[0],
             });
             survey.take(&format!("target-{number}"), &votes);

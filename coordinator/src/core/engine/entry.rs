@@ -260,13 +260,10 @@ impl Entry {
             if vote.stale {
                 continue;
             }
-            // Regions look one after the other: while one has just turned, the others may yet follow.
-            if now.since(seat.summary().since) < self.terms.all_had_their_turn() {
-                return;
-            }
+            let young = now.since(seat.summary().since) < self.terms.all_had_their_turn();
             // An excluded probe is no witness against others, but goes on to be compared with them.
-            let probe = &*link.voter.probe;
-            votes.push(Witnessed { region, probe, fails, excluded: vote.excluded });
+            let (probe, excluded) = (&*link.voter.probe, vote.excluded);
+            votes.push(Witnessed { region, probe, fails, excluded, young });
         }
         match check.run.canary {
             Some(_) => survey.take_canary(&votes),

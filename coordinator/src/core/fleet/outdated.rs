@@ -10,11 +10,9 @@
 
 use std::collections::BTreeMap;
 
-use parallax_common::check::Check;
 use parallax_common::limits::{OUTDATED_KINDS_NAMED, VERSIONS_BEHIND_MAX};
 use parallax_proto::store::ProbeRow;
 
-use crate::core::plan;
 use crate::core::state::State;
 
 /// Enabled checks of a region by the kind of step that they need.
@@ -44,7 +42,8 @@ impl Version {
     /// Whether it is further behind than builds are tried with each other.
     fn is_too_old_for(self, other: Self) -> bool {
         self.major < other.major
-            || self.major == other.major && self.minor + VERSIONS_BEHIND_MAX < other.minor
+            || self.major == other.major
+                && self.minor.saturating_add(VERSIONS_BEHIND_MAX) < other.minor
     }
 }
 
@@ -71,9 +70,9 @@ impl Standard {
     }
 }
 
-/// Counts what one more check needs.
-pub fn count(needs: &mut Needs, check: &Check) {
-    for kind in plan::kinds(check) {
+/// Counts what one more check needs: these kinds.
+pub fn count(needs: &mut Needs, kinds: &[&'static str]) {
+    for kind in kinds {
         *needs.entry(kind).or_default() += 1;
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use parallax_common::limits::{
     OUTDATED_AFTER, PROBE_LOST_AFTER, REGION_BACK_AFTER, REGION_EMPTY_AFTER, REGION_SILENT_AFTER,
+    VOTERS_PER_CHECK_MAX,
 };
 use parallax_common::time::{MeshTime, UtcTime};
 use parallax_proto::store::ProbeRow;
@@ -217,8 +218,9 @@ impl Tracker {
     }
 
     /// Why. Of silence: one ballot a known probe, without a state, with the age of its watermark, and in
-    /// words why it is excluded. Of what is outdated: one a live probe that is, and what it lacks.
-    fn record(
+    /// words why it is excluded. Of what is outdated: one a live probe that is, and what it lacks. No more
+    /// than a check has voters; those without a ballot are counted.
+    pub(super) fn record(
         &self,
         key: &RegionKey,
         trouble: Trouble,
@@ -226,7 +228,7 @@ impl Tracker {
         utc: UtcTime,
     ) -> v1::DecisionRecord {
         let known = self.in_region(&key.region).filter(|(_, known)| known.row.is_some());
-        let ballots: Vec<v1::Ballot> = match trouble {
+        let mut ballots: Vec<v1::Ballot> = match trouble {
             Trouble::Silent => known.map(|(key, known)| ballot(key, known, now, utc)).collect(),
             Trouble::Outdated => {
                 let live = known.filter(|(_, known)| known.state() == Some(ProbeState::Live));
@@ -238,11 +240,19 @@ impl Tracker {
                 live.filter_map(lacking).collect()
             }
         };
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         let fresh = ballots.iter().filter(|ballot| !ballot.stale).count();
+        let stale = ballots.len() - fresh;
+        if ballots.len() > VOTERS_PER_CHECK_MAX {
+            // What is wrong is named first.
+            ballots.sort_by_key(|ballot| (!ballot.excluded, !ballot.stale));
+            ballots.truncate(VOTERS_PER_CHECK_MAX);
+        }
         v1::DecisionRecord {
             verdict: v1::Verdict::Unknown.into(),
             decided_at: Some(stamp::timestamp(utc)),
-            fresh: u32::try_from(fresh).unwrap_or(u32::MAX),
+            fresh: count(fresh),
+            failing: count(stale),
             ballots,
             ..Default::default()
         }

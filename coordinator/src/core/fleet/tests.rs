@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use parallax_common::limits::VOTERS_PER_CHECK_MAX;
+
 use super::*;
 
 const UTC: i64 = 1_800_000_000;
@@ -727,5 +729,36 @@ fn stories_of_outdated_probes() {
         let mesh = story(&["eu"], text);
         let told: Vec<_> = mesh.log.iter().filter(|line| line.contains(" eu ")).collect();
         assert_eq!(told, expected.iter().collect::<Vec<_>>(), "{what}");
+    }
+}
+
+#[test]
+fn an_incident_of_a_region_names_as_many_probes_as_a_check_has_voters_and_counts_the_rest() {
+    let mut mesh = Mesh::new(&["eu"]);
+    mesh.needs = [("tcp", 1)].into();
+    mesh.give_region("eu");
+    mesh.give(Input::Standard(Some(Standard::default())));
+    let all = VOTERS_PER_CHECK_MAX + 4;
+    for probe in 0..all {
+        mesh.start("eu", &format!("p{probe:03}"), 1);
+    }
+    // The last of them are not heard any more, and are named all the same.
+    for probe in all - 2..all {
+        mesh.kill("eu", &format!("p{probe:03}"));
+    }
+    mesh.run(5);
+    let (key, now, utc) = (region_key("eu"), mesh.mesh_now(), mesh.utc());
+    for trouble in [Trouble::Silent, Trouble::Outdated] {
+        let record = mesh.tracker.record(&key, trouble, now, utc);
+        assert_eq!(record.ballots.len(), VOTERS_PER_CHECK_MAX, "{trouble:?}");
+        assert_eq!(record.ballots.iter().filter(|ballot| ballot.stale).count(), 2);
+        assert_eq!((record.fresh as usize, record.failing), (all - 2, 2));
+        assert_eq!(crate::core::explain::heard_of(&record), (all, 2));
+        for kind in [v1::IncidentKind::RegionSilent, v1::IncidentKind::RegionOutdated] {
+            let opened_by = Some(record.clone());
+            let incident = v1::Incident { kind: kind.into(), opened_by, ..v1::Incident::default() };
+            let told = crate::core::explain::incident(&incident).join(" ");
+            assert!(told.contains("; 4 more."), "{told}");
+        }
     }
 }

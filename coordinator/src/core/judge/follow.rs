@@ -14,7 +14,7 @@ use crate::core::decide::calm;
 use crate::core::engine::{self, Subject, Voter};
 use crate::core::fleet::outdated::{self, Standard};
 use crate::core::fleet::{self, ProbeKey, RegionKey, Trouble};
-use crate::core::plan::{CheckChange, Plan, ProbeRef};
+use crate::core::plan::{self, CheckChange, Plan, ProbeRef};
 use crate::core::stamp;
 use crate::core::state::{Changed, LASTING_LEVEL, Name, OUTDATED_LEVEL, State};
 
@@ -151,12 +151,13 @@ impl Judge {
         let regions = state.regions.keys().map(|key| (region(key), Counted::default()));
         let mut counted: BTreeMap<RegionKey, Counted> = regions.collect();
         for entry in state.checks.values().filter(|entry| entry.check.enabled) {
+            let kinds = plan::kinds(&entry.check);
             for region in entry.check.looks_from() {
                 let namespace = entry.check.namespace.clone();
                 let key = RegionKey { namespace, region: region.clone() };
                 if let Some(count) = counted.get_mut(&key) {
                     count.checks += 1;
-                    outdated::count(&mut count.needs, &entry.check);
+                    outdated::count(&mut count.needs, &kinds);
                 }
             }
         }

@@ -19,7 +19,13 @@ fn take(survey: &mut Survey, target: &str, votes: &[(&str, bool)]) {
     let votes: Vec<Witnessed<'_>> = votes
         .iter()
         .zip(&probes)
-        .map(|((region, fails), probe)| Witnessed { region, probe, fails: *fails, excluded: false })
+        .map(|((region, fails), probe)| Witnessed {
+            region,
+            probe,
+            fails: *fails,
+            excluded: false,
+            young: false,
+        })
         .collect();
     survey.take(target, &votes);
 }
@@ -101,7 +107,8 @@ fn of_two_regions_nobody_can_say_which_is_wrong() {
 
 #[test]
 fn who_may_not_vote_is_compared_and_compared_with_nobody() {
-    let vote = |region, probe, fails, excluded| Witnessed { region, probe, fails, excluded };
+    let vote =
+        |region, probe, fails, excluded| Witnessed { region, probe, fails, excluded, young: false };
     let mut survey = Survey::default();
     let votes = [
         vote("a", "a-1", false, false),
@@ -259,7 +266,13 @@ fn excluded_of(eu: &str) -> Vec<String> {
         let (fails, all) = cell.split_once('/').unwrap();
         let (fails, all): (u32, u32) = (fails.parse().unwrap(), all.parse().unwrap());
         for target in 0..all {
-            let vote = |region, probe, fails| Witnessed { region, probe, fails, excluded: false };
+            let vote = |region, probe, fails| Witnessed {
+                region,
+                probe,
+                fails,
+                excluded: false,
+                young: false,
+            };
             let votes = [
                 vote("eu", name.as_str(), target < fails),
                 vote("us", "1", false),
@@ -333,6 +346,7 @@ fn canaries(rows: &[&[bool]]) -> Survey {
                 probe,
                 fails: *fails,
                 excluded: false,
+                young: false,
             })
             .collect();
         survey.take_canary(&votes);
@@ -357,7 +371,9 @@ fn who_does_not_see_a_known_answer_is_excluded_unless_half_do_not_see_it() {
         (&[&[wrong]], &[]),
         // One that is in doubt does not save who is wrong about another one.
         (&[&[wrong, wrong, wrong], &[right, right, wrong]], &["c"]),
-        (&[&[wrong, right, right], &[right, right, wrong]], &["a", "c"]),
+        // Two canaries, each wrong for another region: half of the regions are no fault of theirs.
+        (&[&[wrong, right, right], &[right, right, wrong]], &[]),
+        (&[&[wrong, right, right, right], &[wrong, right, right, right]], &["a"]),
     ];
     for (seen, expected) in table {
         let survey = canaries(seen);
@@ -393,11 +409,152 @@ fn who_was_excluded_by_a_canary_must_see_it_again_to_be_well() {
         assert_eq!(watchdog.review(&right, everybody, at(600)), []);
         assert_eq!(watchdog.review(&right, everybody, at(660)), [(key("c"), None)]);
     }
-    // A canary that was taken out holds nobody for ever.
-    let mut watchdog = excluded();
-    watchdog.review(&Survey::default(), everybody, at(6));
-    let long = 6 + ALONE_AT_MOST.as_secs();
-    watchdog.review(&Survey::default(), everybody, at(long));
-    let after = long + READMIT_AFTER.as_secs();
-    assert_eq!(watchdog.review(&Survey::default(), everybody, at(after)), [(key("c"), None)]);
+    // A canary that was taken out, or is in doubt for ever, holds nobody for ever.
+    for nothing in [&doubt, &Survey::default()] {
+        let mut watchdog = excluded();
+        watchdog.review(nothing, everybody, at(6));
+        let long = 6 + ALONE_AT_MOST.as_secs();
+        assert_eq!(watchdog.review(nothing, everybody, at(long - 1)), []);
+        assert_eq!(watchdog.review(nothing, everybody, at(long)), []);
+        let after = long + READMIT_AFTER.as_secs();
+        assert_eq!(watchdog.review(nothing, everybody, at(after)), [(key("c"), None)]);
+    }
+}
+
+#[test]
+fn a_canary_in_doubt_holds_nobody_who_was_excluded_for_another_cause() {
+    let late = Health { loop_lag: EXCLUDE_LOOP_LAG * 2, ..Health::default() };
+    for cause in [ExclusionCause::Lagging, ExclusionCause::Disagrees] {
+        let mut watchdog = watchdog();
+        let bad = match cause {
+            ExclusionCause::Lagging => survey(20, 0, true),
+            _ => survey(20, 8, true),
+        };
+        if cause == ExclusionCause::Lagging {
+            watchdog.health(&key("c"), &late);
+        }
+        watchdog.review(&bad, everybody, at(0));
+        let wished = watchdog.review(&bad, everybody, at(5));
+        assert_eq!(wished[0].1.unwrap().cause(), cause);
+        // Well again but for a canary that is broken itself.
+        watchdog.health(&key("c"), &Health::default());
+        let mut good = survey(20, 0, true);
+        good.canaries = canaries(&[&[false, true, true]]).canaries;
+        assert_eq!(good.canaries(&key("c")).in_doubt, 1);
+        assert_eq!(watchdog.review(&good, everybody, at(6)), []);
+        assert_eq!(watchdog.review(&good, everybody, at(66)), [(key("c"), None)], "{cause:?}");
+    }
+}
+
+#[test]
+fn doubt_that_comes_and_goes_between_wrong_answers_adds_up_to_no_hour() {
+    let seen = canaries(&[&[false, false, true]]);
+    let doubt = canaries(&[&[false, true, true]]);
+    let mut watchdog = watchdog();
+    watchdog.review(&seen, everybody, at(0));
+    assert_eq!(watchdog.review(&seen, everybody, at(5)).len(), 1);
+    for minute in 1..120 {
+        let seen = if minute % 4 == 0 { &seen } else { &doubt };
+        assert_eq!(watchdog.review(seen, everybody, at(5 + minute * 60)), [], "{minute}");
+    }
+}
+
+/// What is seen of canaries, a word a canary: a letter a probe, which is its region, a number what it is
+/// there; a capital sees another thing than the known answer, `?` behind it: since a moment ago. Who is
+/// excluded after a while.
+fn excluded_by(seen: &str) -> Vec<String> {
+    let (mut survey, mut watchdog) = (Survey::default(), Watchdog::default());
+    for canary in seen.split_whitespace() {
+        let mut votes: Vec<(String, String, bool, bool)> = Vec::new();
+        for letter in canary.chars() {
+            if letter == '?' {
+                votes.last_mut().unwrap().3 = true;
+                continue;
+            }
+            let region = letter.to_ascii_lowercase().to_string();
+            let number = votes.iter().filter(|vote| vote.0 == region).count() + 1;
+            votes.push((region.clone(), format!("{region}{number}"), letter.is_uppercase(), false));
+        }
+        for (region, probe, ..) in &votes {
+            watchdog.row(ProbeKey { region: region.clone(), probe: probe.clone() }, None);
+        }
+        let votes: Vec<Witnessed<'_>> = votes
+            .iter()
+            .map(|(region, probe, fails, young)| {
+                let (fails, young) = (*fails, *young);
+                Witnessed { region, probe, fails, excluded: false, young }
+            })
+            .collect();
+        survey.take_canary(&votes);
+    }
+    watchdog.review(&survey, everybody, at(0));
+    let wished = watchdog.review(&survey, everybody, at(5));
+    wished.into_iter().map(|(key, _)| key.probe).collect()
+}
+
+#[test]
+fn canaries_silence_no_half_of_the_regions_however_many_probes_each_has() {
+    #[rustfmt::skip]
+    let table: [(&str, &[&str]); 7] = [
+        // Blocked for two regions of three, which have two of five probes.
+        ("eeeUA", &[]),
+        // A whole region of three behind a proxy, with three of five probes.
+        ("EEEua", &["e1", "e2", "e3"]),
+        ("EEeua", &["e1", "e2"]),
+        // Each canary wrong for another region, and no half of the regions sees either wrong.
+        ("Eua euA",     &[]),
+        ("EEEua eeeuA", &[]),
+        ("Euabc euAbc", &["a1", "e1"]),
+        ("Euab eUab",   &[]),
+    ];
+    for (seen, expected) in table {
+        assert_eq!(excluded_by(seen), expected, "{seen}");
+    }
+}
+
+#[test]
+fn a_probe_that_flaps_on_a_canary_hides_nobody_else() {
+    #[rustfmt::skip]
+    let table: [(&str, &[&str]); 6] = [
+        // Itself it is not blamed, whatever it says.
+        ("abcD",    &["d1"]),
+        ("abcD?",   &[]),
+        ("abc?dE",  &["e1"]),
+        ("abC?dE",  &["e1"]),
+        // With it, it is half: when a canary recovers, those that have not looked yet are not wrong.
+        ("a?b?C",   &[]),
+        ("aab?bcC", &["c2"]),
+    ];
+    for (seen, expected) in table {
+        assert_eq!(excluded_by(seen), expected, "{seen}");
+    }
+}
+
+#[test]
+fn targets_of_all_probes_are_counted_together_by_region() {
+    let mut survey = survey(20, 8, true);
+    let vote =
+        |region, probe, fails| Witnessed { region, probe, fails, excluded: false, young: false };
+    survey.take("t0", &[vote("a", "a-1", false), vote("b", "b-1", false), vote("c", "c-2", false)]);
+    survey.take("z", &[vote("a", "a-1", false), vote("b", "b-1", false), vote("c", "c-2", false)]);
+    let all = [("a", (0, 14)), ("b", (0, 14)), ("c", (8, 21))];
+    assert_eq!(survey.of_regions(), all.into());
+}
+
+#[test]
+fn a_vote_that_has_just_turned_keeps_a_check_from_being_counted() {
+    let mut survey = Survey::default();
+    let vote =
+        |region, probe, fails, young| Witnessed { region, probe, fails, excluded: false, young };
+    let votes = |young| {
+        [
+            vote("a", "a-1", false, young),
+            vote("b", "b-1", false, false),
+            vote("c", "c-1", true, false),
+        ]
+    };
+    survey.take("t", &votes(true));
+    assert_eq!(survey.of(&key("c")), (0, 0));
+    survey.take("t", &votes(false));
+    assert_eq!(survey.of(&key("c")), (1, 1));
 }

@@ -50,7 +50,8 @@ pub(in crate::convert) fn canary_to(canary: Canary) -> v1::Canary {
 
 /// Whether a run can fail for it by what the target does.
 fn is_of_target(reason: Reason) -> bool {
-    !reason.is_missed() && !matches!(reason, Reason::Warning | Reason::InvertedPass)
+    let of_run = reason.is_missed() || reason.is_before_target();
+    !of_run && !matches!(reason, Reason::Warning | Reason::InvertedPass)
 }
 
 /// A canary opens no incident and turns no answer round by itself: what is about either has no effect.

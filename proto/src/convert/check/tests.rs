@@ -507,6 +507,10 @@ const BROKEN: &[(Rule, &str, Break)] = &[
     (rule::CANARY_ANSWER, "canary.reason", |c| {
         canary_of(c, v1::CanaryAnswer::Fail, v1::Reason::MissedLate);
     }),
+    // No probe takes for a target's what happens before it is looked at.
+    (rule::CANARY_ANSWER, "canary.reason", |c| {
+        canary_of(c, v1::CanaryAnswer::Fail, v1::Reason::ProxyAuth);
+    }),
     (rule::CANARY_ALONE, "alert", |c| {
         canary_of(c, v1::CanaryAnswer::Fail, v1::Reason::DnsNxdomain);
         c.alert = vec!["ops".to_owned()];

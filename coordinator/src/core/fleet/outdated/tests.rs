@@ -11,6 +11,9 @@ fn builds_are_compared_by_their_last_word_and_by_minor_version() {
         ("0.9.0", "parallax-coordinator 1.0.0", true),
         ("1.0.0", "parallax-coordinator 0.9.0", false),
         ("1", "parallax-coordinator 9.9.9", false),
+        // A probe's own words.
+        ("0.18446744073709551615.0", "parallax-coordinator 0.2.0", false),
+        ("0.18446744073709551616.0", "parallax-coordinator 0.2.0", false),
         ("", "parallax-coordinator 9.9.9", false),
         ("0.1.0", "unknown", false),
     ];

@@ -59,6 +59,34 @@ fn pausing_or_deleting_a_check_ends_its_incident_in_the_same_entry_and_says_why(
 }
 
 #[test]
+fn a_check_that_becomes_a_canary_ends_its_incident_as_pausing_does() {
+    let mut member = configured();
+    let open = member.change(store::VerdictAction::Open);
+    member.verdict(open.clone());
+    let etag = member.etag(Kind::Check, "web");
+    let canary = v1::Canary { expect: v1::CanaryAnswer::Fail.into(), ..v1::Canary::default() };
+    let canary = |version| {
+        let mut canary = v1::Check { canary: Some(canary), ..check("web", version) };
+        canary.alert.clear();
+        canary
+    };
+    member.commit(vec![put(etag, wanted(canary(1)))]);
+    let incident = member.only_incident();
+    assert_eq!(incident.cause(), v1::ResolveCause::CheckPaused);
+    assert!(incident.resolved_at.is_some());
+    assert_eq!(incident.deliveries.len(), 2, "the end is told too");
+    assert!(member.state.verdicts.is_empty() && member.state.open.is_empty());
+    // What was decided before changes nothing, and an edit of a canary ends nothing.
+    member.verdict(open);
+    let seen = member.change(store::VerdictAction::Set);
+    member.verdict(seen);
+    assert_eq!(member.state.verdicts.len(), 1);
+    let etag = member.etag(Kind::Check, "web");
+    member.commit(vec![put(etag, wanted(canary(2)))]);
+    assert_eq!((member.state.verdicts.len(), member.state.incidents.len()), (1, 1));
+}
+
+#[test]
 fn an_edit_keeps_the_incident_open_and_is_noted() {
     let mut member = configured();
     let open = member.change(store::VerdictAction::Open);
