@@ -512,9 +512,7 @@ fn ended(incident: &v1::Incident) -> String {
     let rule = record.rule.unwrap_or_default();
     let (_, by_hand) = notes(incident);
     match incident.cause() {
-        ResolveCause::Recovered if incident.storm.is_some() => {
-            "It ended with the last of them.".into()
-        }
+        _ if incident.storm.is_some() => "It ended with the last of them.".into(),
         ResolveCause::Recovered
             if matches!(incident.kind(), IncidentKind::Regional | IncidentKind::Warning) =>
         {

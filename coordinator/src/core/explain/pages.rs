@@ -72,6 +72,12 @@ fn told(page: &Delivery, what: &str, clock: &mut Clock) -> String {
             let failed = count(attempts, "attempt");
             format!("{contact} was never told of {what}: given up after {failed} ({error}){doubt}.")
         }
+        // It ended before it was told, and the opening's sentence says where.
+        DeliveryState::Dropped
+            if !page.storm_uid.is_empty() && page.kind() == PageKind::Resolved =>
+        {
+            format!("{contact} is told of {what} there, too.")
+        }
         DeliveryState::Dropped if !page.storm_uid.is_empty() => {
             let storm = line(&page.storm_uid);
             format!("{contact} is told of {what} and of the end together with others, in {storm}.")

@@ -21,12 +21,20 @@ pub fn summary(incident: &Incident) -> String {
     let (all, noun) = (storm.gathered, noun(&storm));
     let all_of = count(all, noun);
     let goes_on = all.saturating_sub(storm.ended);
-    let recovered = if storm.ended == 1 { "has recovered" } else { "have recovered" };
+    let has = if storm.ended == 1 { "has" } else { "have" };
+    let recovered = match storm.not_recovered {
+        0 => format!("{has} recovered"),
+        _ => format!("{has} ended{}", unwatched(&storm)),
+    };
     if incident.resolved_at.is_some() || goes_on == 0 {
-        let what = if noun == "check" { "recovered" } else { "ended" };
+        let recovered = noun == "check" && storm.not_recovered == 0;
+        let what = if recovered { "recovered" } else { "ended" };
+        let why = unwatched(&storm);
         return match (all, storm.members.first()) {
-            (1, Some(only)) => format!("{} has {what}", line(&only.name)),
-            _ => format!("all {all_of} have {what}"),
+            (1, Some(only)) => format!("{} has {what}{why}", line(&only.name)),
+            _ if recovered => format!("all {all_of} have {what}"),
+            // A check goes on when its incident has ended.
+            _ => format!("all {} have {what}{why}", count(all, "incident")),
         };
     }
     let still = match (noun, goes_on) {
@@ -44,6 +52,14 @@ pub fn summary(incident: &Incident) -> String {
     match storm.ended {
         0 => format!("{all_of} {still}{names}"),
         ended => format!("{goes_on} of {all_of} {still}, {ended} {recovered}{names}"),
+    }
+}
+
+/// How many ended because nobody looks any more.
+fn unwatched(storm: &Storm) -> String {
+    match storm.unwatched {
+        0 => String::new(),
+        some => format!(" ({some} paused or deleted)"),
     }
 }
 

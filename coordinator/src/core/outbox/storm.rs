@@ -13,6 +13,8 @@
 //!   what it has taken in and what of that has ended, ends with the last, and not before.
 //! * **A page says the same in every attempt.** What a page tells is numbered when it is written
 //!   ([`as_told`]): who joins or ends later is told by a page, or the end, with a key of its own.
+//! * **Its name stays.** Labels and severity, by which receivers know an alert again, are those of its first
+//!   page in all that follow, and in the end.
 //! * **One page waits at most,** besides the end: what changes meanwhile is told after it.
 //! * **By the log, not by a clock.** A storm gathers until an entry ends that ([`seal`]), which the leader
 //!   proposes when the time has come, as for pages that are held.
@@ -27,7 +29,7 @@ use parallax_proto::store::Opening;
 use parallax_proto::v1::timeline_event::Event;
 use parallax_proto::v1::{
     BallotState, Contact, Delivery, DeliveryState, Held, Incident, IncidentKind, Opened, PageKind,
-    Severity, Storm, StormGathered, StormMember, StormPage, StormRule, StormTold,
+    ResolveCause, Severity, Storm, StormGathered, StormMember, StormPage, StormRule, StormTold,
 };
 use parallax_proto::{convert, v1};
 
@@ -58,8 +60,8 @@ pub fn within(rule: &StormRule) -> Duration {
 }
 
 /// Whether openings of this incident may be told with others. What is said of a region explains a
-/// storm, and is not hidden in it.
-pub fn may_join(incident: &Incident) -> bool {
+/// storm, and is not hidden in it. Of what has ended those may that this entry let go with the end.
+pub fn may_join(incident: &Incident, utc: UtcTime) -> bool {
     let of_check = match incident.kind() {
         IncidentKind::Down
         | IncidentKind::Regional
@@ -74,7 +76,20 @@ pub fn may_join(incident: &Incident) -> bool {
         | IncidentKind::Storm
         | IncidentKind::Unspecified => false,
     };
-    of_check && incident.resolved_at.is_none()
+    let ends_now = |at| stamp::utc(Some(at)) == utc;
+    of_check && incident.resolved_at.as_ref().is_none_or(ends_now)
+}
+
+/// Whether a contact has heard of an incident, or may have, by another page than this one.
+pub fn heard_otherwise(incident: &Incident, page: &Delivery) -> bool {
+    let other = |it: &&Delivery| {
+        it.contact_uid == page.contact_uid && it.idempotency_key != page.idempotency_key
+    };
+    incident
+        .deliveries
+        .iter()
+        .filter(other)
+        .any(|it| intents::goes_on(it.kind()) && it.storm_uid.is_empty())
 }
 
 /// Whether this page was written by the entry of that time, tells somebody of the incident, and was not
@@ -149,6 +164,9 @@ pub fn join(storm_incident: &mut Incident, member: &Incident, utc: UtcTime) {
         if storm.kind != member.kind {
             storm.kind = IncidentKind::Unspecified.into();
         }
+    }
+    // Once a page was written its receiver knows the storm by these.
+    if storm.gathered > 0 && storm.pages == 0 {
         storm_incident.labels.retain(|key, value| member.labels.get(key) == Some(value));
         let worse = |severity: Severity| match severity {
             Severity::Critical | Severity::Unspecified => 3,
@@ -170,13 +188,20 @@ pub fn join(storm_incident: &mut Incident, member: &Incident, utc: UtcTime) {
     }
 }
 
-/// The page at this place of an incident is told in the storm.
+/// The page at this place of an incident is told in the storm, and so is the end if it has come with it.
 pub fn told_in(incident: &mut Incident, place: usize, storm_uid: &str, utc: UtcTime) {
     let Some(page) = incident.deliveries.get_mut(place) else { return };
     page.state = DeliveryState::Dropped.into();
     page.storm_uid = storm_uid.to_owned();
     page.last_error = format!("told together with others, in {storm_uid}");
     let (contact, kind) = (page.contact_name.clone(), page.kind);
+    let (to, why) = (page.contact_uid.clone(), page.last_error.clone());
+    let end = |it: &&mut Delivery| it.kind() == PageKind::Resolved && it.contact_uid == to;
+    for end in incident.deliveries.iter_mut().filter(end) {
+        end.state = DeliveryState::Dropped.into();
+        end.storm_uid = storm_uid.to_owned();
+        end.last_error.clone_from(&why);
+    }
     let event = StormGathered { contact, kind, storm_uid: storm_uid.to_owned() };
     timeline::push(incident, utc, Event::StormGathered(event));
 }
@@ -198,9 +223,29 @@ pub fn tells(incident: &Incident, contact_uid: &str) -> bool {
     incident.deliveries.iter().any(by_storm)
 }
 
-/// An incident that was taken in has ended.
-pub fn member_ended(storm: &mut Storm, member: &str, utc: UtcTime) {
+/// An incident that was taken in has ended. Only what is well again has recovered.
+pub fn member_ended(storm: &mut Storm, member: &str, cause: ResolveCause, utc: UtcTime) {
     storm.ended = storm.ended.saturating_add(1).min(storm.gathered);
+    let (recovered, unwatched) = match cause {
+        ResolveCause::Recovered
+        | ResolveCause::AlertCleared
+        | ResolveCause::RegionBack
+        | ResolveCause::LeaderBack => (true, false),
+        ResolveCause::CheckDeleted
+        | ResolveCause::CheckPaused
+        | ResolveCause::RegionDeleted
+        | ResolveCause::AlertRemoved => (false, true),
+        ResolveCause::ByHand | ResolveCause::BecameDown | ResolveCause::Unspecified => {
+            (false, false)
+        }
+    };
+    if !recovered {
+        storm.not_recovered = storm.not_recovered.saturating_add(1).min(storm.ended);
+        storm.not_recovered_cause = cause.into();
+    }
+    if unwatched {
+        storm.unwatched = storm.unwatched.saturating_add(1).min(storm.not_recovered);
+    }
     let next = storm.pages.saturating_add(1);
     if let Some(known) = storm.members.iter_mut().find(|known| known.incident_uid == member) {
         known.ended = next;
@@ -213,6 +258,14 @@ pub fn member_ended(storm: &mut Storm, member: &str, utc: UtcTime) {
 /// Whether there is nothing more to come: it does not gather, and all that it has taken in has ended.
 pub fn is_over(storm: &Storm) -> bool {
     storm.pages > 0 && storm.ended >= storm.gathered
+}
+
+/// Why a storm that is over ended: all has recovered, or as the last one did that has not.
+pub fn cause(storm: &Storm) -> ResolveCause {
+    match storm.not_recovered {
+        0 => ResolveCause::Recovered,
+        _ => storm.not_recovered_cause(),
+    }
 }
 
 /// What reminders of a member would say is said by the storm.
@@ -250,14 +303,16 @@ pub fn seal(incident: &mut Incident, claimed_by: u64, utc: UtcTime) {
     }
 }
 
-/// Tells the storm's contact what has changed since the last page, unless one still waits: then later.
+/// Tells the storm's contact what has changed since the last page, unless one still waits: then later, and
+/// not so soon that a contact which cannot be reached costs an entry every few seconds.
 pub fn tell(incident: &mut Incident, contact: Option<&Contact>, claimed_by: u64, utc: UtcTime) {
     let Some(storm) = &mut incident.storm else { return };
     storm.tell_at = None;
     let Some(contact) = contact else { return };
     let waits = |page: &Delivery| page.state() == DeliveryState::Pending;
     if incident.deliveries.iter().any(waits) {
-        return tell_soon(storm, utc);
+        let within = storm.within.as_ref().map_or(STORM_WITHIN, stamp::length);
+        return tell_by(storm, utc + within.max(STORM_ENDS_AFTER));
     }
     note_page(incident, utc);
     let number = incident.storm.as_ref().map_or(0, |storm| storm.pages);
@@ -268,6 +323,14 @@ pub fn tell(incident: &mut Incident, contact: Option<&Contact>, claimed_by: u64,
     super::steps::forget_reminders(incident, &meta.uid);
 }
 
+/// Pages that this entry wrote in somebody's place say what the newest page says.
+pub fn number_new(incident: &mut Incident, utc: UtcTime) {
+    let Some(storm) = &incident.storm else { return };
+    for page in incident.deliveries.iter_mut().filter(|page| is_new(page, utc)) {
+        page.number = storm.pages;
+    }
+}
+
 /// Numbers what is told now.
 fn note_page(incident: &mut Incident, utc: UtcTime) {
     let Some(storm) = &mut incident.storm else { return };
@@ -276,7 +339,15 @@ fn note_page(incident: &mut Incident, utc: UtcTime) {
     if storm.said.len() >= STORM_PAGES_KEPT_MAX {
         storm.said.remove(0);
     }
-    storm.said.push(StormPage { number, gathered, ended });
+    storm.said.push(StormPage {
+        number,
+        gathered,
+        ended,
+        kind: storm.kind,
+        regions: storm.regions.clone(),
+        not_recovered: storm.not_recovered,
+        unwatched: storm.unwatched,
+    });
     timeline::push(incident, utc, Event::StormTold(StormTold { number, gathered, ended }));
 }
 
@@ -285,7 +356,15 @@ pub fn as_told(storm: &Storm, number: u32) -> Storm {
     let Some(said) = storm.said.iter().find(|said| said.number == number) else {
         return storm.clone();
     };
-    let mut told = Storm { gathered: said.gathered, ended: said.ended, ..storm.clone() };
+    let mut told = Storm {
+        gathered: said.gathered,
+        ended: said.ended,
+        kind: said.kind,
+        regions: said.regions.clone(),
+        not_recovered: said.not_recovered,
+        unwatched: said.unwatched,
+        ..storm.clone()
+    };
     told.members.retain(|member| member.since <= number);
     for member in told.members.iter_mut().filter(|member| member.ended > number) {
         member.ended = 0;

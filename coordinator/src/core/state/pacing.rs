@@ -11,7 +11,7 @@ use parallax_proto::{store, v1};
 use super::rows::{self, Rows};
 use super::{Changed, MAIL_LEVEL, Stamp, State};
 use crate::core::outbox::breaker::Breaker;
-use crate::core::outbox::{intents, pace};
+use crate::core::outbox::{intents, pace, storm};
 use crate::core::stamp;
 
 impl State {
@@ -146,9 +146,13 @@ impl State {
             let Some(fallback) = self.contact_named(&incident.namespace, fallback) else {
                 continue;
             };
-            if intents::fall_back(incident, &page, fallback, stamp.utc)
-                && incident.resolved_at.is_none()
-            {
+            if !intents::fall_back(incident, &page, fallback, stamp.utc) {
+                continue;
+            }
+            if incident.storm.is_some() {
+                // It is never quiet, and not to be gathered anew; it says what its last page did.
+                storm::number_new(incident, stamp.utc);
+            } else if incident.resolved_at.is_none() {
                 // It may have become quiet since those who are in whose place it goes were told.
                 self.hold_opening(stamp, incident);
             }

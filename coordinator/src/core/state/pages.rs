@@ -38,7 +38,8 @@ impl State {
         claimed_by: u64,
     ) {
         let told = incident.held.as_ref().is_some_and(quiet::is_told_all_the_same);
-        match told && self.parents(incident).next().is_none() {
+        // The wait for its parents is over with it; what else keeps it quiet is not.
+        match told && self.lasting_word(incident, stamp.utc) == quiet::Word::Now {
             true => intents::release(incident, claimed_by, stamp.utc),
             false => intents::end_hold(incident, stamp.utc),
         }

@@ -162,17 +162,66 @@ impl State {
     }
 
     pub(super) fn word(&self, incident: &v1::Incident, now: UtcTime) -> Word {
-        let causes = self
-            .silences_of(&incident.namespace)
-            .filter(|silence| now < silence.ends() && silence.fits(incident))
-            .map(|silence| silence.cause());
-        let parents = self.parents(incident).map(|parent| quiet::parent(parent));
-        let causes = causes.chain(parents).chain(self.parents_to_come(incident));
+        let causes = self.causes(incident, now).chain(self.parents_to_come(incident));
         quiet::word(incident.resolved_at.is_some(), causes, now)
     }
 
+    /// What an incident that waits for what it depends on would be told if it waited no more.
+    pub(super) fn lasting_word(&self, incident: &v1::Incident, now: UtcTime) -> Word {
+        quiet::word(false, self.causes(incident, now), now)
+    }
+
+    /// Silences that fit, and checks that are down.
+    fn causes<'a>(
+        &'a self,
+        incident: &'a v1::Incident,
+        now: UtcTime,
+    ) -> impl Iterator<Item = quiet::Cause> + 'a {
+        let silences = self
+            .silences_of(&incident.namespace)
+            .filter(move |silence| now < silence.ends() && silence.fits(incident))
+            .map(|silence| silence.cause());
+        silences.chain(self.parents(incident).map(|parent| quiet::parent(parent)))
+    }
+
+    /// A check is down: of those that wait to see whether it is, as many as one entry may write are held by
+    /// it from now on, and wait for its end as whatever opens later. The others look at the end of their wait.
+    pub(super) fn hold_children(
+        &mut self,
+        stamp: &Stamp,
+        uid: Uid,
+        rows: &mut Rows,
+        changes: &mut Vec<Changed>,
+    ) {
+        let Some(entry) = self.checks.get(&uid) else { return };
+        let (namespace, name) = (&entry.check.namespace, &entry.check.name);
+        let waits = |incident: &&Arc<v1::Incident>| match incident.held.as_ref().map(|it| &it.by) {
+            Some(Some(By::Parents(by))) => {
+                incident.namespace == *namespace && by.check_names.contains(name)
+            }
+            _ => false,
+        };
+        let children: Vec<Arc<v1::Incident>> = self
+            .held_by
+            .range((String::new(), String::new())..)
+            .take_while(|(by, _)| by.is_empty())
+            .filter_map(|(_, uid)| self.incidents.get(uid))
+            .filter(waits)
+            .take(HELD_REVIEWED_MAX)
+            .cloned()
+            .collect();
+        for child in children {
+            if let Word::Later { until, by: by @ By::Parent(_) } = self.word(&child, stamp.utc) {
+                let mut child = child.as_ref().clone();
+                intents::hold(&mut child, held(stamp, until, by), stamp.utc);
+                self.put_incident(child, rows, changes);
+            }
+        }
+    }
+
     /// An outage of a check that depends on others waits until those had the time to be found down, too:
-    /// a look at them by some region, both its runs, and a moment to decide.
+    /// a look at them by some region, both its runs, the time between runs that confirm, and a moment to
+    /// decide.
     fn parents_to_come(&self, incident: &v1::Incident) -> Option<quiet::Cause> {
         if incident.kind() != v1::IncidentKind::Down {
             return None;
@@ -183,8 +232,15 @@ impl State {
         for name in &entry.wire.depends_on {
             let Some(parent) = self.check_named(&entry.check.namespace, name) else { continue };
             let check = &parent.check;
+            // These open no incident.
+            if !check.enabled || check.run.canary.is_some() {
+                continue;
+            }
             let regions = u32::try_from(check.regions.len().max(1)).unwrap_or(u32::MAX);
-            let looks = check.interval / regions + 2 * check.run.timeout + DECIDED_WITHIN;
+            let again = check.policy.failures.saturating_sub(1);
+            let confirmed = check.confirm_spacing.saturating_mul(again);
+            let looks =
+                check.interval / regions + 2 * check.run.timeout + confirmed + DECIDED_WITHIN;
             wait = wait.max(looks.min(DEPENDS_WAIT_MAX));
             names.push(name.clone());
         }

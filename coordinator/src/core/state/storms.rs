@@ -38,7 +38,7 @@ impl State {
             .collect();
         for uid in about {
             let Some(before) = self.incidents.get(&uid).cloned() else { continue };
-            if !storm::may_join(&before)
+            if !storm::may_join(&before, stamp.utc)
                 || !before.deliveries.iter().any(|page| storm::is_new(page, stamp.utc))
             {
                 continue;
@@ -51,6 +51,10 @@ impl State {
                 }
                 page.counted = true;
                 let page = page.clone();
+                let ended = incident.resolved_at.is_some();
+                if ended && storm::heard_otherwise(&incident, &page) {
+                    continue;
+                }
                 if let Some(taken) = self.take_in(stamp, &incident, &page, rows, changes) {
                     storm::told_in(&mut incident, place, &taken, stamp.utc);
                 }
@@ -90,6 +94,12 @@ impl State {
         };
         self.put_contact_row(&page.contact_uid, row, rows);
         storm::join(&mut taking, incident, stamp.utc);
+        if incident.resolved_at.is_some() && !storm::storms_of(incident).contains(&taking.uid) {
+            // It gathers, or something that it tells of goes on: it does not end with this.
+            if let Some(of) = &mut taking.storm {
+                storm::member_ended(of, &incident.uid, incident.cause(), stamp.utc);
+            }
+        }
         let uid = taking.uid.clone();
         self.put_incident(taking, rows, changes);
         Some(uid)
@@ -115,12 +125,11 @@ impl State {
             let taken = self.incidents.get(&uid).filter(|it| it.resolved_at.is_none());
             let Some(mut taken) = taken.map(|it| it.as_ref().clone()) else { continue };
             let Some(of) = &mut taken.storm else { continue };
-            storm::member_ended(of, &ended.uid, stamp.utc);
-            let over = storm::is_over(of);
+            storm::member_ended(of, &ended.uid, ended.cause(), stamp.utc);
+            let (over, cause) = (storm::is_over(of), storm::cause(of));
             self.put_incident(taken, rows, changes);
             if over {
-                let cause = v1::ResolveCause::Recovered.into();
-                self.close_incident(stamp, &uid, cause, node_id, rows, changes);
+                self.close_incident(stamp, &uid, cause.into(), node_id, rows, changes);
             }
         }
     }
@@ -136,15 +145,14 @@ impl State {
     ) {
         let mut incident = gathered.as_ref().clone();
         storm::seal(&mut incident, node_id, stamp.utc);
-        let over = incident.storm.as_ref().is_some_and(storm::is_over);
+        let over = incident.storm.as_ref().filter(|of| storm::is_over(of)).map(storm::cause);
         for page in &incident.deliveries {
             changes.push(Changed::Delivery(page.idempotency_key.clone(), incident.uid.clone()));
         }
         let uid = incident.uid.clone();
         self.put_incident(incident, rows, changes);
-        if over {
-            let cause = v1::ResolveCause::Recovered.into();
-            self.close_incident(stamp, &uid, cause, node_id, rows, changes);
+        if let Some(cause) = over {
+            self.close_incident(stamp, &uid, cause.into(), node_id, rows, changes);
         }
     }
 

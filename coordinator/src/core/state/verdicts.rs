@@ -160,6 +160,9 @@ impl State {
         }
         verdict.record = Some(record);
         self.put_verdict(uid, verdict, rows);
+        if change.action() == store::VerdictAction::Open {
+            self.hold_children(stamp, uid, rows, changes);
+        }
     }
 
     /// Why the change no longer fits the state, if it does not.
@@ -432,6 +435,11 @@ impl State {
             return refused(rule::INCIDENT_CLOSED, "the incident is resolved already", []);
         }
         if !incident.acknowledged_by.is_empty() {
+            if incident.storm.is_some() {
+                // What it has taken in since, or had no room for.
+                let event = v1::Acknowledged { by: command.by, note: command.note };
+                self.ack_members(stamp, &command.uid, &event, rows, changes);
+            }
             return accepted(stamp, [command.uid]);
         }
         let mut incident = incident.as_ref().clone();

@@ -107,16 +107,16 @@ fn a_page_says_the_same_whatever_comes_after_it() {
     seal(&mut storm, 1, at(30));
     let opening = as_told(storm.storm.as_ref().unwrap(), 1);
     join(&mut storm, &member("c", &[], &[]), at(31));
-    member_ended(storm.storm.as_mut().unwrap(), "a", at(32));
+    member_ended(storm.storm.as_mut().unwrap(), "a", ResolveCause::Recovered, at(32));
     assert_eq!(due(&storm), Some(at(61)), "who joins is told sooner than an end");
     let told = as_told(storm.storm.as_ref().unwrap(), 1);
     assert_eq!((told.gathered, told.ended, &told.members), (2, 0, &opening.members));
     // The opening still waits: nothing is written beside it.
     let contact = Contact::default();
     tell(&mut storm, Some(&contact), 1, at(61));
-    assert_eq!((storm.deliveries.len(), due(&storm)), (1, Some(at(91))));
+    assert_eq!((storm.deliveries.len(), due(&storm)), (1, Some(at(361))));
     storm.deliveries[0].state = DeliveryState::Sent.into();
-    tell(&mut storm, Some(&contact), 1, at(91));
+    tell(&mut storm, Some(&contact), 1, at(361));
     assert_eq!((storm.deliveries.len(), due(&storm)), (2, None));
     assert!(storm.deliveries[1].idempotency_key.ends_with(":storm/2"));
     let told = as_told(storm.storm.as_ref().unwrap(), 2);
@@ -124,4 +124,60 @@ fn a_page_says_the_same_whatever_comes_after_it() {
         told.members.iter().map(|it| (it.incident_uid.as_str(), it.ended > 0)).collect();
     assert_eq!((told.gathered, told.ended), (3, 1));
     assert_eq!(shown, [("a", true), ("b", false), ("c", false)]);
+}
+
+#[test]
+fn who_joins_after_the_first_page_changes_neither_what_names_the_storm_nor_what_was_said() {
+    let mut storm = gathering();
+    for uid in ["a", "b"] {
+        join(&mut storm, &member(uid, &[("team", "pay")], &["eu", "us"]), at(1));
+    }
+    seal(&mut storm, 1, at(30));
+    let (labels, severity) = (storm.labels.clone(), storm.severity);
+    let worse = Incident {
+        severity: Severity::Critical.into(),
+        kind: IncidentKind::Latency.into(),
+        ..member("c", &[("team", "search")], &["us"])
+    };
+    join(&mut storm, &worse, at(31));
+    assert_eq!((&storm.labels, storm.severity), (&labels, severity));
+    let first = as_told(storm.storm.as_ref().unwrap(), 1);
+    assert_eq!((first.kind(), first.regions.len()), (IncidentKind::Down, 2));
+    storm.deliveries[0].state = DeliveryState::Sent.into();
+    tell(&mut storm, Some(&Contact::default()), 1, at(61));
+    let second = as_told(storm.storm.as_ref().unwrap(), 2);
+    let us = vec!["us".to_owned()];
+    assert_eq!((second.kind(), second.regions), (IncidentKind::Unspecified, us));
+}
+
+#[test]
+fn only_what_is_well_again_has_recovered() {
+    use ResolveCause as By;
+    #[rustfmt::skip]
+    let table: [(&[By], (u32, u32), By); 5] = [
+        (&[By::Recovered, By::AlertCleared], (0, 0), By::Recovered),
+        (&[By::Recovered, By::CheckPaused, By::CheckDeleted], (2, 2), By::CheckDeleted),
+        (&[By::ByHand, By::Recovered], (1, 0), By::ByHand),
+        (&[By::BecameDown], (1, 0), By::BecameDown),
+        (&[By::AlertRemoved, By::ByHand], (2, 1), By::ByHand),
+    ];
+    for (ends, counted, why) in table {
+        let mut of = Storm { gathered: 9, ..Storm::default() };
+        ends.iter().for_each(|by| member_ended(&mut of, "a", *by, at(1)));
+        assert_eq!(((of.not_recovered, of.unwatched), cause(&of)), (counted, why), "{ends:?}");
+    }
+}
+
+#[test]
+fn a_contact_that_cannot_be_reached_costs_an_entry_in_five_minutes_at_most() {
+    let mut storm = gathering();
+    join(&mut storm, &member("a", &[], &[]), at(1));
+    seal(&mut storm, 1, at(30));
+    join(&mut storm, &member("b", &[], &[]), at(31));
+    let mut looks = 0;
+    while let Some(due) = due(&storm).filter(|due| *due < at(3_600)) {
+        tell(&mut storm, Some(&Contact::default()), 1, due);
+        looks += 1;
+    }
+    assert_eq!((looks, storm.deliveries.len()), (12, 1));
 }

@@ -523,3 +523,83 @@ fn an_edit_that_takes_the_parent_away_lets_the_child_go_at_the_next_look() {
     assert_eq!(member.pages_of("web"), [Pending]);
     member.reopen();
 }
+
+#[test]
+fn what_ends_while_it_waits_for_its_parents_is_told_to_nobody_when_it_is_silenced() {
+    // From which second on it is silenced and for how long, and what becomes of its pages at 103.
+    let table: [(i64, i64, &[v1::DeliveryState]); 4] = [
+        (102, 600, &[Dropped]),
+        (99, 6, &[Dropped]),
+        (99, 600, &[Dropped]),
+        (99, 3, &[Pending, Pending]),
+    ];
+    for (from, seconds, expected) in table {
+        let mut member = with_parent();
+        if from < 100 {
+            member.at(from);
+            member.silence("s1", seconds);
+        }
+        member.at(100);
+        member.act("web", Open);
+        if from > 100 {
+            member.at(from);
+            member.silence("s1", seconds);
+        }
+        member.at(103);
+        member.act("web", Resolve);
+        assert_eq!(member.pages_of("web"), expected, "from {from} for {seconds}");
+    }
+}
+
+#[test]
+fn a_parent_that_is_down_and_well_again_within_the_wait_gives_its_child_the_grace() {
+    let mut member = with_parent();
+    member.at(100);
+    member.act("web", Open);
+    member.at(102);
+    member.act("dns", Open);
+    assert_eq!(member.state.review_at(), None, "the parent holds it at once");
+    member.reopen();
+    member.at(105);
+    member.act("dns", Resolve);
+    assert_eq!(member.state.review_at(), Some(UtcTime::from_ns(136_000_000_000)));
+    member.at(110);
+    member.apply(review());
+    assert_eq!(member.pages_of("web"), [Held]);
+    member.at(120);
+    member.act("web", Resolve);
+    assert_eq!(member.pages_of("web"), [Dropped], "it went with its parent");
+}
+
+#[test]
+fn nobody_waits_for_a_parent_that_is_paused_or_a_canary() {
+    let canary = v1::Canary { expect: v1::CanaryAnswer::Fail.into(), ..v1::Canary::default() };
+    let paused = v1::Check { enabled: Some(false), ..check("dns", 1) };
+    let mut known = check("dns", 1);
+    known.alert.clear();
+    known.canary = Some(canary);
+    for parent in [paused, known] {
+        let mut member = with_parent();
+        let etag = member.etag(Kind::Check, "dns");
+        let parent = v1::Check { meta: meta(8, "dns"), ..parent };
+        assert_eq!(rule(&member.commit(vec![put(etag, wanted(parent))])), "accepted");
+        member.at(100);
+        member.act("web", Open);
+        assert_eq!(member.pages_of("web"), [Pending]);
+    }
+}
+
+#[test]
+fn a_child_waits_for_the_runs_that_confirm_its_parent_as_well() {
+    let mut member = with_parent();
+    let etag = member.etag(Kind::Check, "dns");
+    let mut parent = v1::Check { meta: meta(8, "dns"), ..check("dns", 1) };
+    parent.down.get_or_insert_default().failures = 3;
+    parent.interval = Some(prost_types::Duration { seconds: 2, nanos: 0 });
+    parent.confirm_spacing = Some(prost_types::Duration { seconds: 1, nanos: 0 });
+    assert_eq!(rule(&member.commit(vec![put(etag, wanted(parent))])), "accepted");
+    member.at(100);
+    member.act("web", Open);
+    // An interval of 2 s, two runs of 1 s, two spacings of 1 s, and 1 s.
+    assert_eq!(member.state.review_at(), Some(UtcTime::from_ns(107_000_000_000)));
+}

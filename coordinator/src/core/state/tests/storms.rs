@@ -374,6 +374,291 @@ fn an_edit_of_the_contact_forgets_neither_what_was_written_nor_its_storm() {
     assert_eq!((member.storm().uid.clone(), gathered), (storm, Some(3)));
 }
 
+#[test]
+fn a_storm_that_grows_after_its_first_page_ends_under_the_same_name() {
+    let mut member = labelled_checks(6, 1);
+    member.at_second(100);
+    member.acts(0..3, store::VerdictAction::Open);
+    member.at_second(129);
+    member.acts([3], store::VerdictAction::Open);
+    member.at_second(130);
+    member.review();
+    member.send_all();
+    let about = |member: &Member| {
+        let storm = member.storm().clone();
+        let (kind, page) = match storm.resolved_at {
+            Some(_) => (PageKind::Resolved, storm.deliveries.last()),
+            None => (PageKind::Opened, storm.deliveries.first()),
+        };
+        let key = &page.unwrap().idempotency_key;
+        let page = body::page(&storm, kind, key, "prod");
+        (page.labels, page.incident.severity)
+    };
+    let opening = about(&member);
+    assert_eq!(opening.0.len(), 1, "{opening:?}");
+    // Another team's, and critical.
+    member.acts([5], store::VerdictAction::Open);
+    assert_eq!(member.told_of(5), "ops opened dropped in a storm");
+    member.reopen();
+    assert_eq!(about(&member), opening, "in a later attempt");
+    member.acts([0, 1, 2, 3, 5], store::VerdictAction::Resolve);
+    assert!(member.storm().resolved_at.is_some());
+    assert_eq!(about(&member), opening, "in the end");
+}
+
+/// Many checks of one team that are warnings, but for the last one: another team's, and critical.
+fn labelled_checks(checks: usize, over: u32) -> Member {
+    let mut member = many_checks(checks, over);
+    for n in 0..checks {
+        let last = n + 1 == checks;
+        let mut made = check(&name(n), 1);
+        made.meta = super::meta(100 + u8::try_from(n).unwrap(), &name(n));
+        let team = if last { "search" } else { "payments" };
+        made.meta.as_mut().unwrap().labels.insert("team".into(), team.into());
+        let severity = if last { v1::Severity::Critical } else { v1::Severity::Warning };
+        made.severity = severity.into();
+        let etag = member.etag(Kind::Check, &name(n));
+        assert_eq!(rule(&member.commit(vec![put(etag, wanted(made))])), "accepted");
+    }
+    member
+}
+
+#[test]
+fn a_storm_says_that_checks_have_recovered_only_when_they_have() {
+    let mut member = many_checks(6, 3);
+    member.at_second(100);
+    member.acts(0..6, store::VerdictAction::Open);
+    member.at_second(130);
+    member.review();
+    member.send_all();
+    member.acts([3], store::VerdictAction::Resolve);
+    let etag = member.etag(Kind::Check, &name(4));
+    assert_eq!(rule(&member.commit(vec![delete(etag, "check", &name(4), false)])), "accepted");
+    assert_eq!(
+        explain::storm_summary(member.storm()),
+        "1 of 3 checks is down, 2 have ended (1 paused or deleted): web-5"
+    );
+    member.reopen();
+    member.acts([5], store::VerdictAction::Resolve);
+    let storm = member.storm().clone();
+    assert_eq!(explain::storm_summary(&storm), "all 3 incidents have ended (1 paused or deleted)");
+    assert_eq!(storm.cause(), v1::ResolveCause::CheckDeleted);
+    let said = explain::incident(&storm).join(" ");
+    assert!(said.contains("It ended with the last of them."), "{said}");
+}
+
+#[test]
+fn a_blip_of_many_that_wait_for_what_they_depend_on_is_one_message() {
+    let mut member = many_checks(9, 3);
+    let mut parent = check("dns", 1);
+    parent.meta = super::meta(90, "dns");
+    let mut changes = vec![put(0, wanted(parent))];
+    for n in 0..9 {
+        let mut made = check(&name(n), 1);
+        made.meta = super::meta(100 + u8::try_from(n).unwrap(), &name(n));
+        made.depends_on = vec!["dns".into()];
+        changes.push(put(member.etag(Kind::Check, &name(n)), wanted(made)));
+    }
+    assert_eq!(rule(&member.commit(changes)), "accepted");
+    member.at_second(100);
+    member.acts(0..9, store::VerdictAction::Open);
+    assert_eq!((member.storms().len(), member.waiting_pages().len()), (0, 0));
+    member.at_second(103);
+    member.acts(0..9, store::VerdictAction::Resolve);
+    assert_eq!(member.waiting_pages().len(), 6, "an opening and an end of three of them");
+    assert_eq!(member.told_of(5), "ops opened dropped in a storm, ops resolved dropped in a storm");
+    member.reopen();
+    member.at_second(133);
+    member.review();
+    member.send_all();
+    let storm = member.storm();
+    let of = storm.storm.clone().unwrap();
+    let five = member.state.incidents.values().find(|it| it.check_name == "web-5").unwrap();
+    let said = explain::incident(five).join(" ");
+    assert!(said.contains("ops is told of the end there, too."), "{said}");
+    assert_eq!((of.gathered, of.ended), (6, 6));
+    assert_eq!(lines(storm), "ops opened sent, ops resolved sent");
+    assert_eq!(member.state.open.len(), 0);
+}
+
+#[test]
+fn who_acknowledges_a_storm_again_acknowledges_what_has_joined_since() {
+    let mut member = many_checks(8, 1);
+    member.at_second(100);
+    member.acts(0..3, store::VerdictAction::Open);
+    member.at_second(130);
+    member.review();
+    member.send_all();
+    let uid = member.storm().uid.clone();
+    let ack = |by: &str| {
+        let (uid, by, note) = (uid.clone(), by.to_owned(), String::new());
+        Command::AckIncident(store::AckIncident { uid, by, note })
+    };
+    let by = |member: &Member, n: usize| {
+        let mut all = member.state.incidents.values();
+        all.find(|it| it.check_name == name(n)).unwrap().acknowledged_by.clone()
+    };
+    assert_eq!(rule(&member.apply(ack("anna"))), "accepted");
+    member.at_second(131);
+    member.acts(3..5, store::VerdictAction::Open);
+    assert_eq!(member.told_of(4), "ops opened dropped in a storm");
+    assert_eq!([by(&member, 1), by(&member, 4)], ["anna", ""]);
+    assert_eq!(rule(&member.apply(ack("ben"))), "accepted");
+    assert_eq!([by(&member, 1), by(&member, 4)], ["anna", "ben"]);
+    assert_eq!(member.storm().acknowledged_by, "anna");
+}
+
+#[test]
+fn a_contact_that_is_deleted_leaves_no_storm_behind_while_it_gathers_or_later() {
+    for sent in [false, true] {
+        let mut member = many_checks(6, 3);
+        member.at_second(100);
+        member.acts(0..6, store::VerdictAction::Open);
+        if sent {
+            member.at_second(130);
+            member.review();
+            member.send_all();
+        }
+        let etag = member.etag(Kind::Contact, "ops");
+        let answer = member.commit(vec![delete(etag, "contact", "ops", true)]);
+        assert_eq!(rule(&answer), "accepted");
+        member.reopen();
+        member.at_second(140);
+        member.review();
+        member.acts(0..6, store::VerdictAction::Resolve);
+        assert!(member.storm().resolved_at.is_some(), "sent: {sent}");
+        let wanted =
+            if sent { "ops opened sent, ops resolved pending" } else { "ops opened dropped" };
+        assert_eq!(lines(member.storm()), wanted);
+        member.send_all();
+        assert_eq!((member.state.open.len(), member.waiting_pages().len()), (0, 0));
+        assert_eq!((member.state.review_at(), member.state.escalate_at()), (None, None));
+        member.reopen();
+    }
+}
+
+#[test]
+fn a_fallback_is_told_of_a_storm_at_once_and_as_its_last_page_said() {
+    let mut member = many_checks(6, 3);
+    let named = |uid: u8, name: &str, fallback: &str| match contact(name) {
+        v1::resource::Kind::Contact(it) => {
+            let fallback = fallback.to_owned();
+            v1::resource::Kind::Contact(v1::Contact {
+                meta: super::meta(uid, name),
+                fallback,
+                ..it
+            })
+        }
+        other => other,
+    };
+    let etag = member.etag(Kind::Contact, "ops");
+    let changes = vec![put(0, named(21, "boss", "")), put(etag, named(2, "ops", "boss"))];
+    assert_eq!(rule(&member.commit(changes)), "accepted");
+    member.at_second(100);
+    member.acts(0..6, store::VerdictAction::Open);
+    member.at_second(130);
+    member.review();
+    let matcher = v1::Matcher {
+        key: "kind".into(),
+        operator: v1::MatchOperator::Equal.into(),
+        value: "storm".into(),
+    };
+    let silence = v1::Silence {
+        uid: "s".into(),
+        namespace: "default".into(),
+        matchers: vec![matcher],
+        ..v1::Silence::default()
+    };
+    let command = store::AddSilence { silence: Some(silence), length_ns: 60_000_000_000 };
+    assert_eq!(rule(&member.apply(Command::AddSilence(command))), "accepted");
+    let update = store::PageUpdate {
+        idempotency_key: member.storm().deliveries[0].idempotency_key.clone(),
+        state: DeliveryState::Dead.into(),
+        attempts: 1,
+        end: store::AttemptEnd::Answered.into(),
+        sent_by: 1,
+        ..store::PageUpdate::default()
+    };
+    member.apply(Command::UpdatePages(store::UpdatePages { updates: vec![update] }));
+    let storm = member.storm();
+    assert_eq!(lines(storm), "ops opened dead, boss opened pending");
+    assert_eq!((storm.deliveries[1].number, &storm.held), (1, &None));
+    assert_eq!(storm.storm.as_ref().map(|of| of.pages), Some(1));
+}
+
+#[test]
+fn later_steps_and_reminders_of_routes_are_told_by_the_storms_of_whom_they_tell() {
+    let mut member = many_checks(3, 1);
+    let named = |uid: u8, name: &str| match contact(name) {
+        v1::resource::Kind::Contact(it) => {
+            v1::resource::Kind::Contact(v1::Contact { meta: super::meta(uid, name), ..it })
+        }
+        other => other,
+    };
+    let step = |after: i64, who: &str| {
+        let alert = vec![who.to_owned()];
+        v1::RouteStep { after: seconds(after), alert }
+    };
+    let route = v1::Route {
+        name: "all".into(),
+        steps: vec![step(0, "ops"), step(600, "boss")],
+        repeat: seconds(3_600),
+        ..v1::Route::default()
+    };
+    let settings = v1::Settings {
+        meta: Some(v1::Meta { name: SettingsName::NAME.into(), ..meta(8, "x").unwrap() }),
+        storm: Some(v1::StormRule { over: 1, within: seconds(30) }),
+        routes: vec![route],
+        ..v1::Settings::default()
+    };
+    let etag = member.etag(Kind::Settings, SettingsName::NAME);
+    let mut changes =
+        vec![put(0, named(22, "boss")), put(etag, v1::resource::Kind::Settings(settings))];
+    for n in 0..3 {
+        let mut made = check(&name(n), 1);
+        made.meta = super::meta(100 + u8::try_from(n).unwrap(), &name(n));
+        made.alert.clear();
+        changes.push(put(member.etag(Kind::Check, &name(n)), wanted(made)));
+    }
+    assert_eq!(rule(&member.commit(changes)), "accepted");
+    let escalate = |member: &mut Member, second: i64| {
+        assert_eq!(member.state.escalate_at(), Some(at(second)));
+        member.at_second(u64::try_from(second).unwrap());
+        member.apply(Command::Escalate(store::Escalate { node_id: 1 }));
+        member.reopen();
+    };
+    member.at_second(100);
+    member.acts(0..3, store::VerdictAction::Open);
+    member.at_second(130);
+    member.review();
+    member.send_all();
+    // The second step tells somebody new: the first by itself, the others in a storm of the boss's.
+    escalate(&mut member, 700);
+    assert!(member.told_of(0).contains("boss") && !member.told_of(0).contains("storm"));
+    for n in 1..3 {
+        let told = member.told_of(n);
+        assert_eq!(told.matches("dropped in a storm").count(), 2, "{told}");
+    }
+    let gathered = |member: &Member| {
+        let of = member.storms().into_iter().filter_map(|it| it.storm.as_ref());
+        of.map(|of| (of.contact.clone(), of.gathered, of.pages)).collect::<Vec<_>>()
+    };
+    assert_eq!(gathered(&member), [("ops".into(), 2, 1), ("boss".into(), 2, 0)]);
+    member.at_second(730);
+    member.review();
+    member.send_all();
+    // A reminder of one that was told by itself, and none of those in storms: those tell it again.
+    escalate(&mut member, 4_300);
+    assert_eq!(member.waiting_pages().len(), 2, "ops and the boss");
+    member.send_all();
+    escalate(&mut member, 4_330);
+    assert_eq!(member.waiting_pages(), ["storm/2"; 2]);
+    member.send_all();
+    member.acts(0..3, store::VerdictAction::Resolve);
+    assert_eq!(member.waiting_pages(), ["resolved"; 4], "of one check and two storms");
+    assert!(member.state.open.is_empty());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
