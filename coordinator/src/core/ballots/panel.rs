@@ -181,6 +181,9 @@ impl Panel {
         if state != BallotState::None || split {
             return vote;
         }
-        Vote { state: said(false).0, stale: votes.iter().any(|vote| vote.stale), ..vote }
+        // What is left to show was said by some who do not count now: it is no fresh vote either.
+        let shown = said(false).0;
+        let stale = shown != BallotState::None || votes.iter().any(|vote| vote.stale);
+        Vote { state: shown, stale, ..vote }
     }
 }

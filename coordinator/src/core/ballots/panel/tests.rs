@@ -240,6 +240,21 @@ fn a_vote() -> impl Strategy<Value = Vote> {
         .prop_map(|(state, stale, excluded)| Vote { state, stale, excluded, ..Vote::NONE })
 }
 
+#[test]
+fn what_excluded_probes_said_passes_nothing_when_the_one_that_counts_fails() {
+    let vote = |state, excluded| Vote { state, excluded, ..Vote::NONE };
+    let votes = [
+        vote(BallotState::Fail, false),
+        vote(BallotState::Pass, true),
+        vote(BallotState::Pass, true),
+        Vote::NONE,
+        Vote::NONE,
+    ];
+    let together = Panel::together(&votes);
+    assert_eq!(together.state, BallotState::Pass, "it is shown");
+    assert!(!together.is_fresh(), "and does not count");
+}
+
 proptest! {
     #[test]
     fn a_probe_that_falls_silent_or_is_excluded_makes_nothing_fail_and_nothing_pass(
