@@ -94,6 +94,8 @@ struct Said {
 /// meanwhile changes nothing about what they saw.
 #[derive(Default)]
 struct Saw {
+    /// It is to be told although it is nothing else.
+    owed: bool,
     failing: bool,
     same: u32,
     state: Option<BallotState>,
@@ -324,6 +326,11 @@ impl Probe {
                 self.confirmations.drop_check(&uid);
                 self.said.remove(&uid);
             }
+            if digest.is_none() {
+                // Somebody else may have looked meanwhile: what it sees now is told, also the same.
+                let theirs = self.saw.iter_mut().filter(|((check, _), _)| *check == uid);
+                theirs.for_each(|(_, saw)| saw.owed = true);
+            }
             self.recorder.assign(assignment, generation);
         }
         if let Some(now) = self.mesh(desk.now_us) {
@@ -410,7 +417,8 @@ impl Probe {
             false => (saw.same >= successes, BallotState::Pass),
         };
         let (now_us, region) = (desk.now_us, self.region.clone());
-        if enough && saw.state.replace(state) != Some(state) {
+        let owed = enough && std::mem::take(&mut saw.owed);
+        if enough && (saw.state.replace(state) != Some(state) || owed) {
             desk.sink.tell(Seen::Felt { now_us, region, check, digest, state });
         } else if !failing && saw.state.is_none() {
             desk.sink.tell(Seen::Passed { now_us, region, check, digest });
