@@ -38,7 +38,7 @@ pub struct Mark<T> {
     pub number: u64,
     /// How it ended.
     pub outcome: Outcome,
-    /// It was ordered, so it starts no confirmation.
+    /// It was ordered, so it begins no confirmation.
     pub ordered: bool,
     /// When it ended.
     pub ended: T,
@@ -118,8 +118,8 @@ pub struct Fold<T> {
     pub since: T,
     /// Fails in a row.
     pub fails: u32,
-    /// The first of them was ordered.
-    pub fails_ordered: bool,
+    /// How many of them were runs of the schedule; the others were ordered.
+    pub fails_scheduled: u32,
     /// Passes and warns in a row.
     pub oks: u32,
     /// Warns in a row.
@@ -143,7 +143,7 @@ impl<T: Default> Default for Fold<T> {
             state: BallotState::None,
             since: T::default(),
             fails: 0,
-            fails_ordered: false,
+            fails_scheduled: 0,
             oks: 0,
             warns: 0,
             passes: 0,
@@ -183,6 +183,7 @@ impl<T: Copy + Default + Sub<Duration, Output = T>> Fold<T> {
         let gap = self.last == 0 || mark.number != self.last + 1;
         if gap {
             (self.fails, self.oks, self.warns, self.passes) = (0, 0, 0, 0);
+            self.fails_scheduled = 0;
             self.recent = Recent::default();
             self.missing = None;
         }
@@ -198,10 +199,12 @@ impl<T: Copy + Default + Sub<Duration, Output = T>> Fold<T> {
                 return;
             }
             outcome => {
-                if outcome == Outcome::Fail && self.fails == 0 {
-                    self.fails_ordered = mark.ordered;
-                }
                 self.fails = add(self.fails, outcome == Outcome::Fail);
+                if outcome != Outcome::Fail {
+                    self.fails_scheduled = 0;
+                } else if !mark.ordered {
+                    self.fails_scheduled = self.fails_scheduled.saturating_add(1);
+                }
                 self.oks = add(self.oks, outcome != Outcome::Fail);
                 self.warns = add(self.warns, outcome == Outcome::Warn);
                 self.passes = add(self.passes, outcome == Outcome::Pass);

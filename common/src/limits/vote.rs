@@ -21,3 +21,6 @@ pub const WARNING_AFTER_DEFAULT: Duration = Duration::from_secs(15 * 60);
 pub const LASTING_AFTER_MIN: Duration = Duration::from_secs(1);
 /// The most: after a week nobody would know of it. Refused.
 pub const LASTING_AFTER_MAX: Duration = Duration::from_secs(7 * 86_400);
+/// Scheduled failures of one streak that are confirmed. One would do if no run were ever lost: the second
+/// is for an outage that begins behind such a one. A region that goes on failing asks nobody any more.
+pub const CONFIRMATIONS_A_STREAK_MAX: u32 = 2;

@@ -186,9 +186,9 @@ impl Vote {
 pub struct Folded {
     /// Something that a vote is made of changed.
     pub changed: bool,
-    /// A scheduled run of the applied digest failed where the one before had not, and the region
-    /// was not failing: others should look now.
-    pub first_failure: bool,
+    /// A scheduled run of the applied digest failed, and it is the first of its streak or the second:
+    /// others should look now.
+    pub asks: bool,
     /// Who voted before, when the successor took over.
     pub replaced: Option<VoterId>,
 }
@@ -358,14 +358,11 @@ impl Seat {
         let before = self.voter;
         let handed_over = Some(voter) == self.assignee && self.try_hand_over(counts, terms);
         let is = self.summary();
-        // A state that did not pass on says nothing of this voter.
-        let was_failing = was.state == BallotState::Fail && (counts || !handed_over);
+        // A streak that somebody else began is not this voter's.
+        let asked = if handed_over { 0 } else { was.fails_scheduled };
         Folded {
             changed: was != is || handed_over,
-            first_failure: is.fails > 0
-                && (was.fails == 0 || handed_over)
-                && !was_failing
-                && !is.fails_ordered,
+            asks: asked < is.fails_scheduled && asked < limits::CONFIRMATIONS_A_STREAK_MAX,
             replaced: before.filter(|_| handed_over),
         }
     }

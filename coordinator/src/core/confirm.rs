@@ -1,6 +1,9 @@
 //! Confirm now: who is asked to run a check at once when one region sees it fail (decision 7).
 //!
-//! One confirmation a check at a time, and what was ordered starts none. A probe that is away is
+//! One confirmation a check at a time, and what was ordered starts none; a failure that comes while one is
+//! under way is confirmed after it, when it still fails. The second scheduled failure of a streak is confirmed
+//! like the first: a run that was lost may have begun the streak, and the outage with the run after it.
+//! A probe that is away is
 //! not asked later: an order is void after [`limits::ORDER_EXPIRES`], and the schedule goes on. Who is asked
 //! how often is in `table.txt`.
 
@@ -57,6 +60,11 @@ impl Confirmation {
         {
             awaited.1 = awaited.1.saturating_sub(1);
         }
+    }
+
+    /// From here on nothing can come that is still awaited.
+    pub fn until(&self) -> MeshTime {
+        self.until
     }
 
     /// Everything was heard, or can no longer come.

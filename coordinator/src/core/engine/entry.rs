@@ -56,8 +56,8 @@ pub struct Entry {
     pub proposed: Option<u64>,
     /// The leader is new: fails that were known before are confirmed anew.
     pub owed: bool,
-    /// Who saw it fail just now.
-    first_failure: Option<VoterId>,
+    /// Who saw it fail, when nobody else was asked about that yet.
+    to_confirm: Option<VoterId>,
     confirmation: Option<Confirmation>,
     /// What holds the end of its incident back.
     calm: Calm,
@@ -74,7 +74,7 @@ impl Entry {
             wake: None,
             proposed: None,
             owed: leader,
-            first_failure: None,
+            to_confirm: None,
             confirmation: None,
             calm: Calm::default(),
         }
@@ -96,7 +96,7 @@ impl Entry {
             || old.check.advisory_regions != new.check.advisory_regions
         {
             self.confirmation = None;
-            self.first_failure = None;
+            self.to_confirm = None;
             let digest = new.check.run_digest;
             let mut panels: BTreeMap<&str, Panel> = old
                 .check
@@ -171,8 +171,8 @@ impl Entry {
         let counts = |seat: &Seat| counts(seat, &terms, links, &uid, now);
         let folded = self.panels[place].hear(voter, records, said, counts, &terms);
         // What an advisory region sees is asked of nobody else.
-        if folded.first_failure && !self.subject.check.is_advisory(place) {
-            self.first_failure = Some(voter);
+        if folded.asks && !self.subject.check.is_advisory(place) {
+            self.to_confirm = Some(voter);
         }
         (folded.changed, folded.replaced)
     }
@@ -181,7 +181,7 @@ impl Entry {
     pub fn change_leader(&mut self, leader: bool) {
         self.proposed = None;
         self.owed = leader;
-        self.first_failure = None;
+        self.to_confirm = None;
         self.confirmation = None;
         self.wake = None;
         self.calm = Calm::default();
@@ -360,13 +360,22 @@ impl Entry {
         now: MeshTime,
         out: &mut Vec<Output>,
     ) {
-        let first = self.first_failure.take();
         if self.confirmation.as_ref().is_some_and(|confirmation| confirmation.is_over(now)) {
             self.confirmation = None;
         }
         self.owed &= now < office.settled_at;
-        let decided = open.incident || is_down(&decision.tally, decision);
-        if decided || self.confirmation.is_some() || (first.is_none() && !self.owed) {
+        if open.incident || is_down(&decision.tally, decision) {
+            self.to_confirm = None;
+            return;
+        }
+        if let Some(confirmation) = &self.confirmation {
+            // What it has asked may have been answered before this failure began: it waits for the next.
+            let next = self.to_confirm.map(|_| confirmation.until());
+            self.wake = self.wake.into_iter().chain(next).min();
+            return;
+        }
+        let first = self.to_confirm.take();
+        if first.is_none() && !self.owed {
             return;
         }
         let reachable = |seat: &Seat| {
@@ -374,11 +383,8 @@ impl Entry {
             links.get(&voter).filter(|link| link.is_open() && !link.excluded).map(|_| voter)
         };
         let failing = |seat: &Seat, vote: &Vote| {
-            let fails = match first {
-                Some(first) => seat.voter() == Some(first),
-                None => seat.summary().fails > 0,
-            };
-            fails && !vote.stale && !vote.excluded
+            let meant = first.is_none_or(|first| seat.voter() == Some(first));
+            meant && seat.summary().fails > 0 && !vote.stale && !vote.excluded
         };
         let seats = self.panels.iter().zip(self.counted(votes));
         let witnesses: Vec<_> = seats

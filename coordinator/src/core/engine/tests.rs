@@ -117,17 +117,26 @@ fn orders_follow_their_rows() {
         (2, 2, "1F",                      "0=2 1=1"),
         // A warning, a pass, a missed slot are no failure.
         (3, 2, "0W 1P 2M",                ""),
-        // One at a time; what is ordered starts none.
+        // One at a time; what is ordered starts none, and what failed meanwhile and still fails is next.
         (3, 2, "0F 1F",                   "0=1 1=2 2=2"),
+        (3, 2, "0F 1F 0p 1p 1p 2p 2p",    "0=1 1=2 2=2"),
+        (3, 2, "0F 0p 1p 1p 1F 2p 2p",    "0=1 1=2 2=2 0=2 1=1 2=2"),
+        (3, 2, "0F 0p 1p 1F +2900",       "0=1 1=2 2=2"),
+        (3, 2, "0F 0p 1p 1F +3000",       "0=1 1=2 2=2 0=2 1=1 2=2"),
         (3, 2, "0F 1f",                   "0=1 1=2 2=2"),
         (3, 2, "0f",                      ""),
         // The next one comes when all was heard, or nothing can come any more.
         (3, 2, "0F 0p 1p 1p 2p 2p 0F",    "0=1 1=2 2=2 0=1 1=2 2=2"),
         (3, 2, "0F 0p 1p 1p 2p 0F",       "0=1 1=2 2=2"),
         (3, 2, "0F 0p +2900 0F",          "0=1 1=2 2=2"),
+        (3, 2, "0F 0p +2900 0F +100",     "0=1 1=2 2=2 0=1 1=2 2=2"),
         (3, 2, "0F 0p +3000 0F",          "0=1 1=2 2=2 0=1 1=2 2=2"),
-        // A streak is confirmed once.
-        (3, 2, "0F +3000 0F +3000 0F",    "0=1 1=2 2=2"),
+        // A streak is confirmed twice, then no more.
+        (3, 2, "0F +3000 0F",             "0=1 1=2 2=2 0=1 1=2 2=2"),
+        (3, 2, "0F +3000 0F +3000 0F",    "0=1 1=2 2=2 0=1 1=2 2=2"),
+        // One that an ordered run began, as each region's does when the outage begins in a confirmation.
+        (5, 2, "0F 0p 1f +3000 1F",       "0=1 1=2 2=2 3=2 4=2 0=2 1=1 2=2 3=2 4=2"),
+        (3, 2, "0F 0f 1p 1p 2p 2p +3000 0F", "0=1 1=2 2=2 0=1 1=2 2=2"),
         // A region that fails already and one that begins to.
         (3, 2, "0F 0f 1p 1p 2p 2p 1F",    "0=1 1=2 2=2 0=2 1=1 2=2"),
         // Who is away or excluded is not asked.
