@@ -10,12 +10,14 @@ use clap::{
 
 use parallax_common::limits::CALL_RETRY_MAX;
 
+pub use self::attempt::{Attempt, Validate};
 pub use self::maintenance::Maintenance;
 pub use self::past::{By, History, Moment, Uptime};
 pub use self::silence::{Silence, SilenceAdd, SilenceExpire, SilenceGet, SilenceList};
 use crate::dev::Dev;
 use crate::pki::Pki;
 
+mod attempt;
 mod maintenance;
 mod past;
 mod silence;
@@ -56,7 +58,10 @@ impl Cli {
         let cli = Self::from_arg_matches(&matches)?;
         let unread: &[&str] = match &cli.command {
             Command::Pki(_) | Command::Dev(_) => REMOTE,
-            Command::Version(Version { client: true }) => &REMOTE[..REMOTE.len() - 1],
+            Command::Version(Version { client: true })
+            | Command::Check(Check::Try(_))
+            | Command::Validate(_) => &REMOTE[..REMOTE.len() - 1],
+            Command::Completions(_) => REMOTE,
             _ => &[],
         };
         if let Some(flag) = unread.iter().find(|flag| is_given(&matches, flag)) {
@@ -79,6 +84,7 @@ fn is_given(matches: &ArgMatches, flag: &str) -> bool {
 
 const EXAMPLES: &str = "\
 Examples:
+  parallax check try https://a.example  one look from here, without a mesh
   parallax dev                          a whole mesh on this machine
   parallax diff -f mesh.yaml            what would change
   parallax apply -f config/ --prune     make it so
@@ -88,7 +94,8 @@ Examples:
 
 Exit codes:
   0  done
-  1  refused: a rule is broken, a permission is missing, or the request failed
+  1  refused: a rule is broken, a permission is missing, or the request failed;
+     of `check try`, a run failed
   2  the command line, a file or a context is wrong
   3  no coordinator could be reached, or none answered in time
   4  what was named does not exist
@@ -159,6 +166,9 @@ pub enum Command {
     /// Show what `apply` would change; exits with 10 when something would
     #[command(after_help = DIFF_EXAMPLES)]
     Diff(Diff),
+    /// Say which rules files break, without asking a coordinator
+    #[command(after_help = "Examples:\n  parallax validate config/")]
+    Validate(Validate),
     /// What is tested
     #[command(subcommand)]
     Check(Check),
@@ -201,11 +211,28 @@ pub enum Command {
     Backup(Backup),
     /// The version of this program and of the coordinator that answers
     Version(Version),
+    /// Print what makes a shell complete this command's words
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
+    Completions(Completions),
     /// The mesh's own authority and its certificates
     #[command(subcommand)]
     Pki(Pki),
     /// A whole mesh on this machine, to try things out
     Dev(Dev),
+}
+
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  parallax completions bash > ~/.local/share/bash-completion/completions/parallax
+  parallax completions zsh > \"${fpath[1]}/_parallax\"
+  parallax completions fish > ~/.config/fish/completions/parallax.fish";
+
+/// `completions`.
+#[derive(Debug, Clone, Args)]
+pub struct Completions {
+    /// Which shell
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
 }
 
 const HISTORY_EXAMPLES: &str = "\
@@ -316,6 +343,14 @@ pub struct Delete {
     pub etag: Option<u64>,
 }
 
+const TRY_EXAMPLES: &str = "\
+Examples:
+  parallax check try https://shop.example/ --warn 'cert.days_left > 14'
+  parallax check try tls://shop.example:443
+  parallax check try mesh.yaml --check checkout --count 5
+
+Exits with 1 when a run fails.";
+
 /// `check ...`.
 #[derive(Debug, Subcommand)]
 pub enum Check {
@@ -330,6 +365,9 @@ pub enum Check {
     /// Why a check is up, degraded, down or unknown
     #[command(after_help = "Examples:\n  parallax check explain checkout")]
     Explain(Get),
+    /// Run checks from this machine, without any mesh, and show all that they see
+    #[command(after_help = TRY_EXAMPLES)]
+    Try(Attempt),
 }
 
 /// `region ...`.

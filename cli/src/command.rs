@@ -1,6 +1,7 @@
 //! What each command does: one file for each noun.
 
 pub mod apply;
+pub mod attempt;
 pub mod backup;
 pub mod check;
 pub mod cluster;
@@ -16,8 +17,12 @@ pub mod status;
 pub mod version;
 pub mod watch;
 
+use std::io::Write as _;
+
+use clap::CommandFactory as _;
+
 use crate::args::{
-    Check, Cluster, Command, Contact, Incident, Maintenance, Probe, Region, Silence,
+    Check, Cli, Cluster, Command, Contact, Incident, Maintenance, Probe, Region, Silence,
 };
 use crate::client::Client;
 use crate::exit::{Exit, Failure};
@@ -101,6 +106,14 @@ pub async fn run(
             backup::backup(&args, &mut connect()?, shell).await
         }
         Command::Version(_) => version::version(&mut connect()?, shell).await,
+        Command::Validate(args) => attempt::validate(&args, shell),
+        Command::Check(Check::Try(args)) => attempt::attempt(&args, shell).await,
+        Command::Completions(args) => {
+            let mut script = Vec::new();
+            clap_complete::generate(args.shell, &mut Cli::command(), "parallax", &mut script);
+            shell.out.write_all(&script)?;
+            Ok(Exit::Ok)
+        }
         Command::Pki(_) | Command::Dev(_) => {
             Err(Failure::Usage("this command asks no coordinator".to_owned()))
         }

@@ -4,6 +4,7 @@
 //! which JSON and YAML are made. Words are those of the glossary, instants are RFC 3339 in UTC,
 //! lengths are texts such as `1m30s`. Tables are made from the same views.
 
+pub mod attempt;
 pub mod ballot;
 pub mod check;
 pub mod cluster;

@@ -48,6 +48,7 @@ mod http3_exchange;
 pub mod http_exchange;
 mod icmp;
 pub mod keep;
+pub mod look;
 mod pause;
 pub mod plugin;
 mod prepare;
@@ -151,6 +152,8 @@ pub(crate) struct Trace {
     pub secrets: Vec<String>,
     /// The head of an answer has come.
     pub is_answered: bool,
+    /// Somebody watches.
+    pub watcher: Option<look::Watcher>,
 }
 
 impl Trace {
@@ -322,13 +325,13 @@ impl Executor {
 
     /// Carries out one run.
     pub async fn run(&self, run: &Run) -> Execution {
-        let execution = self.carry_out(run).await;
+        let execution = self.carry_out(run, None).await;
         #[cfg(test)]
         tests::reasons::note(execution.finding.reason);
         execution
     }
 
-    async fn carry_out(&self, run: &Run) -> Execution {
+    async fn carry_out(&self, run: &Run, watcher: Option<look::Watcher>) -> Execution {
         self.kept.sweep();
         self.secrets.load(run).await;
         let ready = self.plugins.ready(run).await;
@@ -347,13 +350,13 @@ impl Executor {
         let started = clock::boot_time();
         let begun = clock::instant();
         let ends_at = begun + run.timeout;
-        let wants_chain = expect::mentions_cert(run);
+        let wants_chain = watcher.is_some() || expect::mentions_cert(run);
         let mut trace =
             Trace { wants_chain, begun: Some(begun), ends_at: Some(ends_at), ..Trace::default() };
         // Between steps this probe may have something to do itself.
         let pauses = (run.steps.len() > 1).then(|| pause::pauses(ends_at));
         let (pauses, paused) = pauses.unzip();
-        trace.pauses = pauses;
+        (trace.pauses, trace.watcher) = (pauses, watcher);
         let steps = self.steps(run, &prepared, &ready, &mut trace);
         let outcome = match paused {
             None => tokio::time::timeout_at(ends_at.into(), steps).await.map_err(drop),
@@ -366,6 +369,9 @@ impl Executor {
         let ended = started + latency.min(run.timeout + RUN_STALL_AFTER);
         let left_out = trace.left_out.take();
         let is_at_proxy = trace.is_at_proxy;
+        if let Some(watcher) = &trace.watcher {
+            look::note_trace(watcher, &trace);
+        }
         let mut finding = match outcome {
             // Also when an answer was there in the end: nobody knows when it came.
             _ if stalled => {
@@ -525,17 +531,22 @@ impl Executor {
             Some(Prepared::Later) => !expect::mentions_status(run),
             _ => false,
         };
-        if let Some(status) = seen.status
-            && judge_status
-            && !(200..400).contains(&status)
-        {
+        let wrong = seen.status.filter(|status| judge_status && !(200..400).contains(status));
+        let wrong = wrong.map(|status| {
             let evidence = format!("status {status}, {} bytes", seen.body_bytes);
-            return failed(trace, Failure::new(Reason::HttpStatus, evidence));
+            Failure::new(Reason::HttpStatus, evidence)
+        });
+        let has_expressions = !run.expect.is_empty() || !run.warn.is_empty();
+        let watcher = trace.watcher.take();
+        let is_judged = wrong.is_none() && has_expressions;
+        let facts = (is_judged || watcher.is_some()).then(|| facts(run, &mut trace, seen, latency));
+        if let (Some(watcher), Some(facts)) = (watcher, &facts) {
+            look::note_facts(&watcher, run, facts);
         }
-        if run.expect.is_empty() && run.warn.is_empty() {
-            return passed(trace);
+        if let Some(wrong) = wrong {
+            return failed(trace, wrong);
         }
-        let facts = facts(run, &mut trace, seen, latency);
+        let Some(facts) = facts.filter(|_| is_judged) else { return passed(trace) };
         match self.evaluator.judge(run, facts).await {
             expect::Judgement::Pass => passed(trace),
             expect::Judgement::Warn(evidence) => {

@@ -101,8 +101,18 @@ async fn run(
 /// # Errors
 /// [`Failure::Invalid`] when rules are broken, or that a file cannot be read.
 pub fn load(what: &What, shell: &mut Shell) -> Result<Loaded, Failure> {
-    let inputs: Vec<Input> = what.files.iter().map(|file| file.as_str().into()).collect();
+    read(&what.files, shell)
+}
+
+/// The same of these files.
+pub(super) fn read(files: &[String], shell: &mut Shell) -> Result<Loaded, Failure> {
+    let inputs: Vec<Input> = files.iter().map(|file| file.as_str().into()).collect();
     let sources = Sources::read(&inputs, &mut shell.input)?;
+    understood(sources, shell)
+}
+
+/// What texts say; which rules they break is printed.
+pub(super) fn understood(sources: Sources, shell: &mut Shell) -> Result<Loaded, Failure> {
     match config::load(sources) {
         Ok(loaded) => Ok(loaded),
         Err(invalid) => {
@@ -113,7 +123,11 @@ pub fn load(what: &What, shell: &mut Shell) -> Result<Loaded, Failure> {
 }
 
 /// Broken rules: talk for people, data for programs.
-fn show(diagnostics: &[Diagnostic], sources: &Sources, shell: &mut Shell) -> Result<(), Failure> {
+pub(super) fn show(
+    diagnostics: &[Diagnostic],
+    sources: &Sources,
+    shell: &mut Shell,
+) -> Result<(), Failure> {
     if shell.format == crate::args::Format::Table {
         for diagnostic in diagnostics {
             let text = diagnostic.render(sources, shell.color_err);

@@ -1,6 +1,7 @@
 //! Commands against a coordinator made of canned answers, over real gRPC.
 
 mod apply;
+mod attempt;
 mod calm;
 mod maintenance;
 mod past;
