@@ -25,6 +25,7 @@ mod plugins;
 mod questions;
 mod steps;
 mod talk;
+mod verdict;
 mod websocket;
 
 /// A file of the repository.
