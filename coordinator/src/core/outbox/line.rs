@@ -5,14 +5,15 @@
 //!   one again. At any other time pages go as they are due.
 //! * **One line a contact,** over all members: the next page of every incident, by when it was written. Only
 //!   the first one goes, by whoever holds it; the others wait for its end, and where they are another's for that
-//!   to stand in the log. What the leader holds and has no way for follows the first one to the member that has it.
+//!   to stand in the log. What the leader holds and has no way for follows the first one to the member that
+//!   has it.
 //! * **Who stands in it:** what is due, and what failed by no fault of its own, whose back-off is that of the
 //!   contact: at most [`BREAKER_TRIAL_EVERY`], and over once the contact takes another. What was refused by an
 //!   answer waits out its own, the turn that its rate gave it or the minute before the end is said again, and
 //!   holds nobody meanwhile.
 //! * **Nobody for ever.** After [`LINE_TRIES_MAX`] attempts in vain one passes over the first in line, then over
-//!   the first two, and so on. What has no answer again after the contact took another one stands aside: until its own
-//!   back-off is over it holds nobody.
+//!   the first two, and so on. What has no answer again after the contact took another one stands aside:
+//!   until its own back-off is over it holds nobody.
 //!
 //! What failed is read from the pages as they stand in the state. Only what stands aside, and up to when pages
 //! are to go in order, is known to one life of one member and found out anew by the next. So two members may
