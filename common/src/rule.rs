@@ -413,6 +413,8 @@ rules! {
         "An even number of probes a region can be split, and tolerates no more than one fewer does.";
     ADVICE_QUORUM_ONE = "advice_quorum_one", Advice,
         "With down.regions: 1 a single bad path pages.";
+    ADVICE_SETTINGS_DROPPED = "advice_settings_dropped", Advice,
+        "A part of the settings that a file leaves out is dropped.";
     ADVICE_SLO_TARGET = "advice_slo_target", Advice,
         "Below a target of 93.06% no outage burns the budget 14.4 times as fast as it may.";
 }

@@ -409,6 +409,9 @@ impl Who {
                 peer.identity.describe()
             )));
         }
+        if mesh.is_empty() {
+            return Err(Status::unavailable("this coordinator belongs to no mesh yet; try again"));
+        }
         if !hello.mesh.is_empty() && hello.mesh != mesh {
             return Err(Status::failed_precondition(format!(
                 "this is mesh \"{mesh}\"; you belong to mesh \"{}\"",
@@ -438,13 +441,15 @@ pub fn are_kinds(kinds: &[String]) -> bool {
     kinds.len() <= KINDS_MAX && kinds.iter().all(known)
 }
 
-/// Whether a stream ended because its connection or its peer did, which is no offence.
+/// Whether a stream ended because its connection or its peer did, which is no offence, or because this
+/// coordinator is not ready.
 ///
 /// What our own decoder or a rule refuses has no cause beneath it; what tonic passes on from HTTP/2
 /// or the socket names its cause, whatever code it is given: a peer that is killed may show as
 /// `Unknown`, `Cancelled` or `Internal`.
 fn broke(status: &Status) -> bool {
-    status.code() == tonic::Code::Cancelled || std::error::Error::source(status).is_some()
+    matches!(status.code(), tonic::Code::Cancelled | tonic::Code::Unavailable)
+        || std::error::Error::source(status).is_some()
 }
 
 fn wire(generation: Generation) -> v1::Generation {
@@ -573,6 +578,39 @@ mod tests {
         sessions.goodbye("the coordinator stops");
         assert_eq!(lane.frames.try_recv().unwrap().unwrap(), welcome());
         assert!(lane.frames.try_recv().is_ok(), "the goodbye comes after it");
+    }
+
+    #[test]
+    fn before_it_belongs_to_a_mesh_a_coordinator_blames_no_probe() {
+        let sessions = Sessions::new(Supervisor::default());
+        let identity = Identity::Probe {
+            mesh: "m1".to_owned(),
+            region: "eu-west".to_owned(),
+            name: "p1".to_owned(),
+        };
+        let address = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+        let peer = PeerInfo { identity, remote: address, local: address };
+        let hello = |mesh: &str| v1::Hello {
+            region: "eu-west".to_owned(),
+            probe: "p1".to_owned(),
+            mesh: mesh.to_owned(),
+            incarnation: 7,
+            ..v1::Hello::default()
+        };
+        let greet = |probes: &str, ours: &str| match Who::from_hello(&peer, &hello(probes), ours) {
+            Ok(_) => None,
+            Err(status) => {
+                sessions.refuse(&peer, &status);
+                Some(status.code())
+            }
+        };
+        for probes in ["m1", ""] {
+            assert_eq!(greet(probes, ""), Some(tonic::Code::Unavailable));
+            assert_eq!(greet(probes, "m1"), None);
+        }
+        assert_eq!(sessions.refused(), 0);
+        assert_eq!(greet("m2", "m1"), Some(tonic::Code::FailedPrecondition));
+        assert_eq!(sessions.refused(), 1);
     }
 
     #[test]

@@ -337,8 +337,9 @@ impl MeshView {
             leader if leader == self.node_id => "the leader".to_owned(),
             leader => format!("follower of {leader}"),
         };
+        let incidents = if *incidents_open == 1 { "incident" } else { "incidents" };
         table::clean(&format!(
-            "mesh {name}: {probes_live}/{probes_known} probes live, {incidents_open} incidents open, \
+            "mesh {name}: {probes_live}/{probes_known} probes live, {incidents_open} {incidents} open, \
              revision {applied}, answered by node {node_id} ({leader})"
         ))
     }

@@ -7,6 +7,10 @@ use std::time::Duration;
 pub const BREAKER_FAILURES: u32 = 5;
 /// How long after a failed attempt another page tries a contact that is failing.
 pub const BREAKER_TRIAL_EVERY: Duration = Duration::from_secs(30);
+/// Attempts that pages to a contact which takes nothing make in the order in which they were written. Then
+/// one passes over the first of them, in case that is why: with the wait before each of them a page that
+/// hangs its receiver holds the others for two to three minutes. What went past it then overtook a page.
+pub const LINE_TRIES_MAX: usize = 5;
 /// Pages that a contact's rate may name. Refused.
 pub const RATE_PAGES_MAX: u32 = 1_000;
 /// How far ahead a contact's rate may move a page. What would go later goes then, and the rate is not

@@ -96,6 +96,7 @@ pub fn draft(
         broken.extend(resource::validate(&after));
         level::refuse(*kind, name, &after, state.cluster.level, &mut broken);
         draft.advice.extend(advice(&after, &routes));
+        draft.advice.extend(dropped(before.as_ref(), &after));
         add(*kind, name, before.as_ref(), after, request, &mut draft);
     }
     broken.extend(references(state, request, &wanted));
@@ -191,6 +192,43 @@ fn advice(after: &v1::Resource, routes: &Routes) -> Vec<Advice> {
         advice.retain(|it| it.rule != rule::ADVICE_NO_ALERT || !taken);
     }
     advice
+}
+
+/// Settings are one resource, of which a file may have written one part only: what was there of the other
+/// part goes.
+fn dropped(before: Option<&v1::Resource>, after: &v1::Resource) -> Option<Advice> {
+    let settings = |resource: &v1::Resource| match &resource.kind {
+        Some(ResourceKind::Settings(settings)) => Some(settings.clone()),
+        _ => None,
+    };
+    let (before, after) = (settings(before?)?, settings(after)?);
+    let parts = |it: &v1::Settings| {
+        let mesh = [
+            ("mesh.alert", !it.mesh_alert.is_empty()),
+            ("mesh.public_url", !it.public_url.is_empty()),
+            ("mesh.storm", it.storm.is_some()),
+        ];
+        [mesh.to_vec(), vec![("routes", !it.routes.is_empty())]]
+    };
+    let gone = parts(&before).into_iter().zip(parts(&after)).filter_map(|(before, after)| {
+        let is_left = after.iter().any(|(_, there)| *there);
+        let had = before.into_iter().filter(|(_, there)| *there).map(|(field, _)| field);
+        (!is_left).then(|| had.collect::<Vec<_>>())
+    });
+    let gone: Vec<&str> = gone.flatten().collect();
+    let first = gone.first()?;
+    let message = format!(
+        "what was there is dropped, as this apply has other settings and not these: {}; write them into \
+         the same file to keep them",
+        gone.join(", ")
+    );
+    Some(Advice {
+        rule: rule::ADVICE_SETTINGS_DROPPED,
+        resource: Kind::Settings.word(),
+        name: resource::SETTINGS_NAME.to_owned(),
+        field: (*first).to_owned(),
+        message,
+    })
 }
 
 /// The routes of the namespace as they are after this apply.

@@ -10,7 +10,9 @@
 //!   three times in a row makes no attempt until the leader has spoken again, so that such a page
 //!   changes hands without doubt.
 //! * **Order.** An incident's pages to one contact go out one after the other: opened, escalated,
-//!   reminders, resolved, resolved again. Different incidents, and different contacts, do not wait for each other.
+//!   reminders, resolved, resolved again. Different incidents, and different contacts, do not wait for each
+//!   other; only what a contact missed while it could not be reached goes in the order in which it was written:
+//!   `outbox/line.rs`.
 //! * **Keys** name a page, not an attempt: `<incident>:<contact>:opened`, `...:resolved`,
 //!   `...:resolved/again`, `...:escalated/<route>/<step>` and `...:reminder/<route>/<number>`. Every attempt by every sender uses the same.
 //! * **Doubt.** A page that an earlier life of this member may have sent, whose answer nobody kept:
@@ -31,9 +33,8 @@
 //!   while half of all places are free: those are for contacts with none. A page in flight for over
 //!   a second gives its place back, so that hundreds of contacts that hang delay nobody for longer.
 //!
-//! * **A contact that is failing** (`outbox/breaker.rs`) is tried by one page at a time; the others wait.
-//!   First by one that has found no connection already, so that it comes to change hands, then by those
-//!   that are due longest. As long as one of them tries, nobody's time to answer is over.
+//! * **A contact that is failing** (`outbox/breaker.rs`) is tried by one page at a time, the first in its line;
+//!   the others wait. As long as one of them tries, nobody's time to answer is over.
 //!   What is past its 72 h meanwhile is given up without an attempt of its own.
 //!
 //! The caller asks for pages only when a quorum has confirmed, less than a second ago, that what is
@@ -43,10 +44,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use parallax_common::limits::{
-    PAGE_SLOW_AFTER, PAGE_TIMEOUT_MAX, PAGES_IN_FLIGHT_MAX, PAGES_IN_FLIGHT_SHARED_MAX,
-    PAGES_PER_CONTACT_MAX, PAGES_SLOW_MAX,
-};
+use parallax_common::limits::{PAGE_TIMEOUT_MAX, PAGES_IN_FLIGHT_MAX, PAGES_PER_CONTACT_MAX};
 use parallax_common::time::UtcTime;
 use parallax_proto::store::PageUpdate;
 use parallax_proto::v1::{Delivery, DeliveryState, Incident, PageKind};
@@ -55,6 +53,7 @@ use self::attempt::{cut, is_known, update};
 use self::breaker::Breaker;
 use self::claims::Claims;
 pub use self::claims::Members;
+use self::lane::{Flights, Lane};
 use super::stamp;
 use crate::mutant::{self, Mutant};
 
@@ -63,6 +62,8 @@ pub mod breaker;
 mod claims;
 pub mod fallback;
 pub mod intents;
+mod lane;
+mod line;
 pub mod pace;
 pub mod steps;
 pub mod storm;
@@ -145,6 +146,12 @@ struct Chain {
     overdue: Option<UtcTime>,
     /// The holder whose claim a new leader takes at once.
     inherited: Option<u64>,
+    /// Its place in the contact's line.
+    written: Option<UtcTime>,
+    /// How many pages the contact had taken when the last attempt here failed.
+    failed_after: u64,
+    /// It failed again although the contact took another one meanwhile.
+    aside: bool,
 }
 
 impl Chain {
@@ -169,65 +176,6 @@ impl Chain {
     }
 }
 
-/// What waits for one contact.
-#[derive(Debug, Default)]
-struct Lane {
-    due: BTreeSet<(UtcTime, String)>,
-    in_flight: usize,
-    /// Members that found no connection, by the incident whose page they tried.
-    unreached: BTreeMap<String, Vec<u64>>,
-}
-
-impl Lane {
-    /// Whether another page to this contact may go while so many places are taken.
-    fn has_room(&self, in_flight: usize) -> bool {
-        if self.in_flight == 0 {
-            return in_flight < PAGES_IN_FLIGHT_MAX;
-        }
-        self.in_flight < PAGES_PER_CONTACT_MAX && in_flight < PAGES_IN_FLIGHT_SHARED_MAX
-    }
-}
-
-/// Pages in flight, and how many places they take.
-#[derive(Debug, Default)]
-struct Flights {
-    by_key: BTreeMap<String, (ChainKey, UtcTime)>,
-    /// Those that are not slow yet: (start, key).
-    young: BTreeSet<(UtcTime, String)>,
-}
-
-impl Flights {
-    fn begin(&mut self, key: String, place: ChainKey, now: UtcTime) {
-        self.young.insert((now, key.clone()));
-        self.by_key.insert(key, (place, now));
-    }
-
-    fn end(&mut self, key: &str) -> Option<ChainKey> {
-        let (place, began) = self.by_key.remove(key)?;
-        self.young.remove(&(began, key.to_owned()));
-        Some(place)
-    }
-
-    /// The oldest become slow, as long as there is room for slow ones.
-    fn age(&mut self, now: UtcTime) {
-        while self.slow() < PAGES_SLOW_MAX
-            && self.young.first().is_some_and(|(began, _)| *began + PAGE_SLOW_AFTER <= now)
-        {
-            self.young.pop_first();
-        }
-    }
-
-    fn slow(&self) -> usize {
-        self.by_key.len() - self.young.len()
-    }
-
-    /// When a place becomes free by itself.
-    fn next_slow(&self) -> Option<UtcTime> {
-        let (began, _) = self.young.first().filter(|_| self.slow() < PAGES_SLOW_MAX)?;
-        Some(*began + PAGE_SLOW_AFTER)
-    }
-}
-
 /// The sender's state. Rebuilt from replicated state at every start.
 #[derive(Debug)]
 pub struct Outbox {
@@ -241,6 +189,8 @@ pub struct Outbox {
     drafts: Vec<PageUpdate>,
     /// Contacts that are failing, by uid.
     failing: BTreeMap<String, Breaker>,
+    /// The last time that this outbox was told.
+    seen: UtcTime,
 }
 
 impl Outbox {
@@ -255,6 +205,7 @@ impl Outbox {
             flights: Flights::default(),
             drafts: Vec::new(),
             failing: BTreeMap::new(),
+            seen: UtcTime::default(),
         }
     }
 
@@ -263,7 +214,11 @@ impl Outbox {
     pub fn standing(&mut self, contact: &str, breaker: Breaker) {
         let known = self.failing.get(contact).copied();
         if !breaker.is_open() {
-            self.failing.remove(contact);
+            if self.failing.remove(contact).is_some()
+                && let Some(lane) = self.lanes.get_mut(contact)
+            {
+                lane.is_well(self.seen);
+            }
         } else {
             // An end that is not in the state yet is no older for that.
             let failed_at =
@@ -340,10 +295,12 @@ impl Outbox {
     pub fn ready(&mut self, now: UtcTime) -> Vec<Send> {
         let mut sends = Vec::new();
         self.flights.age(now);
+        self.seen = self.seen.max(now);
         // In turn, beginning after the contact that was served last. Nobody's second page goes
         // before everybody's first.
-        let is_due =
-            |(_, lane): &(&String, &Lane)| lane.due.first().is_some_and(|(at, _)| *at <= now);
+        let is_due = |(contact, lane): &(&String, &Lane)| {
+            self.next(contact, lane).is_some_and(|(at, _)| at <= now)
+        };
         let mut turn: VecDeque<String> =
             self.lanes.iter().filter(is_due).map(|(contact, _)| contact.clone()).collect();
         let after = turn.partition_point(|contact| *contact <= self.served);
@@ -360,34 +317,24 @@ impl Outbox {
 
     /// Starts the first page that is due to a contact, if there is room for it.
     fn start(&mut self, contact: &str, now: UtcTime) -> Option<Send> {
-        let lane = self.lanes.get_mut(contact)?;
-        if !lane.has_room(self.flights.young.len())
-            || lane.due.first().is_none_or(|(at, _)| *at > now)
-        {
+        let lane = self.lanes.get(contact)?;
+        let in_order = self.in_order(contact, lane);
+        if !lane.has_room(self.flights.young.len(), in_order) {
             return None;
         }
+        let incident = self.next(contact, lane).filter(|(at, _)| *at <= now)?.1.to_owned();
         let trial_at = self.failing.get(contact).and_then(|breaker| breaker.trial_at());
-        let incident = match trial_at {
-            None => lane.due.pop_first()?.1,
-            Some(at) if at > now || lane.in_flight > 0 => return None,
-            Some(_) => {
-                let unreached = |(_, incident): &&(UtcTime, String)| {
-                    let chain = self.chains.get(&(incident.clone(), contact.to_owned()));
-                    chain.and_then(Chain::head).map_or(0, |page| page.unreached)
-                };
-                let due = lane.due.iter().take_while(|(at, _)| *at <= now);
-                let trial = due.min_by_key(|it| std::cmp::Reverse(unreached(it)))?.clone();
-                lane.due.remove(&trial);
-                trial.1
-            }
-        };
         let place = (incident, contact.to_owned());
+        let lane = self.lanes.get_mut(contact)?;
         let chain = self.chains.get_mut(&place)?;
-        chain.due = None;
+        if let Some(due) = chain.due.take() {
+            lane.due.remove(&(due, place.0.clone()));
+        }
         let head = chain.head()?;
         let (key, attempt) = (head.idempotency_key.clone(), head.attempts.saturating_add(1));
         let kind = chain.kind(head);
         lane.in_flight += 1;
+        lane.tries = if in_order { lane.tries.saturating_add(1) } else { 0 };
         chain.flying = Some(kind);
         self.flights.begin(key.clone(), place.clone(), now);
         if trial_at.is_some() {
@@ -442,6 +389,7 @@ impl Outbox {
     /// Takes the end of an attempt. `jitter` is drawn by the caller, uniformly from 0 to 1: it
     /// takes up to half off the back-off.
     pub fn finished(&mut self, key: &str, report: Report, now: UtcTime, jitter: f64) {
+        self.seen = self.seen.max(now);
         let Some(place) = self.land(key) else { return };
         let Some(chain) = self.chains.get_mut(&place) else { return };
         let said = chain.flying.take().unwrap_or_default();
@@ -454,6 +402,17 @@ impl Outbox {
             matches!(report, Report::Answered { status: 200..=299, .. } | Report::Taken { .. });
         if let Some(breaker) = self.failing.get_mut(&place.1).filter(|_| !taken) {
             breaker.failed_at = breaker.failed_at.max(now);
+        }
+        if let Some(lane) = self.lanes.get_mut(&place.1) {
+            // Without a connection no page is to blame.
+            let blamed = page.attempts > 0 && !matches!(report, Report::NotSent(_));
+            if taken {
+                lane.taken += 1;
+                lane.is_well(now);
+            } else if blamed && chain.failed_after < lane.taken {
+                chain.aside = true;
+            }
+            chain.failed_after = lane.taken;
         }
         let ambiguous = matches!(report, Report::Ambiguous(_));
         if ambiguous && said != PageKind::Combined {
@@ -511,17 +470,16 @@ impl Outbox {
         self.lanes
             .iter()
             .filter_map(|(contact, lane)| {
-                let (due, _) = lane.due.first()?;
-                let trial = self.failing.get(contact).and_then(|breaker| breaker.trial_at());
-                if let Some(trial) = trial {
-                    let may = lane.in_flight == 0 && taken < PAGES_IN_FLIGHT_MAX;
-                    return may.then_some(trial.max(*due));
+                let (due, _) = self.next(contact, lane)?;
+                let in_order = self.in_order(contact, lane);
+                if lane.has_room(taken, in_order) {
+                    return Some(due);
                 }
-                if lane.has_room(taken) {
-                    return Some(*due);
+                if in_order {
+                    return None;
                 }
                 // One that has enough in flight itself waits for the end of one.
-                free_at.filter(|_| lane.in_flight < PAGES_PER_CONTACT_MAX).map(|at| at.max(*due))
+                free_at.filter(|_| lane.in_flight < PAGES_PER_CONTACT_MAX).map(|at| at.max(due))
             })
             .min()
     }
@@ -533,6 +491,7 @@ impl Outbox {
 
     /// Re-assigns what has been without an answer for too long.
     pub fn overdue(&mut self, now: UtcTime) {
+        self.seen = self.seen.max(now);
         for key in self.claims.take_overdue(now) {
             if let Some(chain) = self.chains.get_mut(&key) {
                 chain.overdue = None;
@@ -548,6 +507,7 @@ impl Outbox {
 
     fn take(&mut self, key: &ChainKey, pages: Vec<Delivery>, origin: Origin) {
         let chain = self.chains.entry(key.clone()).or_default();
+        let before = chain.head().map(|head| (head.idempotency_key.clone(), head.claimed_by));
         for page in &pages {
             let id = &page.idempotency_key;
             let known = chain.pages.iter().any(|known| known.idempotency_key == *id);
@@ -562,6 +522,16 @@ impl Outbox {
             if pending && ours && unseen {
                 chain.doubt.insert(id.clone());
             }
+            let waited =
+                |it: &Delivery| it.idempotency_key == *id && it.state() == DeliveryState::Pending;
+            if !ours
+                && page.state() == DeliveryState::Sent
+                && chain.pages.iter().any(waited)
+                && let Some(lane) = self.lanes.get_mut(&key.1)
+            {
+                lane.taken += 1;
+                lane.is_well(self.seen);
+            }
             self.claims.saw(page);
             if chain.settling.as_ref().is_some_and(|update| is_known(update, page)) {
                 chain.settling = None;
@@ -573,7 +543,30 @@ impl Outbox {
         chain.pages = pages;
         let holder = chain.head().map(|head| head.claimed_by);
         chain.inherited = chain.inherited.filter(|from| holder == Some(*from));
+        let is_next = chain.head().is_some_and(|head| {
+            before.as_ref().is_none_or(|(before, _)| *before != head.idempotency_key)
+        });
+        chain.aside &= !is_next;
         self.queue(key);
+        if before.map(|(_, before)| before) != holder
+            && holder.is_some_and(|holder| holder != self.node_id)
+        {
+            self.queue_followers(key);
+        }
+    }
+
+    /// A page has another holder: those of its contact that this member holds may have to follow.
+    fn queue_followers(&mut self, moved: &ChainKey) {
+        let lane = self.lanes.get(&moved.1).filter(|_| self.claims.leads());
+        let others = lane.into_iter().flat_map(|lane| &lane.line).map(|(_, incident)| incident);
+        let others: Vec<ChainKey> = others
+            .filter(|incident| **incident != moved.0)
+            .map(|incident| (incident.clone(), moved.1.clone()))
+            .filter(|key| self.follows(key).is_some())
+            .collect();
+        for key in &others {
+            self.queue(key);
+        }
     }
 
     fn queue_all(&mut self) {
@@ -585,8 +578,13 @@ impl Outbox {
 
     /// Puts a chain where its head belongs: into its contact's queue, or out of everything.
     fn queue(&mut self, key: &ChainKey) {
+        if !self.chains.contains_key(key) {
+            return;
+        }
+        self.lanes.entry(key.1.clone()).or_default();
+        self.line_up(key);
         let Some(chain) = self.chains.get_mut(key) else { return };
-        let lane = self.lanes.entry(key.1.clone()).or_default();
+        let Some(lane) = self.lanes.get_mut(&key.1) else { return };
         if let Some(due) = chain.due.take() {
             lane.due.remove(&(due, key.0.clone()));
         }
@@ -597,7 +595,7 @@ impl Outbox {
         let Some(head) = chain.head() else {
             if chain.flying.is_none() && chain.settling.is_none() {
                 self.chains.remove(key);
-                if lane.in_flight == 0 && lane.due.is_empty() && lane.unreached.is_empty() {
+                if lane.is_empty() {
                     self.lanes.remove(&key.1);
                 }
             }
@@ -624,11 +622,12 @@ impl Outbox {
     /// Has the leader say who holds this chain's claim. `now`: its holder's time to answer is over.
     /// True: it is on the move.
     fn assign(&mut self, key: &ChainKey, now: Option<UtcTime>) -> bool {
-        let Some(chain) = self.chains.get(key) else { return false };
-        let Some(head) = chain.head() else { return false };
         if !self.claims.leads() {
             return false;
         }
+        let (in_line, follows) = (self.in_line(key, now), self.follows(key));
+        let Some(chain) = self.chains.get(key) else { return false };
+        let Some(head) = chain.head() else { return false };
         let lane = self.lanes.get(&key.1);
         let elsewhere = lane
             .into_iter()
@@ -641,7 +640,7 @@ impl Outbox {
         // What waits for room in this member's own queue is known not to be under way: another member would
         // have to take it for in doubt, and all of them would pass a long queue around.
         let waits_here = head.claimed_by == self.node_id && chain.flying.is_none();
-        let patience = if waits_here { patience.max(now) } else { patience };
+        let patience = if waits_here { patience.max(now) } else { patience }.max(in_line);
         match self.claims.decide(head, chain.inherited, now, patience, elsewhere) {
             claims::Decision::Moves => true,
             claims::Decision::Move(update) => {
@@ -649,6 +648,11 @@ impl Outbox {
                 true
             }
             claims::Decision::Stays { look_again } => {
+                let follow = follows.and_then(|to| self.claims.follow(head, to));
+                if let Some(update) = follow {
+                    self.drafts.push(update);
+                    return true;
+                }
                 if let Some(at) = look_again {
                     self.claims.remember(at, key.clone());
                     if let Some(chain) = self.chains.get_mut(key) {

@@ -40,6 +40,10 @@ struct Args {
     /// above which the bench fails.
     #[arg(long)]
     p99_at_most_ms: Option<f64>,
+    /// With `--blackhole-seconds`: incidents that the contact behind the hole hears of after one that began
+    /// later, above which the bench fails.
+    #[arg(long)]
+    overtaken_at_most: Option<f64>,
 }
 
 fn main() -> ExitCode {
@@ -113,6 +117,7 @@ async fn swallowed(lasts: Duration, args: Args) -> Result<Value> {
     let mut missed = Missed::default();
     missed.at_most("p99_ms", told.beside.p99_ms(), args.p99_at_most_ms);
     missed.at_least("incidents", told.incidents as f64, args.at_least);
+    missed.at_most("incidents_overtaken", told.overtaken as f64, args.overtaken_at_most);
     for fault in &told.faults {
         eprintln!("{fault}");
     }

@@ -79,7 +79,7 @@ async fn status_is_a_matrix_of_marks_and_words() {
     assert_eq!(
         ran.out,
         "CHECK  VERDICT   FOR  EU-WEST  US-EAST  AP-SOUTH\nshop   ✗ down    5m   ✗ fail   ✗ fail   \
-         · none\ncart   - paused  10s           ! warn\n\nmesh demo: 3/3 probes live, 1 incidents \
+         · none\ncart   - paused  10s           ! warn\n\nmesh demo: 3/3 probes live, 1 incident \
          open, revision 42, answered by node 1 (the leader)\n"
     );
     bench.width = Some(30);

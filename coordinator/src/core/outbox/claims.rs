@@ -8,7 +8,8 @@
 //! * when no answer came for 15 s, by the contact or of the holder; not while it waits for room in the
 //!   queue of the leader itself, which knows that nobody has begun with it;
 //! * at once, when its holder led before this leader, or was not heard when this one took office;
-//! * at once, when its holder has no vote any more.
+//! * at once, when its holder has no vote any more;
+//! * in a line (`outbox/line.rs`), from a leader that has no way: with the first one that moves.
 //!
 //! Back-off and attempts stay with the page. Only voting members that are heard are given one.
 
@@ -170,6 +171,24 @@ impl Claims {
             claimed_from: holder,
             claimed_by: to,
             why: why.into(),
+            ..PageUpdate::default()
+        })
+    }
+
+    /// Has a page that this member holds and has nothing under way of follow the first in its line to that
+    /// one's holder, unless it is moving already or nobody hears of that member.
+    pub(super) fn follow(&mut self, page: &Delivery, to: u64) -> Option<PageUpdate> {
+        let there = self.members.voters.contains(&to) && self.members.heard.contains(&to);
+        if !there || self.moving.contains_key(&page.idempotency_key) {
+            return None;
+        }
+        self.moving.insert(page.idempotency_key.clone(), (page.claimed_by, page.unreached));
+        Some(PageUpdate {
+            idempotency_key: page.idempotency_key.clone(),
+            claimed_from: page.claimed_by,
+            claimed_by: to,
+            why: HandOver::Unreached.into(),
+            idle: true,
             ..PageUpdate::default()
         })
     }

@@ -1,6 +1,8 @@
 //! Tables for single rules, and a seeded simulation of everything that can go wrong at once.
 
-use parallax_common::limits::{BREAKER_FAILURES, RECEIPT_BYTES_MAX};
+use parallax_common::limits::{
+    BREAKER_FAILURES, PAGES_IN_FLIGHT_SHARED_MAX, PAGES_SLOW_MAX, RECEIPT_BYTES_MAX,
+};
 use parallax_proto::v1::timeline_event::Event;
 use parallax_proto::v1::{Contact, Meta};
 
@@ -8,6 +10,7 @@ use super::*;
 
 mod claims;
 mod doubt;
+mod line;
 mod members;
 mod simulation;
 
@@ -51,6 +54,16 @@ fn leading() -> Outbox {
     let mut outbox = Outbox::new(ME);
     outbox.lead(true);
     outbox
+}
+
+/// Records what a sender reports as the state does where attempts are kept. False: it changes nothing.
+fn note(incident: &mut Incident, update: &PageUpdate, now: UtcTime) -> bool {
+    let before = incident.clone();
+    let changed = intents::update(incident, update, now);
+    if changed {
+        intents::note_attempt(incident, &before, update, now);
+    }
+    changed
 }
 
 /// Commits what the outbox drafted, and feeds back what came of it.
@@ -348,32 +361,33 @@ fn a_contact_that_fails_is_tried_by_one_page_at_a_time() {
     let mut outbox = leading();
     let mut incidents: Vec<Incident> =
         (0..4).map(|n| opened(&format!("i{n}"), &["a"], 0)).collect();
-    incidents[2].deliveries[0].attempts = 2;
-    incidents[2].deliveries[0].unreached = 1;
     outbox.standing("a", failing(BREAKER_FAILURES, at(0)));
     for incident in &incidents {
         outbox.put(incident, Origin::Applied);
     }
     outbox.put(&opened("other", &["b"], 0), Origin::Applied);
-    // Others go, and of these the one that found no connection, once its time has come.
+    // Others go, and of these the first, once its time has come.
     assert_eq!(sends(&mut outbox, 10), [page("other:b:opened", PageKind::Opened)]);
     assert_eq!(outbox.wake_at(), Some(at(30)));
     assert!(sends(&mut outbox, 29).is_empty());
-    assert_eq!(sends(&mut outbox, 30), [page("i2:a:opened", PageKind::Opened)]);
+    assert_eq!(sends(&mut outbox, 30), [page("i0:a:opened", PageKind::Opened)]);
     assert_eq!((sends(&mut outbox, 40), outbox.wake_at()), (vec![], None));
     // Its end counts at once, also while it is not in the state yet.
-    outbox.finished("i2:a:opened", status(503), at(45), 0.0);
+    outbox.finished("i0:a:opened", status(404), at(45), 0.0);
     assert!(sends(&mut outbox, 74).is_empty());
-    settle(&mut outbox, &mut incidents[2], at(45));
+    settle(&mut outbox, &mut incidents[0], at(45));
     outbox.standing("a", failing(BREAKER_FAILURES + 1, at(44)));
     assert_eq!(outbox.wake_at(), Some(at(75)));
-    // It had an answer: now those that are due longest.
-    assert_eq!(sends(&mut outbox, 75), [page("i0:a:opened", PageKind::Opened)]);
-    outbox.finished("i0:a:opened", ok(), at(76), 0.0);
-    // One that is taken lets all of them go.
+    // It had an answer, and waits for as long as that says: the next.
+    assert_eq!(sends(&mut outbox, 75), [page("i1:a:opened", PageKind::Opened)]);
+    outbox.finished("i1:a:opened", ok(), at(76), 0.0);
+    // One that is taken lets all of them go, in order.
     outbox.standing("a", Breaker::default());
-    settle(&mut outbox, &mut incidents[0], at(76));
-    assert_eq!(sends(&mut outbox, 76).len(), 3);
+    settle(&mut outbox, &mut incidents[1], at(76));
+    assert_eq!(sends(&mut outbox, 76), [page("i2:a:opened", PageKind::Opened)]);
+    assert_eq!(outbox.wake_at(), None);
+    outbox.finished("i2:a:opened", ok(), at(77), 0.0);
+    assert_eq!(sends(&mut outbox, 77), [page("i3:a:opened", PageKind::Opened)]);
 }
 
 #[test]

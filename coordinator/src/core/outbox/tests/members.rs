@@ -69,7 +69,7 @@ fn apply(incidents: &mut BTreeMap<String, Incident>, when: i64, entry: &Entry) -
         }
         Entry::Pages(update) => {
             let uid = intents::incident_of(&update.idempotency_key);
-            intents::update(incidents.get_mut(uid).unwrap(), update, at(when))
+            note(incidents.get_mut(uid).unwrap(), update, at(when))
         }
     }
 }

@@ -95,7 +95,7 @@ impl World {
             }
             let uid = update.idempotency_key.split(':').next().unwrap_or_default().to_owned();
             let incident = self.incidents.get_mut(&uid).unwrap();
-            intents::update(incident, &update, at(self.now));
+            note(incident, &update, at(self.now));
             self.outbox.put(incident, Origin::Applied);
         }
     }

@@ -139,3 +139,55 @@ fn each_part_of_a_staged_apply_is_a_row_of_its_own() {
     assert_eq!(removed, 21);
     assert_eq!(again.to_rows().len(), 1);
 }
+
+#[test]
+fn an_apply_that_drops_a_part_of_the_settings_says_which() {
+    use crate::core::configure::{self, Request};
+    use parallax_common::name::Uid;
+
+    let settings = |alert: &[&str], url: &str, routes: &[&str]| v1::Settings {
+        meta: Some(v1::Meta { name: "settings".into(), ..meta(8, "x").unwrap() }),
+        mesh_alert: alert.iter().map(|name| (*name).to_owned()).collect(),
+        public_url: url.into(),
+        routes: routes
+            .iter()
+            .map(|name| v1::Route {
+                name: (*name).into(),
+                steps: vec![v1::RouteStep { alert: vec!["ops".into()], ..Default::default() }],
+                ..v1::Route::default()
+            })
+            .collect(),
+        ..v1::Settings::default()
+    };
+    let url = "https://status.example";
+    let both = settings(&["ops"], url, &["all"]);
+    #[rustfmt::skip]
+    let table = [
+        // before, after, named
+        (both.clone(), settings(&[], "", &["all"]), Some("mesh.alert, mesh.public_url;")),
+        (settings(&["ops"], "", &[]), settings(&[], "", &["all"]), Some("mesh.alert;")),
+        (both.clone(), settings(&["ops"], url, &[]), Some("routes;")),
+        (both.clone(), both.clone(), None),
+        // One value of a part that is there was taken out by hand.
+        (both, settings(&[], url, &["all"]), None),
+    ];
+    for (before, after, named) in table {
+        let mut member = configured();
+        let put = put(0, v1::resource::Kind::Settings(before));
+        assert_eq!(rule(&member.commit(vec![put])), "accepted");
+        let (namespace, set) = ("default".to_owned(), "default".to_owned());
+        let request = Request { namespace, set, ..Request::default() };
+        let after = v1::Resource { kind: Some(v1::resource::Kind::Settings(after)) };
+        let uid = || Uid::from_bytes([0x77; 16]);
+        let draft = configure::draft(&member.state, &request, vec![after], uid).unwrap();
+        let said: Vec<_> = draft.advice.iter().map(|it| (it.rule.id, &it.message)).collect();
+        match named {
+            None => assert!(said.is_empty(), "{said:?}"),
+            Some(named) => {
+                assert_eq!(said.len(), 1, "{said:?}");
+                assert_eq!(said[0].0, "advice_settings_dropped");
+                assert!(said[0].1.contains(&format!("not these: {named}")), "{said:?}");
+            }
+        }
+    }
+}
