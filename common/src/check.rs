@@ -13,6 +13,7 @@ use crate::outcome::{DegradedKind, words};
 use crate::target::shown_address;
 
 mod canary;
+mod certificate;
 mod dns;
 mod grpc;
 mod icmp;

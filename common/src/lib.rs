@@ -11,6 +11,7 @@ pub mod check;
 pub mod clock;
 pub mod digest;
 pub mod expect;
+pub mod expiry;
 pub mod fold;
 pub mod guard;
 pub mod health;

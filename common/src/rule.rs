@@ -134,6 +134,8 @@ rules! {
         "over and for are whole minutes up to 6h, and over is no shorter than the check's interval.";
     ALERT_REGIONS = "alert_regions", Resource,
         "An alert asks for no more regions than the check has.";
+    ALERT_CERTIFICATE = "alert_certificate", Resource,
+        "An alert on cert_days is of a check that may be shown a certificate.";
     ALERT_DUPLICATE = "alert_duplicate", Resource, "An alert of a check has a name of its own.";
     ALERTS_TOO_MANY = "alerts_too_many", Resource, "A check has at most 8 alerts.";
     SLO_TARGET = "slo_target", Resource, "The target of an slo is between 50% and 99.999%.";
@@ -391,6 +393,8 @@ rules! {
     WINDOW_NUMBERS = "window_numbers", Wire, "A window's slots and run numbers are within bounds.";
     WINDOW_OUTCOMES = "window_outcomes", Wire, "A window's outcomes agree with its numbers.";
     WINDOW_SERIES = "window_series", Wire, "A window's series agree with its outcomes.";
+    WINDOW_EXPIRY = "window_expiry", Wire,
+        "A window names a certificate's end as a certificate can, and a step that saw it.";
     WINDOW_HISTOGRAM = "window_histogram", Wire, "A histogram is well formed and agrees with its totals.";
 
     HELLO_AGAIN = "hello_again", Session, "A session says hello once, and says it first.";

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use crate::expiry::Expiry;
 use crate::histogram::{self, HistogramError, Totals, View};
 use crate::limits::{
     ECHOES_MAX, INTERVAL_MAX, INTERVAL_MIN, OUTCOMES_PER_WINDOW_MAX, SAMPLES_MAX,
@@ -152,6 +153,8 @@ pub struct Window {
     pub outcomes: Spans,
     /// By step and phase.
     pub series: Vec<Series>,
+    /// The certificate that expires first of all that its runs were shown.
+    pub expiry: Option<Expiry>,
     /// The spool it came from.
     pub incarnation: Incarnation,
 }
@@ -207,6 +210,9 @@ pub enum WindowError {
     /// More samples than runs can have.
     #[error("a series has more samples than its runs can have")]
     Samples,
+    /// A time that no certificate can name, or a step that cannot be.
+    #[error("no certificate expires then, or no step saw it")]
+    Expiry,
     /// What is wrong with a histogram.
     #[error(transparent)]
     Histogram(#[from] HistogramError),
@@ -225,6 +231,7 @@ impl WindowError {
                 rule::WINDOW_OUTCOMES
             }
             Self::Series | Self::Samples => rule::WINDOW_SERIES,
+            Self::Expiry => rule::WINDOW_EXPIRY,
             Self::Histogram(_) => rule::WINDOW_HISTOGRAM,
             Self::Field(_) => rule::WIRE_FIELD,
         }
@@ -242,7 +249,7 @@ pub const fn agrees(outcome: Outcome, reason: Option<Reason>) -> bool {
     }
 }
 
-/// Checks a window piece by piece, in the order head, outcomes, series, end. Allocates nothing:
+/// Checks a window piece by piece, in the order head, outcomes, series, expiry, end. Allocates nothing:
 /// ingest does this for every window of every probe.
 #[derive(Debug)]
 pub struct Checker {
@@ -339,6 +346,14 @@ impl Checker {
         Ok(histogram::check(histogram, totals)?)
     }
 
+    /// The certificate that expires first.
+    ///
+    /// # Errors
+    /// A time that no certificate can name, or a step that cannot be.
+    pub fn expiry(&self, expiry: Expiry) -> Result<(), WindowError> {
+        if expiry.is_sayable() { Ok(()) } else { Err(WindowError::Expiry) }
+    }
+
     /// The end: what was said must agree with the head.
     ///
     /// # Errors
@@ -386,6 +401,9 @@ impl Window {
         }
         for Series { step, phase, totals, histogram } in &self.series {
             checker.series(*step, *phase, *totals, histogram.view())?;
+        }
+        if let Some(expiry) = self.expiry {
+            checker.expiry(expiry)?;
         }
         checker.end()
     }

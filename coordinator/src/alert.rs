@@ -2,13 +2,15 @@
 //!
 //! What an alert is, and what becomes of it, is `core/alert.rs`; what one look reads is [`look`]. While
 //! this member leads it proposes what it found. What is left of error budgets every member counts, as each
-//! answers `status` for itself. Only checks with alerts or a budget are read, one after another, spread
+//! answers `status` for itself, and every member counts how long alerts on certificates have said what
+//! they say ([`certificates`]). Only checks with alerts or a budget are read, one after another, spread
 //! over half a minute and never with more than a fifth of a core.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parallax_common::alert::{Alert, Measure};
 use parallax_common::check::Check;
 use parallax_common::limits::{
     ALERT_CHANGES_PER_ENTRY_MAX, ALERT_LOOK_EVERY, ALERT_PAUSE_TIMES, BUDGET_COUNT_EVERY,
@@ -24,6 +26,7 @@ use tokio::time::MissedTickBehavior;
 use tracing::{debug, warn};
 
 use crate::core::alert::burn::PAIRS;
+use crate::core::alert::certificate::Streak;
 use crate::core::alert::floor;
 use crate::core::alert::told::Told;
 use crate::history::History;
@@ -32,8 +35,10 @@ use crate::propose::{Origin, Proposer};
 use crate::raft::member::Leadership;
 use crate::view::View;
 
+pub mod certificates;
 pub mod look;
 
+use self::certificates::Certificates;
 use self::look::{Due, Look};
 
 /// What is found waits so long for more of it before it is proposed.
@@ -72,6 +77,8 @@ pub struct Parts {
     pub leadership: watch::Receiver<Leadership>,
     /// Where budgets are left for whoever asks.
     pub budgets: Budgets,
+    /// What regions were shown of certificates.
+    pub certificates: Certificates,
     /// Of this member.
     pub name: String,
 }
@@ -82,11 +89,23 @@ pub async fn run(parts: Parts) {
     parts.clock.known().await;
     let mut every = tokio::time::interval(ALERT_LOOK_EVERY);
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut rounds = Rounds { parts, done: BTreeMap::new(), counted: BTreeMap::new(), unread: 0 };
+    let mut rounds = Rounds {
+        parts,
+        done: BTreeMap::new(),
+        counted: BTreeMap::new(),
+        streaks: BTreeMap::new(),
+        unread: 0,
+    };
     loop {
         every.tick().await;
         rounds.round().await;
     }
+}
+
+/// Whether one of its alerts is on certificates.
+fn asks_for_certificates(check: &Check) -> bool {
+    let is_one = |alert: &Alert| matches!(alert.when.measure, Measure::CertDays { .. });
+    check.enabled && check.alerts.iter().any(is_one)
 }
 
 struct Rounds {
@@ -95,6 +114,8 @@ struct Rounds {
     done: BTreeMap<(Uid, &'static str), MeshTime>,
     /// When each budget was counted last.
     counted: BTreeMap<Uid, MeshTime>,
+    /// Since when alerts on certificates have said what they say, by check and name.
+    streaks: BTreeMap<Uid, BTreeMap<String, Streak>>,
     /// In this round: checks whose history could not be read.
     unread: u32,
 }
@@ -105,7 +126,8 @@ impl Rounds {
         let office = *self.parts.leadership.borrow();
         let leads = office.leader;
         let measured = |check: &&Arc<Check>| {
-            check.enabled && (check.slo.is_some() || (leads && !check.alerts.is_empty()))
+            let asks = leads && !check.alerts.is_empty();
+            check.enabled && (asks || check.slo.is_some() || asks_for_certificates(check))
         };
         let all = state.checks.values().map(|entry| &entry.check);
         let checks: Vec<Uid> = all.filter(measured).map(|check| check.uid).collect();
@@ -114,6 +136,13 @@ impl Rounds {
         self.parts.budgets.keep(has_budget);
         self.counted.retain(|uid, _| has_budget(uid));
         self.done.retain(|(uid, _), _| leads && has_budget(uid));
+        self.streaks.retain(|uid, _| {
+            state.checks.get(uid).is_some_and(|entry| asks_for_certificates(&entry.check))
+        });
+        self.parts.certificates.keep(|uid, region| {
+            let entry = state.checks.get(uid).filter(|entry| entry.check.enabled);
+            entry.is_some_and(|entry| entry.check.looks_from().any(|name| name == region))
+        });
         let Ok(many) = u32::try_from(checks.len()) else { return };
         if many == 0 {
             return;
@@ -173,17 +202,25 @@ impl Rounds {
         };
         let (state, history) = (self.parts.view.load(), Arc::clone(&self.parts.history));
         let (told, pairs) = (Arc::clone(told), due.pairs.clone());
+        let sights = self.parts.certificates.of(&uid);
+        let before = self.streaks.remove(&uid).unwrap_or_default();
         let read = tokio::task::spawn_blocking(move || {
             let Some(entry) = state.checks.get(&uid).filter(|entry| entry.check.enabled) else {
-                return (Vec::new(), Ok(None));
+                return (Vec::new(), before, Ok(None));
             };
             let mut look = Look::new(history.as_ref(), &state, entry, &told, now);
             let mut new_uid = || uuid::Uuid::now_v7().to_string();
+            let streaks = look.certificates(&due, &sights, &before, &mut new_uid);
             let budget = look.all(&due, &mut new_uid);
-            (look.found, budget)
+            (look.found, streaks, budget)
         });
-        match read.await {
-            Ok((found, Ok(budget))) => {
+        // The runtime stops.
+        let Ok((found, streaks, read)) = read.await else { return Vec::new() };
+        if !streaks.is_empty() {
+            self.streaks.insert(uid, streaks);
+        }
+        match read {
+            Ok(budget) => {
                 self.done.extend(pairs.iter().map(|pair| ((uid, pair.name), now)));
                 if let Some(budget) = budget {
                     self.counted.insert(uid, now);
@@ -191,7 +228,7 @@ impl Rounds {
                 }
                 found
             }
-            Ok((found, Err(error))) => {
+            Err(error) => {
                 // A disk that is ill is so for all of them.
                 if self.unread == 0 {
                     warn!(check = %uid, %error, "history could not be read for alerts");
@@ -199,8 +236,6 @@ impl Rounds {
                 self.unread = self.unread.saturating_add(1);
                 found
             }
-            // The runtime stops.
-            Err(_) => Vec::new(),
         }
     }
 

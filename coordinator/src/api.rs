@@ -30,6 +30,7 @@ use tonic::{Code, Request, Status};
 
 use self::budget::Budget;
 use crate::alert::Budgets;
+use crate::alert::certificates::Certificates;
 use crate::core::state::{Answer, Asked, Refusal, State, identified};
 use crate::forward::ForwardError;
 use crate::history::History;
@@ -65,6 +66,7 @@ struct Inner {
     node_id: u64,
     history: Arc<dyn History>,
     budgets: Budgets,
+    certificates: Certificates,
     sender: Arc<dyn Sender>,
     name: String,
     /// Questions of history that may still be asked at once.
@@ -91,6 +93,8 @@ pub struct Parts {
     pub history: Arc<dyn History>,
     /// What is left of error budgets.
     pub budgets: Budgets,
+    /// What regions were shown of certificates.
+    pub certificates: Certificates,
     /// What carries a page, for one that is a test.
     pub sender: Arc<dyn Sender>,
     /// This member's name.
@@ -110,6 +114,7 @@ impl Api {
             node_id,
             history,
             budgets,
+            certificates,
             sender,
             name,
         } = parts;
@@ -128,6 +133,7 @@ impl Api {
             node_id,
             history,
             budgets,
+            certificates,
             sender,
             name,
             questions,

@@ -34,6 +34,7 @@ pub use self::error::RunError;
 use self::routes::{api_routes, peer_routes, probe_routes, spawn_server};
 use self::set_up::forget_clients;
 use self::standing::{Standing, check_identity, lock};
+use crate::alert::certificates::Certificates;
 use crate::alert::{self, Budgets};
 use crate::api::cluster::ClusterApi;
 use crate::api::{self, Api};
@@ -344,7 +345,7 @@ impl Starting<'_> {
         let (leads, name) = (node.leadership(), config.name.clone());
         self.vital("trim history", trim::run(view.clone(), proposer.clone(), leads, name));
         let history: Arc<dyn History> = Arc::new(store);
-        let budgets = Budgets::default();
+        let (budgets, certificates) = (Budgets::default(), Certificates::default());
         let alerts = alert::run(alert::Parts {
             view: view.clone(),
             proposer: proposer.clone(),
@@ -352,6 +353,7 @@ impl Starting<'_> {
             clock: Arc::clone(&mesh_clock),
             leadership: node.leadership(),
             budgets: budgets.clone(),
+            certificates: certificates.clone(),
             name: config.name.clone(),
         });
         self.vital("alerts", alerts);
@@ -379,6 +381,7 @@ impl Starting<'_> {
             view: view.clone(),
             clock: mesh_clock,
             history: Arc::clone(&history),
+            certificates: certificates.clone(),
             node_id,
             members,
         });
@@ -394,6 +397,7 @@ impl Starting<'_> {
             node_id,
             history: Arc::clone(&history),
             budgets,
+            certificates,
         });
         let refusals = vec![
             ("api", api_listener.refusals()),

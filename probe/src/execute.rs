@@ -17,6 +17,7 @@ use parallax_common::expect::{
     Certificate, DnsAnswer, Echoes, Facts, GrpcAnswer, PluginAnswer, Redirects, SshOffer,
     Talk as Said, Upgraded,
 };
+use parallax_common::expiry::Expiry;
 use parallax_common::limits::{EVIDENCE_BYTES_MAX, RUN_STALL_AFTER, SAMPLES_MAX};
 use parallax_common::outcome::{Outcome, Phase, Reason};
 use parallax_common::time::BootTime;
@@ -122,6 +123,10 @@ pub(crate) struct Trace {
     /// All certificates that were shown, when somebody asks for them.
     pub chain: Vec<Certificate>,
     pub wants_chain: bool,
+    /// When the first certificate of the newest handshake expires, in seconds of UTC.
+    pub not_after_s: Option<i64>,
+    /// The first to expire of all handshakes with the target.
+    pub expiry: Option<Expiry>,
     pub tls_version: &'static str,
     pub cipher: Option<rustls::CipherSuite>,
     /// What an address answered while others of the name are still being connected to.
@@ -190,6 +195,13 @@ impl Trace {
         self.exchanges.push(length);
         let number = self.series_from.saturating_add(u32::try_from(step).unwrap_or(u32::MAX));
         self.phases.push((number, Phase::Transfer, length));
+    }
+
+    /// Certificates of which the first expires then were shown; none of them could be read: `None`.
+    pub fn was_shown(&mut self, not_after_s: Option<i64>) {
+        self.not_after_s = not_after_s;
+        let shown = not_after_s.map(|not_after_s| Expiry { not_after_s, step: self.step });
+        self.expiry = Expiry::first(self.expiry, shown);
     }
 
     /// One sample of several that a step has of a phase.
@@ -603,8 +615,8 @@ fn facts(run: &Run, trace: &mut Trace, seen: Seen, latency: Duration) -> Facts {
 }
 
 fn found(trace: Trace, outcome: Outcome, reason: Option<Reason>, evidence: String) -> Finding {
-    let Trace { step, remote, phases, .. } = trace;
-    Finding { outcome, reason, step, evidence, remote, phases }
+    let Trace { step, remote, phases, expiry, .. } = trace;
+    Finding { outcome, reason, step, evidence, remote, phases, expiry }
 }
 
 /// A pass, or a warning when a plugin gave one.

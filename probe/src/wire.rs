@@ -256,7 +256,15 @@ mod tests {
                     started: BootTime::from_ns(started),
                     ended: BootTime::from_ns(started + length),
                     lateness: Duration::from_secs(late_s),
-                    finding: Finding { outcome, reason, step, evidence, remote: None, phases },
+                    finding: Finding {
+                        outcome,
+                        reason,
+                        step,
+                        evidence,
+                        remote: None,
+                        phases,
+                        expiry: None,
+                    },
                 }));
             }
             if missed > 0 {

@@ -55,6 +55,7 @@ impl Show {
             v1::IncidentKind::Warning => format!("{} passes with a warning", incident.check_name),
             v1::IncidentKind::Latency
             | v1::IncidentKind::ErrorRate
+            | v1::IncidentKind::Certificate
             | v1::IncidentKind::BurnRate => {
                 format!("alert {} of {}", incident.alert, incident.check_name)
             }

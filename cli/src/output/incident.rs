@@ -384,6 +384,9 @@ impl IncidentView {
             "storm" => self.storm.as_ref().map(StormView::line).unwrap_or_default(),
             "latency" => format!("{} is slow ({})", self.check, self.alert),
             "error_rate" => format!("{} fails too often ({})", self.check, self.alert),
+            "certificate" => {
+                format!("{} is shown a certificate near its end ({})", self.check, self.alert)
+            }
             "burn_rate" => format!("{} spends its budget ({})", self.check, self.alert),
             kind => format!("{} {kind}", self.check),
         };

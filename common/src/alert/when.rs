@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! when       = measure ">" threshold { clause }
+//!            | "cert_days" "<" NUMBER { clause } whole days; without "over"
 //! measure    = "p" NUMBER [ "(" phase ")" ]      with a length as its threshold: 800ms
 //!            | "error_rate"                      with a share: 2%
 //! clause     = "over" LENGTH                     what one look adds up
@@ -10,13 +11,15 @@
 //! ```
 //!
 //! Words stand apart; each clause at most once, in any order. What is left out: `over` is the shortest
-//! time that says something, `for` is one look, `in` is a majority of the regions.
+//! time that says something, `for` is one look, `in` is a majority of the regions; of `cert_days` it is any
+//! of them: what expires is a fact wherever it is seen, and a place that was forgotten at the renewal is
+//! what one wants to know.
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::check::Quorum;
-use crate::limits::TIMEOUT_MAX;
+use crate::limits::{ALERT_CERT_DAYS_MAX, TIMEOUT_MAX};
 use crate::outcome::Phase;
 use crate::text::{format_duration, parse_duration};
 
@@ -52,39 +55,44 @@ pub enum Measure {
         /// Millionths.
         above_ppm: u32,
     },
+    /// A certificate that is shown expires within fewer days than this.
+    CertDays {
+        /// Of 24 hours.
+        below: u32,
+    },
 }
 
-/// Why a text is no condition.
+impl Measure {
+    /// Where it must hold when nobody says.
+    fn regions(self) -> Quorum {
+        match self {
+            Self::Latency { .. } | Self::ErrorRate { .. } => Quorum::Majority,
+            Self::CertDays { .. } => Quorum::Any,
+        }
+    }
+}
+
+/// Why a text is no condition: something else is expected there.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum WhenError {
-    /// Something else is expected there.
-    #[error("column {column}: expected {expected}, found {found}")]
-    Expected {
-        /// Of the first character that is wrong, from 1.
-        column: usize,
-        /// In words.
-        expected: &'static str,
-        /// What stands there.
-        found: String,
-    },
-    /// A measure that is known and not built.
-    #[error(
-        "column {column}: `{measure}` is not measured yet; `warn` and `expect` of a check see it"
-    )]
-    NotYet {
-        /// Of its first character, from 1.
-        column: usize,
-        /// The word.
-        measure: String,
-    },
+#[error("column {column}: expected {expected}, found {found}")]
+pub struct WhenError {
+    /// Of the first character that is wrong, from 1.
+    pub column: usize,
+    /// In words.
+    pub expected: &'static str,
+    /// What stands there.
+    pub found: String,
 }
 
-const MEASURE: &str = "p50 to p99.99, with a phase in brackets or without, or error_rate";
+const MEASURE: &str = "p50 to p99.99, with a phase in brackets or without, error_rate or cert_days";
 const PHASE: &str = "a phase in brackets such as (first_byte)";
 const ABOVE: &str = "`>`";
+const BELOW: &str = "`<`";
+const DAYS: &str = "whole days up to 3650 such as 14";
 const LENGTH_ABOVE: &str = "a length of at most 1m such as 800ms";
 const SHARE: &str = "a share below 100% such as 2%";
 const CLAUSE: &str = "`over`, `for` or `in`, each at most once";
+const CLAUSE_OF_DAYS: &str = "`for` or `in`, each at most once";
 const LENGTH: &str = "a length such as 5m";
 const QUORUM: &str = "majority, all, any or a number of regions";
 const REGIONS: &str = "`regions`";
@@ -122,10 +130,10 @@ impl<'t> Words<'t> {
     ) -> Result<T, WhenError> {
         let Some((column, word)) = self.words.next() else {
             let found = "the end".to_owned();
-            return Err(WhenError::Expected { column: self.end, expected, found });
+            return Err(WhenError { column: self.end, expected, found });
         };
         let found = || format!("`{word}`");
-        read(word).ok_or_else(|| WhenError::Expected { column, expected, found: found() })
+        read(word).ok_or_else(|| WhenError { column, expected, found: found() })
     }
 
     fn skip(&mut self, word: &str) {
@@ -137,6 +145,7 @@ impl<'t> Words<'t> {
 enum Side {
     Latency(u32, Phase),
     ErrorRate,
+    CertDays,
 }
 
 impl When {
@@ -146,14 +155,16 @@ impl When {
     /// At which column something else is expected, and what.
     pub fn parse(text: &str) -> Result<Self, WhenError> {
         let mut words = Words::of(text);
-        if let Some((column, word)) = words.words.next_if(|(_, word)| *word == "cert_days") {
-            return Err(WhenError::NotYet { column, measure: word.to_owned() });
-        }
-        let side = match words.words.next_if(|(_, word)| *word == "error_rate") {
+        let is_named = |(_, word): &(usize, &str)| matches!(*word, "error_rate" | "cert_days");
+        let side = match words.words.next_if(is_named) {
+            Some((_, "cert_days")) => Side::CertDays,
             Some(_) => Side::ErrorRate,
             None => percentile(&mut words)?,
         };
-        words.take(ABOVE, |word| (word == ">").then_some(()))?;
+        match side {
+            Side::CertDays => words.take(BELOW, |word| (word == "<").then_some(()))?,
+            _ => words.take(ABOVE, |word| (word == ">").then_some(()))?,
+        }
         let measure = match side {
             Side::Latency(percentile, phase) => {
                 let above = words.take(LENGTH_ABOVE, |word| {
@@ -165,13 +176,18 @@ impl When {
                 let share = |word| percent::parse(word).filter(|ppm| *ppm < 1_000_000);
                 Measure::ErrorRate { above_ppm: words.take(SHARE, share)? }
             }
+            Side::CertDays => Measure::CertDays { below: words.take(DAYS, days)? },
         };
+        // What is shown is not added up.
+        let adds_up = !matches!(measure, Measure::CertDays { .. });
+        let clauses = if adds_up { CLAUSE } else { CLAUSE_OF_DAYS };
         let (mut over, mut hold, mut regions) = (None, None, None);
         let length =
             |word: &str| parse_duration(word).ok().filter(|length| *length > Duration::ZERO);
         while words.words.peek().is_some() {
-            let (is_over, is_for, is_in) = (over.is_none(), hold.is_none(), regions.is_none());
-            let clause = words.take(CLAUSE, |word| match word {
+            let (is_for, is_in) = (hold.is_none(), regions.is_none());
+            let is_over = adds_up && over.is_none();
+            let clause = words.take(clauses, |word| match word {
                 "over" if is_over => Some(word),
                 "for" if is_for => Some(word),
                 "in" if is_in => Some(word),
@@ -188,22 +204,23 @@ impl When {
                 }
             }
         }
-        let (hold, regions) = (hold.unwrap_or_default(), regions.unwrap_or(Quorum::Majority));
-        Ok(Self { measure, over, hold, regions })
+        let regions = regions.unwrap_or_else(|| measure.regions());
+        Ok(Self { measure, over, hold: hold.unwrap_or_default(), regions })
     }
 
-    /// What one look of a check with this interval adds up.
-    pub fn over(&self, interval: Duration) -> Duration {
+    /// What one look of a check with this interval adds up; nothing for what is not added up.
+    pub fn over(&self, interval: Duration) -> Option<Duration> {
         let least = match self.measure {
             Measure::Latency { .. } => Duration::from_secs(60),
             Measure::ErrorRate { .. } => Duration::from_secs(300),
+            Measure::CertDays { .. } => return None,
         };
-        self.over.unwrap_or_else(|| least.max(whole_looks(interval)))
+        Some(self.over.unwrap_or_else(|| least.max(whole_looks(interval))))
     }
 
     /// The same with everything said, for a check with this interval.
     pub fn whole(&self, interval: Duration) -> Self {
-        Self { over: Some(self.over(interval)), ..*self }
+        Self { over: self.over(interval), ..*self }
     }
 }
 
@@ -225,7 +242,7 @@ fn percentile(words: &mut Words<'_>) -> Result<Side, WhenError> {
         None => Phase::Total,
         Some((after, text)) => {
             let known = text.strip_suffix(')').and_then(Phase::from_word);
-            known.ok_or_else(|| WhenError::Expected {
+            known.ok_or_else(|| WhenError {
                 column: column + after,
                 expected: PHASE,
                 found: format!("`({text}`"),
@@ -233,6 +250,11 @@ fn percentile(words: &mut Words<'_>) -> Result<Side, WhenError> {
         }
     };
     Ok(Side::Latency(number, phase))
+}
+
+fn days(word: &str) -> Option<u32> {
+    let is_number = word.bytes().all(|byte| byte.is_ascii_digit());
+    word.parse().ok().filter(|days| is_number && *days <= ALERT_CERT_DAYS_MAX)
 }
 
 fn quorum(word: &str) -> Option<Quorum> {
@@ -261,6 +283,7 @@ impl fmt::Display for When {
             Measure::ErrorRate { above_ppm } => {
                 write!(f, "error_rate > {}", percent::format(above_ppm))?;
             }
+            Measure::CertDays { below } => write!(f, "cert_days < {below}")?,
         }
         if let Some(over) = self.over {
             write!(f, " over {}", format_duration(over))?;
@@ -304,6 +327,13 @@ mod tests {
                 "error_rate > 1% in 3 of regions for 2h",
                 "error_rate > 1% over 5m for 2h in 3 regions",
             ),
+            // A place that was forgotten at the renewal is enough.
+            ("cert_days < 14", "cert_days < 14 in any region"),
+            ("cert_days < 0", "cert_days < 0 in any region"),
+            (
+                "cert_days < 3650 in majority of regions for 1h",
+                "cert_days < 3650 for 1h in majority of regions",
+            ),
         ] {
             let when = When::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
             assert_eq!(when.whole(Duration::from_secs(10)).to_string(), whole);
@@ -314,7 +344,8 @@ mod tests {
     fn without_a_span_a_look_is_at_least_as_long_as_the_interval() {
         let when = When::parse("p95 > 1s").unwrap();
         for (interval, over) in [(1, 60), (60, 60), (61, 120), (600, 600), (3_600, 3_600)] {
-            assert_eq!(when.over(Duration::from_secs(interval)), Duration::from_secs(over));
+            let over = Some(Duration::from_secs(over));
+            assert_eq!(when.over(Duration::from_secs(interval)), over);
         }
     }
 
@@ -352,16 +383,23 @@ mod tests {
             ("p95 > 1s in majority of probes", 25, REGIONS),
             ("ü95 > 1s", 1, MEASURE),
             ("p95 > ü", 7, LENGTH_ABOVE),
+            ("cert_days", 10, BELOW),
+            ("cert_days > 14", 11, BELOW),
+            ("cert_days <= 14", 11, BELOW),
+            ("cert_days<14", 1, MEASURE),
+            ("cert_days <", 12, DAYS),
+            ("cert_days < 14d", 13, DAYS),
+            ("cert_days < 1.5", 13, DAYS),
+            ("cert_days < -1", 13, DAYS),
+            ("cert_days < +1", 13, DAYS),
+            ("cert_days < 3651", 13, DAYS),
+            ("cert_days < 99999999999", 13, DAYS),
+            ("cert_days < 14 over 5m", 16, CLAUSE_OF_DAYS),
+            ("cert_days < 14 for 5m for 6m", 23, CLAUSE_OF_DAYS),
         ] {
-            match When::parse(text) {
-                Err(WhenError::Expected { column: at, expected: what, .. }) => {
-                    assert_eq!((at, what), (column, expected), "{text}");
-                }
-                other => panic!("{text}: {other:?}"),
-            }
+            let WhenError { column: at, expected: what, .. } = When::parse(text).unwrap_err();
+            assert_eq!((at, what), (column, expected), "{text}");
         }
-        let error = When::parse("cert_days < 14").unwrap_err();
-        assert!(matches!(error, WhenError::NotYet { column: 1, .. }), "{error}");
     }
 
     fn whens() -> impl Strategy<Value = When> {
@@ -371,6 +409,7 @@ mod tests {
                 Measure::Latency { percentile, phase, above: Duration::from_micros(us) }
             });
         let rate = (0u32..1_000_000).prop_map(|above_ppm| Measure::ErrorRate { above_ppm });
+        let days = (0..=ALERT_CERT_DAYS_MAX).prop_map(|below| Measure::CertDays { below });
         let quorum = prop_oneof![
             Just(Quorum::Majority),
             Just(Quorum::All),
@@ -378,12 +417,15 @@ mod tests {
             (1u32..100).prop_map(Quorum::Count)
         ];
         let over = prop::option::of(1u64..400);
-        (prop_oneof![latency, rate], over, 0u64..400, quorum).prop_map(
-            |(measure, over, hold, regions)| When {
-                measure,
-                over: over.map(|minutes| Duration::from_secs(60 * minutes)),
-                hold: Duration::from_secs(60 * hold),
-                regions,
+        (prop_oneof![latency, rate, days], over, 0u64..400, quorum).prop_map(
+            |(measure, over, hold, regions)| {
+                let over = over.filter(|_| !matches!(measure, Measure::CertDays { .. }));
+                When {
+                    measure,
+                    over: over.map(|minutes| Duration::from_secs(60 * minutes)),
+                    hold: Duration::from_secs(60 * hold),
+                    regions,
+                }
             },
         )
     }
@@ -396,7 +438,7 @@ mod tests {
 
         #[test]
         fn any_text_is_read_or_refused_within_itself(text in ".{0,60}") {
-            if let Err(WhenError::Expected { column, .. }) = When::parse(&text) {
+            if let Err(WhenError { column, .. }) = When::parse(&text) {
                 prop_assert!((1..=text.chars().count() + 1).contains(&column));
             }
         }

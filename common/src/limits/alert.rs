@@ -21,6 +21,16 @@ pub const SLO_TARGET_PPM_MIN: u32 = 500_000;
 pub const SLO_TARGET_PPM_FAST: u32 = 930_556;
 /// The greatest: a check a second has 26 failures in 30 days left there. Refused.
 pub const SLO_TARGET_PPM_MAX: u32 = 999_990;
+/// Days before a certificate's end that an alert may ask for: private authorities give certificates for
+/// ten years. Refused.
+pub const ALERT_CERT_DAYS_MAX: u32 = 3_650;
+/// What a region was shown of certificates counts for so long at least, and for two intervals of the
+/// check: windows of five minutes, one of which is late, come within it. Older than that the region says
+/// nothing.
+pub const CERT_FRESH_MIN: Duration = Duration::from_secs(15 * 60);
+/// Checks of which a member remembers what their regions were shown. Those that find no room are left
+/// out, as if nobody had looked at them, until others are gone.
+pub const CERT_CHECKS_MAX: usize = 200_000;
 /// How often the leader looks at alerts. Nothing is finer than a minute in what is kept.
 pub const ALERT_LOOK_EVERY: Duration = Duration::from_secs(60);
 /// A minute is looked at when it has been over for so long, and for as long as a run of the check may

@@ -27,6 +27,7 @@ fn window() -> Window {
         numbers: Some((40, 43)),
         outcomes,
         series: vec![series(&[100, 200, 300])],
+        expiry: Some(Expiry { not_after_s: 1_780_000_000, step: 15 }),
         incarnation: Incarnation(1),
     }
 }
@@ -122,6 +123,25 @@ fn each_bound_refuses() {
                 w.series = vec![Series { phase: Phase::FirstByte, ..series(&echoes) }];
             }),
             E::Samples,
+        ),
+        (
+            "a certificate before 1950",
+            Box::new(|w| {
+                w.expiry = Some(Expiry { not_after_s: Expiry::NOT_AFTER_S_MIN - 1, step: 0 });
+            }),
+            E::Expiry,
+        ),
+        (
+            "a certificate after 9999",
+            Box::new(|w| {
+                w.expiry = Some(Expiry { not_after_s: Expiry::NOT_AFTER_S_MAX + 1, step: 0 });
+            }),
+            E::Expiry,
+        ),
+        (
+            "a certificate of step 16",
+            Box::new(|w| w.expiry = Some(Expiry { not_after_s: 0, step: 16 })),
+            E::Expiry,
         ),
         (
             "a sum of nothing",

@@ -1,9 +1,10 @@
 //! One look at the alerts and the budget of one check: what is read of history, and what of it becomes a
 //! change. Waits for the disk and for nothing else.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use parallax_common::alert::{Alert, Measure};
 use parallax_common::check::Check;
 use parallax_common::limits::INTERVAL_MAX;
 use parallax_common::outcome::Phase;
@@ -11,6 +12,7 @@ use parallax_common::time::MeshTime;
 use parallax_proto::{store, v1};
 
 use crate::core::alert::burn::{self, Burn, PAIRS, Pair, Tally};
+use crate::core::alert::certificate::{self, Sights, Streak};
 use crate::core::alert::series::Series;
 use crate::core::alert::told::Told;
 use crate::core::alert::{self, Standing, Turn, Watch};
@@ -40,6 +42,7 @@ pub struct Look<'a> {
     state: &'a State,
     entry: &'a CheckEntry,
     told: &'a Told,
+    now: MeshTime,
     at: alert::Look,
     /// Regions whose probes are not believed.
     unheeded: BTreeSet<String>,
@@ -59,17 +62,43 @@ impl<'a> Look<'a> {
         let excluded = state.probes.iter().filter(|(_, probe)| probe.exclusion.is_some());
         let unheeded = excluded.map(|((region, _), _)| region.clone()).collect();
         let at = alert::Look::new(&entry.check, now);
-        Self { history, state, entry, told, at, unheeded, found: Vec::new() }
+        Self { history, state, entry, told, now, at, unheeded, found: Vec::new() }
     }
 
-    /// Looks at every alert of the check; history is read once.
+    /// Looks at the alerts on certificates, by what this member heard. How long each has said what it says
+    /// every member counts; what becomes of it only whoever is to look at alerts.
+    pub fn certificates(
+        &mut self,
+        due: &Due,
+        sights: &Sights,
+        before: &BTreeMap<String, Streak>,
+        new_uid: &mut impl FnMut() -> String,
+    ) -> BTreeMap<String, Streak> {
+        let (check, mut streaks) = (&self.entry.check, BTreeMap::new());
+        for alert in &check.alerts {
+            let watch = certificate::Watch::new(check, alert, sights, self.now);
+            let Some(watch) = watch else { continue };
+            let streak = watch.look(before.get(&alert.name).copied(), &self.unheeded);
+            streaks.insert(alert.name.clone(), streak);
+            if due.alerts {
+                let (standing, _) = self.state.alert(&check.uid, &alert.name);
+                let turn = watch.turn(standing, &streak, &self.unheeded);
+                self.note(&alert.name, turn, watch.looks_back_to(), new_uid);
+            }
+        }
+        streaks
+    }
+
+    /// Looks at every alert of the check that is about history, which is read once.
     ///
     /// # Errors
     /// When history cannot be read.
     pub fn alerts(&mut self, new_uid: &mut impl FnMut() -> String) -> Result<(), SegmentError> {
         let check = &self.entry.check;
+        let in_history = |alert: &&Alert| !matches!(alert.when.measure, Measure::CertDays { .. });
+        let measured = || check.alerts.iter().filter(in_history);
         let mut watches: Vec<Watch<'_>> =
-            check.alerts.iter().map(|alert| Watch::new(check, alert, self.at)).collect();
+            measured().map(|alert| Watch::new(check, alert, self.at)).collect();
         let Some(from) = watches.iter().map(Watch::from).min() else { return Ok(()) };
         let phases = watches.iter().filter_map(|watch| watch.series.phase()).collect();
         let question = self.question(from, Tier::Minutes, phases);
@@ -78,7 +107,7 @@ impl<'a> Look<'a> {
                 watch.series.add(region, cell, Tier::Minutes);
             }
         })?;
-        for (alert, watch) in check.alerts.iter().zip(&watches) {
+        for (alert, watch) in measured().zip(&watches) {
             let (standing, _) = self.state.alert(&check.uid, &alert.name);
             let turn = watch.turn(standing, &self.unheeded);
             self.note(&alert.name, turn, watch.looks_back_to(), new_uid);

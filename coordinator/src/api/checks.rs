@@ -98,6 +98,9 @@ impl CheckService for Api {
             if let (Some(canary), Some(ballots)) = (entry.check.run.canary, live.first()) {
                 sentences.extend(explain::canary(canary, ballots));
             }
+            let sights = self.inner.certificates.of(&entry.check.uid);
+            let now = self.inner.judge.mesh_now();
+            sentences.extend(explain::certificate(&entry.check, &sights, now));
         }
         Ok(Response::new(v1::ExplainCheckResponse {
             verdict,

@@ -1,5 +1,5 @@
-//! Alerts on what was measured: percentiles of durations, shares of failed runs, and how fast an error
-//! budget burns.
+//! Alerts on what was measured: percentiles of durations, shares of failed runs, how fast an error budget
+//! burns, and when certificates expire.
 //!
 //! The leader alone looks, once a minute (`coordinator/src/alert.rs`), at its own history: every
 //! coordinator has all windows, so the next leader sees the same. What is here is pure: counts go in,
@@ -22,7 +22,8 @@
 //! - **It does not open** while a `down` incident of the check has told the same contacts, nor while what
 //!   it counts reaches back into one: one outage is one page ([`told`]).
 //!
-//! Burn rates are in [`burn`]. What is proposed names the check's etag and the sequence of the alert's
+//! Burn rates are in [`burn`], what is asked of certificates in [`certificate`]: no history has them.
+//! What is proposed names the check's etag and the sequence of the alert's
 //! row, as changes of verdicts do, so that of two leaders one is heard (`core/state/alerts.rs`).
 
 use std::collections::BTreeSet;
@@ -37,6 +38,7 @@ use parallax_proto::convert::time::{duration_to, mesh_timestamp};
 use parallax_proto::v1;
 
 pub mod burn;
+pub mod certificate;
 pub mod series;
 pub mod told;
 
@@ -113,10 +115,40 @@ pub struct Watch<'c> {
 
 /// What all regions say together at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Says {
+pub enum Says {
+    /// Enough of them hold.
     Holds,
+    /// Too few would even if all silent ones did.
     Clear,
+    /// Neither.
     Nothing,
+}
+
+impl Says {
+    /// By the votes of all regions, when it has to hold in so many.
+    fn of(votes: impl Iterator<Item = v1::AlertVote>, needed: u32) -> Self {
+        let (mut holds, mut silent) = (0, 0);
+        for vote in votes {
+            match vote {
+                v1::AlertVote::Holds => holds += 1,
+                v1::AlertVote::Clear => {}
+                v1::AlertVote::Silent | v1::AlertVote::Unspecified => silent += 1,
+            }
+        }
+        if holds >= needed {
+            Self::Holds
+        } else if holds + silent < needed {
+            Self::Clear
+        } else {
+            Self::Nothing
+        }
+    }
+}
+
+/// Regions of a check in which a condition must hold.
+fn needed(check: &Check, when: &When) -> u32 {
+    let policy = Policy { regions: when.regions, ..check.policy };
+    Rule::of(&policy, check.regions.len()).down_at
 }
 
 impl<'c> Watch<'c> {
@@ -124,7 +156,8 @@ impl<'c> Watch<'c> {
     pub fn new(check: &'c Check, alert: &Alert, look: Look) -> Self {
         let when = alert.when.whole(check.interval);
         // Windows are never divided.
-        let over = look.step.saturating_mul(look.steps(when.over(check.interval)));
+        let over = when.over(check.interval).unwrap_or_default();
+        let over = look.step.saturating_mul(look.steps(over));
         let newest = look.until - over;
         Self { check, when, look, over, series: Series::of(when.measure, newest, look.until) }
     }
@@ -165,26 +198,13 @@ impl<'c> Watch<'c> {
         }
     }
 
-    /// Regions in which it must hold.
     fn needed(&self) -> u32 {
-        let policy = Policy { regions: self.when.regions, ..self.check.policy };
-        Rule::of(&policy, self.check.regions.len()).down_at
+        needed(self.check, &self.when)
     }
 
     fn says(&self, at: MeshTime, unheeded: &BTreeSet<String>) -> Says {
-        let (mut holds, mut silent) = (0, 0);
-        for region in &self.check.regions {
-            match self.vote(region, at, unheeded) {
-                v1::AlertVote::Holds => holds += 1,
-                v1::AlertVote::Clear => {}
-                v1::AlertVote::Silent | v1::AlertVote::Unspecified => silent += 1,
-            }
-        }
-        match self.needed() {
-            needed if holds >= needed => Says::Holds,
-            needed if holds + silent < needed => Says::Clear,
-            _ => Says::Nothing,
-        }
+        let votes = self.check.regions.iter().map(|region| self.vote(region, at, unheeded));
+        Says::of(votes, self.needed())
     }
 
     fn vote(&self, region: &str, at: MeshTime, unheeded: &BTreeSet<String>) -> v1::AlertVote {
@@ -209,6 +229,7 @@ impl<'c> Watch<'c> {
                 samples: count.all,
                 failed: if self.series.is_of_runs() { count.bad } else { 0 },
                 value: self.series.percentile(name).map(duration_to),
+                ..v1::AlertRegion::default()
             }
         };
         v1::AlertRecord {
@@ -217,6 +238,7 @@ impl<'c> Watch<'c> {
             regions: self.check.regions.iter().map(region).collect(),
             needed: self.needed(),
             burn: None,
+            target: String::new(),
         }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Everything here is rendered from a committed record: the same record gives the same sentences
 //! on every member and at every later time, and no number comes from anywhere else; but for
-//! [`cannot_run`], which says what keeps a check from being run now. Clauses about
+//! [`cannot_run`], which says what keeps a check from being run now, and [`certificate`], which says what
+//! it is shown now. Clauses about
 //! single regions are in `ballots`, those about deliveries in `pages`, times and lengths in
 //! `words`.
 
@@ -17,7 +18,7 @@ mod routes;
 mod storm;
 mod words;
 
-pub use self::alert::summary as alert_summary;
+pub use self::alert::{certificate, summary as alert_summary};
 pub use self::storm::summary as storm_summary;
 use self::words::{Clock, count, line, list, span, verb};
 use crate::core::{stamp, watchdog};
@@ -113,9 +114,10 @@ pub fn incident(incident: &v1::Incident) -> Vec<String> {
         IncidentKind::Leaderless => leaderless(incident, &mut clock),
         IncidentKind::Storm => storm::sentences(incident, &mut clock),
         IncidentKind::Regional | IncidentKind::Warning => lasting(incident, &mut clock),
-        IncidentKind::Latency | IncidentKind::ErrorRate | IncidentKind::BurnRate => {
-            measured(incident, &mut clock)
-        }
+        IncidentKind::Latency
+        | IncidentKind::ErrorRate
+        | IncidentKind::Certificate
+        | IncidentKind::BurnRate => measured(incident, &mut clock),
         IncidentKind::Down | IncidentKind::Unspecified => check(incident, &mut clock),
     };
     if incident.acknowledged_at.is_some() {
@@ -145,9 +147,10 @@ pub fn incident(incident: &v1::Incident) -> Vec<String> {
             IncidentKind::Warning => {
                 "It ends when fewer regions pass with a warning, or when it fails.".into()
             }
-            IncidentKind::Latency | IncidentKind::ErrorRate | IncidentKind::BurnRate => {
-                alert::resolves_when(incident)
-            }
+            IncidentKind::Latency
+            | IncidentKind::ErrorRate
+            | IncidentKind::Certificate
+            | IncidentKind::BurnRate => alert::resolves_when(incident),
             IncidentKind::Down | IncidentKind::Unspecified => {
                 let rule = incident.opened_by.as_ref().and_then(|record| record.rule);
                 resolves_when(&rule.unwrap_or_default())

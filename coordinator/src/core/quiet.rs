@@ -155,6 +155,7 @@ fn label<'a>(incident: &'a v1::Incident, key: &str) -> &'a str {
             v1::IncidentKind::Warning => "warning",
             v1::IncidentKind::Latency => "latency",
             v1::IncidentKind::ErrorRate => "error_rate",
+            v1::IncidentKind::Certificate => "certificate",
             v1::IncidentKind::BurnRate => "burn_rate",
             v1::IncidentKind::Unspecified => "",
         },

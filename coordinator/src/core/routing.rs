@@ -70,6 +70,7 @@ pub fn severity(kind: v1::IncidentKind, check: Option<&v1::Check>) -> v1::Severi
             // Alerts bring their own.
             | v1::IncidentKind::Latency
             | v1::IncidentKind::ErrorRate
+            | v1::IncidentKind::Certificate
             | v1::IncidentKind::BurnRate => v1::Severity::Warning,
             v1::IncidentKind::Down
             | v1::IncidentKind::Leaderless

@@ -193,6 +193,7 @@ pub(crate) mod tests {
                 })
                 .into_iter()
                 .collect(),
+            expiry: None,
             incarnation: Incarnation(1),
         };
         window.check().unwrap();

@@ -1,16 +1,31 @@
 //! From a frame of windows to what the history takes: every bound is checked, the bytes are kept.
 //!
+//! What they say of certificates is handed out beside them: nothing is kept of that.
+//!
 //! Used by the bulk lane (`session/bulk.rs`), once a frame. A window that breaks a rule costs only
 //! itself; the windows around it keep their own numbers.
 
 use parallax_common::limits::TIME_AHEAD_MAX;
+use parallax_common::name::Uid;
 use parallax_common::time::MeshTime;
 use parallax_proto::convert::window::check_window;
 use parallax_proto::v1;
 use prost::Message as _;
 
 use super::{Record, Spool};
+use crate::core::alert::certificate::Sight;
 use crate::core::plan::Work;
+
+/// What becomes of a frame.
+#[derive(Debug, Default)]
+pub struct Admitted {
+    /// Windows that break no rule, each under its own number.
+    pub windows: Vec<(u64, Record)>,
+    /// What those of the probe's own checks say of certificates.
+    pub sights: Vec<(Uid, Sight)>,
+    /// What was not kept.
+    pub refused: Refused,
+}
 
 /// What was not kept of a frame.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -21,35 +36,35 @@ pub struct Refused {
     pub last: String,
 }
 
-/// The windows of one frame that break no rule, each under its own number. `work` is what the plan
-/// gives to the probe; windows of other checks are marked.
-pub fn admit(
-    work: &Work,
-    spool: &Spool,
-    windows: v1::Windows,
-    now: MeshTime,
-) -> (Vec<(u64, Record)>, Refused) {
-    let mut refused = Refused::default();
-    let mut records = Vec::with_capacity(windows.windows.len());
+/// What may be kept of one frame. `work` is what the plan gives to the probe; windows of other checks are
+/// marked.
+pub fn admit(work: &Work, spool: &Spool, windows: v1::Windows, now: MeshTime) -> Admitted {
+    let kept = Vec::with_capacity(windows.windows.len());
+    let mut admitted = Admitted { windows: kept, ..Admitted::default() };
     for (sequence, window) in (windows.first_sequence..).zip(windows.windows) {
         match record(work, spool, &window, now) {
-            Ok(record) => records.push((sequence, record)),
+            Ok((record, sight)) => {
+                let own = sight.filter(|_| !record.unassigned);
+                admitted.sights.extend(own.map(|sight| (record.check, sight)));
+                admitted.windows.push((sequence, record));
+            }
             Err(why) => {
-                refused.count += 1;
-                refused.last = why;
+                admitted.refused.count += 1;
+                admitted.refused.last = why;
             }
         }
     }
-    (records, refused)
+    admitted
 }
 
-/// What is kept of a window: its bytes as they came, under what was checked.
+/// What is kept of a window: its bytes as they came, under what was checked. And what it says of
+/// certificates.
 fn record(
     work: &Work,
     spool: &Spool,
     window: &v1::Window,
     now: MeshTime,
-) -> Result<Record, String> {
+) -> Result<(Record, Option<Sight>), String> {
     let key = check_window(window).map_err(|error| format!("window: {error}"))?;
     let end = key.start + key.period.length();
     // A sealed window has ended. One from the future would outlive all others.
@@ -59,19 +74,25 @@ fn record(
     if key.incarnation != spool.incarnation {
         return Err("wire_field: window: it is of another incarnation".to_owned());
     }
-    Ok(Record {
+    // Its end may be a little ahead, and no later window is to be older than it.
+    let sight = key.expiry.map(|expiry| Sight { expiry, at: end.min(now) });
+    let record = Record {
         check: key.check,
         digest: key.run_digest,
         start: key.start,
         end,
         unassigned: !work.contains_key(&key.check),
         encoded: window.encode_to_vec().into(),
-    })
+    };
+    Ok((record, sight))
 }
 
 #[cfg(test)]
 mod tests {
-    use parallax_common::name::{Incarnation, Uid};
+    use std::sync::Arc;
+
+    use parallax_common::expiry::Expiry;
+    use parallax_common::name::Incarnation;
 
     use super::*;
 
@@ -105,12 +126,39 @@ mod tests {
         windows[4].start_mesh_ns = 20_000_000_000;
         let frame = v1::Windows { first_sequence: 5, windows, replay: false };
         let now = MeshTime::from_ns(10_000_000_000);
-        let (kept, refused) = admit(&Work::new(), &spool, frame, now);
+        let Admitted { windows: kept, refused, .. } = admit(&Work::new(), &spool, frame, now);
         assert_eq!(refused.count, 3);
         assert!(refused.last.contains("in the future"), "{refused:?}");
         let numbers: Vec<u64> = kept.iter().map(|(sequence, _)| *sequence).collect();
         assert_eq!(numbers, [5, 8]);
         assert!(kept.iter().all(|(_, record)| record.unassigned));
         assert!(kept.iter().all(|(_, record)| record.check == Uid::from_bytes(CHECK)));
+    }
+
+    #[test]
+    fn what_own_windows_say_of_certificates_is_handed_out_with_their_end() {
+        let spool = Spool { region: "eu".into(), probe: "p".into(), incarnation: Incarnation(1) };
+        let check = crate::core::engine::tests::rig::check(1, 1);
+        let run = Arc::new(check.run.clone());
+        let assignment = parallax_proto::convert::assignment::of_check(&check, 0, run);
+        let work: Work = [(Uid::from_bytes(CHECK), Arc::new(assignment))].into_iter().collect();
+        let mut windows = [10, 10, 10, 11, 10].map(window).to_vec();
+        for (place, window) in windows.iter_mut().enumerate() {
+            window.start_mesh_ns = 10_000_000_000 * place as i64;
+            window.not_after_s = Some(100 + place as i64);
+            window.not_after_step = 2;
+        }
+        windows[1].not_after_s = None;
+        windows[2].check_uid = vec![8; 16].into();
+        let frame = v1::Windows { first_sequence: 1, windows, replay: true };
+        // The last one ends a little ahead of this member's time.
+        let now = MeshTime::from_ns(49_000_000_000);
+        let admitted = admit(&work, &spool, frame, now);
+        assert_eq!((admitted.windows.len(), admitted.refused.count), (4, 1));
+        let sight = |not_after_s, at_s: i64| {
+            let at = MeshTime::from_ns(at_s * 1_000_000_000);
+            (Uid::from_bytes(CHECK), Sight { expiry: Expiry { not_after_s, step: 2 }, at })
+        };
+        assert_eq!(admitted.sights, [sight(100, 10), sight(104, 49)]);
     }
 }

@@ -345,7 +345,10 @@ fn summary(incident: &v1::Incident, opened: &DecisionRecord) -> String {
         }
         IncidentKind::Storm => explain::storm_summary(incident),
         IncidentKind::Regional | IncidentKind::Warning => lasting(incident, opened, over),
-        IncidentKind::Latency | IncidentKind::ErrorRate | IncidentKind::BurnRate => {
+        IncidentKind::Latency
+        | IncidentKind::ErrorRate
+        | IncidentKind::Certificate
+        | IncidentKind::BurnRate => {
             let (check, alert) = (&incident.check_name, &incident.alert);
             match (over, incident.cause()) {
                 (true, ResolveCause::AlertCleared) => format!("{check}: {alert} has cleared"),
@@ -439,6 +442,7 @@ fn about(incident: &v1::Incident) -> About {
             IncidentKind::Warning => "warning",
             IncidentKind::Latency => "latency",
             IncidentKind::ErrorRate => "error_rate",
+            IncidentKind::Certificate => "certificate",
             IncidentKind::BurnRate => "burn_rate",
             IncidentKind::Down | IncidentKind::Unspecified => "down",
         },

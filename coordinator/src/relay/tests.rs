@@ -140,6 +140,7 @@ impl Member {
             view: View::default(),
             clock: Arc::clone(&clock),
             history: Arc::new(Ring::new(LONG, 1024)),
+            certificates: Default::default(),
             node_id: id,
             members,
         });

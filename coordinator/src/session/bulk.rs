@@ -19,7 +19,8 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::Who;
 use super::live::{Inner, SessionServer};
-use crate::history::{Batch, Receipt, Spool, intake};
+use crate::history::intake::{self, Admitted};
+use crate::history::{Batch, Receipt, Spool};
 
 /// Acknowledgements that may wait for a slow probe.
 const ACKS_MAX: usize = 64;
@@ -139,7 +140,8 @@ async fn keep(
     };
     let work = inner.plan.borrow().for_probe(&who.region, &who.probe).assignments;
     let now = inner.clock.now();
-    let (windows, refused) = intake::admit(&work, &spool, windows, now);
+    let Admitted { windows, sights, refused } = intake::admit(&work, &spool, windows, now);
+    inner.certificates.take(&spool.region, sights);
     if refused.count > 0 {
         inner.sessions.count_refusal(&who.region, &who.probe, refused.count, &refused.last);
     }

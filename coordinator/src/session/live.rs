@@ -21,6 +21,7 @@ use tracing::{debug, info};
 
 use super::members::Members;
 use super::{Connected, Lane, LastHeard, OUTBOUND_MAX, Sessions, Taps, Who, wire};
+use crate::alert::certificates::Certificates;
 use crate::core::engine::Voter;
 use crate::core::fleet;
 use crate::core::plan::Plan;
@@ -54,6 +55,8 @@ pub struct Parts {
     pub clock: Arc<MeshClock>,
     /// Where windows go.
     pub history: Arc<dyn History>,
+    /// Where goes what they say of certificates.
+    pub certificates: Certificates,
     /// Of this member.
     pub node_id: u64,
     /// Where probes reach members.

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parallax_common::check::Assignment;
+use parallax_common::expiry::Expiry;
 use parallax_common::fold::{Fold, Mark, Recent, Terms};
 use parallax_common::histogram::Recorder as Histogram;
 use parallax_common::limits::{
@@ -48,6 +49,8 @@ pub struct Finding {
     /// several samples: then there is one of everything for each. Of `first_byte` there may be several
     /// a sample: one for each echo.
     pub phases: Vec<(u32, Phase, Duration)>,
+    /// The certificate that expires first of all that it was shown.
+    pub expiry: Option<Expiry>,
 }
 
 /// A run that has ended.
@@ -146,6 +149,7 @@ struct OpenWindow {
     numbers: Option<(u64, u64)>,
     outcomes: Spans,
     series: Vec<((u32, Phase), Histogram)>,
+    expiry: Option<Expiry>,
 }
 
 #[derive(Debug)]
@@ -355,6 +359,7 @@ impl Recorder {
                 numbers: None,
                 outcomes: Spans::new(),
                 series: Vec::new(),
+                expiry: None,
             });
             self.seals.push(Reverse((end, assignment.check)));
             check.windows.len() - 1
@@ -395,6 +400,8 @@ impl Recorder {
         window.running = window.running.saturating_sub(1);
         window.count(slot, number);
         window.outcomes.push(finding.outcome, finding.reason, slot.is_none());
+        // Whatever became of the run: it was shown.
+        window.expiry = Expiry::first(window.expiry, finding.expiry);
         if finding.outcome != Outcome::Missed {
             for (step, phase, length) in &phases {
                 window.sample(*step, *phase, *length);
@@ -565,6 +572,7 @@ fn bound(ended: &mut Ended) {
     ended.lateness = ended.lateness.min(PHASE_MAX - TIMEOUT_MAX - RUN_STALL_AFTER);
     let finding = &mut ended.finding;
     finding.step = finding.step.min(LAST_STEP);
+    finding.expiry = finding.expiry.filter(|expiry| expiry.is_sayable());
     cut(&mut finding.evidence, EVIDENCE_BYTES_MAX);
     let samples = ended.assignment.run.samples.clamp(1, SAMPLES_MAX);
     // A series has one sample a run, that of echoes one for each; those of the whole run are the
@@ -644,6 +652,7 @@ impl OpenWindow {
                     histogram: histogram.encode(),
                 })
                 .collect(),
+            expiry: self.expiry,
             incarnation,
         }
     }

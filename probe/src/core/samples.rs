@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use parallax_common::expiry::Expiry;
 use parallax_common::outcome::{Outcome, Phase, Reason};
 
 use super::record::Finding;
@@ -19,6 +20,8 @@ pub struct Samples {
     failed: u32,
     missed: u32,
     phases: Vec<(u32, Phase, Duration)>,
+    /// The certificate that expires first of all that they were shown.
+    expiry: Option<Expiry>,
     /// The last one that failed, that warned, that was missed, and that passed; without their phases.
     last: [Option<Finding>; 4],
 }
@@ -38,6 +41,7 @@ impl Samples {
             failed: 0,
             missed: 0,
             phases: Vec::new(),
+            expiry: None,
             last: [const { None }; 4],
         }
     }
@@ -45,6 +49,7 @@ impl Samples {
     /// Takes what one has found, and how long it took.
     pub fn take(&mut self, mut finding: Finding, length: Duration) {
         let phases = std::mem::take(&mut finding.phases);
+        self.expiry = Expiry::first(self.expiry, finding.expiry);
         let (count, place) = match finding.outcome {
             Outcome::Fail => (&mut self.failed, FAILED),
             Outcome::Warn => (&mut self.warned, WARNED),
@@ -76,7 +81,7 @@ impl Samples {
     pub fn finding(self) -> Finding {
         let (taken, left) = (self.taken(), self.wanted.saturating_sub(self.taken()));
         let voted = taken - self.missed;
-        let Self { warned, failed, missed, phases, last, .. } = self;
+        let Self { warned, failed, missed, phases, expiry, last, .. } = self;
         let [last_failed, last_warned, last_missed, last_passed] = last;
         let unstarted = match left {
             0 => String::new(),
@@ -111,7 +116,8 @@ impl Samples {
             Outcome::Fail | Outcome::Missed => chosen.as_ref().and_then(|it| it.reason),
         };
         let (step, remote) = chosen.map_or((0, None), |it| (it.step, it.remote));
-        Finding { outcome, reason, step, evidence: evidence.unwrap_or_default(), remote, phases }
+        let evidence = evidence.unwrap_or_default();
+        Finding { outcome, reason, step, evidence, remote, phases, expiry }
     }
 }
 
@@ -137,6 +143,8 @@ mod tests {
             },
             remote: None,
             phases: vec![(0, Phase::Connect, Duration::from_millis(3))],
+            // Each is shown one that ends sooner than the one before.
+            expiry: Some(Expiry { not_after_s: -(place as i64), step: 0 }),
         }
     }
 
@@ -237,6 +245,8 @@ mod tests {
             let found = all.finding();
             assert_eq!((found.outcome, found.reason), (outcome, reason), "{samples}");
             assert_eq!(found.evidence, evidence, "{samples}");
+            let soonest = found.expiry.unwrap().not_after_s;
+            assert_eq!(soonest, 1 - samples.len() as i64, "{samples}");
             // The step is that of the sample whose evidence it is.
             if let Some((_, place)) = evidence.rsplit_once("seen ") {
                 assert_eq!(found.step.to_string(), place, "{samples}");

@@ -1,4 +1,7 @@
 //! What certificates say: read, never judged. The judge is the verifier of [`super::tls`].
+//!
+//! The one that a target shows for itself is read whole, those that it sends along for their ends alone
+//! unless an expression wants more.
 
 use parallax_common::expect::Certificate;
 use rustls::pki_types::CertificateDer;
@@ -12,10 +15,17 @@ use x509_parser::public_key::PublicKey;
 const ED25519: &str = "1.3.101.112";
 const ED448: &str = "1.3.101.113";
 
-/// Reads a certificate; `None` when it cannot be read.
-pub(super) fn describe(der: &CertificateDer<'_>, now_ns: i64) -> Option<Certificate> {
+/// When a certificate ends, in seconds of UTC; `None` when it cannot be read.
+pub(super) fn not_after_s(der: &CertificateDer<'_>) -> Option<i64> {
     let (_, cert) = X509Certificate::from_der(der).ok()?;
-    let left_s = cert.validity().not_after.timestamp() - now_ns.div_euclid(1_000_000_000);
+    Some(cert.validity().not_after.timestamp())
+}
+
+/// Reads a certificate and when it ends; `None` when it cannot be read.
+pub(super) fn describe(der: &CertificateDer<'_>, now_ns: i64) -> Option<(Certificate, i64)> {
+    let (_, cert) = X509Certificate::from_der(der).ok()?;
+    let not_after_s = cert.validity().not_after.timestamp();
+    let left_s = not_after_s - now_ns.div_euclid(1_000_000_000);
     let names = cert.subject_alternative_name().ok().flatten();
     let names = names.map(|names| {
         let name = |name: &GeneralName<'_>| match name {
@@ -26,7 +36,7 @@ pub(super) fn describe(der: &CertificateDer<'_>, now_ns: i64) -> Option<Certific
         names.value.general_names.iter().filter_map(name).collect()
     });
     let (key_type, key_bits) = key(&cert);
-    Some(Certificate {
+    let certificate = Certificate {
         days_left: left_s.div_euclid(86_400),
         names: names.unwrap_or_default(),
         issuer: cert.issuer().to_string(),
@@ -35,7 +45,8 @@ pub(super) fn describe(der: &CertificateDer<'_>, now_ns: i64) -> Option<Certific
         signature: algorithm(&cert.signature_algorithm.algorithm),
         key_type,
         key_bits,
-    })
+    };
+    Some((certificate, not_after_s))
 }
 
 fn key(cert: &X509Certificate<'_>) -> (String, u32) {
@@ -93,7 +104,9 @@ mod tests {
             let cert = params.self_signed(&key).unwrap();
             // The first of the year.
             let now_ns = 1_577_836_800 * 1_000_000_000;
-            let read = describe(cert.der(), now_ns).unwrap();
+            let (read, not_after_s) = describe(cert.der(), now_ns).unwrap();
+            assert_eq!(not_after_s, 1_577_836_800 + 10 * 86_400);
+            assert_eq!(super::not_after_s(cert.der()), Some(not_after_s));
             assert_eq!((read.days_left, read.serial.as_str()), (10, "0a:1b"));
             assert_eq!(read.names, ["shop.example", "127.0.0.1", "::1"]);
             assert!(read.subject.contains("CN=shop"), "{read:?}");

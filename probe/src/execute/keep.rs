@@ -59,6 +59,7 @@ pub(super) struct Line {
     idle_since: Instant,
     remote: Option<SocketAddr>,
     cert: Option<Certificate>,
+    not_after_s: Option<i64>,
     chain: Vec<Certificate>,
     tls_version: &'static str,
     cipher: Option<rustls::CipherSuite>,
@@ -84,6 +85,7 @@ impl Line {
             idle_since: now,
             remote: trace.remote,
             cert: trace.cert.clone(),
+            not_after_s: trace.not_after_s,
             chain: trace.chain.clone(),
             tls_version: trace.tls_version,
             cipher: trace.cipher,
@@ -109,6 +111,11 @@ impl Line {
             Spoken::Http1(line) => line.is_open().await,
             Spoken::Http2(line) => line.is_open().await,
         }
+    }
+
+    /// It has served once more: what its target showed when it was made is what it shows.
+    pub fn served(&self, trace: &mut Trace) {
+        trace.was_shown(self.not_after_s);
     }
 
     /// Tells what was seen when it was made.

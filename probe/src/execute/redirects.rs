@@ -99,7 +99,7 @@ impl Hop<'_> {
 
     async fn connect(&self, trace: &mut Trace) -> Result<TcpStream, Failure> {
         trace.stage = Stage::Dns;
-        trace.cert = None;
+        (trace.cert, trace.not_after_s) = (None, None);
         let target = (self.request.url.host.as_str(), self.request.url.port);
         let (tunnel, source) = (self.visit.tunnel.as_ref(), self.visit.source);
         let connected = self.executor.reach(self.run, tunnel, target, source, trace).await;
@@ -128,7 +128,7 @@ impl Hop<'_> {
     #[cfg(feature = "http3")]
     async fn go_http3(&self, trace: &mut Trace) -> Result<Seen, Failure> {
         trace.stage = Stage::Dns;
-        trace.cert = None;
+        (trace.cert, trace.not_after_s) = (None, None);
         let target = (self.request.url.host.as_str(), self.request.url.port);
         let (config, name) = self.tls();
         let reached =
@@ -168,6 +168,7 @@ impl Hop<'_> {
             if line.is_open().await {
                 match line.ask(self.request, self.keep_body, trace).await {
                     Ok((seen, more)) => {
+                        line.served(trace);
                         if more {
                             pool.put(place, line);
                         }

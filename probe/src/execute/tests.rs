@@ -139,6 +139,8 @@ async fn a_good_answer_passes_with_its_phases() {
     assert_eq!((finding.outcome, finding.reason), (Outcome::Pass, None), "{finding:?}");
     assert_eq!(phases(&finding), [Phase::Connect, Phase::FirstByte, Phase::Transfer]);
     assert!(finding.remote.is_some());
+    // No certificate was shown.
+    assert_eq!(finding.expiry, None);
 }
 
 #[tokio::test]
@@ -355,6 +357,12 @@ fn authority() -> Authority {
     Authority { pem, issuer: Issuer::new(params, key) }
 }
 
+/// What a certificate that ends with the first day of this year makes of a run's first step.
+fn ends(year: i32) -> Option<Expiry> {
+    let not_after_s = date_time_ymd(year, 1, 1).unix_timestamp();
+    Some(Expiry { not_after_s, step: 0 })
+}
+
 /// An HTTPS server with a certificate for `name`, valid over these years.
 fn https(authority: &Authority, name: &str, years: (i32, i32)) -> SocketAddr {
     let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
@@ -399,6 +407,7 @@ async fn certificates_are_judged_each_by_its_own_reason() {
         step(&mut run).tls.ca_pem = Some(ours.pem.clone());
         let finding = found(&run).await;
         assert_eq!((finding.outcome, finding.reason), (outcome, reason), "{finding:?}");
+        assert_eq!(finding.expiry, ends(years.1), "it was shown, whatever is wrong with it");
         // Unverified, each of them answers, and its days are known.
         step(&mut run).tls.insecure = true;
         run.expect = vec![match years.1 {

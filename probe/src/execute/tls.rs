@@ -24,7 +24,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::certificate::describe;
+use super::certificate::{describe, not_after_s};
 use super::connect::plain;
 use super::{Failure, Stage, Trace};
 
@@ -280,12 +280,20 @@ pub(super) fn judge(
     trace: &mut Trace,
 ) -> Result<(), Failure> {
     let now = clock::utc().as_ns();
-    trace.cert = chain.first().and_then(|leaf| describe(leaf, now));
+    let shown = chain.first().and_then(|leaf| describe(leaf, now));
+    let (cert, own_end) = shown.unzip();
+    trace.cert = cert;
     trace.chain.clear();
+    let mut ends: Vec<i64> = own_end.into_iter().collect();
     if trace.wants_chain {
         let rest = chain.iter().skip(1).filter_map(|cert| describe(cert, now));
+        let (rest, rest_ends): (Vec<_>, Vec<_>) = rest.unzip();
         trace.chain = trace.cert.iter().cloned().chain(rest).collect();
+        ends.extend(rest_ends);
+    } else {
+        ends.extend(chain.iter().skip(1).filter_map(not_after_s));
     }
+    trace.was_shown(ends.into_iter().min());
     if let (Some(judge), [leaf, rest @ ..]) = (&config.judge, chain) {
         let seconds = u64::try_from(now / 1_000_000_000).unwrap_or(0);
         let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));

@@ -73,6 +73,7 @@ impl Drop for Report {
             evidence: "the run panicked: this is a fault of the probe, see its log".to_owned(),
             remote: None,
             phases: Vec::new(),
+            expiry: None,
         };
         // The recorder holds the end to what a record may have.
         let execution = Execution { started: self.began, ended: clock::boot_time(), finding };
@@ -134,6 +135,7 @@ mod tests {
             evidence: String::new(),
             remote: None,
             phases: vec![],
+            expiry: None,
         };
         let at = BootTime::from_ns(5);
         let run = async move { Execution { started: at, ended: at, finding } };

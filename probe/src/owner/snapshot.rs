@@ -103,6 +103,7 @@ mod tests {
                             "[2001:db8:1111:2222:3333:4444:5555:6666]:65535".parse().unwrap(),
                         ),
                         phases: vec![(0, Phase::Connect, Duration::from_secs(20))],
+                        expiry: None,
                     },
                 }));
             }

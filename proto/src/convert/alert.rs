@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use parallax_common::alert::{Alert, Slo, When, WhenError};
-use parallax_common::check::Quorum;
+use parallax_common::alert::{Alert, Measure, Slo, When};
+use parallax_common::check::{Quorum, Run};
 use parallax_common::limits::{
     ALERT_LOOK_EVERY, ALERT_SPAN_MAX, ALERT_WHEN_BYTES_MAX, ALERTS_PER_CHECK_MAX, SLO_OVER_MAX,
     SLO_OVER_MIN, SLO_TARGET_PPM_MAX, SLO_TARGET_PPM_MIN,
@@ -73,10 +73,6 @@ pub(super) fn alerts(
                 continue;
             }
             Ok(when) => when,
-            Err(error @ WhenError::NotYet { .. }) => {
-                findings.add(rule::NOT_YET, at("when"), error.to_string());
-                continue;
-            }
             Err(error) => {
                 findings.add(rule::ALERT_WHEN, at("when"), error.to_string());
                 continue;
@@ -94,6 +90,22 @@ pub(super) fn alerts(
         built.push(Alert { name: alert.name.clone(), when });
     }
     built
+}
+
+/// Refuses what is asked of certificates when the check is never shown one.
+pub(super) fn certificates(check: &v1::Check, run: &Run, findings: &mut Findings<'_>) {
+    if run.steps.iter().any(|step| step.kind.may_see_certificate()) {
+        return;
+    }
+    for (place, alert) in check.alerts.iter().enumerate() {
+        if let Ok(When { measure: Measure::CertDays { .. }, .. }) = When::parse(&alert.when) {
+            let kinds: BTreeSet<_> = run.steps.iter().map(|step| step.kind.word()).collect();
+            let kinds: Vec<_> = kinds.into_iter().collect();
+            let message =
+                format!("a check of {} without TLS is never shown one", kinds.join(" and "));
+            findings.add(rule::ALERT_CERTIFICATE, format!("alerts[{place}].when"), message);
+        }
+    }
 }
 
 /// Names of contacts. Those that stand for the check's own are judged there.
@@ -123,7 +135,9 @@ fn spans(when: &When, interval: Option<Duration>, field: &str, findings: &mut Fi
         let (over, interval) = (format_duration(over), format_duration(interval));
         let message = format!("over {over} is shorter than the check's interval of {interval}");
         findings.add(rule::ALERT_SPAN, field, message);
-    } else if when.over.is_none() && interval.is_some_and(|interval| interval > ALERT_SPAN_MAX) {
+    } else if when.over.is_none()
+        && interval.and_then(|it| when.over(it)).is_some_and(|over| over > ALERT_SPAN_MAX)
+    {
         let message = "the check is looked at less often than every 6h, which is the longest span";
         findings.add(rule::ALERT_SPAN, field, message);
     }

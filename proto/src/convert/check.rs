@@ -212,6 +212,9 @@ fn build(check: &v1::Check, uid: Uid, findings: &mut Findings<'_>) -> Option<Che
     let alerts = super::alert::alerts(check, interval, findings);
     let slo = super::alert::slo(check, findings);
     let run: Option<Run> = run(check.run.as_ref().unwrap_or(&v1::Run::default()), findings);
+    if let Some(run) = &run {
+        super::alert::certificates(check, run, findings);
+    }
     canary::alone(check, findings);
     let canary = canary::canary(check.canary.as_ref(), findings);
     super::resource::size_fits(check, findings);

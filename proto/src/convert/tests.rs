@@ -45,6 +45,9 @@ const ROWS: &[(Rule, Break)] = &[
     ),
     (rule::WINDOW_SERIES, Window(|w| w.series[0].step = 16)),
     (rule::WINDOW_SERIES, Window(|w| w.series.push(w.series[0].clone()))),
+    (rule::WINDOW_EXPIRY, Window(|w| w.not_after_s = Some(i64::MAX))),
+    (rule::WINDOW_EXPIRY, Window(|w| w.not_after_s = Some(-631_152_001))),
+    (rule::WINDOW_EXPIRY, Window(|w| (w.not_after_s, w.not_after_step) = (Some(0), 16))),
     (rule::WINDOW_HISTOGRAM, Window(|w| w.series[0].sum_us = 0)),
     (
         rule::WINDOW_HISTOGRAM,

@@ -3,6 +3,7 @@
 //! [`check_window`] is for ingest: every bound, no allocation, the bytes are kept as they came.
 //! [`window`] builds the checked type, for readers.
 
+use parallax_common::expiry::Expiry;
 use parallax_common::histogram::{Encoded, Totals, View};
 use parallax_common::name::{Incarnation, RunDigest, Uid};
 use parallax_common::time::MeshTime;
@@ -24,6 +25,8 @@ pub struct WindowKey {
     pub start: MeshTime,
     /// Its length.
     pub period: Period,
+    /// The certificate that expires first of all that its runs were shown.
+    pub expiry: Option<Expiry>,
 }
 
 /// Checks every bound of an incoming window.
@@ -41,6 +44,8 @@ pub fn check_window(window: &v1::Window) -> Result<WindowKey, WindowError> {
         let (phase, totals, view) = series(given)?;
         checker.series(given.step, phase, totals, view)?;
     }
+    let expiry = expiry(window);
+    expiry.map_or(Ok(()), |expiry| checker.expiry(expiry))?;
     checker.end()?;
     Ok(WindowKey {
         check,
@@ -48,6 +53,7 @@ pub fn check_window(window: &v1::Window) -> Result<WindowKey, WindowError> {
         incarnation: Incarnation(window.incarnation),
         start: MeshTime::from_ns(window.start_mesh_ns),
         period,
+        expiry,
     })
 }
 
@@ -79,6 +85,7 @@ pub fn window(window: &v1::Window) -> Result<Window, WindowError> {
         numbers: range(window.first_number, window.last_number),
         outcomes,
         series,
+        expiry: key.expiry,
         incarnation: key.incarnation,
     })
 }
@@ -109,6 +116,8 @@ pub fn window_to(window: &Window) -> v1::Window {
             .collect(),
         series: window.series.iter().map(series_to).collect(),
         incarnation: window.incarnation.0,
+        not_after_s: window.expiry.map(|expiry| expiry.not_after_s),
+        not_after_step: window.expiry.map_or(0, |expiry| expiry.step),
     }
 }
 
@@ -141,6 +150,11 @@ fn head(window: &v1::Window) -> Head {
         slots: (window.first_slot, window.last_slot),
         numbers: (window.first_number, window.last_number),
     }
+}
+
+fn expiry(window: &v1::Window) -> Option<Expiry> {
+    let not_after_s = window.not_after_s?;
+    Some(Expiry { not_after_s, step: window.not_after_step })
 }
 
 fn range<T: PartialOrd>(first: T, last: T) -> Option<(T, T)> {

@@ -64,5 +64,6 @@ pub fn finding(sight: Sight) -> Finding {
         evidence: String::new(),
         remote: None,
         phases: vec![(0, Phase::Connect, Duration::from_millis(1))],
+        expiry: None,
     }
 }

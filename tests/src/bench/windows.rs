@@ -49,6 +49,7 @@ pub fn window(check: Uid, incarnation: Incarnation, origin: MeshTime, round: u32
         numbers: Some(slots),
         outcomes,
         series,
+        expiry: None,
         incarnation,
     })
 }

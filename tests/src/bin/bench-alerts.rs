@@ -260,6 +260,7 @@ fn window(number: u32, run_digest: RunDigest, start: MeshTime, minute: u32) -> R
         numbers: Some((run, run)),
         outcomes,
         series,
+        expiry: None,
         incarnation: Incarnation(1),
     };
     Record {

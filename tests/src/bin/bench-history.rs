@@ -129,6 +129,7 @@ fn window((random, spread): (&mut StdRng, f64), check: Uid, start: MeshTime, slo
         numbers: Some((slot, slot)),
         outcomes,
         series,
+        expiry: None,
         incarnation: Incarnation(1),
     };
     Record {

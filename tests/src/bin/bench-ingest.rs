@@ -133,9 +133,10 @@ fn from_messages(args: &Args) -> Result<Taken> {
             let (before, began) = (cpu::used_here()?, clock::instant());
             for frame in frames {
                 taken += frame.windows.len() as u64;
-                let (windows, why) = intake::admit(&work, &spool, frame, now);
+                let admitted = intake::admit(&work, &spool, frame, now);
+                let windows = admitted.windows;
                 ring.append(Batch { spool: spool.clone(), windows, now, room: None });
-                refused.push(why);
+                refused.push(admitted.refused);
             }
             cpu += cpu::used_here()? - before;
             elapsed += clock::instant().duration_since(began);

@@ -1,5 +1,7 @@
 //! From windows to incidents and pages: history in memory, the state as it is applied.
 
+use std::sync::Arc;
+
 use parallax_common::name::Uid;
 use parallax_common::time::UtcTime;
 use parallax_proto::store::entry::Command;
@@ -14,6 +16,8 @@ use crate::history::cell::tests::window;
 use crate::history::contract;
 use crate::history::ring::Ring;
 use crate::history::{Batch, Record};
+
+mod certificates;
 
 const REGIONS: [&str; 3] = ["ap", "eu", "us"];
 

@@ -67,7 +67,7 @@ impl Series {
     pub fn phase(&self) -> Option<Phase> {
         match self.measure {
             Measure::Latency { phase, .. } => Some(phase),
-            Measure::ErrorRate { .. } => None,
+            Measure::ErrorRate { .. } | Measure::CertDays { .. } => None,
         }
     }
 
@@ -76,6 +76,8 @@ impl Series {
         let (start, _) = cell.place(tier);
         let count = match self.measure {
             Measure::ErrorRate { .. } => runs(cell),
+            // History has none of it: see `certificate`.
+            Measure::CertDays { .. } => Count::default(),
             Measure::Latency { phase, above, .. } => {
                 let mut count = Count::default();
                 let of_phase = cell.series.iter().filter(|((_, of), _)| *of == phase);
@@ -112,6 +114,7 @@ impl Series {
         }
         Some(match self.measure {
             Measure::ErrorRate { above_ppm } => exceeds(count.bad, count.all, above_ppm.into()),
+            Measure::CertDays { .. } => return None,
             Measure::Latency { percentile, above, .. } => {
                 // The percentile is the sample of this rank, as in `Sparse::quantile`. It is above
                 // when the samples that are not above do not reach it. No percentile is above the
@@ -129,7 +132,7 @@ impl Series {
             Measure::Latency { percentile, .. } => {
                 self.newest.get(region)?.quantile(share(percentile))
             }
-            Measure::ErrorRate { .. } => None,
+            Measure::ErrorRate { .. } | Measure::CertDays { .. } => None,
         }
     }
 }

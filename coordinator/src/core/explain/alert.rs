@@ -1,10 +1,16 @@
 //! Sentences about alerts on what was measured.
 
-use parallax_common::alert::percent;
-use parallax_proto::convert::time::duration;
-use parallax_proto::v1::{self, AlertVote, IncidentKind};
+use std::time::Duration;
 
-use super::words::{count, line, list, span};
+use parallax_common::alert::percent;
+use parallax_common::check::Check;
+use parallax_common::time::MeshTime;
+use parallax_proto::convert::time::{duration, mesh_timestamp};
+use parallax_proto::v1::{self, AlertVote, IncidentKind};
+use prost_types::Timestamp;
+
+use super::words::{Clock, count, line, list, span};
+use crate::core::alert::certificate::{self, Sights};
 
 /// What an incident of an alert says of itself, before its `since`: while it is open, and afterwards.
 pub(super) fn headlines(incident: &v1::Incident) -> (String, String) {
@@ -16,6 +22,10 @@ pub(super) fn headlines(incident: &v1::Incident) -> (String, String) {
         IncidentKind::ErrorRate => (
             format!("{check} fails too often ({alert})"),
             format!("{check} failed too often ({alert})"),
+        ),
+        IncidentKind::Certificate => (
+            format!("{check} is shown a certificate near its end ({alert})"),
+            format!("{check} was shown a certificate near its end ({alert})"),
         ),
         _ => (
             format!("{check} spends its error budget too fast"),
@@ -35,19 +45,41 @@ pub(super) fn because(incident: &v1::Incident) -> String {
             let needed = record.needed;
             let are = if needed == 1 { "is" } else { "are" };
             let when = line(&record.when);
-            format!("{when}: it holds in {holds} of {of} ({needed} {are} needed)")
+            let at = at(&record);
+            format!("{when}: it holds in {holds} of {of} ({needed} {are} needed){at}")
         }
     }
 }
 
 /// What each region measured.
 pub(super) fn regions(record: &v1::AlertRecord) -> Option<String> {
-    let said: Vec<String> = record.regions.iter().map(region).collect();
+    let said: Vec<String> = record.regions.iter().map(|of| region(record, of)).collect();
     (!said.is_empty()).then(|| format!("{}.", said.join("; ")))
 }
 
-fn region(of: &v1::AlertRegion) -> String {
+/// Whose certificate it is, where it is about one.
+fn at(record: &v1::AlertRecord) -> String {
+    match line(&record.target).as_str() {
+        "" => String::new(),
+        target => format!(", by {target}"),
+    }
+}
+
+fn region(record: &v1::AlertRecord, of: &v1::AlertRegion) -> String {
     let name = line(&of.region);
+    // Whatever opens or ends an alert on certificates has seen one.
+    if record.regions.iter().any(|of| of.not_after.is_some()) {
+        let unheeded = match of.vote() {
+            AlertVote::Silent => ", which is not believed",
+            _ => "",
+        };
+        return match &of.not_after {
+            Some(not_after) => {
+                format!("{name} {}{unheeded}", left(record.until.as_ref(), not_after))
+            }
+            None => format!("{name} was shown none lately"),
+        };
+    }
     if of.samples == 0 {
         return format!("{name} measured nothing");
     }
@@ -109,11 +141,38 @@ pub fn summary(incident: &v1::Incident) -> String {
                 .regions
                 .iter()
                 .filter(|of| of.vote() == AlertVote::Holds)
-                .map(region)
+                .map(|of| region(&record, of))
                 .collect();
-            format!("{is}: {}; {}", line(&record.when), list(&holding))
+            format!("{is}: {}{}; {}", line(&record.when), at(&record), list(&holding))
         }
     }
+}
+
+/// What the regions of a check are shown of certificates at this moment: the one that expires first.
+pub fn certificate(check: &Check, sights: &Sights, now: MeshTime) -> Option<String> {
+    let seen = check
+        .looks_from()
+        .filter_map(|region| Some((certificate::fresh(check, sights, region, now)?, region)));
+    let (sight, region) = seen.min_by_key(|(sight, _)| sight.expiry)?;
+    let left = left(Some(&mesh_timestamp(now)), &certificate::not_after(sight));
+    let target = line(&certificate::target(check, sight.expiry));
+    Some(format!(
+        "Now the certificate that expires first is shown by {target} in {region}: {left}."
+    ))
+}
+
+/// How long a certificate lasts, at a time of which it is told.
+fn left(at: Option<&Timestamp>, not_after: &Timestamp) -> String {
+    let seconds = not_after.seconds - at.map_or(0, |at| at.seconds);
+    let (length, date) = (span(Duration::from_secs(seconds.unsigned_abs())), day(not_after));
+    match seconds {
+        1.. => format!("{length} left, until {date}"),
+        _ => format!("expired {length} ago, on {date}"),
+    }
+}
+
+fn day(at: &Timestamp) -> String {
+    Clock::default().time(Some(at))
 }
 
 fn burns(burn: &v1::BurnRecord) -> String {

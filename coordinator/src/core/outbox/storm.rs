@@ -68,6 +68,7 @@ pub fn may_join(incident: &Incident, utc: UtcTime) -> bool {
         | IncidentKind::Warning
         | IncidentKind::Latency
         | IncidentKind::ErrorRate
+        | IncidentKind::Certificate
         | IncidentKind::BurnRate => true,
         IncidentKind::RegionSilent
         | IncidentKind::RegionExcluded

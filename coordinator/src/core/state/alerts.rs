@@ -17,7 +17,10 @@ use crate::core::alert::{Standing, burn, told};
 pub fn is_of_alert(incident: &v1::Incident) -> bool {
     matches!(
         incident.kind(),
-        v1::IncidentKind::Latency | v1::IncidentKind::ErrorRate | v1::IncidentKind::BurnRate
+        v1::IncidentKind::Latency
+            | v1::IncidentKind::ErrorRate
+            | v1::IncidentKind::Certificate
+            | v1::IncidentKind::BurnRate
     )
 }
 
@@ -31,6 +34,7 @@ fn asked(entry: &CheckEntry, name: &str) -> Option<(v1::IncidentKind, v1::Severi
     let kind = match alert.when.measure {
         Measure::Latency { .. } => v1::IncidentKind::Latency,
         Measure::ErrorRate { .. } => v1::IncidentKind::ErrorRate,
+        Measure::CertDays { .. } => v1::IncidentKind::Certificate,
     };
     Some((kind, wire.severity()))
 }

@@ -62,6 +62,7 @@ impl State {
             }
             v1::IncidentKind::Latency
             | v1::IncidentKind::ErrorRate
+            | v1::IncidentKind::Certificate
             | v1::IncidentKind::BurnRate => self.told_of_alert(incident),
             v1::IncidentKind::RegionSilent
             | v1::IncidentKind::RegionExcluded

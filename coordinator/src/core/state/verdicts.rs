@@ -40,6 +40,7 @@ pub fn may_resolve(incident: &v1::Incident, failing: bool, force: bool) -> Resul
             }
             v1::IncidentKind::Latency
             | v1::IncidentKind::ErrorRate
+            | v1::IncidentKind::Certificate
             | v1::IncidentKind::BurnRate => {
                 format!("alert {} of {} has not cleared", incident.alert, incident.check_name)
             }

@@ -504,6 +504,7 @@ fn down_is_said_of_what_is_down_and_of_nothing_else() {
         ("latency",         Some("critical"), "CRITICAL", "IS OVER"),
         ("error_rate",      Some("critical"), "CRITICAL", "IS OVER"),
         ("burn_rate",       Some("info"),     "INFO",     "IS OVER"),
+        ("certificate",     Some("warning"),  "WARNING",  "IS OVER"),
         ("regional",        Some("warning"),  "WARNING",  "IS OVER"),
         ("warning",         Some("critical"), "CRITICAL", "IS OVER"),
     ];

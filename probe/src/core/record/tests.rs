@@ -22,6 +22,7 @@ fn finding(outcome: Outcome) -> Finding {
         evidence: String::from("seen"),
         remote: None,
         phases: vec![(0, Phase::Connect, Duration::from_millis(3))],
+        expiry: None,
     }
 }
 
@@ -45,7 +46,12 @@ impl Bench {
     }
 
     fn end(&mut self, cause: Cause, ms: i64, takes_ms: i64, outcome: Outcome) -> Option<Record> {
-        self.recorder.ended(Ended {
+        let ended = self.ended(cause, ms, takes_ms, outcome);
+        self.recorder.ended(ended)
+    }
+
+    fn ended(&self, cause: Cause, ms: i64, takes_ms: i64, outcome: Outcome) -> Ended {
+        Ended {
             assignment: Arc::clone(&self.assignment),
             generation: self.generation,
             cause,
@@ -55,7 +61,7 @@ impl Bench {
             ended: BootTime::from_ns((ms + takes_ms) * MS),
             lateness: Duration::from_millis(2),
             finding: finding(outcome),
-        })
+        }
     }
 
     /// A run of slot `k` of a check with a 1 s interval.
@@ -171,6 +177,31 @@ fn a_window_is_sealed_when_its_last_slot_has_ended() {
     assert_eq!(counted(Phase::FromSlot), Some((10, 2_002_000)));
     assert!(bench.recorder.seal(at(11_000), 10).is_empty());
     assert_eq!(bench.recorder.next_seal_at(), Some(at(20_000)));
+}
+
+#[test]
+fn a_window_has_the_certificate_that_expires_first_of_all_that_its_runs_were_shown() {
+    let at_s = |not_after_s, step| Some(Expiry { not_after_s, step });
+    for (shown, kept) in [
+        (vec![(Outcome::Pass, None), (Outcome::Fail, None)], None),
+        (vec![(Outcome::Pass, at_s(9, 1)), (Outcome::Pass, None)], at_s(9, 1)),
+        (vec![(Outcome::Pass, at_s(9, 1)), (Outcome::Fail, at_s(-7, 0))], at_s(-7, 0)),
+        // It was shown, although the run says nothing.
+        (vec![(Outcome::Missed, at_s(5, 2)), (Outcome::Pass, at_s(9, 0))], at_s(5, 2)),
+        // What no certificate can say is not told: no wire takes it.
+        (vec![(Outcome::Pass, at_s(i64::MAX, 0)), (Outcome::Pass, at_s(1, 16))], None),
+    ] {
+        let mut bench = Bench::new(Duration::from_secs(1));
+        for (k, (outcome, expiry)) in (0..).zip(&shown) {
+            bench.start(Cause::Slot(k), k * 1_000);
+            let ended = bench.ended(Cause::Slot(k), k * 1_000, 40, *outcome);
+            let finding = Finding { expiry: *expiry, ..ended.finding };
+            bench.recorder.ended(Ended { finding, ..ended });
+        }
+        let sealed = bench.recorder.seal(at(10_000), 10);
+        assert_eq!(sealed[0].check().err(), None);
+        assert_eq!(sealed[0].expiry, kept, "{shown:?}");
+    }
 }
 
 #[test]

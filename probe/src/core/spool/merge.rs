@@ -1,13 +1,15 @@
 //! Windows merged exactly: those of one check within one minute become one window of a minute.
 //!
 //! Nothing is lost but where within the minute a run lay: outcomes keep their order, counts are
-//! added, histograms are added entry by entry. What cannot be one window by the rules of the wire
-//! (`parallax_common::window`) stays as it is; so do windows of different versions of a check, and of
-//! different intervals, whose slots are counted from different zeros and never fit one period.
+//! added, histograms are added entry by entry, and of certificates the first to expire is kept. What
+//! cannot be one window by the rules of the wire (`parallax_common::window`) stays as it is; so do
+//! windows of different versions of a check, and of different intervals, whose slots are counted from
+//! different zeros and never fit one period.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use parallax_common::expiry::Expiry;
 use parallax_common::histogram::Recorder;
 use parallax_common::name::{RunDigest, Uid};
 use parallax_common::outcome::Phase;
@@ -44,11 +46,12 @@ pub fn merge(windows: &[Window]) -> Option<Window> {
     }
     let mut outcomes = Spans::new();
     let mut series: BTreeMap<(u32, Phase), Recorder> = BTreeMap::new();
-    let (mut slots, mut numbers) = (None, None);
+    let (mut slots, mut numbers, mut expiry) = (None, None, None);
     for window in windows {
         window.outcomes.iter().for_each(|span| outcomes.push_span(*span));
         slots = joined(slots, window.slots);
         numbers = joined(numbers, window.numbers);
+        expiry = Expiry::first(expiry, window.expiry);
         for one in &window.series {
             let sum = series.entry((one.step, one.phase)).or_default();
             sum.add_encoded(one.histogram.view(), one.totals).ok()?;
@@ -70,6 +73,7 @@ pub fn merge(windows: &[Window]) -> Option<Window> {
         numbers,
         outcomes,
         series: series.collect(),
+        expiry,
         incarnation: first.incarnation,
     };
     merged.check().is_ok().then_some(merged)
@@ -129,6 +133,7 @@ pub(crate) mod tests {
             numbers: (count > 0).then(|| (n as u64 * 10 + 1, n as u64 * 10 + count as u64)),
             outcomes: spans,
             series: if lengths_us.is_empty() { vec![] } else { vec![series] },
+            expiry: None,
             incarnation: Incarnation(1),
         }
     }
@@ -165,6 +170,22 @@ pub(crate) mod tests {
                 whole.add_encoded(one.histogram.view(), one.totals).unwrap();
             }
             prop_assert_eq!(whole, sum);
+        }
+    }
+
+    #[test]
+    fn a_minute_keeps_the_certificate_that_expires_first() {
+        let pass = [Outcome::Pass; 10];
+        let at = |not_after_s, step| Some(Expiry { not_after_s, step });
+        for (shown, kept) in [
+            ([None, None, None], None),
+            ([None, at(9, 2), None], at(9, 2)),
+            ([at(9, 2), at(7, 1), at(8, 0)], at(7, 1)),
+        ] {
+            let of =
+                |(n, expiry): (i64, _)| Window { expiry, ..window(1, 600 + n, &pass, &[5; 10]) };
+            let windows: Vec<Window> = (0..).zip(shown).map(of).collect();
+            assert_eq!(merge(&windows).unwrap().expiry, kept);
         }
     }
 

@@ -198,14 +198,17 @@ async fn the_whole_chain_is_seen_and_its_nearest_end() {
         ];
         let finding = found(&run).await;
         assert_eq!(finding.outcome, Outcome::Pass, "{finding:?}");
+        assert_eq!(finding.expiry, ends(2080));
         // The same facts behind https and tcp with tls.
         let StepKind::Tls(step) = run.steps[0].kind.clone() else { unreachable!("made above") };
         let tls = Some(step.tls);
         let (host, port) = (step.host, step.port);
         run.steps[0].kind = StepKind::Tcp(TcpStep { host, port, tls, ..TcpStep::default() });
         assert_eq!(found(&run).await.outcome, Outcome::Pass);
-        // An owner who wants to know in time.
+        // The chain is looked at whether an expression asks for it or not.
         run.expect = vec![];
+        assert_eq!(found(&run).await.expiry, ends(2080));
+        // An owner who wants to know in time.
         run.warn = vec!["cert.chain_days_left > 100000".into()];
         assert_eq!(found(&run).await.outcome, Outcome::Warn);
     }
@@ -223,4 +226,31 @@ async fn the_whole_chain_is_seen_and_its_nearest_end() {
         assert_eq!(finding.reason, reason, "{finding:?}");
         assert!(reason.is_none() || finding.evidence.contains("ProtocolVersion"), "{finding:?}");
     }
+}
+
+#[tokio::test]
+async fn of_the_certificates_of_a_run_the_one_that_expires_first_is_told_with_its_step() {
+    let ours = authority();
+    let (sooner, later) =
+        (https(&ours, "127.0.0.1", (2020, 2070)), https(&ours, "127.0.0.1", (2020, 2090)));
+    let plain = answering(OK);
+    let step_of = |address: SocketAddr| shake(address, Some(&ours)).steps.remove(0);
+    for (steps, step) in [
+        (vec![step_of(later), step_of(sooner)], 1),
+        (vec![step_of(sooner), step_of(later)], 0),
+        (vec![plain_http(plain).steps.remove(0), step_of(sooner)], 1),
+        (vec![step_of(sooner), step_of(sooner)], 0),
+    ] {
+        let run = Run { steps, ..shake(sooner, Some(&ours)) };
+        let finding = found(&run).await;
+        assert_eq!(finding.outcome, Outcome::Pass, "{finding:?}");
+        assert_eq!(finding.expiry, ends(2070).map(|expiry| Expiry { step, ..expiry }));
+    }
+    // From http to https.
+    let to = format!("location: https://{sooner}/\r\ncontent-length: 0\r\n\r\n");
+    let answer = format!("HTTP/1.1 302 Found\r\n{to}");
+    let mut run = plain_http(answering(answer.leak().as_bytes()));
+    (step(&mut run).redirects_max, step(&mut run).tls.insecure) = (1, true);
+    let finding = found(&run).await;
+    assert_eq!((finding.outcome, finding.expiry), (Outcome::Pass, ends(2070)), "{finding:?}");
 }

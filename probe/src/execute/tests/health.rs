@@ -284,6 +284,9 @@ async fn over_tls_http2_must_be_chosen_and_the_certificate_is_judged() {
         let finding = found(&run).await;
         assert_eq!(finding.reason, reason, "{alpn:?}: {finding:?}");
         assert_eq!(phases(&finding), phases_of, "{alpn:?}: {finding:?}");
+        // Who does not agree on a protocol has shown nothing that was looked at.
+        let shaken_off = alpn == [&b"http/1.1"[..]];
+        assert_eq!(finding.expiry.is_some(), !shaken_off, "{alpn:?}");
     }
     // In the clear to TLS, and the other way round.
     let finding = found(&call(serve(says(1), config(&[b"h2"])).0)).await;

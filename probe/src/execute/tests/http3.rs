@@ -462,6 +462,7 @@ async fn certificates_over_quic_are_judged_each_by_its_own_reason() {
         assert_eq!(said(&judged), finding, "{judged:?}");
         let phases_of = if finding == PASS { ALL } else { &ALL[..1] };
         assert_eq!(phases(&judged), phases_of, "{judged:?}");
+        assert_eq!(judged.expiry, ends(years.1), "{judged:?}");
         // Unverified, each of them answers, and its days are known.
         step(&mut run).tls.insecure = true;
         run.expect = vec![match years.1 {

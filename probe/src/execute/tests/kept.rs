@@ -194,6 +194,7 @@ async fn what_was_seen_of_tls_is_seen_again_over_both_versions_of_http() {
     for _ in 0..3 {
         let finding = executor.run(&run).await.finding;
         assert_eq!(finding.outcome, Outcome::Pass, "{finding:?}");
+        assert!(finding.expiry.is_some());
         all.push(phases(&finding));
     }
     let new = [Phase::Connect, Phase::Tls, Phase::FirstByte, Phase::Transfer];

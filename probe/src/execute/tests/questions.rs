@@ -831,7 +831,9 @@ async fn over_tls_a_question_has_the_reasons_of_tcp_and_of_the_handshake() {
         "transport == 'tls' && answers[0].data == '192.0.2.1'".to_owned(),
         "cert.days_left > 0 && tls_version == '1.3'".to_owned(),
     ];
-    assert_eq!(found(&run).await.outcome, Outcome::Pass);
+    let finding = found(&run).await;
+    assert_eq!(finding.outcome, Outcome::Pass);
+    assert!(finding.expiry.is_some());
     let untrusted = run_of(StepKind::Dns(secure_step(good, &other, DnsTransport::Tls)));
     assert_eq!(found(&untrusted).await.reason, Some(Reason::TlsUntrusted));
     for (serve, reason) in [

@@ -405,6 +405,7 @@ async fn each_protocol_changes_over_to_tls() {
         let finding = found(&run).await;
         assert_eq!(finding.outcome, Outcome::Pass, "{protocol}: {finding:?}");
         assert_eq!(phases(&finding), [Connect, FirstByte, Transfer, Tls], "{protocol}");
+        assert_eq!(finding.expiry, ends(2090), "{protocol}");
         // The certificate is judged like any other.
         let finding = found(&secure(scripted(&expired, with(&[Do::Secure])), protocol)).await;
         assert_eq!(finding.reason, Some(Reason::TlsExpired), "{protocol}: {finding:?}");

@@ -162,6 +162,7 @@ async fn a_websocket_over_tls_is_judged_by_its_certificate() {
     }
     let finding = found(&trusted).await;
     assert_eq!((finding.outcome, finding.reason), (Outcome::Pass, None), "{finding:?}");
+    assert_eq!(finding.expiry, ends(2090));
     let finding = found(&secure(|step| step.tls.insecure = true)).await;
     assert_eq!(finding.outcome, Outcome::Pass, "{finding:?}");
     assert_eq!(found(&secure(|_| {})).await.reason, Some(Reason::TlsUntrusted));

@@ -432,7 +432,14 @@ const BROKEN: &[(Rule, &str, Break)] = &[
     (rule::ALERT_WHEN, "alerts[1].when", |c| {
         c.alerts = vec![alert("slow", "p95 > 1s"), alert("b", &" ".repeat(257))];
     }),
-    (rule::NOT_YET, "alerts[0].when", |c| c.alerts = vec![alert("cert", "cert_days < 14")]),
+    (rule::ALERT_WHEN, "alerts[0].when", |c| c.alerts = vec![alert("cert", "cert_days > 14")]),
+    (rule::ALERT_CERTIFICATE, "alerts[1].when", |c| {
+        plain(c, 0);
+        c.alerts = vec![alert("slow", "p95 > 1s"), alert("cert", "cert_days < 14")];
+    }),
+    (rule::ALERT_SPAN, "alerts[0].when", |c| {
+        c.alerts = vec![alert("cert", "cert_days < 14 for 90s")];
+    }),
     (rule::NAME_FORMAT, "alerts[0].name", |c| c.alerts = vec![alert("slo:1h", "p95 > 1s")]),
     (rule::ALERT_DUPLICATE, "alerts[1].name", |c| c.alerts = vec![alert("a", "p95 > 1s"); 2]),
     (rule::ALERTS_TOO_MANY, "alerts", |c| {
@@ -1616,6 +1623,16 @@ fn alert(name: &str, when: &str) -> v1::Alert {
 fn slo(target_ppm: u32, days: i64) -> v1::Slo {
     let over = Some(prost_types::Duration { seconds: days * 86_400, nanos: 0 });
     v1::Slo { target_ppm, over, alert: vec![] }
+}
+
+#[test]
+fn a_certificate_may_be_asked_for_wherever_one_may_be_shown() {
+    let mut check = v1::Check { alerts: vec![alert("cert", "cert_days < 14")], ..raw() };
+    // However seldom it is looked at: nothing is added up.
+    check.interval = seconds(86_400);
+    assert_eq!(validate_check(&normalise_check(check.clone())), []);
+    plain(&mut check, 3);
+    assert_eq!(validate_check(&normalise_check(check)), []);
 }
 
 #[test]

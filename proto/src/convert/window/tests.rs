@@ -7,6 +7,8 @@ use proptest::prelude::*;
 use super::*;
 
 fn built(samples: &[u64]) -> Window {
+    // A certificate of 2026, of the second step, or none.
+    let expiry = samples.last().filter(|us| **us % 2 == 0);
     let mut recorder = Recorder::new();
     let mut outcomes = Spans::new();
     for &us in samples {
@@ -34,6 +36,7 @@ fn built(samples: &[u64]) -> Window {
         numbers: (!samples.is_empty()).then_some((1, samples.len() as u64)),
         outcomes,
         series: if samples.is_empty() { vec![] } else { series.to_vec() },
+        expiry: expiry.map(|us| Expiry { not_after_s: 1_780_000_000 + *us as i64, step: 1 }),
         incarnation: Incarnation(8),
     }
 }
