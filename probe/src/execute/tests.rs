@@ -32,7 +32,7 @@ pub(crate) mod reasons;
 mod samples;
 mod steps;
 mod talk;
-mod tokens;
+pub(crate) mod tokens;
 mod websocket;
 
 /// Serves each connection with `serve`, on a thread of its own, until the test ends.

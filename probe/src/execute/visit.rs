@@ -126,7 +126,7 @@ pub(super) fn not_begun(step: u32, failure: Failure, prepared: &[Prepared]) -> E
         false => failed(trace, failure),
     };
     hide(&mut finding.evidence, prepared, &[]);
-    Execution { started, ended: started, finding }
+    Execution { started, ended: started, waited: None, finding }
 }
 
 /// So much of a word that a target chose as is told of it.
