@@ -151,6 +151,8 @@ pub(crate) struct Trace {
     pub secrets: Vec<String>,
     /// The head of an answer has come.
     pub is_answered: bool,
+    /// Phases that the step did not need, for its connection had been made before.
+    pub spared: Vec<Phase>,
 }
 
 impl Trace {
@@ -453,6 +455,7 @@ impl Executor {
             trace.step = u32::try_from(place).unwrap_or(u32::MAX);
             trace.remote = None;
             trace.left_out = None;
+            trace.spared.clear();
             trace.stage = Stage::Dns;
             let mut filled_in;
             let prepared = match prepared {
@@ -588,6 +591,13 @@ fn facts(run: &Run, trace: &mut Trace, seen: Seen, latency: Duration) -> Facts {
     let last = trace.step;
     let phases = means(&trace.phases).into_iter().filter(|(step, ..)| *step == last);
     facts.phases = phases.map(|(_, phase, length)| (phase, length)).collect();
+    // Of what a connection took that had been made before, nothing was spent on it now: expressions see
+    // the same keys as when it was made. Series have no such samples.
+    for phase in std::mem::take(&mut trace.spared) {
+        if !facts.phases.iter().any(|(of, _)| *of == phase) {
+            facts.phases.push((phase, Duration::ZERO));
+        }
+    }
     facts.phases.push((Phase::Total, latency));
     facts.ip = trace.remote.map(|remote| remote.ip().to_string()).unwrap_or_default();
     facts.http_version = seen.http_version.to_owned();
