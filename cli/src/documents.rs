@@ -21,6 +21,7 @@ mod echoes;
 mod handshakes;
 mod health;
 mod http;
+mod http3;
 mod plugins;
 mod questions;
 mod steps;

@@ -51,7 +51,7 @@ words! {
         /// Actual start to end of the run, a duration.
         Latency = "latency",
         /// Map from phase (`dns`, `connect`, `tls`, `first_byte`, `transfer`, `total`) to duration;
-        /// phases that did not happen are not in it.
+        /// phases that did not happen are not in it, those that a kept connection was spared are zero.
         Phases = "phases",
         /// The address that answered, a string.
         Ip = "ip",

@@ -159,6 +159,8 @@ pub(crate) struct Trace {
     pub is_answered: bool,
     /// Somebody watches.
     pub watcher: Option<look::Watcher>,
+    /// Phases that the step did not need, for its connection had been made before.
+    pub spared: Vec<Phase>,
 }
 
 impl Trace {
@@ -243,6 +245,9 @@ pub struct Execution {
     pub started: BootTime,
     /// When its last step ended.
     pub ended: BootTime,
+    /// How long it waited for its tokens before it began, which is neither the target's latency nor the
+    /// schedule's lateness; absent for a run that needs none.
+    pub waited: Option<Duration>,
     /// What it found.
     pub finding: Finding,
 }
@@ -315,22 +320,29 @@ impl Executor {
         // What looking up secrets takes between samples must not add up.
         let all = run.timeout.saturating_mul(wanted - 1).saturating_add(RUN_STALL_AFTER);
         let begun = clock::instant();
-        let (mut samples, mut started, mut any_begun) = (Samples::new(wanted), None, false);
+        let (mut samples, mut first, mut any_begun) = (Samples::new(wanted), None, false);
+        let mut between = Duration::ZERO;
         loop {
-            let Execution { started: of_this, ended, finding } = self.run(run).await;
+            let execution = self.run(run).await;
             if wanted == 1 {
-                return Execution { started: of_this, ended, finding };
+                return execution;
             }
+            let Execution { started: of_this, ended, waited: its_wait, finding } = execution;
             any_begun |= ended > of_this;
             samples.take(finding, ended.since(of_this));
-            let started = *started.get_or_insert(of_this);
+            if first.is_some() {
+                between += its_wait.unwrap_or_default();
+            }
+            let (started, waited) = *first.get_or_insert((of_this, its_wait));
             let spent = clock::instant().saturating_duration_since(begun);
             if !samples.wants_more() || spent >= room.min(all) {
                 let mut finding = samples.finding();
                 cap(&mut finding.evidence);
-                // What lay between runs none of which began is no time of the target's.
-                let ended = if any_begun { ended } else { started };
-                return Execution { started, ended, finding };
+                // What lay between runs none of which began is no time of the target's; neither is
+                // what later ones waited for their tokens.
+                let whole = ended.since(started).saturating_sub(between);
+                let ended = if any_begun { started + whole } else { started };
+                return Execution { started, ended, waited, finding };
             }
         }
     }
@@ -352,11 +364,14 @@ impl Executor {
             Ok(prepared) => prepared,
             Err((step, failure)) => return not_begun(step, failure, &[]),
         };
+        let mut waited = None;
         if prepared.iter().any(Prepared::needs_token) {
-            let patience = clock::instant() + run.timeout;
+            let since = clock::instant();
+            let patience = since + run.timeout;
             let authorized = Box::pin(self.authorize(run, &mut prepared, patience)).await;
+            waited = Some(clock::instant().saturating_duration_since(since));
             if let Err((step, failure)) = authorized {
-                return not_begun(step, failure, &prepared);
+                return Execution { waited, ..not_begun(step, failure, &prepared) };
             }
         }
         let started = clock::boot_time();
@@ -425,10 +440,15 @@ impl Executor {
                 Err(failure) => failed(trace, failure),
             },
         };
-        if let Some(left_out) = left_out.filter(|_| finding.outcome == Outcome::Fail) {
-            let room = EVIDENCE_BYTES_MAX.saturating_sub(left_out.len() + 2);
-            cut(&mut finding.evidence, room);
-            finding.evidence = format!("{}; {left_out}", finding.evidence);
+        let waiting = waited.filter(|waited| *waited >= tokens::TOLD_FROM);
+        let waiting =
+            waiting.map(|it| format!("it waited {} ms for a token first", it.as_millis()));
+        for more in left_out.into_iter().chain(waiting) {
+            if finding.outcome == Outcome::Fail {
+                let room = EVIDENCE_BYTES_MAX.saturating_sub(more.len() + 2);
+                cut(&mut finding.evidence, room);
+                finding.evidence = format!("{}; {more}", finding.evidence);
+            }
         }
         hide(&mut finding.evidence, &prepared, &late);
         if run.invert && !is_at_proxy {
@@ -437,7 +457,7 @@ impl Executor {
         if let Some(canary) = run.canary {
             compare(&mut finding, canary);
         }
-        Execution { started, ended, finding }
+        Execution { started, ended, waited, finding }
     }
 
     async fn steps(
@@ -453,6 +473,7 @@ impl Executor {
             trace.step = u32::try_from(place).unwrap_or(u32::MAX);
             trace.remote = None;
             trace.left_out = None;
+            trace.spared.clear();
             trace.stage = Stage::Dns;
             let mut filled_in;
             let prepared = match prepared {
@@ -593,6 +614,13 @@ fn facts(run: &Run, trace: &mut Trace, seen: Seen, latency: Duration) -> Facts {
     let last = trace.step;
     let phases = means(&trace.phases).into_iter().filter(|(step, ..)| *step == last);
     facts.phases = phases.map(|(_, phase, length)| (phase, length)).collect();
+    // Of what a connection took that had been made before, nothing was spent on it now: expressions see
+    // the same keys as when it was made. Series have no such samples.
+    for phase in std::mem::take(&mut trace.spared) {
+        if !facts.phases.iter().any(|(of, _)| *of == phase) {
+            facts.phases.push((phase, Duration::ZERO));
+        }
+    }
     facts.phases.push((Phase::Total, latency));
     facts.ip = trace.remote.map(|remote| remote.ip().to_string()).unwrap_or_default();
     facts.http_version = seen.http_version.to_owned();

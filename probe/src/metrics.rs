@@ -79,6 +79,8 @@ pub struct Metrics {
     pub lateness: Spread,
     /// End less intended start of the same runs: what waited counts (coordinated omission).
     pub from_slot: Spread,
+    /// What runs that show tokens waited for them before they began: in neither of the two above.
+    pub token_wait: Spread,
 }
 
 impl Default for Metrics {
@@ -119,6 +121,7 @@ impl Default for Metrics {
             lag_since: AtomicI64::default(),
             lateness: Spread::default(),
             from_slot: Spread::default(),
+            token_wait: Spread::default(),
         }
     }
 }
@@ -210,6 +213,7 @@ impl Metrics {
         }
         self.lateness.write(&mut out, "parallax_probe_lateness_seconds");
         self.from_slot.write(&mut out, "parallax_probe_from_slot_seconds");
+        self.token_wait.write(&mut out, "parallax_probe_token_wait_seconds");
         out
     }
 }

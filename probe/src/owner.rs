@@ -6,11 +6,13 @@
 //! task by [`Event`].
 
 use std::collections::{BTreeMap, VecDeque};
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use parallax_common::check::Assignment;
 use parallax_common::limits::{CACHED_PLAN_AFTER, HEARTBEAT, MEMBER_AWAY_MAX};
 use parallax_common::name::{Generation, Incarnation, Uid};
 use parallax_common::outcome::Outcome;
@@ -34,7 +36,7 @@ use crate::core::record::{Ended, Record, Recorder};
 use crate::core::schedule::{Cause, Schedule, Start};
 use crate::core::spool::Gap;
 use crate::core::watermark::{self, InFlight};
-use crate::execute::Executor;
+use crate::execute::{Executor, tokens};
 use crate::metrics::Metrics;
 use crate::self_health;
 use crate::spool::Spooler;
@@ -325,11 +327,33 @@ impl Owner {
         // No sample starts when the next slot has come.
         let room = start.assignment.interval.saturating_sub(now.since(start.scheduled));
         let run = Box::pin(async move { executor.slot(&run, room).await });
+        let renewal = self.renewal(&start.assignment);
         let owed = report::Owed { start, generation, handed: now };
-        self.supervisor.spawn(TaskKind::Session("run"), report::carry_out(owed, run, done));
+        let carried = report::carry_out(owed, run, done);
+        match renewal {
+            None => self.supervisor.spawn(TaskKind::Session("run"), carried),
+            Some(renewal) => self.supervisor.spawn(TaskKind::Session("run"), async move {
+                carried.await;
+                renewal.await;
+            }),
+        }
+    }
+
+    /// What follows a run that shows tokens, once it is reported: those that do not last until the next one
+    /// are got anew, so that it does not wait. Whoever stops does not wait for it.
+    fn renewal(&self, assignment: &Assignment) -> Option<impl Future<Output = ()> + use<>> {
+        tokens::are_shown(&assignment.run).then(|| {
+            let (executor, stop) = (Arc::clone(&self.executor), self.supervisor.stop_token());
+            let (run, interval) = (Arc::clone(&assignment.run), assignment.interval);
+            Box::pin(async move {
+                let _ = stop.run_until_cancelled(executor.renew(&run, interval)).await;
+            })
+        })
     }
 
     fn ended(&mut self, done: Done) {
+        let began = self.clock.mesh(done.execution.started).unwrap_or(done.start.scheduled);
+        let lateness = done.lateness(began);
         let Done { start, generation, handed, execution, broken } = done;
         if broken {
             error!(check = %start.assignment.check, "a run panicked");
@@ -340,8 +364,9 @@ impl Owner {
         self.metrics.runs.fetch_add(1, Relaxed);
         let finding = &execution.finding;
         self.metrics.outcome(finding.outcome, finding.reason, 1);
-        let began = self.clock.mesh(execution.started).unwrap_or(start.scheduled);
-        let lateness = began.since(start.scheduled);
+        if let Some(waited) = execution.waited {
+            self.metrics.token_wait.record(waited);
+        }
         if matches!(start.cause, Cause::Slot(_)) && finding.outcome != Outcome::Missed {
             self.metrics.lateness.record(lateness);
             self.metrics.from_slot.record(lateness + execution.ended.since(execution.started));
@@ -640,3 +665,6 @@ fn encoded(sealed: &[Window]) -> impl Iterator<Item = (MeshTime, Bytes)> + '_ {
     let encode = |window: &Window| window_to(window).encode_to_vec().into();
     sealed.iter().map(move |of| (of.start + of.period.length(), encode(of)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -284,7 +284,7 @@ impl Sessions {
             generation: Some(convert::time::generation_to(held.generation)),
             build: env!("CARGO_PKG_VERSION").to_owned(),
             level: LEVEL,
-            kinds: kinds(),
+            kinds: kinds(cfg!(feature = "http3")),
             boottime_ns: clock::boot_time().as_ns(),
             offset_ns: held.offset_ns,
         }
@@ -461,9 +461,9 @@ async fn welcome(live: &mut Streaming<v1::LiveResponse>) -> Result<v1::Welcome, 
     }
 }
 
-/// What this build can run.
-fn kinds() -> Vec<String> {
-    let http3 = cfg!(feature = "http3").then_some(StepKind::HTTP3);
+/// What a build can run, with or without HTTP/3.
+fn kinds(http3: bool) -> Vec<String> {
+    let http3 = http3.then_some(StepKind::HTTP3);
     StepKind::WORDS.into_iter().chain(http3).chain([Canary::WORD]).map(str::to_owned).collect()
 }
 

@@ -117,7 +117,7 @@ async fn every_example_of_http_does_what_the_page_says() {
             wire.meta.get_or_insert_default().uid = "0190b2a4-7c1e-7d5a-9a51-5d3f6a2b8c01".into();
             let built = check::check(&wire).unwrap();
             let StepKind::Http(step) = &built.run.steps[0].kind else { panic!("an http step") };
-            // What needs certificates of a server is run by the probe's own tests.
+            // What needs certificates of a server is run by the probe's own tests, HTTP/3 by `http3`.
             if step.url.starts_with("https:") {
                 left += 1;
                 continue;

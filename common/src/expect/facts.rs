@@ -32,7 +32,7 @@ pub struct Facts {
     pub body: bytes::Bytes,
     /// Actual start to end.
     pub latency: Duration,
-    /// The phases that happened.
+    /// The phases that happened, and with no length those that a kept connection was spared.
     pub phases: Vec<(Phase, Duration)>,
     /// The address that answered.
     pub ip: String,

@@ -31,7 +31,8 @@ pub const TOKEN_LIFE_MAX: Duration = Duration::from_secs(86_400);
 pub const TOKEN_MARGIN_MAX: Duration = Duration::from_secs(30);
 /// How soon a provider is asked again for the same token, after it gave none or the target refused it.
 pub const TOKEN_RETRY_AFTER: Duration = Duration::from_secs(1);
-/// Tokens that are kept. Above it those that are of no use are dropped, then all: they are asked for anew.
+/// Tokens that are kept, and so at the most questions for new ones behind runs, one for each. Above it those that
+/// are of no use are dropped, then all: they are asked for anew.
 pub const TOKENS_KEPT_MAX: usize = 1_024;
 
 /// How long a connection of a step with `keep_alive` waits for its next use: longer than most servers let

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use parallax_common::expect::Certificate;
 use parallax_common::limits::{KEPT_CONNECTIONS_MAX, KEPT_IDLE_MAX, KEPT_LIFE_MAX};
 use parallax_common::name::RunDigest;
-use parallax_common::outcome::Reason;
+use parallax_common::outcome::{Phase, Reason};
 use parallax_common::target::HttpUrl;
 use parallax_runtime::clock;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -63,7 +63,12 @@ pub(super) struct Line {
     chain: Vec<Certificate>,
     tls_version: &'static str,
     cipher: Option<rustls::CipherSuite>,
+    /// What the way to it took, in the step that made it: who uses it again is spared that.
+    phases: Vec<Phase>,
 }
+
+/// The phases that making connections takes.
+const MAKING: [Phase; 3] = [Phase::Dns, Phase::Connect, Phase::Tls];
 
 impl Line {
     /// Begins to speak HTTP over a connection that was just made, as `trace` tells.
@@ -78,6 +83,12 @@ impl Line {
             false => Spoken::Http1(Box::new(http_exchange::Line::open(stream).await?)),
         };
         let now = clock::instant();
+        let taken = |phase: &Phase| {
+            let mut phases = trace.phases.iter();
+            phases.any(|(step, of, _)| *step == trace.step && of == phase)
+                || trace.spared.contains(phase)
+        };
+        let phases = MAKING.into_iter().filter(taken).collect();
         Ok(Self {
             spoken,
             tls,
@@ -89,6 +100,7 @@ impl Line {
             chain: trace.chain.clone(),
             tls_version: trace.tls_version,
             cipher: trace.cipher,
+            phases,
         })
     }
 
@@ -125,6 +137,7 @@ impl Line {
         trace.chain.clone_from(&self.chain);
         trace.tls_version = self.tls_version;
         trace.cipher = self.cipher;
+        trace.spared.extend_from_slice(&self.phases);
     }
 }
 

@@ -32,7 +32,7 @@ pub(crate) mod reasons;
 mod samples;
 mod steps;
 mod talk;
-mod tokens;
+pub(crate) mod tokens;
 mod websocket;
 
 /// Serves each connection with `serve`, on a thread of its own, until the test ends.
@@ -652,4 +652,19 @@ fn evidence_is_cut_at_a_character() {
     let mut short = "short".to_owned();
     cap(&mut short);
     assert_eq!(short, "short");
+}
+
+/// Such a build does not say that it can, so no coordinator gives it such a check; one that it gets all the
+/// same is no vote.
+#[cfg(not(feature = "http3"))]
+#[tokio::test]
+async fn a_build_without_http3_looks_at_nothing() {
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut run = http(format!("https://{gone}/"));
+    assert_eq!(found(&run).await.reason, Some(Reason::ConnectRefused));
+    step(&mut run).version = parallax_common::check::HttpVersion::V3;
+    let finding = found(&run).await;
+    let said = (finding.outcome, finding.reason);
+    assert_eq!(said, (Outcome::Missed, Some(Reason::ConfigError)), "{finding:?}");
+    assert!(finding.evidence.contains("built without HTTP/3"), "{finding:?}");
 }

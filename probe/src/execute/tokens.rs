@@ -2,25 +2,48 @@
 //!
 //! A token is kept by everything that was asked for and how, so checks with the same credentials share
 //! one. Whoever finds none asks, one at a time; the others wait for what comes of it, each as long as its
-//! own run may take. What is said with the provider is in [`crate::core::token`].
+//! own run may take. Behind a run those are got anew that will not last until the next one
+//! ([`Executor::renew`]), so that runs wait for the first one and for short-lived ones only. What is said
+//! with the provider is in [`crate::core::token`].
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use parallax_common::check::{HttpStep, OAuth2, Run, TlsOptions};
+use parallax_common::capture::Captured;
+use parallax_common::check::{HttpAuth, HttpStep, OAuth2, Run, StepKind, TlsOptions};
 use parallax_common::limits::{TOKEN_RETRY_AFTER, TOKENS_KEPT_MAX};
 use parallax_common::outcome::Reason;
 use parallax_common::target::HttpUrl;
 use parallax_runtime::clock;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::capture::References;
 use super::request::Request;
 use super::{Executor, Failure, Trace, http_exchange, proxy, tls};
 use crate::core::token::{self, Granted, NoToken};
+
+/// From here on the evidence of a failure says how long its run waited for a token: what was at hand takes
+/// less.
+pub(super) const TOLD_FROM: Duration = Duration::from_millis(1);
+
+/// The client credentials of a step, when it shows a token.
+fn asked_by(kind: &StepKind) -> Option<(&HttpStep, &OAuth2)> {
+    match kind {
+        StepKind::Http(step) => match &step.auth {
+            Some(HttpAuth::OAuth2(oauth2)) => Some((step, oauth2)),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Whether a step of the run shows a token.
+pub fn are_shown(run: &Run) -> bool {
+    run.steps.iter().any(|step| asked_by(&step.kind).is_some())
+}
 
 /// A token that was got.
 pub(super) struct Token {
@@ -48,6 +71,14 @@ impl Token {
     fn is_usable(&self, now: Instant) -> bool {
         let fresh = now.saturating_duration_since(self.got_at) < TOKEN_RETRY_AFTER;
         now < self.ends_at && (fresh || !self.refused.load(Ordering::Relaxed))
+    }
+
+    /// Whether a new one is to be got by now, for somebody who needs one that is good for so long. Whoever
+    /// lives no longer than that is not: a new one would be over by then as well.
+    fn is_to_be_renewed(&self, now: Instant, lasting: Duration) -> bool {
+        let life = self.ends_at.saturating_duration_since(self.got_at);
+        let left = self.ends_at.saturating_duration_since(now);
+        life > lasting && (left <= lasting || !self.is_usable(now))
     }
 }
 
@@ -128,6 +159,8 @@ struct Entry {
     /// Whose turn it is to ask.
     turn: Arc<Semaphore>,
     known: Option<Known>,
+    /// When it was last tried to get a new one ahead.
+    renewed_at: Option<Instant>,
 }
 
 /// The tokens of a probe.
@@ -159,7 +192,7 @@ impl Tokens {
                 entries.clear();
             }
         }
-        let new = || Entry { turn: Arc::new(Semaphore::new(1)), known: None };
+        let new = || Entry { turn: Arc::new(Semaphore::new(1)), known: None, renewed_at: None };
         let entry = entries.entry(key.clone()).or_insert_with(new);
         let known = entry.known.as_ref().and_then(|known| known.now(now));
         known.ok_or_else(|| Arc::clone(&entry.turn))
@@ -169,6 +202,33 @@ impl Tokens {
         if let Some(entry) = self.entries().get_mut(key) {
             entry.known = Some(known);
         }
+    }
+
+    fn keep_granted(&self, key: &Key, granted: Granted) -> Arc<Token> {
+        let now = clock::instant();
+        let Granted { token: text, usable } = granted;
+        let refused = AtomicBool::new(false);
+        let token = Arc::new(Token { text, got_at: now, ends_at: now + usable, refused });
+        self.keep(key, Known::Token(Arc::clone(&token)));
+        token
+    }
+
+    /// The turn to get a new token ahead, when the one that is kept is not good for so long, nobody asks,
+    /// and nobody has tried just now.
+    fn turn_to_renew(&self, key: &Key, lasting: Duration) -> Option<OwnedSemaphorePermit> {
+        let now = clock::instant();
+        let mut entries = self.entries();
+        let entry = entries.get_mut(key)?;
+        let Some(Known::Token(token)) = &entry.known else { return None };
+        let since = entry.renewed_at.map(|at| now.saturating_duration_since(at));
+        if since.is_some_and(|since| since < TOKEN_RETRY_AFTER)
+            || !token.is_to_be_renewed(now, lasting)
+        {
+            return None;
+        }
+        let turn = Arc::clone(&entry.turn).try_acquire_owned().ok()?;
+        entry.renewed_at = Some(now);
+        Some(turn)
     }
 
     /// A token, from memory or from the provider. Takes until `ends_at` at the longest.
@@ -200,18 +260,38 @@ impl Tokens {
         // That this run had no more time says nothing of the provider: it is not told to others, who
         // may have more. The next of them asks.
         let asked = tokio::time::timeout_at(deadline, asked).await.map_err(late)?;
-        let now = clock::instant();
         match asked {
-            Ok(Granted { token: text, usable }) => {
-                let refused = AtomicBool::new(false);
-                let token = Token { text, got_at: now, ends_at: now + usable, refused };
-                let token = Arc::new(token);
-                self.keep(&wish.key, Known::Token(Arc::clone(&token)));
-                Ok(token)
-            }
+            Ok(granted) => Ok(self.keep_granted(&wish.key, granted)),
             Err(failure) => {
-                self.keep(&wish.key, Known::Failure(now, failure.clone()));
+                self.keep(&wish.key, Known::Failure(clock::instant(), failure.clone()));
                 Err(failure)
+            }
+        }
+    }
+}
+
+impl Executor {
+    /// Gets new tokens for a run that has ended, in place of those that will not last until the next one
+    /// has begun, an `interval` later. That there is none is told by the run that finds none at hand: until
+    /// then the one before it is used.
+    pub async fn renew(&self, run: &Run, interval: Duration) {
+        // No slot begins later than half an interval after its time.
+        let lasting = interval.saturating_mul(3) / 2;
+        let captured = Captured::default();
+        let references = References { secrets: &self.secrets, captured: &captured };
+        let source = run.source_address.or(self.source_address);
+        for (step, oauth2) in run.steps.iter().filter_map(|step| asked_by(&step.kind)) {
+            let used = &mut Vec::new();
+            let with = (references, &self.tls);
+            let wish = Wish::prepare(run, step, oauth2, with, source, used);
+            let proxy = step.proxy.as_ref();
+            let tunnel = proxy.map(|it| proxy::Tunnel::prepare(it, references, used)).transpose();
+            // What fills captures in cannot be had here. It gets its tokens between two steps.
+            let (Ok(wish), Ok(tunnel)) = (wish, tunnel) else { continue };
+            let Some(_turn) = self.tokens.turn_to_renew(&wish.key, lasting) else { continue };
+            let asked = ask(self, run, &wish, tunnel.as_ref(), source);
+            if let Ok(Ok(granted)) = tokio::time::timeout(run.timeout, asked).await {
+                self.tokens.keep_granted(&wish.key, granted);
             }
         }
     }

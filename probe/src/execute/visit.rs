@@ -42,7 +42,7 @@ impl Executor {
             HttpVersion::V1 => tls::Alpn::Http1,
             HttpVersion::V2 => tls::Alpn::Http2,
             HttpVersion::V3 => {
-                speaks_http3()?;
+                speaks_http3(cfg!(feature = "http3"))?;
                 tls::Alpn::Http3
             }
             HttpVersion::Auto => tls::Alpn::Both,
@@ -106,12 +106,13 @@ impl Executor {
     }
 }
 
-/// Whether this probe was built to speak HTTP/3. One that was not is no outage.
-fn speaks_http3() -> Result<(), Failure> {
-    match cfg!(feature = "http3") {
+/// Whether a probe speaks HTTP/3, by whether it `was_built` so. That it does not is no outage.
+fn speaks_http3(was_built: bool) -> Result<(), Failure> {
+    match was_built {
         true => Ok(()),
         false => {
-            let evidence = "http_version: this probe was built without HTTP/3 (feature http3)";
+            let evidence = "http_version: this probe was built without HTTP/3: a build with the cargo \
+                            feature http3 of parallax-probe can run this";
             Err(Failure::new(Reason::ConfigError, evidence))
         }
     }
@@ -126,7 +127,7 @@ pub(super) fn not_begun(step: u32, failure: Failure, prepared: &[Prepared]) -> E
         false => failed(trace, failure),
     };
     hide(&mut finding.evidence, prepared, &[]);
-    Execution { started, ended: started, finding }
+    Execution { started, ended: started, waited: None, finding }
 }
 
 /// So much of a word that a target chose as is told of it.
@@ -151,6 +152,16 @@ pub(super) fn hide(evidence: &mut String, prepared: &[Prepared], late: &[String]
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_build_without_http3_says_what_it_lacks() {
+        assert_eq!(speaks_http3(true), Ok(()));
+        let failure = speaks_http3(false).unwrap_err();
+        assert_eq!(failure.reason, Reason::ConfigError);
+        for part in ["http_version", "built without HTTP/3", "feature http3"] {
+            assert!(failure.evidence.contains(part), "{part}: {}", failure.evidence);
+        }
+    }
 
     /// A target that chooses what is captured, and what is told of it, must not keep a thread busy: this
     /// would take hours if all was looked for everywhere.

@@ -4,6 +4,7 @@
 //! overlap, its window would never be sealed, its ballot would go stale.
 
 use std::future::Future;
+use std::time::Duration;
 
 use parallax_common::name::Generation;
 use parallax_common::outcome::{Outcome, Reason};
@@ -25,6 +26,15 @@ pub(super) struct Done {
     pub execution: Execution,
     /// It gave no account of itself: this probe's fault.
     pub broken: bool,
+}
+
+impl Done {
+    /// How much later than it was meant to a run began at `began`, less what it waited for its tokens: that
+    /// is their provider's, and not the schedule's.
+    pub fn lateness(&self, began: MeshTime) -> Duration {
+        let waited = self.execution.waited.unwrap_or_default();
+        began.since(self.start.scheduled).saturating_sub(waited)
+    }
 }
 
 /// A run that has to be reported.
@@ -76,7 +86,8 @@ impl Drop for Report {
             expiry: None,
         };
         // The recorder holds the end to what a record may have.
-        let execution = Execution { started: self.began, ended: clock::boot_time(), finding };
+        let ended = clock::boot_time();
+        let execution = Execution { started: self.began, ended, waited: None, finding };
         self.send(execution, true);
     }
 }
@@ -125,6 +136,34 @@ mod tests {
         assert!(reports.recv().await.is_none(), "one report");
     }
 
+    #[test]
+    fn what_a_run_waits_for_tokens_is_no_lateness() {
+        let ms = Duration::from_millis;
+        for (began, waited, lateness) in [
+            (700, None, 700),
+            (700, Some(650), 50),
+            (700, Some(0), 700),
+            // Two clocks measured it.
+            (700, Some(701), 0),
+        ] {
+            let at = BootTime::from_ns(5);
+            let finding = Finding {
+                outcome: Outcome::Pass,
+                reason: None,
+                step: 0,
+                evidence: String::new(),
+                remote: None,
+                phases: vec![],
+            };
+            let waited = waited.map(ms);
+            let Owed { start, generation, handed } = owed();
+            let execution = Execution { started: at, ended: at, waited, finding };
+            let done = Done { start, generation, handed, execution, broken: false };
+            let began = done.start.scheduled + ms(began);
+            assert_eq!(done.lateness(began), ms(lateness), "{began:?} {waited:?}");
+        }
+    }
+
     #[tokio::test]
     async fn a_run_that_ends_is_reported_once() {
         let (to, mut reports) = mpsc::unbounded_channel();
@@ -138,7 +177,7 @@ mod tests {
             expiry: None,
         };
         let at = BootTime::from_ns(5);
-        let run = async move { Execution { started: at, ended: at, finding } };
+        let run = async move { Execution { started: at, ended: at, waited: None, finding } };
         carry_out(owed(), run, to).await;
         let done = reports.recv().await.expect("a report");
         assert_eq!((done.execution.finding.outcome, done.broken), (Outcome::Pass, false));

@@ -267,6 +267,13 @@ async fn windows(bulk: &mut Bulk) -> v1::Windows {
     }
 }
 
+#[test]
+fn a_build_says_that_it_speaks_http3_when_it_does() {
+    let said = |http3| kinds(http3).iter().any(|kind| kind == StepKind::HTTP3);
+    assert_eq!([said(true), said(false)], [true, false]);
+    assert!(kinds(false).len() > 10);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_from_hello_to_dismissal() {
     let mut world = World::start().await;
@@ -274,6 +281,7 @@ async fn a_session_from_hello_to_dismissal() {
     assert_eq!((hello.region.as_str(), hello.probe.as_str()), ("eu-west", "p1"));
     assert_ne!(hello.incarnation, 0);
     assert_eq!(hello.offset_ns, 0);
+    assert_eq!(hello.kinds, kinds(cfg!(feature = "http3")));
     let empty = until(&mut live, snapshot).await;
     assert!(empty.whole && empty.last && empty.checks.is_empty());
 

@@ -176,6 +176,63 @@ async fn a_redirect_that_is_followed_leaves_no_connection_with_an_unread_body() 
     assert_eq!(numbers(&at_away), [(0, 0), (0, 1)]);
 }
 
+/// What an expression asks of a phase must not fail because the connection was there already.
+#[tokio::test]
+async fn expressions_see_the_same_phases_on_a_kept_connection_and_series_only_those_that_were() {
+    let (address, _) = target(|_, _| (OK.to_vec(), true));
+    let named = |host: &str, port: u16| {
+        let mut run = keeping(address);
+        step(&mut run).url = format!("http://{host}:{port}/");
+        run.resolver = Some(dns(Some(0), Some([127, 0, 0, 1])));
+        run.ip = IpFamily::V4;
+        run
+    };
+    let (moved, _) = target(move |_, _| {
+        let to = format!("http://shop.example.:{}/", address.port());
+        let head = format!("HTTP/1.1 302 X\r\nlocation: {to}\r\ncontent-length: 0\r\n\r\n");
+        (head.into_bytes(), false)
+    });
+    let far: &[Phase] = &[&[Phase::Dns], NEW].concat();
+    let any: &[Phase] = &[];
+    // (host, port, phases of the first run, of the next one, what holds in both)
+    for (host, port, new, again, holds) in [
+        ("127.0.0.1", address.port(), NEW, AGAIN, "phases.connect < duration('2s')"),
+        ("127.0.0.1", address.port(), NEW, AGAIN, "!('dns' in phases) && !('tls' in phases)"),
+        (
+            "shop.example.",
+            address.port(),
+            far,
+            AGAIN,
+            "phases.dns + phases.connect < duration('2s')",
+        ),
+        ("shop.example.", address.port(), far, AGAIN, "has(phases.dns) && !has(phases.tls)"),
+        (
+            "shop.example.",
+            address.port(),
+            far,
+            AGAIN,
+            "reused == (phases.dns + phases.connect == duration('0s'))",
+        ),
+        // The way to the redirect is made anew, and is all that there is to see.
+        ("127.0.0.1", moved.port(), any, NEW, "phases.connect > duration('0s') && 'dns' in phases"),
+    ] {
+        let mut run = named(host, port);
+        step(&mut run).redirects_max = 1;
+        run.expect = vec![format!("status == 200 && {holds}")];
+        let executor = executor();
+        for phases_of in [new, again, again] {
+            let finding = executor.run(&run).await.finding;
+            assert_eq!(finding.outcome, Outcome::Pass, "{host}: {holds}: {finding:?}");
+            let seen = phases(&finding);
+            assert!(phases_of.is_empty() || seen == phases_of, "{host}: {holds}: {seen:?}");
+        }
+        // What it takes to come to a connection still fails the run that makes one.
+        run.expect = vec!["status == 200 && phases.connect == duration('0s')".to_owned()];
+        let finding = executor.run(&run).await.finding;
+        assert_eq!(finding.reason, Some(Reason::ExpectationFailed), "{finding:?}");
+    }
+}
+
 #[tokio::test]
 async fn what_was_seen_of_tls_is_seen_again_over_both_versions_of_http() {
     let ours = authority();
@@ -187,8 +244,8 @@ async fn what_was_seen_of_tls_is_seen_again_over_both_versions_of_http() {
     step(&mut run).keep_alive = true;
     run.expect = vec![
         "status == 200 && cert.days_left > 0 && tls_version == '1.3'".to_owned(),
-        "http_version == 'HTTP/2' && (reused != ('connect' in phases))".to_owned(),
-        "reused != ('tls' in phases)".to_owned(),
+        "http_version == 'HTTP/2' && reused == (phases.connect == duration('0s'))".to_owned(),
+        "reused == (phases.tls == duration('0s')) && !('dns' in phases)".to_owned(),
     ];
     let mut all = Vec::new();
     for _ in 0..3 {

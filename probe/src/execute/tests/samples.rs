@@ -34,7 +34,7 @@ async fn the_samples_of_a_slot_are_runs_of_their_own_and_give_one_outcome() {
     ] {
         let mut run = plain_http(in_turn(answers));
         (run.samples, run.invert) = (5, invert);
-        let Execution { started, ended, finding } = executor().slot(&run, HOUR).await;
+        let Execution { started, ended, finding, .. } = executor().slot(&run, HOUR).await;
         assert_eq!((finding.outcome, finding.reason), (outcome, reason), "{answers}: {finding:?}");
         assert!(finding.evidence.starts_with(evidence), "{answers}: {finding:?}");
         assert_eq!(count(&finding, Phase::Connect), 5, "{answers}");
@@ -61,7 +61,7 @@ async fn no_sample_starts_when_the_next_slot_has_come() {
 async fn each_sample_has_the_whole_timeout() {
     let mut run = plain_http(server(hang));
     (run.samples, run.timeout) = (3, ms(100));
-    let Execution { started, ended, finding } = executor().slot(&run, HOUR).await;
+    let Execution { started, ended, finding, .. } = executor().slot(&run, HOUR).await;
     assert_eq!((finding.outcome, finding.reason), (Outcome::Fail, Some(Reason::Timeout)));
     assert!(finding.evidence.starts_with("3 of 3 samples failed; "), "{}", finding.evidence);
     assert!(ended.since(started) >= ms(300));

@@ -226,7 +226,7 @@ async fn what_captures_take_is_no_part_of_the_latency() {
         login.body_max_bytes = 10_000;
     }
     let begun = clock::instant();
-    let Execution { started, ended, finding } = executor().run(&run).await;
+    let Execution { started, ended, finding, .. } = executor().run(&run).await;
     let took = clock::instant().saturating_duration_since(begun);
     assert_eq!(finding.reason, Some(Reason::ExpressionBudget), "{finding:?}");
     let aside = took.saturating_sub(ended.since(started));
@@ -316,7 +316,7 @@ fn time_that_the_probe_itself_takes_is_not_told_of_the_target() {
     let mut patient = executor();
     patient.decoder = Decoder::within(Duration::from_secs(60));
     for (executor, said) in [(executor(), "no time to decode"), (patient, "worked on captures")] {
-        let Execution { started, ended, finding } = runtime.block_on(executor.run(&run));
+        let Execution { started, ended, finding, .. } = runtime.block_on(executor.run(&run));
         assert_eq!(finding.reason, Some(Reason::MissedOverload), "{finding:?}");
         assert!(finding.evidence.contains(said), "{finding:?}");
         assert!(ended > started);

@@ -6,16 +6,17 @@ use std::sync::{Arc, Mutex};
 use parallax_common::check::{Capture, HttpAuth, OAuth2};
 
 use super::*;
+use crate::execute::tokens::are_shown;
 
 /// A provider over TLS: answers the nth question as `answer` says, and keeps what it was sent.
-struct Provider {
+pub(crate) struct Provider {
     address: SocketAddr,
     pem: Arc<str>,
     questions: Arc<Mutex<Vec<String>>>,
 }
 
 impl Provider {
-    fn start(answer: impl Fn(usize) -> String + Send + Sync + 'static) -> Self {
+    pub(crate) fn start(answer: impl Fn(usize) -> String + Send + Sync + 'static) -> Self {
         let ours = authority();
         let config = super::http::tls_server(&ours, rustls::ALL_VERSIONS, false);
         let questions: Arc<Mutex<Vec<String>>> = Arc::default();
@@ -36,21 +37,23 @@ impl Provider {
         Self { address, pem: ours.pem, questions }
     }
 
-    fn questions(&self) -> Vec<String> {
+    pub(crate) fn questions(&self) -> Vec<String> {
         self.questions.lock().unwrap().clone()
     }
 }
 
-fn says(status: &str, body: &str) -> String {
+pub(crate) fn says(status: &str, body: &str) -> String {
     format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len())
 }
 
-fn grants(number: usize) -> String {
+pub(crate) fn grants(number: usize) -> String {
     says("200 OK", &format!(r#"{{"access_token": "tok-{number}-x", "expires_in": 3600}}"#))
 }
 
 /// A target that takes only this token, and tells which one it was shown.
-fn target(takes: impl Fn(&str) -> bool + Send + Sync + 'static) -> (SocketAddr, Arc<AtomicUsize>) {
+pub(crate) fn target(
+    takes: impl Fn(&str) -> bool + Send + Sync + 'static,
+) -> (SocketAddr, Arc<AtomicUsize>) {
     let shown = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&shown);
     let address = server(move |mut stream| {
@@ -72,7 +75,7 @@ fn place() -> (tempfile::TempDir, Executor, String) {
     (dir, Executor::new(secrets, None, None), reference)
 }
 
-fn asking(target: SocketAddr, provider: &Provider, secret: &str) -> Run {
+pub(crate) fn asking(target: SocketAddr, provider: &Provider, secret: &str) -> Run {
     let mut run = plain_http(target);
     step(&mut run).tls.ca_pem = Some(provider.pem.clone());
     step(&mut run).auth = Some(HttpAuth::OAuth2(Box::new(OAuth2 {
@@ -111,6 +114,8 @@ async fn a_token_is_got_once_and_is_no_part_of_what_is_measured() {
         executor.run(&run)
     );
     for execution in [a, b, c, d] {
+        // Begun behind the wait, which is told apart.
+        assert!(execution.waited.is_some_and(|waited| waited >= ms(100)), "{execution:?}");
         let finding = execution.finding;
         assert_eq!(finding.outcome, Outcome::Pass, "{finding:?}");
         assert_eq!(phases(&finding), [Phase::Connect, Phase::FirstByte, Phase::Transfer]);
@@ -311,9 +316,121 @@ async fn runs_that_could_not_begin_took_no_time() {
     let mut run = asking(target, &provider, &reference);
     run.samples = 3;
     let room = Duration::from_secs(3_600);
-    let Execution { started, ended, finding } = executor.slot(&run, room).await;
+    let Execution { started, ended, finding, .. } = executor.slot(&run, room).await;
     let said = (finding.outcome, finding.reason);
     assert_eq!(said, (Outcome::Fail, Some(Reason::AuthTokenRefused)), "{finding:?}");
     assert!(finding.evidence.starts_with("3 of 3 samples failed"), "{finding:?}");
     assert_eq!((finding.phases.len(), ended), (0, started), "{finding:?}");
+}
+
+/// How long runs must be apart for a token of [`grants`] to be got anew once it is so old.
+fn apart(age: Duration) -> Duration {
+    // An hour less the margin.
+    (Duration::from_secs(3_570) - age) * 2 / 3
+}
+
+/// Behind a run, as soon as it is due.
+async fn renewed(executor: &Executor, run: &Run, interval: Duration, questions: impl Fn() -> bool) {
+    let deadline = clock::instant() + Duration::from_secs(20);
+    while !questions() {
+        executor.renew(run, interval).await;
+        assert!(clock::instant() < deadline, "nobody asked");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_will_not_last_is_renewed_behind_a_run_and_nobody_waits_for_it() {
+    let (_dir, executor, reference) = place();
+    let provider = Provider::start(|number| {
+        thread::sleep(ms(150));
+        grants(number)
+    });
+    let (target, _) = target(|_| true);
+    let mut run = asking(target, &provider, &reference);
+    run.expect = vec!["status == 200 && body == 'tok-0-x'".to_owned()];
+    // Nobody knows it yet: that is for a run to ask for.
+    executor.renew(&run, apart(ms(20))).await;
+    assert_eq!(provider.questions().len(), 0);
+    let first = executor.run(&run).await;
+    assert_eq!(first.finding.outcome, Outcome::Pass, "{:?}", first.finding);
+    assert!(first.waited.is_some_and(|waited| waited >= ms(150)), "{first:?}");
+    // It lasts until the next run; or a new one would be over by then as well.
+    for interval in [Duration::from_secs(10), Duration::from_secs(2_380)] {
+        executor.renew(&run, interval).await;
+        assert_eq!(provider.questions().len(), 1, "{interval:?}");
+    }
+    let soon = apart(ms(20));
+    renewed(&executor, &run, soon, || provider.questions().len() == 2).await;
+    executor.renew(&run, soon).await;
+    assert_eq!(provider.questions().len(), 2, "one question a moment is enough");
+    run.expect = vec!["status == 200 && body == 'tok-1-x'".to_owned()];
+    let second = executor.run(&run).await;
+    assert_eq!(second.finding.outcome, Outcome::Pass, "{:?}", second.finding);
+    assert!(second.waited.is_some_and(|waited| waited < ms(150)), "{second:?}");
+    assert_eq!(provider.questions().len(), 2);
+    // A run without one waits for none, and asks nobody.
+    let plain = plain_http(target);
+    assert_eq!((executor.run(&plain).await.waited, are_shown(&plain)), (None, false));
+    executor.renew(&plain, soon).await;
+    assert!(are_shown(&run));
+}
+
+#[tokio::test]
+async fn a_renewal_that_fails_takes_nothing_away_and_one_of_a_refused_token_helps() {
+    let (_dir, executor, reference) = place();
+    let provider = Provider::start(|number| match number {
+        1 => says("503 No", ""),
+        number => grants(number),
+    });
+    let (picky, _) = target(|token| token != "tok-0-x");
+    let (open, _) = target(|_| true);
+    let run = asking(open, &provider, &reference);
+    assert_eq!(executor.run(&run).await.finding.outcome, Outcome::Pass);
+    renewed(&executor, &run, apart(ms(20)), || provider.questions().len() == 2).await;
+    let again = executor.run(&run).await;
+    assert_eq!(again.finding.outcome, Outcome::Pass, "{:?}", again.finding);
+    assert_eq!(provider.questions().len(), 2, "the token that was there is used");
+    // Another target, with the same credentials, does not take it.
+    let run = asking(picky, &provider, &reference);
+    assert_eq!(executor.run(&run).await.finding.reason, Some(Reason::HttpStatus));
+    renewed(&executor, &run, Duration::from_secs(10), || provider.questions().len() == 3).await;
+    assert_eq!(executor.run(&run).await.finding.outcome, Outcome::Pass);
+    assert_eq!(provider.questions().len(), 3);
+}
+
+#[tokio::test]
+async fn what_a_failed_run_waited_for_its_token_is_in_its_evidence_and_in_no_length() {
+    let (_dir, executor, reference) = place();
+    let provider = Provider::start(|_| {
+        thread::sleep(ms(150));
+        says("200 OK", r#"{"access_token": "tok-short", "expires_in": 0}"#)
+    });
+    let (nobody, _) = target(|_| false);
+    let mut run = asking(nobody, &provider, &reference);
+    let begun = clock::instant();
+    let Execution { started, ended, waited, finding } = executor.run(&run).await;
+    let whole = clock::instant().saturating_duration_since(begun);
+    assert_eq!(finding.reason, Some(Reason::HttpStatus), "{finding:?}");
+    let told = finding.evidence.split_once("; it waited ").map(|(_, told)| told);
+    let told = told.and_then(|told| told.strip_suffix(" ms for a token first"));
+    let told: u64 = told.and_then(|told| told.parse().ok()).expect("how long it waited");
+    assert_eq!(waited.map(|waited| waited.as_millis()), Some(told.into()), "{finding:?}");
+    assert!(told >= 150 && ended.since(started) + ms(150) <= whole, "{finding:?}");
+    // Each sample asks. The first one's wait lies before the slot's start, the others in none of it.
+    run.samples = 3;
+    let begun = clock::instant();
+    let slot = executor.slot(&run, Duration::from_secs(3_600)).await;
+    let whole = clock::instant().saturating_duration_since(begun);
+    assert_eq!(provider.questions().len(), 4);
+    assert!(slot.waited.is_some_and(|waited| waited >= ms(150)), "{slot:?}");
+    assert!(slot.ended.since(slot.started) + ms(450) <= whole, "{slot:?} in {whole:?}");
+    // One that got none waited as well.
+    let refuses = Provider::start(|_| {
+        thread::sleep(ms(150));
+        says("403 No", "")
+    });
+    let execution = executor.run(&asking(nobody, &refuses, &reference)).await;
+    assert_eq!(execution.finding.reason, Some(Reason::AuthTokenRefused));
+    assert!(execution.waited.is_some_and(|waited| waited >= ms(150)), "{execution:?}");
 }
