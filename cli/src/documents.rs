@@ -20,6 +20,7 @@ mod contacts;
 mod echoes;
 mod handshakes;
 mod health;
+mod hours;
 mod http;
 mod plugins;
 mod questions;
