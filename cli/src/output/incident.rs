@@ -598,3 +598,6 @@ impl IncidentsView {
         shell.rows(table)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -134,7 +134,7 @@ fn days(text: &str) -> Option<BTreeSet<u8>> {
 /// A day by its English name or the first three letters of it.
 fn day(word: &str) -> Option<u8> {
     let is_it = |name: &&str| *name == word || name.get(..3) == Some(word);
-    let place = WEEKDAYS.iter().position(|name| is_it(&name))?;
+    let place = WEEKDAYS.iter().position(is_it)?;
     u8::try_from(place + 1).ok()
 }
 

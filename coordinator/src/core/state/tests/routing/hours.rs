@@ -316,7 +316,7 @@ fn two_members_whose_calendars_differ_come_to_the_same() {
 fn a_namespace_has_so_many_hours_and_those_of_open_incidents_are_bounded() {
     let named = |n: usize| {
         let time = format!("{:02}:{:02}-23:30", n / 60, n % 60);
-        let hours = times(&time, n % 2 == 0);
+        let hours = times(&time, n.is_multiple_of(2));
         v1::Route { hours, ..route(&format!("r{n}"), "team=payments", vec![step(0, &["ops"])]) }
     };
     let many = |count: usize| settings((0..count).map(named).collect());
