@@ -20,6 +20,7 @@ mod contacts;
 mod echoes;
 mod handshakes;
 mod health;
+mod hours;
 mod http;
 mod http3;
 mod plugins;

@@ -6,7 +6,9 @@
 //!
 //! A local time that a clock jumps over begins as much later as the clock jumps; one that comes twice
 //! begins the first time. What begins lasts exactly as long as was said, whatever the clock does
-//! meanwhile.
+//! meanwhile. What has two ends by the clock, such as the hours of an office, is in [`hours`].
+
+pub mod hours;
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
@@ -84,6 +86,11 @@ impl TimeOfDay {
         };
         Some(Self { hour: number(hour, 23)?, minute: number(minute, 59)? })
     }
+
+    /// How many minutes of the day lie before it.
+    fn minute_of_day(self) -> u16 {
+        u16::from(self.hour.unsigned_abs()) * 60 + u16::from(self.minute.unsigned_abs())
+    }
 }
 
 /// The zone with exactly this name, such as `Europe/Berlin`.
@@ -154,10 +161,15 @@ impl Recurrence {
 
     /// When it begins on this day.
     fn on(&self, day: Date) -> Option<UtcTime> {
-        let local = day.at(self.at.hour, self.at.minute, 0, 0);
-        let begins = self.zone.to_ambiguous_timestamp(local).compatible().ok()?;
-        i64::try_from(begins.as_nanosecond()).ok().map(UtcTime::from_ns)
+        moment(day, self.at, &self.zone)
     }
+}
+
+/// When a local clock shows this time of this day.
+fn moment(day: Date, at: TimeOfDay, zone: &TimeZone) -> Option<UtcTime> {
+    let local = day.at(at.hour, at.minute, 0, 0);
+    let moment = zone.to_ambiguous_timestamp(local).compatible().ok()?;
+    i64::try_from(moment.as_nanosecond()).ok().map(UtcTime::from_ns)
 }
 
 fn date(at: UtcTime, zone: &TimeZone) -> Option<Date> {

@@ -299,6 +299,11 @@ rules! {
         "A route has at most 16 matchers, at most 4 of them patterns, and all routes together 32 patterns.";
     ROUTE_STEPS = "route_steps", Resource,
         "A route has 1 to 8 steps of 1 to 16 contacts, each later than the one before, within 7 days.";
+    ROUTE_HOURS = "route_hours", Resource,
+        "Hours are 1 to 16 times such as `mon-fri 09:00-17:00` that leave some of the week out.";
+    ROUTE_ZONE = "route_zone", Resource, "Hours are of a zone by its name in the IANA database.";
+    ROUTE_WAIT = "route_wait", Resource,
+        "What waits has hours, and only steps after the first have hours of their own.";
     ROUTE_REPEAT = "route_repeat", Resource, "A route reminds after 1 minute to 7 days.";
     PUBLIC_URL = "public_url", Resource,
         "A public URL is an http or https URL without a query, and short.";
@@ -379,6 +384,8 @@ rules! {
         "At most 256 silences of one namespace, and 1 024 of all, are kept.";
     MAINTENANCE_TOO_MANY = "maintenance_too_many", Apply,
         "At most 32 maintenance windows of one namespace, and 128 of all, are kept.";
+    HOURS_TOO_MANY = "hours_too_many", Apply,
+        "Routes name at most 32 different hours in one namespace, and 128 in all.";
     ENTRY_MALFORMED = "entry_malformed", Apply, "An entry of the log can be decoded.";
     ENTRY_UNKNOWN = "entry_unknown", Apply, "An entry's command is one that this build knows.";
 
@@ -413,6 +420,8 @@ rules! {
     ADVICE_OVERLAP = "advice_overlap", Advice,
         "A timeout longer than the interval lets runs overlap.";
     ADVICE_NO_ALERT = "advice_no_alert", Advice, "A check without contacts pages nobody.";
+    ADVICE_HOURS = "advice_hours", Advice,
+        "A check that only routes with hours fit pages nobody outside of them.";
     ADVICE_EVEN_PROBES = "advice_even_probes", Advice,
         "An even number of probes a region can be split, and tolerates no more than one fewer does.";
     ADVICE_QUORUM_ONE = "advice_quorum_one", Advice,

@@ -325,6 +325,7 @@ pub(crate) fn refusal_status(refusal: &Refusal) -> Status {
         | "namespace_staged_bytes"
         | "namespace_stages"
         | "silences_too_many"
+        | "hours_too_many"
         | "maintenance_too_many" => Code::ResourceExhausted,
         _ => Code::InvalidArgument,
     };

@@ -21,6 +21,7 @@ pub mod engine;
 pub mod explain;
 pub mod fleet;
 pub mod forwarding;
+pub mod hours;
 pub mod judge;
 pub mod membership;
 pub mod mesh_clock;

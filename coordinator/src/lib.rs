@@ -10,6 +10,7 @@ pub mod core;
 pub mod escalation;
 pub mod forward;
 pub mod history;
+pub mod hours;
 pub mod identity;
 pub mod judge;
 pub mod ledger;

@@ -47,6 +47,7 @@ use crate::history::copy::Copier;
 use crate::history::copy::serve::{Admit, SegmentServer};
 use crate::history::store::Store as HistoryStore;
 use crate::history::{self, History, trim};
+use crate::hours;
 use crate::identity::IdentityError;
 use crate::judge::{self, Judge};
 use crate::ledger::{self, StateLedger};
@@ -317,6 +318,8 @@ impl Starting<'_> {
         let planned =
             maintenance::run(view.clone(), proposer.clone(), office(), config.name.clone());
         self.vital("maintenance", planned);
+        let hours = hours::run(view.clone(), proposer.clone(), office(), config.name.clone());
+        self.vital("hours", hours);
         let (quorum, calls) = self.watch_quorum(&proposer, reach)?;
         // Bound before the cluster begins, so that a group of one can say where it listens.
         let peer_listener =

@@ -12,6 +12,7 @@ pub mod contact;
 pub mod enums;
 pub mod fields;
 pub mod health;
+pub mod hours;
 pub mod maintenance;
 pub mod record;
 pub mod resource;

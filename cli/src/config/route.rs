@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use parallax_common::calendar::hours::Time;
 use parallax_common::matcher::Matcher;
 use parallax_common::text;
+use parallax_proto::convert::hours::time_to;
 use parallax_proto::convert::route::matcher_to;
 use parallax_proto::convert::storm;
 use parallax_proto::v1;
@@ -88,6 +90,15 @@ const ROUTE: &[Field<Draft>] = &[
     field("repeat", "a length of time such as 4h", |draft, node, reader| {
         draft.route.repeat = value::duration(node, reader);
     }),
+    field("during", HOURS_SAID, |draft, node, reader| {
+        hours(&mut draft.route.hours, false, node, reader);
+    }),
+    field("outside", HOURS_SAID, |draft, node, reader| {
+        hours(&mut draft.route.hours, true, node, reader);
+    }),
+    field("wait", "true or false", |draft, node, reader| {
+        draft.route.wait = value::boolean(node, reader).unwrap_or_default();
+    }),
     field("continue", "true or false", |draft, node, reader| {
         draft.route.r#continue = value::boolean(node, reader).unwrap_or_default();
     }),
@@ -104,7 +115,55 @@ const STEP: &[Field<v1::RouteStep>] = &[
     required("alert", "a list of contacts", |step, node, reader| {
         step.alert = value::texts(node, reader).unwrap_or_default();
     }),
+    field("during", HOURS_SAID, |step, node, reader| {
+        hours(&mut step.hours, false, node, reader);
+    }),
+    field("outside", HOURS_SAID, |step, node, reader| {
+        hours(&mut step.hours, true, node, reader);
+    }),
 ];
+
+const HOURS_SAID: &str = "a mapping such as `{zone: Europe/Berlin, times: [mon-fri 09:00-17:00]}`";
+
+const HOURS: &[Field<v1::Hours>] = &[
+    required("zone", "a time zone such as Europe/Berlin", |hours, node, reader| {
+        hours.zone = value::text(node, reader).unwrap_or_default();
+    }),
+    required("times", "a list such as `[mon-fri 09:00-17:00, sat]`", |hours, node, reader| {
+        hours.times = times(node, reader);
+    }),
+];
+
+/// Hours, or with `outside` all other times. Said twice, in both ways, they are refused.
+fn hours(said: &mut Option<v1::Hours>, outside: bool, node: &Node, reader: &mut Reader<'_>) {
+    let mut hours = v1::Hours { outside, ..v1::Hours::default() };
+    reader.mapping(node, HOURS, &mut hours);
+    if said.is_some() {
+        let message = "say either `during` or `outside`: one is what the other leaves out";
+        reader.error("route_hours", node.place, message);
+    }
+    *said = Some(hours);
+}
+
+/// Nothing when one of them is none: rules about the others would name the wrong item.
+fn times(node: &Node, reader: &mut Reader<'_>) -> Vec<v1::HoursTime> {
+    let given = value::texts(node, reader).unwrap_or_default();
+    let Value::List(items) = &node.value else { return Vec::new() };
+    let mut read = Vec::with_capacity(given.len());
+    for (text, item) in given.iter().zip(items) {
+        match Time::parse(text) {
+            Some(time) => read.push(time_to(&time)),
+            None => {
+                let message = format!(
+                    "`{text}` is no time of a week such as `mon-fri 09:00-17:00`, `sat,sun` or \
+                     `22:00-06:00`"
+                );
+                reader.error("route_hours", item.place, message);
+            }
+        }
+    }
+    if read.len() == items.len() { read } else { Vec::new() }
+}
 
 fn route(node: &Node, reader: &mut Reader<'_>) -> v1::Route {
     let mut draft = Draft::default();
@@ -116,7 +175,7 @@ fn route(node: &Node, reader: &mut Reader<'_>) -> v1::Route {
             reader.error("route_steps", node.place, message);
             Vec::new()
         }
-        (Some(alert), None) => vec![v1::RouteStep { after: None, alert }],
+        (Some(alert), None) => vec![v1::RouteStep { alert, ..v1::RouteStep::default() }],
         (None, steps) => steps.unwrap_or_default(),
     };
     route

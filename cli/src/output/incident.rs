@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use parallax_proto::convert::hours;
 use parallax_proto::v1;
 use serde::Serialize;
 
@@ -135,7 +136,7 @@ pub struct EventView {
     at: Option<String>,
     /// `opened`, `acknowledged`, `resolved`, `check_edited`, `page_sent`, `page_failed`,
     /// `page_dropped`, `page_reassigned`, `page_fell_back`, `pages_held`, `pages_released`, `routes_took`,
-    /// `escalated`, `reminded`, `verdict_superseded`, `storm_gathered`, `storm_told`.
+    /// `routes_passed`, `route_waits`, `step_passed`, `escalated`, `reminded`, `verdict_superseded`, `storm_gathered`, `storm_told`.
     event: &'static str,
     /// In a sentence.
     text: String,
@@ -234,6 +235,28 @@ impl EventView {
                     routes => format!("taken by routes {}", routes.join(", ")),
                 };
                 ("routes_took", text)
+            }
+            Some(Event::RoutesPassed(it)) => {
+                let missed =
+                    |hours: Option<&v1::Hours>| hours.map(hours::missed).unwrap_or_default();
+                let of =
+                    |it: &v1::PassedRoute| format!("{} ({})", it.route, missed(it.hours.as_ref()));
+                let passed: Vec<String> = it.routes.iter().map(of).collect();
+                (
+                    "routes_passed",
+                    format!("routes that fit and are passed over: {}", passed.join("; ")),
+                )
+            }
+            Some(Event::RouteWaits(it)) => {
+                let until = time::or_dash(time::instant(it.until.as_ref()));
+                let (route, missed) =
+                    (&it.route, it.hours.as_ref().map(hours::missed).unwrap_or_default());
+                ("route_waits", format!("route {route} waits until {until}: {missed}"))
+            }
+            Some(Event::StepPassed(it)) => {
+                let (step, route) = (it.step, &it.route);
+                let missed = it.hours.as_ref().map(hours::missed).unwrap_or_default();
+                ("step_passed", format!("step {step} of route {route} is passed over: {missed}"))
             }
             Some(Event::Escalated(it)) => {
                 let (step, route) = (it.step, &it.route);
@@ -578,3 +601,6 @@ impl IncidentsView {
         shell.rows(table)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,32 @@ pub const ROUTE_STEP_CONTACTS_MAX: usize = 16;
 /// How long after the opening the last step may come: what nobody has looked at for a week needs no
 /// further step. Refused.
 pub const ROUTE_STEP_AFTER_MAX: Duration = Duration::from_secs(7 * 86_400);
+/// Times of the hours of a route or step, such as `mon-fri 09:00-17:00`: twice a day for each of them.
+/// Refused.
+pub const HOURS_TIMES_MAX: usize = 16;
+/// Different hours that the routes of one namespace name: what an office has, and its shifts. Refused.
+pub const HOURS_PER_NAMESPACE_MAX: usize = 32;
+/// The same of all namespaces together: the leader looks into the calendar for each. Refused.
+pub const HOURS_MAX: usize = 128;
+/// Hours that no route has any more and steps of open incidents still go by. Over it some are
+/// forgotten, and those steps come at any time.
+pub const HOURS_KEPT_MAX: usize = 128;
+/// How far ahead hours are written down: a cluster that nobody leads for a week still knows them.
+pub const HOURS_AHEAD: Duration = Duration::from_secs(21 * 86_400);
+/// They are written down further once less than this is left: more than lies between two beginnings.
+pub const HOURS_LEFT_MIN: Duration = Duration::from_secs(14 * 86_400);
+/// Hours that one entry writes down, of some 6 KiB each at most. The rest is in the next one.
+pub const HOURS_DUE_MAX: usize = 16;
+/// Stretches of time of one row of hours: more than [`HOURS_TIMES_MAX`] times on each day of
+/// [`HOURS_AHEAD`]. What is longer is not written down, and then counts as not known.
+pub const HOURS_SPANS_MAX: usize = 512;
+/// How often the leader compares what is written down with its calendar: a build that knows a zone
+/// better corrects it within this.
+pub const HOURS_LOOK_EVERY: Duration = Duration::from_secs(600);
+/// Hours that could not be written down are tried again after this.
+pub const HOURS_AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// Routes that were passed over for their hours and are named in an incident. The others are not named.
+pub const ROUTES_PASSED_TOLD_MAX: usize = 16;
 /// Shortest time between two reminders: less is noise that people learn to overlook. Refused.
 pub const ROUTE_REPEAT_MIN: Duration = Duration::from_secs(60);
 /// Longest time between two reminders. Refused.

@@ -10,6 +10,7 @@ use parallax_common::limits::INTERVAL_MAX;
 use parallax_common::outcome::Phase;
 use parallax_common::time::MeshTime;
 use parallax_proto::{store, v1};
+use parallax_runtime::clock;
 
 use crate::core::alert::burn::{self, Burn, PAIRS, Pair, Tally};
 use crate::core::alert::certificate::{self, Sights, Streak};
@@ -238,7 +239,8 @@ impl<'a> Look<'a> {
         let (action, record) = match turn {
             None => return,
             Some(Turn::Open(record)) => {
-                let contacts = self.state.told_at_opening(self.entry, name);
+                let utc = clock::utc().max(self.state.last_utc());
+                let contacts = self.state.told_at_opening(self.entry, name, utc);
                 if self.told.all(&check.uid, name, &contacts, back_to) {
                     return;
                 }

@@ -2,6 +2,7 @@
 
 use parallax_proto::v1;
 use parallax_proto::v1::check_service_server::CheckService;
+use parallax_runtime::clock;
 use tonic::{Request, Response, Status};
 
 use super::page::{matches, page};
@@ -89,7 +90,9 @@ impl CheckService for Api {
         let told = entry.check.alert.is_empty() && entry.check.run.canary.is_none();
         if let Some(routes) = state.routes_of(namespace).filter(|_| told) {
             let sample = routing::sample(&entry.wire);
-            sentences.push(explain::would_tell(&get.name, &routes.taking(&sample)));
+            let utc = clock::utc().max(state.last_utc());
+            let taking = routes.taking(&sample, |hours| state.hours_begin(hours, utc));
+            sentences.extend(explain::would_tell(&get.name, &taking));
         }
         sentences.extend(state.open_alerts_of(entry.check.uid).map(|alert| explain::alert(alert)));
         if entry.check.enabled {

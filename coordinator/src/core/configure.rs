@@ -188,7 +188,14 @@ fn advice(after: &v1::Resource, routes: &Routes) -> Vec<Advice> {
         check::check(wire).map(|built| check::check_advice(&built)).unwrap_or_default();
     if !routes.is_empty() {
         // A check without contacts of its own is told of by the route that takes it.
-        let taken = !routes.taking(&routing::sample(wire)).is_empty();
+        let sample = routing::sample(wire);
+        let taken = !routes.taking(&sample, |_| None).routes.is_empty();
+        let at_times = taken && routes.leave_hours_out(&sample);
+        for it in advice.iter_mut().filter(|it| at_times && it.rule == rule::ADVICE_NO_ALERT) {
+            it.rule = rule::ADVICE_HOURS;
+            "only routes with hours fit it: at other times an outage will be recorded and nobody paged"
+                .clone_into(&mut it.message);
+        }
         advice.retain(|it| it.rule != rule::ADVICE_NO_ALERT || !taken);
     }
     advice

@@ -21,6 +21,7 @@ mod words;
 pub use self::alert::{certificate, summary as alert_summary};
 pub use self::storm::summary as storm_summary;
 use self::words::{Clock, count, line, list, span, verb};
+use crate::core::routing::Taking;
 use crate::core::{stamp, watchdog};
 
 /// What a check's verdict is and why.
@@ -165,8 +166,8 @@ pub fn incident(incident: &v1::Incident) -> Vec<String> {
     sentences
 }
 
-/// Who is told of a check that goes down, by the routes that take it.
-pub fn would_tell(check: &str, taking: &[&v1::Route]) -> String {
+/// Who is told of a check that goes down now, by the routes that take it, and which are passed over.
+pub fn would_tell(check: &str, taking: &Taking<'_>) -> Vec<String> {
     routes::would_tell(check, taking)
 }
 

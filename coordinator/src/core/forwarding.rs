@@ -46,6 +46,7 @@ impl Travel {
             | Command::Escalate(_)
             | Command::SetLinkKey(_)
             | Command::ScheduleMaintenance(_)
+            | Command::ScheduleHours(_)
             | Command::ChangeAlerts(_)
             | Command::SetLevel(_) => Self::Stays,
         }
@@ -88,6 +89,7 @@ mod tests {
             (Command::Escalate(store::Escalate::default()), Stays, Stays),
             (Command::SetLinkKey(store::SetLinkKey::default()), Stays, Stays),
             (Command::ScheduleMaintenance(store::ScheduleMaintenance::default()), Stays, Stays),
+            (Command::ScheduleHours(store::ScheduleHours::default()), Stays, Stays),
             (Command::ChangeAlerts(store::ChangeAlerts::default()), Stays, Stays),
             (Command::SetLevel(store::SetLevel::default()), Stays, Stays),
         ]

@@ -7,7 +7,8 @@
 
 use parallax_common::matcher::Matcher;
 use parallax_common::time::UtcTime;
-use parallax_proto::{convert, v1};
+use parallax_proto::convert::{self, hours};
+use parallax_proto::v1;
 
 use super::outbox::storm;
 use super::{quiet, stamp};
@@ -38,17 +39,46 @@ impl Routes {
     }
 
     /// Those that take an incident: the first that fits, and as long as one hands on, those that fit
-    /// after it.
-    pub fn taking(&self, incident: &v1::Incident) -> Vec<&v1::Route> {
-        let mut taking = Vec::new();
+    /// after it. One whose hours `begin` later is passed over, unless it waits for them.
+    pub fn taking(
+        &self,
+        incident: &v1::Incident,
+        begin: impl Fn(&v1::Hours) -> Option<UtcTime>,
+    ) -> Taking<'_> {
+        let mut taking = Taking::default();
         for route in self.0.iter().filter(|route| quiet::all_fit(&route.matchers, incident)) {
-            taking.push(&route.wire);
+            if !route.wire.wait && route.wire.hours.as_ref().and_then(&begin).is_some() {
+                taking.passed.push(&route.wire);
+                continue;
+            }
+            taking.routes.push(&route.wire);
             if !route.wire.r#continue {
                 break;
             }
         }
         taking
     }
+
+    /// Whether there are times at which none of them takes an incident that one of them fits.
+    pub fn leave_hours_out(&self, incident: &v1::Incident) -> bool {
+        // None has its hours now; then those that say so are outside of them.
+        let never = |_: &v1::Hours| Some(UtcTime::default());
+        let taking = self.taking(incident, never);
+        let hours = || taking.passed.iter().filter_map(|route| route.hours.as_ref());
+        let complements = |one: &v1::Hours| {
+            hours().any(|it| it.outside != one.outside && hours::shown(it) == hours::shown(one))
+        };
+        taking.routes.is_empty() && !taking.passed.is_empty() && !hours().any(complements)
+    }
+}
+
+/// Which routes take an incident.
+#[derive(Debug, Default)]
+pub struct Taking<'r> {
+    /// Those that do, in their order.
+    pub routes: Vec<&'r v1::Route>,
+    /// Those that fit before the last of them, and that it is not the time of.
+    pub passed: Vec<&'r v1::Route>,
 }
 
 /// How bad an incident is when its check does not say: one of a check that is down wakes people, one
@@ -112,11 +142,14 @@ pub fn taken(route: &v1::Route, contact: impl Fn(&str) -> Option<String>) -> v1:
     let step = |step: &v1::RouteStep| v1::RoutedStep {
         after: Some(step.after.unwrap_or_default()),
         contacts: step.alert.iter().filter_map(|name| contact(name)).collect(),
+        hours: step.hours.clone(),
+        passed: false,
     };
     v1::Routed {
         route: route.name.clone(),
         steps: route.steps.iter().map(step).collect(),
         repeat: route.repeat,
+        hours: route.hours.clone().filter(|_| route.wait),
         ..v1::Routed::default()
     }
 }
@@ -124,7 +157,7 @@ pub fn taken(route: &v1::Route, contact: impl Fn(&str) -> Option<String>) -> v1:
 /// When the next step of a route is due in an incident that nobody acknowledges.
 pub fn step_due(incident: &v1::Incident, routed: &v1::Routed) -> Option<UtcTime> {
     let step = routed.steps.get(routed.done as usize)?;
-    let since = stamp::utc(incident.routed_since.as_ref());
+    let since = stamp::utc(incident.routed_since.as_ref()).max(stamp::utc(routed.since.as_ref()));
     let after = step.after.as_ref().and_then(convert::time::duration).unwrap_or_default();
     Some(since + after)
 }
@@ -135,6 +168,11 @@ pub fn reminder_due(routed: &v1::Routed) -> Option<UtcTime> {
     let repeat = repeat.filter(|length| !length.is_zero())?;
     let last = routed.last.as_ref().filter(|_| routed.done > 0)?;
     Some(stamp::utc(Some(last)) + repeat)
+}
+
+/// When a route has the next step or reminder to tell, however long it waits for its hours.
+pub fn next_due(incident: &v1::Incident, routed: &v1::Routed) -> Option<UtcTime> {
+    [step_due(incident, routed), reminder_due(routed)].into_iter().flatten().min()
 }
 
 /// When an incident is to be looked at again for the sake of its routes. Never once somebody has
@@ -150,11 +188,10 @@ pub fn due(incident: &v1::Incident) -> Option<UtcTime> {
     if waits {
         return None;
     }
-    let routed = incident.routed.iter();
-    let first = routed
-        .flat_map(|routed| [step_due(incident, routed), reminder_due(routed)])
-        .flatten()
-        .min()?;
+    let of = |routed: &v1::Routed| {
+        Some(next_due(incident, routed)?.max(stamp::utc(routed.wait_until.as_ref())))
+    };
+    let first = incident.routed.iter().filter_map(of).min()?;
     let quiet = incident.quiet_until.as_ref().map(|until| stamp::utc(Some(until)));
     Some(quiet.map_or(first, |until| first.max(until)))
 }

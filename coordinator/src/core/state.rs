@@ -8,7 +8,7 @@
 //! Configuration is in `state/config.rs`, what it names in `state/references.rs`, verdicts and
 //! incidents in `state/verdicts.rs`, the fleet in `state/fleet.rs`, deliveries in `state/pages.rs`,
 //! alerts on what was measured in `state/alerts.rs`, silences and what they hold in `state/quiet.rs`,
-//! maintenance windows in `state/maintenance.rs`, who is told and told again in `state/routing.rs`,
+//! maintenance windows in `state/maintenance.rs`, who is told and told again in `state/routing.rs`, their hours in `state/hours.rs`,
 //! openings that are told together in `state/storms.rs`,
 //! repeated requests in `state/requests.rs`, coordinators in `state/members.rs`, keys and encoding in
 //! `state/rows.rs`.
@@ -17,6 +17,7 @@ mod alerts;
 mod config;
 mod fleet;
 pub mod hash;
+mod hours;
 mod intervals;
 mod maintenance;
 mod members;
@@ -78,6 +79,8 @@ pub const CANARY_LEVEL: u32 = 3;
 pub const OUTDATED_LEVEL: u32 = 3;
 /// From this level on incidents have a severity, and routes say who is told.
 pub const ROUTING_LEVEL: u32 = 3;
+/// From this level on routes and their steps have hours.
+pub const HOURS_LEVEL: u32 = 3;
 /// From this level on many openings for one contact at once are told together.
 pub const STORM_LEVEL: u32 = 3;
 /// From this level on checks have alerts on what was measured, and error budgets.
@@ -143,6 +146,8 @@ pub struct State {
     pub silences: OrdMap<String, Arc<Silence>>,
     /// Maintenance windows by name.
     pub maintenance: OrdMap<Name, Maintenance>,
+    /// When the hours of routes are, by what they are called.
+    pub hours: OrdMap<String, Arc<store::HoursRow>>,
     /// Open incidents whose opening pages are held, by when they are looked at again: (UTC, uid).
     held: OrdSet<(i64, String)>,
     /// Open incidents with a step or a reminder of a route to come, by when: (UTC, uid).
@@ -411,6 +416,7 @@ impl State {
             Some(Command::ScheduleMaintenance(command)) => {
                 self.schedule_maintenance(&stamp, command, rows, changes)
             }
+            Some(Command::ScheduleHours(command)) => self.schedule_hours(&stamp, command, rows),
             Some(Command::ChangeAlerts(command)) => {
                 self.change_alerts(&stamp, command, rows, changes)
             }
@@ -529,6 +535,7 @@ fn audit_word(command: Option<&Command>) -> Option<&'static str> {
         | Command::TrimHistory(_)
         | Command::ReviewHeld(_)
         | Command::Escalate(_)
+        | Command::ScheduleHours(_)
         | Command::StateHash(_) => None,
         Command::SetLinkKey(_) => Some("set_link_key"),
         Command::ChangeAlerts(_) => Some("change_alerts"),

@@ -73,6 +73,7 @@ pub fn normalise(mut resource: v1::Resource) -> v1::Resource {
             if meta.name.is_empty() {
                 SETTINGS_NAME.clone_into(&mut meta.name);
             }
+            settings.routes.iter_mut().for_each(super::route::normalise);
             resource.kind = Some(v1::resource::Kind::Settings(settings));
         }
         Some(v1::resource::Kind::Maintenance(window)) => {

@@ -14,7 +14,7 @@ use parallax_common::rule;
 use parallax_common::text::format_duration;
 
 use super::check::{Known, contacts, names};
-use super::{Findings, time};
+use super::{Findings, hours, time};
 use crate::v1;
 
 /// What an operator of the wire means; `None` for one that this build does not know.
@@ -51,6 +51,12 @@ pub fn after(step: &v1::RouteStep) -> Option<Duration> {
     step.after.as_ref().map_or(Some(Duration::ZERO), time::duration)
 }
 
+/// A route whose hours have the one form that they have.
+pub(super) fn normalise(route: &mut v1::Route) {
+    let steps = route.steps.iter_mut().filter_map(|step| step.hours.as_mut());
+    route.hours.iter_mut().chain(steps).for_each(hours::normalise);
+}
+
 /// Every rule that routes break. Settings without any break none.
 pub(super) fn routes(routes: &[v1::Route], findings: &mut Findings<'_>) {
     let handing_on = routes.iter().filter(|route| route.r#continue).count();
@@ -77,6 +83,7 @@ pub(super) fn routes(routes: &[v1::Route], findings: &mut Findings<'_>) {
         }
         patterns += matchers(&at, &route.matchers, findings);
         steps(&at, &route.steps, findings);
+        times(&at, route, findings);
         if let Some(repeat) = &route.repeat
             && time::duration(repeat)
                 .is_none_or(|length| !(ROUTE_REPEAT_MIN..=ROUTE_REPEAT_MAX).contains(&length))
@@ -167,6 +174,27 @@ fn steps(at: &str, steps: &[v1::RouteStep], findings: &mut Findings<'_>) {
     }
 }
 
+/// What a route says of hours.
+fn times(at: &str, route: &v1::Route, findings: &mut Findings<'_>) {
+    if let Some(given) = &route.hours {
+        hours::validate(&format!("{at}.{}", hours::word(given)), given, findings);
+    } else if route.wait {
+        let message = "it says neither `during` nor `outside`: there is nothing to wait for";
+        findings.add(rule::ROUTE_WAIT, format!("{at}.wait"), message);
+    }
+    for (place, step) in route.steps.iter().enumerate() {
+        let Some(given) = &step.hours else { continue };
+        let at = format!("{at}.steps[{place}].{}", hours::word(given));
+        if place == 0 {
+            let message = "the first step comes whenever the route takes an incident: say it of the \
+                           route";
+            findings.add(rule::ROUTE_WAIT, at, message);
+        } else {
+            hours::validate(&at, given, findings);
+        }
+    }
+}
+
 /// Every contact that a route names and that does not exist.
 pub(super) fn references(routes: &[v1::Route], known: &impl Known, findings: &mut Findings<'_>) {
     for (place, route) in routes.iter().enumerate() {
@@ -186,8 +214,17 @@ pub(super) fn shown(route: &v1::Route) -> Vec<(String, String)> {
     }
     for (place, step) in route.steps.iter().enumerate() {
         let after = after(step).map(format_duration).unwrap_or_default();
-        let value = format!("{{after: {after}, alert: [{}]}}", step.alert.join(", "));
+        let asked = step.hours.as_ref();
+        let asked = asked.map(|it| format!(", {}: {}", hours::word(it), hours::shown(it)));
+        let (alert, asked) = (step.alert.join(", "), asked.unwrap_or_default());
+        let value = format!("{{after: {after}, alert: [{alert}]{asked}}}");
         out.push((format!("steps[{place}]"), value));
+    }
+    if let Some(given) = &route.hours {
+        out.push((hours::word(given).to_owned(), hours::shown(given)));
+    }
+    if route.wait {
+        out.push(("wait".to_owned(), "true".to_owned()));
     }
     if let Some(repeat) = route.repeat.as_ref().and_then(time::duration) {
         out.push(("repeat".to_owned(), format_duration(repeat)));

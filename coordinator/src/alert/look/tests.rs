@@ -410,6 +410,7 @@ fn route(matcher: &str) -> v1::Route {
     let step = |seconds, contact: &str| v1::RouteStep {
         after: Some(prost_types::Duration { seconds, nanos: 0 }),
         alert: vec![contact.to_owned()],
+        hours: None,
     };
     v1::Route {
         name: "all".to_owned(),

@@ -3,13 +3,14 @@
 //! once let through stays understood.
 
 use parallax_common::rule::{self, Violation};
-use parallax_proto::convert::contact;
+use parallax_proto::convert::{contact, hours};
 use parallax_proto::v1;
 use parallax_proto::v1::resource::Kind as ResourceKind;
 
 use super::violation;
 use crate::core::state::{
-    ALERTS_LEVEL, CANARY_LEVEL, Kind, LASTING_LEVEL, MAIL_LEVEL, ROUTING_LEVEL, STORM_LEVEL,
+    ALERTS_LEVEL, CANARY_LEVEL, HOURS_LEVEL, Kind, LASTING_LEVEL, MAIL_LEVEL, ROUTING_LEVEL,
+    STORM_LEVEL,
 };
 
 /// The level from which on checks have several probes a region, advisory regions and a choice for missing
@@ -48,6 +49,7 @@ fn used(after: &v1::Resource) -> Vec<(u32, &'static str)> {
         Some(ResourceKind::Settings(settings)) => vec![
             (ROUTING_LEVEL, "routes", !settings.routes.is_empty()),
             (ROUTING_LEVEL, "mesh.public_url", !settings.public_url.is_empty()),
+            (HOURS_LEVEL, "routes.during", hours::of_routes(&settings.routes).next().is_some()),
             (STORM_LEVEL, "mesh.storm", settings.storm.is_some()),
         ],
         Some(ResourceKind::Contact(it)) => {

@@ -1,29 +1,34 @@
 //! Which routes took an incident and what comes next of them, and whom a route would tell.
 
-use parallax_proto::convert;
 use parallax_proto::convert::route::{after, matcher_shown};
+use parallax_proto::convert::{self, hours};
 use parallax_proto::v1::timeline_event::Event;
 use parallax_proto::v1::{Incident, Route, Routed};
 
 use super::words::{Clock, line, list, span};
-use crate::core::{routing, stamp};
+use crate::core::routing::{self, Taking};
+use crate::core::stamp;
 
 /// What routes have to say about an incident: nothing where its check, or the mesh, names contacts.
 pub(super) fn taken(incident: &Incident, clock: &mut Clock) -> Vec<String> {
+    let mut sentences = passed_over(incident);
     if incident.routed.is_empty() {
         let untaken =
             |event: &Event| matches!(event, Event::RoutesTook(took) if took.routes.is_empty());
         let mut events = incident.timeline.iter().filter_map(|event| event.event.as_ref());
-        return match events.any(untaken) {
-            true => vec!["No route fits it: nobody is told.".to_owned()],
-            false => Vec::new(),
-        };
+        if events.any(untaken) {
+            let other = if sentences.is_empty() { "" } else { "other " };
+            sentences.push(format!("No {other}route fits it: nobody is told."));
+        }
+        return sentences;
     }
     let names: Vec<String> = incident.routed.iter().map(|it| line(&it.route)).collect();
-    let mut sentences = vec![match names.len() {
+    sentences.push(match names.len() {
         1 => format!("Route {} took it.", list(&names)),
         _ => format!("Routes {} took it.", list(&names)),
-    }];
+    });
+    sentences.extend(incident.routed.iter().flat_map(steps_passed));
+    sentences.extend(incident.routed.iter().filter_map(|it| waits(incident, it, clock)));
     if routing::due(incident).is_none() {
         return sentences;
     }
@@ -33,6 +38,52 @@ pub(super) fn taken(incident: &Incident, clock: &mut Clock) -> Vec<String> {
     }
     sentences.extend(incident.routed.iter().filter_map(|it| next(incident, it, clock)));
     sentences
+}
+
+/// Routes that fit it, and that it was not the time of.
+fn passed_over(incident: &Incident) -> Vec<String> {
+    let events = incident.timeline.iter().filter_map(|event| event.event.as_ref());
+    let passed = events.filter_map(|event| match event {
+        Event::RoutesPassed(passed) => Some(&passed.routes),
+        _ => None,
+    });
+    passed
+        .flatten()
+        .map(|it| {
+            let missed = it.hours.as_ref().map(hours::missed).unwrap_or_default();
+            format!("Route {} fits it and was passed over: {}.", line(&it.route), line(&missed))
+        })
+        .collect()
+}
+
+/// Steps of a route that came due outside of their hours.
+fn steps_passed(routed: &Routed) -> Vec<String> {
+    let steps = routed.steps.iter().enumerate().filter(|(_, step)| step.passed);
+    steps
+        .map(|(place, step)| {
+            let missed = step.hours.as_ref().map(hours::missed).unwrap_or_default();
+            let (step, route) = (place + 1, line(&routed.route));
+            format!("Step {step} of route {route} was passed over: {}.", line(&missed))
+        })
+        .collect()
+}
+
+/// That a route waits for its hours, or had when there was nothing left to wait for.
+fn waits(incident: &Incident, routed: &Routed, clock: &mut Clock) -> Option<String> {
+    let until = clock.time(Some(routed.wait_until.as_ref()?));
+    let route = line(&routed.route);
+    let missed = line(&routed.hours.as_ref().map(hours::missed).unwrap_or_default());
+    let nobody = if routed.done == 0 { "nobody" } else { "nobody again" };
+    let over = match (&incident.acknowledged_at, &incident.resolved_at) {
+        (Some(_), _) => "was acknowledged",
+        (None, Some(_)) => "ended",
+        (None, None) => {
+            return Some(format!(
+                "Route {route} waits until {until} ({missed}): it tells {nobody} before."
+            ));
+        }
+    };
+    Some(format!("Route {route} waited until {until} ({missed}) when it {over}: it told {nobody}."))
 }
 
 /// What comes next of a route, unless somebody acknowledges the incident.
@@ -53,13 +104,20 @@ fn next(incident: &Incident, routed: &Routed, clock: &mut Clock) -> Option<Strin
     Some(format!("Unless somebody acknowledges it, {comes} (route {route})."))
 }
 
-/// Who is told of a check that goes down.
-pub(super) fn would_tell(check: &str, taking: &[&Route]) -> String {
+/// Who is told of a check that goes down now.
+pub(super) fn would_tell(check: &str, taking: &Taking<'_>) -> Vec<String> {
     let check = line(check);
-    if taking.is_empty() {
-        return format!(
-            "If {check} goes down nobody is told: it names no contacts, and no route fits."
-        );
+    let passed = taking.passed.iter().map(|route| {
+        let missed = route.hours.as_ref().map(hours::missed).unwrap_or_default();
+        format!("Route {} fits it and is passed over now: {}.", line(&route.name), line(&missed))
+    });
+    let mut sentences: Vec<String> = passed.collect();
+    if taking.routes.is_empty() {
+        let other = if sentences.is_empty() { "" } else { "other " };
+        sentences.push(format!(
+            "If {check} goes down nobody is told: it names no contacts, and no {other}route fits."
+        ));
+        return sentences;
     }
     let of = |route: &&Route| {
         let steps: Vec<String> = route
@@ -67,22 +125,29 @@ pub(super) fn would_tell(check: &str, taking: &[&Route]) -> String {
             .iter()
             .map(|step| {
                 let names = list(&step.alert.iter().map(|name| line(name)).collect::<Vec<_>>());
+                let asked = step.hours.as_ref().map(|it| format!(" ({})", line(&hours::asked(it))));
+                let asked = asked.unwrap_or_default();
                 match after(step).filter(|length| !length.is_zero()) {
-                    None => format!("{names} at once"),
-                    Some(length) => format!("{names} after {}", span(length)),
+                    None => format!("{names} at once{asked}"),
+                    Some(length) => format!("{names} after {}{asked}", span(length)),
                 }
             })
             .collect();
         let repeat = route.repeat.as_ref().and_then(convert::time::duration);
         let repeat = repeat.map(|length| format!(", and again every {}", span(length)));
         let all: Vec<String> = route.matchers.iter().map(|it| line(&matcher_shown(it))).collect();
-        let why = match all.is_empty() {
+        let mut why = match all.is_empty() {
             true => "fits everything".to_owned(),
             false => format!("fits: {}", all.join(", ")),
         };
+        if let Some(asked) = route.hours.as_ref().map(|it| line(&hours::asked(it))) {
+            let waits = if route.wait { "waits for: " } else { "" };
+            why.push_str(&format!("; {waits}{asked}"));
+        }
         let (name, steps) = (line(&route.name), list(&steps));
         format!("route {name} ({why}) tells {steps}{}", repeat.unwrap_or_default())
     };
-    let all: Vec<String> = taking.iter().map(of).collect();
-    format!("If {check} goes down and nobody acknowledges it, {}.", all.join("; "))
+    let all: Vec<String> = taking.routes.iter().map(of).collect();
+    sentences.push(format!("If {check} goes down and nobody acknowledges it, {}.", all.join("; ")));
+    sentences
 }

@@ -729,3 +729,50 @@ fn silence_that_counts_is_said() {
          heard.",
     );
 }
+
+#[test]
+fn whom_routes_would_tell_now_is_said_with_their_hours() {
+    let time = v1::HoursTime { days: (1..=5).collect(), from_minute: 540, to_minute: 1_020 };
+    let hours =
+        |outside| Some(v1::Hours { zone: "UTC".into(), times: vec![time.clone()], outside });
+    let step = |after: i64, who: &str, hours: Option<v1::Hours>| v1::RouteStep {
+        after: Some(prost_types::Duration { seconds: after, nanos: 0 }),
+        alert: vec![who.to_owned()],
+        hours,
+    };
+    let day = v1::Route { name: "day".into(), hours: hours(false), ..v1::Route::default() };
+    let steps = vec![step(0, "ops", None), step(600, "lead", hours(true))];
+    let night = v1::Route { name: "night".into(), steps, ..v1::Route::default() };
+    let low = v1::Route {
+        name: "low".into(),
+        steps: vec![step(0, "desk", None)],
+        hours: hours(false),
+        wait: true,
+        ..v1::Route::default()
+    };
+    let said = |routes: &[&v1::Route]| {
+        let taking = Taking { routes: routes.to_vec(), passed: vec![&day] };
+        would_tell("web", &taking).join(" ")
+    };
+    let passed = "Route day fits it and is passed over now: outside UTC mon-fri 09:00-17:00.";
+    assert_eq!(
+        said(&[&night]),
+        format!(
+            "{passed} If web goes down and nobody acknowledges it, route night (fits everything) tells ops \
+             at once and lead after 10 min (outside UTC mon-fri 09:00-17:00)."
+        )
+    );
+    assert_eq!(
+        said(&[&low]),
+        format!(
+            "{passed} If web goes down and nobody acknowledges it, route low (fits everything; waits for: \
+             during UTC mon-fri 09:00-17:00) tells desk at once."
+        )
+    );
+    assert_eq!(
+        said(&[]),
+        format!(
+            "{passed} If web goes down nobody is told: it names no contacts, and no other route fits."
+        )
+    );
+}

@@ -4,11 +4,12 @@
 //! second one: what waits says all of it, and a contact that is away for a day does not find a heap of
 //! reminders.
 
-use parallax_common::limits::REMINDERS_KEPT_MAX;
+use parallax_common::limits::{REMINDERS_KEPT_MAX, ROUTES_PASSED_TOLD_MAX};
 use parallax_common::time::UtcTime;
 use parallax_proto::v1::timeline_event::Event;
 use parallax_proto::v1::{
-    Contact, Delivery, DeliveryState, Escalated, Incident, PageKind, Reminded, Routed,
+    Contact, Delivery, DeliveryState, Escalated, Incident, PageKind, PassedRoute, Reminded, Route,
+    RouteWaits, Routed, RoutesPassed, StepPassed,
 };
 
 use super::{intents, timeline};
@@ -48,6 +49,49 @@ pub fn step<'a>(
     timeline::push(incident, utc, Event::Escalated(event));
 }
 
+/// The next step of the route at `place` came due outside of its hours: nobody is told.
+pub fn pass_over(incident: &mut Incident, place: usize, utc: UtcTime) {
+    let Some(routed) = incident.routed.get_mut(place) else { return };
+    let hours = routed.steps.get_mut(routed.done as usize).and_then(|step| {
+        step.passed = true;
+        step.hours.clone()
+    });
+    routed.done = routed.done.saturating_add(1);
+    let (route, step) = (routed.route.clone(), routed.done);
+    timeline::push(incident, utc, Event::StepPassed(StepPassed { route, step, hours }));
+}
+
+/// What the route at `place` has to tell waits until its hours begin; `None`: they have. The times of
+/// its steps count from there when none was done before.
+pub fn wait(incident: &mut Incident, place: usize, until: Option<UtcTime>, utc: UtcTime) {
+    let Some(routed) = incident.routed.get_mut(place) else { return };
+    let until = until.map(stamp::timestamp);
+    if routed.wait_until == until {
+        return;
+    }
+    routed.wait_until = until;
+    let Some(until) = until else { return };
+    if routed.done == 0 {
+        routed.since = Some(until);
+    }
+    let (route, hours) = (routed.route.clone(), routed.hours.clone());
+    let event = RouteWaits { route, hours, until: Some(until) };
+    timeline::push(incident, utc, Event::RouteWaits(event));
+}
+
+/// Says which routes fit the incident and were passed over, as it opened outside of their hours.
+pub fn passed_over(incident: &mut Incident, routes: &[&Route], utc: UtcTime) {
+    if routes.is_empty() {
+        return;
+    }
+    let passed = routes.iter().take(ROUTES_PASSED_TOLD_MAX).map(|route| {
+        let (route, hours) = (route.name.clone(), route.hours.clone());
+        PassedRoute { route, hours }
+    });
+    let event = RoutesPassed { routes: passed.collect() };
+    timeline::push(incident, utc, Event::RoutesPassed(event));
+}
+
 /// Tells those again who were told by the route at `place`.
 pub fn remind<'a>(
     incident: &mut Incident,
@@ -70,7 +114,8 @@ pub fn remind<'a>(
 /// Uids of everybody whom the steps of a route that are done have named, each once.
 pub fn told_by(routed: &Routed) -> Vec<String> {
     let mut told: Vec<String> = Vec::new();
-    for uid in routed.steps.iter().take(routed.done as usize).flat_map(|step| &step.contacts) {
+    let done = routed.steps.iter().take(routed.done as usize).filter(|step| !step.passed);
+    for uid in done.flat_map(|step| &step.contacts) {
         if !told.contains(uid) {
             told.push(uid.clone());
         }

@@ -572,6 +572,7 @@ fn routed(seconds: i64) -> Incident {
     let step = |after: i64, uids: &[&str]| parallax_proto::v1::RoutedStep {
         after: Some(prost_types::Duration { seconds: after, nanos: 0 }),
         contacts: uids.iter().map(|uid| (*uid).to_owned()).collect(),
+        ..Default::default()
     };
     let mut incident = Incident {
         uid: "i".into(),

@@ -3,15 +3,46 @@ use parallax_proto::convert::route::matcher_to;
 
 use super::*;
 
-/// `a team=x severity=critical`, with `+` behind the name of one that hands on.
+/// `a team=x severity=critical`, with `+` behind the name of one that hands on, and `during:name`,
+/// `outside:name` or `wait:name` for one with hours.
 fn route(text: &str) -> v1::Route {
     let mut words = text.split_whitespace();
     let name = words.next().unwrap();
+    let (hours, matchers): (Vec<&str>, Vec<&str>) = words.partition(|word| word.contains(':'));
+    let hours = hours.first().and_then(|word| word.split_once(':'));
+    let zone = |(word, zone): (&str, &str)| v1::Hours {
+        zone: zone.to_owned(),
+        outside: word == "outside",
+        times: vec![],
+    };
     v1::Route {
         name: name.trim_end_matches('+').to_owned(),
-        matchers: words.map(|word| matcher_to(&Matcher::parse(word).unwrap())).collect(),
+        matchers: matchers.iter().map(|word| matcher_to(&Matcher::parse(word).unwrap())).collect(),
         r#continue: name.ends_with('+'),
+        hours: hours.map(zone),
+        wait: hours.is_some_and(|(word, _)| word == "wait"),
         ..v1::Route::default()
+    }
+}
+
+#[test]
+fn routes_leave_hours_out_when_each_that_fits_has_some_and_none_has_the_others() {
+    for (routes, expected) in [
+        ("a during:x", true),
+        ("a during:x, b", false),
+        ("a during:x, b outside:x", false),
+        ("a during:x, b outside:y", true),
+        ("a during:x, b during:y", true),
+        ("a wait:x", false),
+        ("a+ during:x, b wait:y", false),
+        ("a team=other", false),
+        ("a during:x, b team=other", true),
+        ("", false),
+    ] {
+        let routes: Vec<v1::Route> =
+            routes.split(',').filter(|it| !it.is_empty()).map(route).collect();
+        let incident = sample(&v1::Check::default());
+        assert_eq!(Routes::new(&routes).leave_hours_out(&incident), expected, "{routes:?}");
     }
 }
 
@@ -33,7 +64,18 @@ fn the_first_route_that_fits_takes_it_and_one_that_continues_hands_on() {
         a severity=page, b            | info severity=page   | a
         a check=web region=           | critical             | a
         a kind=region_silent          | critical             |
-        a check!=web                  | critical             | ";
+        a check!=web                  | critical             |
+        a during:now, b               | critical             | a
+        a during:later, b             | critical             | b - a
+        a outside:now, b              | critical             | b - a
+        a outside:later, b            | critical             | a
+        a during:later                | critical             | - a
+        a during:later team=x, b      | critical             | b
+        a+ during:later, b+, c        | critical             | b c - a
+        a+ during:now, b during:later | critical             | a - b
+        a wait:later, b               | critical             | a
+        a wait:now, b                 | critical             | a
+        a+ wait:later, b              | critical             | a b ";
     let mut rows = 0;
     for line in table.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let columns: Vec<&str> = line.split('|').map(str::trim).collect();
@@ -59,12 +101,23 @@ fn the_first_route_that_fits_takes_it_and_one_that_continues_hands_on() {
             ..v1::Incident::default()
         };
         let routes = Routes::new(&routes);
-        let taking: Vec<&str> =
-            routes.taking(&incident).iter().map(|route| route.name.as_str()).collect();
-        assert_eq!(taking.join(" "), *expected, "{line}");
+        // Of the hours, those called `now` are.
+        let begin = |hours: &v1::Hours| {
+            let is_now = (hours.zone == "now") != hours.outside;
+            (!is_now).then(UtcTime::default)
+        };
+        let taking = routes.taking(&incident, begin);
+        let names = |routes: &[&v1::Route]| {
+            routes.iter().map(|route| route.name.clone()).collect::<Vec<_>>().join(" ")
+        };
+        let mut found = names(&taking.routes);
+        if !taking.passed.is_empty() {
+            found.push_str(&format!(" - {}", names(&taking.passed)));
+        }
+        assert_eq!(found.trim(), *expected, "{line}");
         rows += 1;
     }
-    assert_eq!(rows, 15);
+    assert_eq!(rows, 26);
 }
 
 #[test]
@@ -88,7 +141,7 @@ fn a_checks_own_severity_has_the_word_and_else_the_kind() {
 fn what_is_due_is_the_first_step_or_reminder_and_nothing_once_somebody_has_it() {
     let at = |second: i64| Some(stamp::timestamp(UtcTime::from_ns(second * 1_000_000_000)));
     let seconds = |seconds: i64| Some(prost_types::Duration { seconds, nanos: 0 });
-    let step = |after| v1::RoutedStep { after: seconds(after), contacts: vec![] };
+    let step = |after| v1::RoutedStep { after: seconds(after), ..v1::RoutedStep::default() };
     let open = v1::Incident {
         routed: vec![v1::Routed {
             steps: vec![step(0), step(600)],
@@ -122,6 +175,15 @@ fn what_is_due_is_the_first_step_or_reminder_and_nothing_once_somebody_has_it() 
     ] {
         assert_eq!(due(&stop), None);
     }
+    let mut waiting = open.clone();
+    waiting.routed[0].wait_until = at(5_000);
+    assert_eq!(due(&waiting), Some(5_000), "both wait for the route's hours");
+    // Where the first step waited, times count from the beginning of the hours.
+    (waiting.routed[0].done, waiting.routed[0].last) = (0, None);
+    waiting.routed[0].since = at(5_000);
+    assert_eq!(due(&waiting), Some(5_000));
+    waiting.routed[0].done = 1;
+    assert_eq!(due(&waiting), Some(5_600));
     assert_eq!(due(&v1::Incident { quiet_until: at(650), ..open.clone() }), Some(650));
     assert_eq!(due(&v1::Incident { quiet_until: at(300), ..open }), Some(500));
 }

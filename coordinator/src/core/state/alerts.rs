@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use parallax_common::alert::Measure;
 use parallax_common::name::Uid;
+use parallax_common::time::UtcTime;
 use parallax_proto::{store, v1};
 
 use super::rows::{self, Rows};
@@ -86,9 +87,9 @@ impl State {
             .filter_map(|(_, row)| self.incidents.get(&row.incident_uid))
     }
 
-    /// Whom an alert of a check would tell when it opened: those that it names, or those of the first
+    /// Whom an alert of a check would tell when it opened now: those that it names, or those of the first
     /// steps of the routes that would take its incident.
-    pub fn told_at_opening(&self, entry: &CheckEntry, name: &str) -> Vec<String> {
+    pub fn told_at_opening(&self, entry: &CheckEntry, name: &str, now: UtcTime) -> Vec<String> {
         let named = told_by(entry, name);
         if !named.is_empty() {
             return named.to_vec();
@@ -98,7 +99,7 @@ impl State {
         let Some((routes, (kind, severity))) = routes else { return Vec::new() };
         let mut incident = of_alert(entry, name, kind, severity);
         self.grade(&mut incident);
-        let taking = routes.taking(&incident);
+        let taking = routes.taking(&incident, |hours| self.hours_begin(hours, now)).routes;
         let firsts = taking.into_iter().filter_map(|route| route.steps.first());
         let names = firsts.flat_map(|step| &step.alert);
         // One that is gone is told nothing.
@@ -107,11 +108,11 @@ impl State {
 
     /// Whether an outage that lasts has told everybody whom an alert would tell. The leader does not ask
     /// for such an incident; the outage may have begun since it looked.
-    fn is_told_by_outage(&self, entry: &CheckEntry, name: &str) -> bool {
+    fn is_told_by_outage(&self, entry: &CheckEntry, name: &str, now: UtcTime) -> bool {
         let outage = self.open_incident_of(entry.check.uid);
         outage
             .filter(|outage| outage.resolved_at.is_none())
-            .is_some_and(|outage| told::all_heard(outage, &self.told_at_opening(entry, name)))
+            .is_some_and(|outage| told::all_heard(outage, &self.told_at_opening(entry, name, now)))
     }
 
     pub(super) fn change_alerts(
@@ -157,7 +158,7 @@ impl State {
         };
         match (change.action(), standing) {
             (store::AlertAction::Open, Standing::Quiet) => {
-                if self.is_told_by_outage(&entry, &change.alert) {
+                if self.is_told_by_outage(&entry, &change.alert, stamp.utc) {
                     return;
                 }
                 let incident = v1::Incident {

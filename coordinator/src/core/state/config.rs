@@ -481,6 +481,7 @@ impl State {
                     ResourceKind::Settings(settings.clone()),
                 ));
                 self.insert_settings(namespace, settings);
+                self.forget_hours(rows);
                 Ok(name)
             }
             ResourceKind::Maintenance(mut window) => {
@@ -580,6 +581,7 @@ impl State {
                 self.routes.remove(&name.0);
                 self.linked.remove(&name.0);
                 rows.remove(rows::settings_key(&name.0));
+                self.forget_hours(rows);
             }
         }
         changes.push(Changed::Resource(v1::ChangeKind::Deleted, Box::new(gone)));

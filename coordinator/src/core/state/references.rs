@@ -177,6 +177,7 @@ impl State {
 
     fn verify_settings(&self, settings: &v1::Settings) -> Result<(), Refusal> {
         let namespace = meta_namespace(settings.meta.as_ref());
+        self.verify_hours(namespace)?;
         for contact in &settings.mesh_alert {
             if self.settings.contains_key(namespace)
                 && self.contact_named(namespace, contact).is_none()

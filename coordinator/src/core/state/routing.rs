@@ -102,10 +102,11 @@ impl State {
             let contact = self.contact_named(&incident.namespace, name)?;
             contact.meta.as_ref().map(|meta| meta.uid.clone())
         };
-        let taking = routes.taking(incident);
-        let names = taking.iter().map(|route| route.name.clone()).collect();
-        let routed = taking.into_iter().map(|route| routing::taken(route, uid_of)).collect();
+        let taking = routes.taking(incident, |hours| self.hours_begin(hours, stamp.utc));
+        let names = taking.routes.iter().map(|route| route.name.clone()).collect();
+        let routed = taking.routes.iter().map(|route| routing::taken(route, uid_of)).collect();
         incident.routed = routed;
+        steps::passed_over(incident, &taking.passed, stamp.utc);
         let took = v1::RoutesTook { routes: names };
         timeline::push(incident, stamp.utc, Event::RoutesTook(took));
         if !incident.routed.is_empty() {
@@ -187,11 +188,19 @@ impl State {
     fn carry_out(&self, stamp: &Stamp, incident: &mut v1::Incident, claimed_by: u64) -> bool {
         let mut by_storm = false;
         for place in 0..incident.routed.len() {
+            if self.waits_for_hours(stamp, incident, place) {
+                continue;
+            }
             while let Some(routed) = incident.routed.get(place)
                 && routing::step_due(incident, routed).is_some_and(|at| at <= stamp.utc)
             {
-                let uids = routed.steps.get(routed.done as usize).map(|step| step.contacts.clone());
-                let contacts = self.contacts_of(&uids.unwrap_or_default());
+                let Some(step) = routed.steps.get(routed.done as usize).cloned() else { break };
+                let begins = step.hours.as_ref().and_then(|it| self.hours_begin(it, stamp.utc));
+                if begins.is_some() {
+                    steps::pass_over(incident, place, stamp.utc);
+                    continue;
+                }
+                let contacts = self.contacts_of(&step.contacts);
                 steps::step(incident, place, contacts, claimed_by, stamp.utc);
             }
             if let Some(routed) = incident.routed.get(place)
@@ -205,6 +214,17 @@ impl State {
             }
         }
         by_storm
+    }
+
+    /// Whether what the route at `place` has to tell by now waits for the hours of the route.
+    fn waits_for_hours(&self, stamp: &Stamp, incident: &mut v1::Incident, place: usize) -> bool {
+        let Some(routed) = incident.routed.get(place) else { return false };
+        if routing::next_due(incident, routed).is_none_or(|at| stamp.utc < at) {
+            return false;
+        }
+        let begin = routed.hours.as_ref().and_then(|it| self.hours_begin(it, stamp.utc));
+        steps::wait(incident, place, begin, stamp.utc);
+        begin.is_some()
     }
 
     /// The contacts with these uids that have not been deleted.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parallax_common::limits::CLOSED_INCIDENTS_IN_MEMORY_MAX;
 use parallax_common::name::Uid;
+use parallax_proto::convert::hours::shown;
 use parallax_proto::v1::held::By;
 use parallax_proto::{store, v1};
 use prost::Message;
@@ -100,6 +101,8 @@ pub enum Table {
     LinkKey = b'y',
     /// By namespace and name.
     Maintenance = b'M',
+    /// By what they are called.
+    Hours = b'H',
     /// By client.
     Client = b'c',
     /// By transaction.
@@ -182,6 +185,10 @@ pub(super) fn silence_key(uid: &str) -> Vec<u8> {
 
 pub(super) fn maintenance_key(namespace: &str, name: &str) -> Vec<u8> {
     key(Table::Maintenance, &[namespace.as_bytes(), name.as_bytes()])
+}
+
+pub(super) fn hours_key(name: &str) -> Vec<u8> {
+    key(Table::Hours, &[name.as_bytes()])
 }
 
 fn closed_key(index: u64, uid: &str) -> Vec<u8> {
@@ -316,6 +323,9 @@ impl State {
         for (name, row) in &self.maintenance {
             rows.put(maintenance_key(&name.0, &name.1), row.as_ref());
         }
+        for (name, row) in &self.hours {
+            rows.put(hours_key(name), row.as_ref());
+        }
         for (name, client) in &self.clients {
             rows.put(client_key(name), &client.to_row(name));
         }
@@ -401,6 +411,11 @@ impl State {
                 let row: store::MaintenanceRow = read(row)?;
                 let window = row.window.as_ref().ok_or("a maintenance row is empty")?;
                 self.maintenance.insert(name_of(window.meta.as_ref())?, Arc::new(row));
+            }
+            b'H' => {
+                let row: store::HoursRow = read(row)?;
+                let name = row.hours.as_ref().map(shown).ok_or("a row of hours is empty")?;
+                self.hours.insert(name, Arc::new(row));
             }
             b'c' => {
                 let client: store::ClientRow = read(row)?;

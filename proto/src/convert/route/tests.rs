@@ -1,5 +1,7 @@
 //! Each row breaks one rule about routes, at the field that it names.
 
+use parallax_common::calendar::hours::Time;
+use parallax_common::limits::HOURS_TIMES_MAX;
 use parallax_common::rule::{self, Rule};
 
 use super::*;
@@ -11,11 +13,20 @@ fn seconds(seconds: i64) -> Option<prost_types::Duration> {
 
 fn step(after: i64, alert: &[&str]) -> v1::RouteStep {
     let alert = alert.iter().map(|name| (*name).to_owned()).collect();
-    v1::RouteStep { after: seconds(after), alert }
+    v1::RouteStep { after: seconds(after), alert, hours: None }
 }
 
 fn matcher(text: &str) -> v1::Matcher {
     matcher_to(&Matcher::parse(text).unwrap())
+}
+
+fn office(outside: bool) -> Option<v1::Hours> {
+    Some(hours_of(&["mon-fri 09:00-17:00"], outside))
+}
+
+fn hours_of(times: &[&str], outside: bool) -> v1::Hours {
+    let times = times.iter().map(|text| hours::time_to(&Time::parse(text).unwrap())).collect();
+    v1::Hours { zone: "Europe/Berlin".into(), times, outside }
 }
 
 fn good() -> v1::Settings {
@@ -25,6 +36,8 @@ fn good() -> v1::Settings {
         steps: vec![v1::RouteStep { after: None, ..step(0, &["ops"]) }, step(600, &["boss"])],
         repeat: seconds(14_400),
         r#continue: false,
+        hours: office(false),
+        wait: true,
     };
     let public_url = "https://parallax.example/mesh".to_owned();
     let settings = v1::Settings { routes: vec![route], public_url, ..v1::Settings::default() };
@@ -79,6 +92,38 @@ const ROWS: &[(Rule, &str, Break)] = &[
     }),
     (rule::CONTACT_DUPLICATE, "routes[0].steps[0].alert[1]", |it| {
         it.routes[0].steps[0] = step(0, &["ops", "ops"]);
+    }),
+    (rule::ROUTE_HOURS, "routes[0].during.times", |it| {
+        it.routes[0].hours = Some(hours_of(&[], false));
+    }),
+    (rule::ROUTE_HOURS, "routes[0].outside.times", |it| {
+        it.routes[0].hours = Some(hours_of(&["mon"; HOURS_TIMES_MAX + 1], true));
+    }),
+    (rule::ROUTE_HOURS, "routes[0].during.times", |it| {
+        it.routes[0].hours = Some(hours_of(&["mon-fri", "sat-sun"], false));
+    }),
+    (rule::ROUTE_HOURS, "routes[0].outside.times", |it| {
+        it.routes[0].hours = Some(hours_of(&["06:00-22:00", "22:00-06:00"], true));
+    }),
+    (rule::ROUTE_HOURS, "routes[0].during.times", |it| {
+        it.routes[0].hours.as_mut().unwrap().times[0].days.clear();
+    }),
+    (rule::ROUTE_HOURS, "routes[0].during.times", |it| {
+        it.routes[0].hours.as_mut().unwrap().times[0].to_minute = 1_441;
+    }),
+    (rule::ROUTE_ZONE, "routes[0].during.zone", |it| {
+        it.routes[0].hours.as_mut().unwrap().zone = "Europe/Berlim".into();
+    }),
+    (rule::ROUTE_ZONE, "routes[0].outside.zone", |it| {
+        it.routes[0].hours = Some(v1::Hours { zone: String::new(), ..hours_of(&["mon"], true) });
+    }),
+    (rule::ROUTE_ZONE, "routes[0].steps[1].outside.zone", |it| {
+        it.routes[0].steps[1].hours =
+            Some(v1::Hours { zone: "UCT+1".into(), ..hours_of(&["mon"], true) });
+    }),
+    (rule::ROUTE_WAIT, "routes[0].wait", |it| it.routes[0].hours = None),
+    (rule::ROUTE_WAIT, "routes[0].steps[0].during", |it| {
+        it.routes[0].steps[0].hours = office(false);
     }),
     (rule::PUBLIC_URL, "mesh.public_url", |it| it.public_url = "parallax.example".into()),
     (rule::PUBLIC_URL, "mesh.public_url", |it| it.public_url = "https://p.example/?a".into()),
@@ -175,10 +220,12 @@ fn a_route_is_shown_as_it_is_written_and_a_change_of_order_is_a_change() {
         [
             ("mesh.public_url", "https://parallax.example/mesh"),
             ("routes", "[payments]"),
+            ("routes.payments.during", "Europe/Berlin mon-fri 09:00-17:00"),
             ("routes.payments.match", "[team=payments, severity!=info]"),
             ("routes.payments.repeat", "4h"),
             ("routes.payments.steps[0]", "{after: 0s, alert: [ops]}"),
             ("routes.payments.steps[1]", "{after: 10m, alert: [boss]}"),
+            ("routes.payments.wait", "true"),
         ]
     );
     let with = |over| {
@@ -198,4 +245,27 @@ fn a_route_is_shown_as_it_is_written_and_a_change_of_order_is_a_change() {
     let changes = crate::convert::fields::diff_settings(&one, &other);
     let fields: Vec<&str> = changes.iter().map(|change| change.field.as_str()).collect();
     assert_eq!(fields, ["routes"]);
+}
+
+#[test]
+fn hours_are_part_of_what_a_change_shows() {
+    let (one, mut other) = (good(), good());
+    other.routes[0].hours = office(true);
+    other.routes[0].wait = false;
+    other.routes[0].steps[1].hours = Some(hours_of(&["sat 10:00-14:00"], true));
+    let changes = crate::convert::fields::diff_settings(&one, &other);
+    let shown: Vec<_> = changes
+        .iter()
+        .map(|it| (it.field.as_str(), it.before.as_str(), it.after.as_str()))
+        .collect();
+    let step = "{after: 10m, alert: [boss], outside: Europe/Berlin sat 10:00-14:00}";
+    assert_eq!(
+        shown,
+        [
+            ("routes.payments.during", "Europe/Berlin mon-fri 09:00-17:00", ""),
+            ("routes.payments.outside", "", "Europe/Berlin mon-fri 09:00-17:00"),
+            ("routes.payments.steps[1]", "{after: 10m, alert: [boss]}", step),
+            ("routes.payments.wait", "true", ""),
+        ]
+    );
 }

@@ -585,6 +585,21 @@ const ROWS: &[(Rule, Break)] = &[
             (0..33).map(|n| put(0, v1::resource::Kind::Maintenance(named(n)))).collect()
         }),
     ),
+    (
+        rule::HOURS_TOO_MANY,
+        Commit(|_| {
+            let route = |n: u32| {
+                let time = v1::HoursTime { days: vec![1], from_minute: n, to_minute: 600 };
+                let zone = "UTC".to_owned();
+                let hours = Some(v1::Hours { zone, times: vec![time], outside: false });
+                v1::Route { name: format!("r{n}"), hours, ..v1::Route::default() }
+            };
+            let meta = Some(v1::Meta { name: SettingsName::NAME.into(), ..meta(8, "x").unwrap() });
+            let routes = (0..33).map(route).collect();
+            let settings = v1::Settings { meta, routes, ..v1::Settings::default() };
+            vec![put(0, v1::resource::Kind::Settings(settings))]
+        }),
+    ),
     (rule::UNKNOWN_CHECK, Plan(|_| vec![wanted(behind("other", "wbe"))])),
     (rule::UNKNOWN_CHECK, Commit(|_| vec![put(0, wanted(behind("other", "wbe")))])),
     (rule::DEPENDS_CYCLE, Plan(|_| vec![wanted(behind("other", "other"))])),

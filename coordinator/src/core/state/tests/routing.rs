@@ -9,6 +9,8 @@ use super::*;
 use crate::core::explain;
 use crate::core::stamp;
 
+mod hours;
+
 fn named(uid: u8, name: &str) -> v1::resource::Kind {
     match contact(name) {
         v1::resource::Kind::Contact(it) => {
@@ -24,7 +26,7 @@ fn seconds(seconds: i64) -> Option<prost_types::Duration> {
 
 fn step(after: i64, alert: &[&str]) -> v1::RouteStep {
     let alert = alert.iter().map(|name| (*name).to_owned()).collect();
-    v1::RouteStep { after: seconds(after), alert }
+    v1::RouteStep { after: seconds(after), alert, hours: None }
 }
 
 fn route(name: &str, matcher: &str, steps: Vec<v1::RouteStep>) -> v1::Route {

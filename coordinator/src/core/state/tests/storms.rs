@@ -597,7 +597,7 @@ fn later_steps_and_reminders_of_routes_are_told_by_the_storms_of_whom_they_tell(
     };
     let step = |after: i64, who: &str| {
         let alert = vec![who.to_owned()];
-        v1::RouteStep { after: seconds(after), alert }
+        v1::RouteStep { after: seconds(after), alert, hours: None }
     };
     let route = v1::Route {
         name: "all".into(),
@@ -657,6 +657,46 @@ fn later_steps_and_reminders_of_routes_are_told_by_the_storms_of_whom_they_tell(
     member.acts(0..3, store::VerdictAction::Resolve);
     assert_eq!(member.waiting_pages(), ["resolved"; 4], "of one check and two storms");
     assert!(member.state.open.is_empty());
+}
+
+#[test]
+fn what_has_waited_for_the_hours_of_a_route_is_told_together_when_they_begin() {
+    let mut member = many_checks(3, 1);
+    let time = v1::HoursTime { days: (1..=7).collect(), from_minute: 540, to_minute: 1_020 };
+    let route = v1::Route {
+        name: "desk".into(),
+        steps: vec![v1::RouteStep { alert: vec!["ops".into()], ..v1::RouteStep::default() }],
+        hours: Some(v1::Hours { zone: "UTC".into(), times: vec![time], outside: false }),
+        wait: true,
+        ..v1::Route::default()
+    };
+    let settings = v1::Settings {
+        meta: Some(v1::Meta { name: SettingsName::NAME.into(), ..meta(8, "x").unwrap() }),
+        storm: Some(v1::StormRule { over: 1, within: seconds(30) }),
+        routes: vec![route],
+        ..v1::Settings::default()
+    };
+    let etag = member.etag(Kind::Settings, SettingsName::NAME);
+    let mut changes = vec![put(etag, v1::resource::Kind::Settings(settings))];
+    for n in 0..3 {
+        let mut made = check(&name(n), 1);
+        made.meta = super::meta(100 + u8::try_from(n).unwrap(), &name(n));
+        made.alert.clear();
+        changes.push(put(member.etag(Kind::Check, &name(n)), wanted(made)));
+    }
+    assert_eq!(rule(&member.commit(changes)), "accepted");
+    let rows = crate::core::hours::due(&member.state, member.state.last_utc());
+    member.apply(Command::ScheduleHours(store::ScheduleHours { rows }));
+    member.at_second(100);
+    member.acts(0..3, store::VerdictAction::Open);
+    assert!(member.waiting_pages().is_empty() && member.storms().is_empty());
+    // Nine o'clock.
+    assert_eq!(member.state.escalate_at(), Some(at(32_400)));
+    member.at_second(32_400);
+    member.apply(Command::Escalate(store::Escalate { node_id: 1 }));
+    assert_eq!(member.waiting_pages(), ["opened"]);
+    let gathered = member.storms().into_iter().filter_map(|it| it.storm.as_ref());
+    assert_eq!(gathered.map(|of| of.gathered).collect::<Vec<_>>(), [2]);
 }
 
 proptest! {

@@ -1,0 +1,38 @@
+use parallax_proto::v1::timeline_event::Event;
+
+use super::*;
+
+#[test]
+fn what_hours_have_kept_back_is_said_with_the_hours() {
+    let time = v1::HoursTime { days: (1..=5).collect(), from_minute: 540, to_minute: 1_020 };
+    let hours = |outside| {
+        Some(v1::Hours { zone: "Europe/Berlin".into(), times: vec![time.clone()], outside })
+    };
+    let passed =
+        |route: &str, outside| v1::PassedRoute { route: route.into(), hours: hours(outside) };
+    let until = Some(prost_types::Timestamp { seconds: 1_795_420_800, nanos: 0 });
+    let route = || "desk".to_owned();
+    for (event, word, expected) in [
+        (
+            Event::RoutesPassed(v1::RoutesPassed {
+                routes: vec![passed("day", false), passed("night", true)],
+            }),
+            "routes_passed",
+            "routes that fit and are passed over: day (outside Europe/Berlin mon-fri 09:00-17:00); night \
+             (within Europe/Berlin mon-fri 09:00-17:00)",
+        ),
+        (
+            Event::RouteWaits(v1::RouteWaits { route: route(), hours: hours(false), until }),
+            "route_waits",
+            "route desk waits until 2026-11-23T08:00:00.000Z: outside Europe/Berlin mon-fri 09:00-17:00",
+        ),
+        (
+            Event::StepPassed(v1::StepPassed { route: route(), step: 2, hours: hours(true) }),
+            "step_passed",
+            "step 2 of route desk is passed over: within Europe/Berlin mon-fri 09:00-17:00",
+        ),
+    ] {
+        let view = EventView::new(&v1::TimelineEvent { at: None, event: Some(event) });
+        assert_eq!((view.event, view.text.as_str()), (word, expected));
+    }
+}
