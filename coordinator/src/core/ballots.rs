@@ -189,6 +189,8 @@ pub struct Folded {
     /// A scheduled run of the applied digest failed, and it is the first of its streak or the second:
     /// others should look now.
     pub asks: bool,
+    /// The region was failing already.
+    pub failed_before: bool,
     /// Who voted before, when the successor took over.
     pub replaced: Option<VoterId>,
 }
@@ -358,11 +360,14 @@ impl Seat {
         let before = self.voter;
         let handed_over = Some(voter) == self.assignee && self.try_hand_over(counts, terms);
         let is = self.summary();
-        // A streak that somebody else began is not this voter's.
+        // A state that did not pass on says nothing of this voter, and a streak that somebody else began is
+        // not this voter's.
+        let failed_before = was.state == BallotState::Fail && (counts || !handed_over);
         let asked = if handed_over { 0 } else { was.fails_scheduled };
         Folded {
             changed: was != is || handed_over,
             asks: asked < is.fails_scheduled && asked < limits::CONFIRMATIONS_A_STREAK_MAX,
+            failed_before,
             replaced: before.filter(|_| handed_over),
         }
     }

@@ -154,6 +154,7 @@ mod tests {
                 evidence: String::new(),
                 remote: None,
                 phases: vec![],
+                expiry: None,
             };
             let waited = waited.map(ms);
             let Owed { start, generation, handed } = owed();

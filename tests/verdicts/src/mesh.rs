@@ -388,9 +388,8 @@ impl<'a> Mesh<'a> {
     fn hear(&mut self, rank: usize, heard: Heard) {
         self.found.told += 1;
         self.found.failed += u64::from(heard.outcome == Outcome::Fail);
-        if heard.order == 0 {
-            let place = &mut self.places[rank];
-            place.fails = if heard.outcome == Outcome::Fail { place.fails + 1 } else { 0 };
+        if let Some(slot) = heard.slot {
+            self.places[rank].hear(slot, heard.outcome == Outcome::Fail, self.now);
         }
         self.heartbeats();
         let region = &self.entry.subject.check.regions[rank].clone();

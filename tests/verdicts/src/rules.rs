@@ -15,11 +15,15 @@ use std::time::Duration;
 
 use parallax_common::time::MeshTime;
 
+use crate::mesh::{INTERVAL, TIMEOUT};
+
 /// A place as a rule sees it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Place {
-    /// Scheduled runs that failed in a row.
-    pub fails: u32,
+    /// Scheduled runs that failed in a row, when one was told last.
+    fails: u32,
+    /// Which slot that was, and when it was told.
+    told: Option<(i64, MeshTime)>,
     /// Since when nothing is heard of it.
     pub silent_since: Option<MeshTime>,
 }
@@ -29,9 +33,23 @@ const IN_A_ROW: u32 = 2;
 /// A place that was not heard for so long is not alive.
 const ALIVE_FOR: Duration = Duration::from_secs(180);
 
+/// A slot whose run has not been told this long after the one before it has passed.
+const NEXT_WITHIN: Duration =
+    INTERVAL.saturating_add(TIMEOUT).saturating_add(Duration::from_secs(1));
+
 impl Place {
-    fn fails(&self) -> bool {
-        self.fails >= IN_A_ROW
+    /// The run of a slot is told. Slots between this one and the last that was told have passed.
+    pub fn hear(&mut self, slot: i64, failed: bool, now: MeshTime) {
+        let follows = self.told.is_some_and(|(last, _)| last + 1 == slot);
+        let before = if follows { self.fails } else { 0 };
+        self.fails = if failed { before + 1 } else { 0 };
+        self.told = Some((slot, now));
+    }
+
+    fn fails(&self, now: MeshTime) -> bool {
+        let until = self.silent_since.unwrap_or(now);
+        let passed_since = self.told.is_none_or(|(_, at)| until.since(at) > NEXT_WITHIN);
+        self.fails >= IN_A_ROW && !passed_since
     }
 
     fn is_alive(&self, now: MeshTime) -> bool {
@@ -69,14 +87,14 @@ impl Rule {
 
     /// Whether it calls the check down.
     pub fn is_down(self, places: &[Place], now: MeshTime) -> bool {
-        let failing = places.iter().filter(|place| place.fails()).count();
+        let failing = places.iter().filter(|place| place.fails(now)).count();
         match self {
             Self::Any => failing > 0,
             Self::EighteenPercent => (places.len() - failing) * 100 <= places.len() * 18,
             Self::HalfWithoutAge => failing * 2 >= places.len(),
             Self::RequiredOrAlive => {
                 let alive = || places.iter().filter(|place| place.is_alive(now));
-                let failing = alive().filter(|place| place.fails()).count();
+                let failing = alive().filter(|place| place.fails(now)).count();
                 failing > 0 && failing >= (places.len() / 2 + 1).min(alive().count())
             }
         }
@@ -112,9 +130,15 @@ mod tests {
         let now = MeshTime::from_ns(3_600_000_000_000);
         for line in table.lines().map(str::trim).filter(|line| !line.is_empty()) {
             let (letters, wanted) = line.split_once(" | ").unwrap();
-            let place = |letter: char| Place {
-                fails: if letter.eq_ignore_ascii_case(&'f') { 2 } else { 0 },
-                silent_since: letter.is_uppercase().then_some(MeshTime::from_ns(0)),
+            let long_ago = MeshTime::from_ns(1_000_000_000_000);
+            let place = |letter: char| {
+                let silent_since = letter.is_uppercase().then_some(long_ago);
+                let mut place = Place { silent_since, ..Place::default() };
+                for slot in [7, 8] {
+                    let fails = letter.eq_ignore_ascii_case(&'f');
+                    place.hear(slot, fails, silent_since.unwrap_or(now));
+                }
+                place
             };
             let places: Vec<Place> = letters.chars().map(place).collect();
             let said: Vec<String> = ["any", "18", "half", "alive"]
@@ -129,10 +153,27 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_told_has_passed() {
+        let at = |second: i64| MeshTime::from_ns(second * 1_000_000_000);
+        let mut place = Place::default();
+        place.hear(1, true, at(60));
+        place.hear(3, true, at(180));
+        assert!(!place.fails(at(180)), "slot 2 lies between them");
+        place.hear(4, true, at(240));
+        assert!(place.fails(at(240)) && place.fails(at(306)));
+        assert!(!place.fails(at(307)), "slot 5 would have been told");
+        place.silent_since = Some(at(250));
+        assert!(place.fails(at(9_000)), "nobody knows of slot 5");
+        place.silent_since = Some(at(320));
+        assert!(!place.fails(at(9_000)), "it passed before the silence");
+    }
+
+    #[test]
     fn a_place_counts_as_alive_until_it_was_silent_for_so_long() {
         let now = MeshTime::from_ns(3_600_000_000_000);
-        let silent = |ago: Duration| Place { fails: 0, silent_since: Some(now - ago) };
-        let fails = Place { fails: 2, silent_since: None };
+        let silent = |ago: Duration| Place { silent_since: Some(now - ago), ..Place::default() };
+        let mut fails = Place::default();
+        [7, 8].into_iter().for_each(|slot| fails.hear(slot, true, now));
         let just = silent(ALIVE_FOR - Duration::from_secs(1));
         let long = silent(Rule::looks_again_after());
         assert!(!Rule::RequiredOrAlive.is_down(&[fails, just, just], now));

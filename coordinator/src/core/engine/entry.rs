@@ -41,6 +41,15 @@ impl Office {
     }
 }
 
+/// A scheduled failure about which others are to be asked.
+#[derive(Debug, Clone, Copy)]
+struct ToConfirm {
+    /// Who saw it.
+    voter: VoterId,
+    /// Its region was failing already.
+    failed_before: bool,
+}
+
 /// One check.
 #[derive(Debug)]
 pub struct Entry {
@@ -57,7 +66,7 @@ pub struct Entry {
     /// The leader is new: fails that were known before are confirmed anew.
     pub owed: bool,
     /// Who saw it fail, when nobody else was asked about that yet.
-    to_confirm: Option<VoterId>,
+    to_confirm: Option<ToConfirm>,
     confirmation: Option<Confirmation>,
     /// What holds the end of its incident back.
     calm: Calm,
@@ -172,7 +181,8 @@ impl Entry {
         let folded = self.panels[place].hear(voter, records, said, counts, &terms);
         // What an advisory region sees is asked of nobody else.
         if folded.asks && !self.subject.check.is_advisory(place) {
-            self.to_confirm = Some(voter);
+            let failed_before = folded.failed_before;
+            self.to_confirm = Some(ToConfirm { voter, failed_before });
         }
         (folded.changed, folded.replaced)
     }
@@ -374,7 +384,11 @@ impl Entry {
             self.wake = self.wake.into_iter().chain(next).min();
             return;
         }
-        let first = self.to_confirm.take();
+        // A partial failure that several see is not asked about again and again: each time is a chance for
+        // lost runs to make an outage of it.
+        let several = decision.tally.failing > 1;
+        let asks = self.to_confirm.take().filter(|it| !(it.failed_before && several));
+        let first = asks.map(|it| it.voter);
         if first.is_none() && !self.owed {
             return;
         }

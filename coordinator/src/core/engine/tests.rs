@@ -139,6 +139,9 @@ fn orders_follow_their_rows() {
         (3, 2, "0F 0f 1p 1p 2p 2p +3000 0F", "0=1 1=2 2=2 0=1 1=2 2=2"),
         // A region that fails already and one that begins to.
         (3, 2, "0F 0f 1p 1p 2p 2p 1F",    "0=1 1=2 2=2 0=2 1=1 2=2"),
+        // One that fails already asks again while it is alone, and not once others fail, too.
+        (5, 2, "0F 0f 1p 1p 2p 2p 3p 3p 4p 4p 0F", "0=1 1=2 2=2 3=2 4=2 0=1 1=2 2=2 3=2 4=2"),
+        (5, 2, "0F 0f 1f 1f 2p 2p 3p 3p 4p 4p 0F 1F", "0=1 1=2 2=2 3=2 4=2"),
         // Who is away or excluded is not asked.
         (3, 2, "-2 0F",                   "0=1 1=2"),
         (3, 2, "-2 0F ^2",                "0=1 1=2"),

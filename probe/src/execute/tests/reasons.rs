@@ -226,7 +226,7 @@ async fn a_probe_without_descriptors_says_so_and_blames_nobody() {
     // What is open stays open; nothing more fits below it.
     setrlimit(Resource::Nofile, Rlimit { current: Some(3), ..before }).unwrap();
     let executor = executor();
-    let execution = executor.carry_out(&plain_http(address)).await;
+    let execution = executor.carry_out(&plain_http(address), None).await;
     setrlimit(Resource::Nofile, before).unwrap();
     let finding = execution.finding;
     note(finding.reason);
