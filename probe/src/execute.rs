@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use parallax_common::capture::Captured;
-use parallax_common::check::{Canary, Run, StepKind};
+use parallax_common::check::{Run, StepKind};
 use parallax_common::expect::{
     Certificate, DnsAnswer, Echoes, Facts, GrpcAnswer, PluginAnswer, Redirects, SshOffer,
     Talk as Said, Upgraded,
@@ -66,6 +66,7 @@ mod ssh;
 pub mod tcp;
 pub mod tls;
 pub mod tokens;
+mod turned;
 mod udp;
 mod visit;
 mod websocket;
@@ -452,10 +453,10 @@ impl Executor {
         }
         hide(&mut finding.evidence, &prepared, &late);
         if run.invert && !is_at_proxy {
-            invert(&mut finding);
+            turned::invert(&mut finding);
         }
         if let Some(canary) = run.canary {
-            compare(&mut finding, canary);
+            turned::compare(&mut finding, canary);
         }
         Execution { started, ended, waited, finding }
     }
@@ -662,39 +663,6 @@ fn failed(trace: Trace, failure: Failure) -> Finding {
 
 fn missed(trace: Trace, failure: Failure) -> Finding {
     found(trace, Outcome::Missed, Some(failure.reason), failure.evidence)
-}
-
-/// A fail is a pass and the other way round; what is no vote stays none, and a fail by which nobody has
-/// looked at the target stays one.
-fn invert(finding: &mut Finding) {
-    if finding.reason.is_some_and(Reason::is_before_target) {
-        return;
-    }
-    (finding.outcome, finding.reason) = match finding.outcome {
-        Outcome::Fail => (Outcome::Pass, None),
-        Outcome::Pass | Outcome::Warn => (Outcome::Fail, Some(Reason::InvertedPass)),
-        Outcome::Missed => return,
-    };
-}
-
-/// Of a canary: to see the known answer is a pass, to see another one a fail, which says what was seen.
-/// Whoever did not get as far as the target has not seen it.
-fn compare(finding: &mut Finding, canary: Canary) {
-    let before =
-        finding.outcome == Outcome::Fail && finding.reason.is_some_and(Reason::is_before_target);
-    let Some(knows) = canary.knows(finding.outcome, finding.reason) else { return };
-    if knows && !before {
-        (finding.outcome, finding.reason) = (Outcome::Pass, None);
-        finding.evidence.clear();
-    } else if finding.outcome != Outcome::Fail {
-        let evidence = match finding.evidence.as_str() {
-            "" => "it passes, and is known to fail".to_owned(),
-            seen => format!("it passes, and is known to fail: {seen}"),
-        };
-        (finding.outcome, finding.reason) = (Outcome::Fail, Some(Reason::InvertedPass));
-        finding.evidence = evidence;
-        cap(&mut finding.evidence);
-    }
 }
 
 /// Cuts evidence to its bound, at a character.
