@@ -19,19 +19,25 @@
 //!    takes the first way, or when all but the last do: of `D - 1` others any one may be that last, in two ways.
 //!    By slot
 //!
-//!    `p = C(R-1, D-1) * (1 + 2(D-1)) * q^(2D)`.
+//!    `C(R-1, D-1) * (1 + 2(D-1)) * q^(2D)`.
+//! 4. That is not all, since more than one failure asks. Where A's own ordered run passes, any of the `R - 1` others
+//!    may turn by the second or third way (`2 q^2`): it is then what A was above, with everybody asked anew.
+//!    And where A has turned alone and loses its next slot as well (`q`), it asks a second time. Each of these is a
+//!    loss more than the ways above, so that
 //!
-//! With 5 regions that is `30 q^6`, with 3 it is `6 q^4`. What is left out is of the order `q^(2D+1)`: less than
-//! a per cent at `q = 0.003`. At 3 % it is some per cent either way: each way has factors `1 - q` for the
-//! runs that must pass, and there are longer ways, as a region that fails goes on failing with chance `2q`
-//! where two passes would have turned it back; at 10 % the longer ways add about an eighth. A confirmation must be over before the next region's slot, as
+//!    `p = C(R-1, D-1) * (1 + 2(D-1)) * q^(2D) * (1 + (2(R-1) + 1) q)`.
+//!
+//! With 5 regions that is `30 q^6 (1 + 9q)`, with 3 it is `6 q^4 (1 + 5q)`. What is left out is of the order `q^(2D+2)`,
+//! and of the factors `1 - q` for runs that must pass: some per cent at 3 %, about an eighth at 10 %. A
+//! confirmation must be over before the next region's slot, as
 //! it is at an interval of 60 s and a timeout of 5 s: else ways of one order mix with those of the next.
 
 /// Chance that a scheduled run begins a false incident: see the module's words.
 pub fn per_slot(regions: u32, down_at: u32, loss: f64) -> f64 {
     let others = down_at.saturating_sub(1);
     let ways = choose(regions.saturating_sub(1), others) * f64::from(1 + 2 * others);
-    ways * loss.powi(2 * down_at as i32)
+    let again = 1.0 + f64::from(2 * regions.saturating_sub(1) + 1) * loss;
+    ways * loss.powi(2 * down_at as i32) * again
 }
 
 /// The same while `ill` regions fail anyway and have their vote: as many fewer have to be lost.
@@ -77,10 +83,10 @@ mod tests {
     #[test]
     fn the_ways_are_those_of_the_derivation() {
         let near = |figure: f64, wanted: f64| (figure / wanted - 1.0).abs() < 1e-9;
-        assert!(near(per_slot(5, 3, 0.1), 30e-6));
-        assert!(near(per_slot(3, 2, 0.1), 6e-4));
-        assert!(near(per_slot(1, 1, 0.1), 1e-2), "one region: a slot and its confirmation");
-        assert!(near(per_slot_beside(5, 2, 3, 0.1), 1e-2), "any of the three others");
+        assert!(near(per_slot(5, 3, 0.1), 57e-6));
+        assert!(near(per_slot(3, 2, 0.1), 9e-4));
+        assert!(near(per_slot(1, 1, 0.1), 1.1e-2), "one region: a slot and its confirmation");
+        assert!(near(per_slot_beside(5, 2, 3, 0.1), 1.5e-2), "any of the three others");
     }
 
     #[test]
