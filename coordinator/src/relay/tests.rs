@@ -26,6 +26,7 @@ use tonic::{Code, Streaming};
 use super::*;
 use crate::core::peering::Group;
 use crate::core::session::Event;
+use crate::core::state::State;
 use crate::history::ring::Ring;
 use crate::judge::{self, Told};
 use crate::mesh_clock::start::read_clocks;
@@ -133,11 +134,15 @@ impl Member {
         let (peers_at, probes_at) = (for_peers.local_addr(), for_probes.local_addr());
         let (_plans, plan) = watch::channel(Arc::default());
         let (_lists, members) = watch::channel(Arc::default());
+        let view = View::default();
+        let mut state = State::default();
+        MESH.clone_into(&mut state.cluster.mesh);
+        view.publish(state);
         let server = SessionServer::new(session::Parts {
             sessions: sessions.clone(),
             judge: judge.clone(),
             plan,
-            view: View::default(),
+            view,
             clock: Arc::clone(&clock),
             history: Arc::new(Ring::new(LONG, 1024)),
             certificates: Default::default(),
