@@ -28,8 +28,14 @@ pub const ALERT_CERT_DAYS_MAX: u32 = 3_650;
 /// check: windows of five minutes, one of which is late, come within it. Older than that the region says
 /// nothing.
 pub const CERT_FRESH_MIN: Duration = Duration::from_secs(15 * 60);
-/// Checks of which a member remembers what their regions were shown. Those that find no room are left
-/// out, as if nobody had looked at them, until others are gone.
+/// Of what a region was shown counts what expires first in a time of this length, or of two intervals of
+/// the check where that is longer, and in the one before it: behind one address there may be several
+/// servers, of which some were forgotten at a renewal. Shorter, and an alert would end whenever the others
+/// answer for a while; a renewal is seen so much later.
+pub const CERT_SPAN_MIN: Duration = Duration::from_secs(5 * 60);
+/// Checks of which a member remembers what their regions were shown: 80 bytes a region and 80 or so
+/// beside, 64 MB for all of them with three regions each. Those that find no room are left out, as if
+/// nobody had looked at them, until others are gone.
 pub const CERT_CHECKS_MAX: usize = 200_000;
 /// How often the leader looks at alerts. Nothing is finer than a minute in what is kept.
 pub const ALERT_LOOK_EVERY: Duration = Duration::from_secs(60);

@@ -1,13 +1,13 @@
 //! What regions were shown of certificates, between those who hear it and those who ask.
 //!
-//! What it means is `core/alert/certificate.rs`'s.
+//! What it means is `core/alert/certificate/shown.rs`'s.
 
 use std::sync::Arc;
 
 use parallax_common::name::Uid;
 use parking_lot::Mutex;
 
-use crate::core::alert::certificate::{Shown, Sight, Sights};
+use crate::core::alert::certificate::shown::{Shown, Sight, Sights};
 
 /// What this member heard of certificates, of every check that its probes run.
 #[derive(Debug, Clone, Default)]
@@ -19,11 +19,11 @@ impl Certificates {
         let mut sights = sights.into_iter().peekable();
         if sights.peek().is_some() {
             let mut shown = self.0.lock();
-            sights.for_each(|(check, sight)| shown.take(check, region, sight));
+            sights.for_each(|(check, sight)| shown.take(check, region, &sight));
         }
     }
 
-    /// What the regions of a check were shown last.
+    /// What the regions of a check were shown lately.
     pub fn of(&self, check: &Uid) -> Sights {
         self.0.lock().of(check)
     }

@@ -13,7 +13,8 @@ use parallax_proto::{store, v1};
 use parallax_runtime::clock;
 
 use crate::core::alert::burn::{self, Burn, PAIRS, Pair, Tally};
-use crate::core::alert::certificate::{self, Sights, Streak};
+use crate::core::alert::certificate::shown::Sights;
+use crate::core::alert::certificate::{self, Case, Streak};
 use crate::core::alert::series::Series;
 use crate::core::alert::told::Told;
 use crate::core::alert::{self, Standing, Turn, Watch};
@@ -77,13 +78,18 @@ impl<'a> Look<'a> {
     ) -> BTreeMap<String, Streak> {
         let (check, mut streaks) = (&self.entry.check, BTreeMap::new());
         for alert in &check.alerts {
-            let watch = certificate::Watch::new(check, alert, sights, self.now);
+            let mut open = self.state.open_alerts_of(check.uid);
+            let open = open.find(|incident| incident.alert == alert.name);
+            let case = Case {
+                standing: self.state.alert(&check.uid, &alert.name).0,
+                opened: open.and_then(|incident| incident.alert_opened.as_ref()),
+            };
+            let watch = certificate::Watch::new(check, alert, case, sights, self.now);
             let Some(watch) = watch else { continue };
             let streak = watch.look(before.get(&alert.name).copied(), &self.unheeded);
             streaks.insert(alert.name.clone(), streak);
             if due.alerts {
-                let (standing, _) = self.state.alert(&check.uid, &alert.name);
-                let turn = watch.turn(standing, &streak, &self.unheeded);
+                let turn = watch.turn(&streak, &self.unheeded);
                 self.note(&alert.name, turn, watch.looks_back_to(), new_uid);
             }
         }

@@ -13,7 +13,7 @@ use parallax_proto::v1;
 use prost::Message as _;
 
 use super::{Record, Spool};
-use crate::core::alert::certificate::Sight;
+use crate::core::alert::certificate::shown::{Sight, span};
 use crate::core::plan::Work;
 
 /// What becomes of a frame.
@@ -44,8 +44,7 @@ pub fn admit(work: &Work, spool: &Spool, windows: v1::Windows, now: MeshTime) ->
     for (sequence, window) in (windows.first_sequence..).zip(windows.windows) {
         match record(work, spool, &window, now) {
             Ok((record, sight)) => {
-                let own = sight.filter(|_| !record.unassigned);
-                admitted.sights.extend(own.map(|sight| (record.check, sight)));
+                admitted.sights.extend(sight.map(|sight| (record.check, sight)));
                 admitted.windows.push((sequence, record));
             }
             Err(why) => {
@@ -58,7 +57,7 @@ pub fn admit(work: &Work, spool: &Spool, windows: v1::Windows, now: MeshTime) ->
 }
 
 /// What is kept of a window: its bytes as they came, under what was checked. And what it says of
-/// certificates.
+/// certificates, when the check is the probe's own.
 fn record(
     work: &Work,
     spool: &Spool,
@@ -74,14 +73,20 @@ fn record(
     if key.incarnation != spool.incarnation {
         return Err("wire_field: window: it is of another incarnation".to_owned());
     }
-    // Its end may be a little ahead, and no later window is to be older than it.
-    let sight = key.expiry.map(|expiry| Sight { expiry, at: end.min(now) });
+    let own = work.get(&key.check);
+    let sight = own.zip(key.expiry).map(|(assignment, expiry)| Sight {
+        digest: key.run_digest,
+        expiry,
+        // Its end may be a little ahead, and no later window is to be older than it.
+        at: end.min(now),
+        span: span(assignment.interval),
+    });
     let record = Record {
         check: key.check,
         digest: key.run_digest,
         start: key.start,
         end,
-        unassigned: !work.contains_key(&key.check),
+        unassigned: own.is_none(),
         encoded: window.encode_to_vec().into(),
     };
     Ok((record, sight))
@@ -92,7 +97,7 @@ mod tests {
     use std::sync::Arc;
 
     use parallax_common::expiry::Expiry;
-    use parallax_common::name::Incarnation;
+    use parallax_common::name::{Incarnation, RunDigest};
 
     use super::*;
 
@@ -138,7 +143,8 @@ mod tests {
     #[test]
     fn what_own_windows_say_of_certificates_is_handed_out_with_their_end() {
         let spool = Spool { region: "eu".into(), probe: "p".into(), incarnation: Incarnation(1) };
-        let check = crate::core::engine::tests::rig::check(1, 1);
+        let mut check = crate::core::engine::tests::rig::check(1, 1);
+        check.interval = std::time::Duration::from_secs(600);
         let run = Arc::new(check.run.clone());
         let assignment = parallax_proto::convert::assignment::of_check(&check, 0, run);
         let work: Work = [(Uid::from_bytes(CHECK), Arc::new(assignment))].into_iter().collect();
@@ -150,15 +156,22 @@ mod tests {
         }
         windows[1].not_after_s = None;
         windows[2].check_uid = vec![8; 16].into();
+        // Of another version of the check.
+        windows[4].run_digest = 2;
         let frame = v1::Windows { first_sequence: 1, windows, replay: true };
         // The last one ends a little ahead of this member's time.
         let now = MeshTime::from_ns(49_000_000_000);
         let admitted = admit(&work, &spool, frame, now);
         assert_eq!((admitted.windows.len(), admitted.refused.count), (4, 1));
-        let sight = |not_after_s, at_s: i64| {
-            let at = MeshTime::from_ns(at_s * 1_000_000_000);
-            (Uid::from_bytes(CHECK), Sight { expiry: Expiry { not_after_s, step: 2 }, at })
+        let sight = |digest, not_after_s, at_s: i64| {
+            let sight = Sight {
+                digest: RunDigest(digest),
+                expiry: Expiry { not_after_s, step: 2 },
+                at: MeshTime::from_ns(at_s * 1_000_000_000),
+                span: std::time::Duration::from_secs(1_200),
+            };
+            (Uid::from_bytes(CHECK), sight)
         };
-        assert_eq!(admitted.sights, [sight(100, 10), sight(104, 49)]);
+        assert_eq!(admitted.sights, [sight(1, 100, 10), sight(2, 104, 49)]);
     }
 }

@@ -1,95 +1,48 @@
-//! Alerts on certificates: what regions were shown last, and whether it expires too soon.
+//! Alerts on certificates: whether what regions are shown expires too soon.
 //!
-//! History has none of it. Each member remembers of every check and region the newest window in which a
-//! certificate was shown ([`Shown`]), and of every alert since when it has said what it says
-//! ([`Streak`]). Both are gone with the process: the next windows bring the former, and what must hold
-//! for a while is counted anew. All members do so, not only the leader, so that the next one is warm.
+//! History has none of it. Each member remembers of every check and region what was shown there lately
+//! ([`shown`]), and of every alert since when it has said what it says ([`Streak`]). Both are gone with the
+//! process: the next windows bring the former, and what must hold for a while is counted anew. All members
+//! do so, not only the leader, so that the next one is warm.
 //!
-//! - **A region** holds when the certificate that expires first of those in its newest window has fewer days
-//!   left, of mesh time, than the condition says; exactly as many are not fewer. It is silent when that
-//!   window is too old, when it was never shown one, or when its probe is not believed.
-//! - What all regions say together, and what follows for the alert, are the rules of [`super`], with a
-//!   streak in place of moments.
+//! - **A region** holds when the certificate that expires first of those that it was shown lately has fewer
+//!   days left, of mesh time, than the condition says; exactly as many are not fewer. It is silent when its
+//!   newest window is too old, when it was never shown one, or when its probe is not believed.
+//! - What all regions say together, and when it opens, are the rules of [`super`], with a streak in place
+//!   of moments.
+//! - **It ends** by those rules as well, and, so that a region that nobody looks from any more keeps nothing
+//!   open for ever, when some region is clear and too few would hold even if all did that are in doubt. In
+//!   doubt is a region that is silent and held when it was heard last, or, where nobody remembers that, when
+//!   the incident opened. What a silent region would say is waited for as long as a window may take. Of an
+//!   alert that was resolved by hand no region is in doubt.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use parallax_common::alert::{Alert, Measure, When};
 use parallax_common::check::Check;
 use parallax_common::expiry::Expiry;
-use parallax_common::limits::{
-    ALERT_CLEAR_MIN, ALERT_LOOK_EVERY, ALERT_SETTLE, CERT_CHECKS_MAX, CERT_FRESH_MIN,
-};
-use parallax_common::name::Uid;
+use parallax_common::limits::{ALERT_CLEAR_MIN, ALERT_LOOK_EVERY};
 use parallax_common::time::MeshTime;
 use parallax_proto::convert::time::mesh_timestamp;
 use parallax_proto::v1;
 
 use super::{Says, Standing, Turn, floor, needed};
 
+pub mod shown;
+
+use self::shown::{Sights, fresh_for};
+
 const SECOND_NS: i64 = 1_000_000_000;
 const DAY_S: i64 = 86_400;
 
-/// What a window said of certificates.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sight {
-    /// The one that expires first.
-    pub expiry: Expiry,
-    /// The end of the window.
-    pub at: MeshTime,
-}
-
-/// What the regions of one check were shown last.
-pub type Sights = BTreeMap<Arc<str>, Sight>;
-
-/// What the regions of all checks were shown last.
-#[derive(Debug, Default)]
-pub struct Shown(BTreeMap<Uid, Sights>);
-
-impl Shown {
-    /// Takes what a window said. An older one than is known changes nothing; of two that end together, as
-    /// those of two probes do, what expires first counts.
-    pub fn take(&mut self, check: Uid, region: &Arc<str>, sight: Sight) {
-        if self.0.len() >= CERT_CHECKS_MAX && !self.0.contains_key(&check) {
-            return;
-        }
-        let known = self.0.entry(check).or_default().entry(Arc::clone(region)).or_insert(sight);
-        let counts = (sight.at, std::cmp::Reverse(sight.expiry));
-        if counts > (known.at, std::cmp::Reverse(known.expiry)) {
-            *known = sight;
-        }
-    }
-
-    /// Of one check.
-    pub fn of(&self, check: &Uid) -> Sights {
-        self.0.get(check).cloned().unwrap_or_default()
-    }
-
-    /// Forgets what regions were shown that check no longer looks from, and what nobody looks at any
-    /// more.
-    pub fn keep(&mut self, looks: impl Fn(&Uid, &str) -> bool) {
-        self.0.retain(|check, sights| {
-            sights.retain(|region, _| looks(check, region));
-            !sights.is_empty()
-        });
-    }
-}
-
-/// How long what a region was shown counts.
-fn fresh_for(check: &Check) -> Duration {
-    let windows = check.interval.saturating_mul(2).max(CERT_FRESH_MIN);
-    windows + check.run.longest(check.interval) + ALERT_SETTLE
-}
-
-/// What a region was shown, unless that is too long ago.
-pub fn fresh<'s>(
-    check: &Check,
-    sights: &'s Sights,
-    region: &str,
-    now: MeshTime,
-) -> Option<&'s Sight> {
-    sights.get(region).filter(|sight| now.since(sight.at) <= fresh_for(check))
+/// How an alert stands, as far as its end depends on it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Case<'c> {
+    /// In the replicated state.
+    pub standing: Standing,
+    /// What was seen when its incident opened, while that is open.
+    pub opened: Option<&'c v1::AlertRecord>,
 }
 
 /// Since when an alert has said at every look what it says.
@@ -107,22 +60,31 @@ pub struct Watch<'c> {
     check: &'c Check,
     when: When,
     below_s: i64,
+    case: Case<'c>,
     sights: &'c Sights,
     at: MeshTime,
 }
 
 impl<'c> Watch<'c> {
     /// Of one alert of a check; `None`: it is not about certificates.
-    pub fn new(check: &'c Check, alert: &Alert, sights: &'c Sights, now: MeshTime) -> Option<Self> {
+    pub fn new(
+        check: &'c Check,
+        alert: &Alert,
+        case: Case<'c>,
+        sights: &'c Sights,
+        now: MeshTime,
+    ) -> Option<Self> {
         let Measure::CertDays { below } = alert.when.measure else { return None };
         let (below_s, at) = (i64::from(below) * DAY_S, floor(now, ALERT_LOOK_EVERY));
-        Some(Self { check, when: alert.when.whole(check.interval), below_s, sights, at })
+        Some(Self { check, when: alert.when.whole(check.interval), below_s, case, sights, at })
     }
 
     /// Looks once more: what was said before goes on or ends.
     pub fn look(&self, before: Option<Streak>, unheeded: &BTreeSet<String>) -> Streak {
-        let votes = self.check.regions.iter().map(|region| self.vote(region, unheeded));
-        let says = Says::of(votes, needed(self.check, &self.when));
+        let says = match self.votes_say(unheeded) {
+            Says::Nothing if self.is_likely_clear(unheeded) => Says::Clear,
+            says => says,
+        };
         match before {
             Some(before) if before.when == self.when && before.says == says => before,
             _ => Streak { when: self.when, says, since: self.at },
@@ -130,23 +92,22 @@ impl<'c> Watch<'c> {
     }
 
     /// What becomes of the alert.
-    pub fn turn(
-        &self,
-        standing: Standing,
-        streak: &Streak,
-        unheeded: &BTreeSet<String>,
-    ) -> Option<Turn> {
+    pub fn turn(&self, streak: &Streak, unheeded: &BTreeSet<String>) -> Option<Turn> {
         let lasts = |says: Says, length: Duration| {
             streak.says == says && self.at.since(streak.since) >= length
         };
-        match standing {
+        // Whoever is silent may yet be heard: after a start nobody was.
+        let is_sure = self.votes_say(unheeded) == Says::Clear;
+        let waits = if is_sure { Duration::ZERO } else { fresh_for(self.check) };
+        let clears_after = self.when.hold.max(ALERT_CLEAR_MIN).max(waits);
+        match self.case.standing {
             Standing::Quiet if lasts(Says::Holds, self.when.hold) => {
                 Some(Turn::Open(self.record(unheeded)))
             }
-            Standing::Open if lasts(Says::Clear, self.when.hold.max(ALERT_CLEAR_MIN)) => {
+            Standing::Open if lasts(Says::Clear, clears_after) => {
                 Some(Turn::Resolve(self.record(unheeded)))
             }
-            Standing::Latched if lasts(Says::Clear, Duration::ZERO) => Some(Turn::Unlatch),
+            Standing::Latched if lasts(Says::Clear, waits) => Some(Turn::Unlatch),
             _ => None,
         }
     }
@@ -157,29 +118,68 @@ impl<'c> Watch<'c> {
         self.at
     }
 
+    /// What all regions say together, where a silent one may say anything.
+    fn votes_say(&self, unheeded: &BTreeSet<String>) -> Says {
+        let votes = self.check.regions.iter().map(|region| self.vote(region, unheeded));
+        Says::of(votes, needed(self.check, &self.when))
+    }
+
+    /// Whether somebody is clear, and too few would hold even if all did that are in doubt.
+    fn is_likely_clear(&self, unheeded: &BTreeSet<String>) -> bool {
+        let (mut may_hold, mut clear) = (0, 0);
+        for region in &self.check.regions {
+            match self.vote(region, unheeded) {
+                v1::AlertVote::Holds => may_hold += 1,
+                v1::AlertVote::Clear => clear += 1,
+                _ if self.is_in_doubt(region, unheeded) => may_hold += 1,
+                _ => {}
+            }
+        }
+        clear > 0 && may_hold < needed(self.check, &self.when)
+    }
+
+    /// Of a silent region: whether it held when it was heard last, or at the opening where nobody
+    /// remembers that.
+    fn is_in_doubt(&self, region: &str, unheeded: &BTreeSet<String>) -> bool {
+        if self.case.standing == Standing::Latched {
+            return false;
+        }
+        let last = self.sights.last(self.check, region).filter(|_| !unheeded.contains(region));
+        let opened = self.case.opened.map_or(&[][..], |record| &record.regions);
+        match last {
+            Some(expiry) => self.left_s(expiry) < self.below_s,
+            None => {
+                opened.iter().any(|of| of.region == region && of.vote() == v1::AlertVote::Holds)
+            }
+        }
+    }
+
     fn vote(&self, region: &str, unheeded: &BTreeSet<String>) -> v1::AlertVote {
-        let sight = fresh(self.check, self.sights, region, self.at);
-        match sight.filter(|_| !unheeded.contains(region)) {
+        match self.fresh(region).filter(|_| !unheeded.contains(region)) {
             None => v1::AlertVote::Silent,
-            Some(sight) if self.left_s(sight) < self.below_s => v1::AlertVote::Holds,
+            Some(expiry) if self.left_s(expiry) < self.below_s => v1::AlertVote::Holds,
             Some(_) => v1::AlertVote::Clear,
         }
     }
 
+    fn fresh(&self, region: &str) -> Option<Expiry> {
+        self.sights.fresh(self.check, region, self.at)
+    }
+
     /// Seconds until what was shown expires. Both sides are far from where they would wrap.
-    fn left_s(&self, sight: &Sight) -> i64 {
-        sight.expiry.not_after_s - self.at.as_ns().div_euclid(SECOND_NS)
+    fn left_s(&self, expiry: Expiry) -> i64 {
+        expiry.not_after_s - self.at.as_ns().div_euclid(SECOND_NS)
     }
 
     fn record(&self, unheeded: &BTreeSet<String>) -> v1::AlertRecord {
-        let sight = |region: &String| fresh(self.check, self.sights, region, self.at);
         let region = |name: &String| v1::AlertRegion {
             region: name.clone(),
             vote: self.vote(name, unheeded).into(),
-            not_after: sight(name).map(not_after),
+            not_after: self.fresh(name).map(not_after),
             ..v1::AlertRegion::default()
         };
-        let first = self.check.regions.iter().filter_map(sight).map(|sight| sight.expiry).min();
+        let believed = self.check.regions.iter().filter(|name| !unheeded.contains(*name));
+        let first = believed.filter_map(|name| self.fresh(name)).min();
         v1::AlertRecord {
             until: Some(mesh_timestamp(self.at)),
             when: self.when.to_string(),
@@ -192,8 +192,8 @@ impl<'c> Watch<'c> {
 }
 
 /// When what was shown expires.
-pub fn not_after(sight: &Sight) -> prost_types::Timestamp {
-    prost_types::Timestamp { seconds: sight.expiry.not_after_s, nanos: 0 }
+pub fn not_after(expiry: Expiry) -> prost_types::Timestamp {
+    prost_types::Timestamp { seconds: expiry.not_after_s, nanos: 0 }
 }
 
 /// What the step looks at that was shown it, by the check as it is now; with the step where there are

@@ -10,7 +10,8 @@ use parallax_proto::v1::{self, AlertVote, IncidentKind};
 use prost_types::Timestamp;
 
 use super::words::{Clock, count, line, list, span};
-use crate::core::alert::certificate::{self, Sights};
+use crate::core::alert::certificate::shown::Sights;
+use crate::core::alert::certificate::{self, not_after};
 
 /// What an incident of an alert says of itself, before its `since`: while it is open, and afterwards.
 pub(super) fn headlines(incident: &v1::Incident) -> (String, String) {
@@ -148,16 +149,15 @@ pub fn summary(incident: &v1::Incident) -> String {
     }
 }
 
-/// What the regions of a check are shown of certificates at this moment: the one that expires first.
+/// What the regions of a check were shown of certificates lately: the one that expires first.
 pub fn certificate(check: &Check, sights: &Sights, now: MeshTime) -> Option<String> {
-    let seen = check
-        .looks_from()
-        .filter_map(|region| Some((certificate::fresh(check, sights, region, now)?, region)));
-    let (sight, region) = seen.min_by_key(|(sight, _)| sight.expiry)?;
-    let left = left(Some(&mesh_timestamp(now)), &certificate::not_after(sight));
-    let target = line(&certificate::target(check, sight.expiry));
+    let seen =
+        check.looks_from().filter_map(|region| Some((sights.fresh(check, region, now)?, region)));
+    let (expiry, region) = seen.min_by_key(|(expiry, _)| *expiry)?;
+    let left = left(Some(&mesh_timestamp(now)), &not_after(expiry));
+    let target = line(&certificate::target(check, expiry));
     Some(format!(
-        "Now the certificate that expires first is shown by {target} in {region}: {left}."
+        "Of the certificates shown lately that of {target} in {region} expires first: {left}."
     ))
 }
 

@@ -39,6 +39,7 @@ impl Site {
             let encoded = window(entry.check.uid.as_bytes()[0], start_s, 10, 10, 0);
             let mut sent = v1::Window::decode(encoded.as_ref()).unwrap();
             sent.not_after_s = days.map(|days| days * DAY_S);
+            sent.run_digest = entry.check.run_digest.0;
             let frame = v1::Windows { first_sequence: 1, windows: vec![sent], replay: false };
             let spool = contract::spool(region, 1);
             let admitted = intake::admit(&work, &spool, frame, contract::at(minute * 60));
@@ -108,10 +109,10 @@ fn a_certificate_near_its_end_opens_an_incident_that_ends_after_the_renewal() {
     );
     assert_eq!(
         site.explained(contract::at(12 * 60)).unwrap(),
-        "Now the certificate that expires first is shown by shop.example in ap: 12 d 23 h left, until \
+        "Of the certificates shown lately that of shop.example in ap expires first: 12 d 23 h left, until \
          1970-01-14 00:00:00 UTC."
     );
-    // What comes late takes nothing back, and as long as a region sees nothing nobody knows.
+    // What was shown in this span and the one before counts, whatever comes after it.
     site.shown(12, [Some(90), Some(90), None]);
     site.shown(11, [Some(13), Some(13), None]);
     assert!((12..=20).all(|minute| site.turn(minute).is_none()));
@@ -127,6 +128,45 @@ fn a_certificate_near_its_end_opens_an_incident_that_ends_after_the_renewal() {
     assert!(sentences.contains(&ended.to_owned()), "{sentences:#?}");
     let kinds: Vec<v1::PageKind> = incident.deliveries.iter().map(|page| page.kind()).collect();
     assert_eq!(kinds, [v1::PageKind::Opened, v1::PageKind::Resolved]);
+}
+
+#[test]
+fn a_region_that_sees_nothing_keeps_open_only_what_it_opened() {
+    let mut site = Site::new("cert_days < 14");
+    site.shown(10, [Some(1), Some(90), None]);
+    assert_eq!(site.turn(10), Some(Open));
+    // A member that begins only now has not heard what the first region was shown: the incident says it.
+    (site.certificates, site.streaks) = (Certificates::default(), BTreeMap::new());
+    for minute in 11..40 {
+        site.shown(minute, [None, Some(90), None]);
+        assert_eq!(site.turn(minute), None, "{minute}");
+    }
+    // The third one has never seen any: it is waited for as long as a window may take.
+    for minute in 40..56 {
+        site.shown(minute, [Some(90), Some(90), None]);
+        assert_eq!(site.turn(minute), None, "{minute}");
+    }
+    site.shown(56, [Some(90), Some(90), None]);
+    assert_eq!(site.turn(56), Some(Resolve));
+    let ended = "It resolved because its condition holds no more: ap 89 d 23 h left, until 1970-04-01 \
+                 00:00:00 UTC; eu 89 d 23 h left, until 1970-04-01 00:00:00 UTC; us was shown none lately.";
+    let sentences = explain::incident(site.world.incident("cert"));
+    assert!(sentences.contains(&ended.to_owned()), "{sentences:#?}");
+}
+
+#[test]
+fn what_an_earlier_version_was_shown_opens_nothing() {
+    let mut site = Site::new("cert_days < 14");
+    site.shown(10, [Some(1); 3]);
+    let mut edited = site.world.entry().wire.clone();
+    edited.run.as_mut().unwrap().timeout = Some(prost_types::Duration { seconds: 2, nanos: 0 });
+    let before = site.world.entry().check.run_digest;
+    site.world.configure(vec![Kind::Check(edited)]);
+    assert_ne!(site.world.entry().check.run_digest, before);
+    assert_eq!(site.turn(10), None);
+    assert_eq!(site.explained(contract::at(10 * 60)), None);
+    site.shown(11, [Some(1); 3]);
+    assert_eq!(site.turn(11), Some(Open));
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! What alerts on certificates become, by a table that can be read without Rust.
 
 use parallax_common::check::{HttpStep, Step, StepKind, TlsOptions, TlsStep};
+use parallax_common::limits::{ALERT_SETTLE, CERT_FRESH_MIN, CERT_SPAN_MIN};
+use parallax_common::name::RunDigest;
 
+use super::shown::Sight;
 use super::*;
 use crate::core::engine::tests::rig;
 
@@ -23,9 +26,9 @@ fn sight(minute: i64, letter: char) -> Option<Sight> {
     let fresh = CERT_FRESH_MIN + Duration::from_millis(900) + ALERT_SETTLE;
     let old = fresh + Duration::from_millis(1);
     let (left_s, age) = match letter {
-        'x' => (14 * DAY_S - 1, Duration::ZERO),
+        'x' | 'b' | 'X' => (14 * DAY_S - 1, Duration::ZERO),
         '=' => (14 * DAY_S, Duration::ZERO),
-        '.' => (60 * DAY_S, Duration::ZERO),
+        '.' | 'B' => (60 * DAY_S, Duration::ZERO),
         'e' => (-DAY_S, Duration::ZERO),
         'o' => (DAY_S, old),
         'O' => (60 * DAY_S, old),
@@ -33,23 +36,54 @@ fn sight(minute: i64, letter: char) -> Option<Sight> {
         '-' => return None,
         other => panic!("{other}"),
     };
-    let expiry = Expiry { not_after_s: now_s + left_s, step: 0 };
-    Some(Sight { expiry, at: at(minute) - age })
+    Some(Sight {
+        digest: RunDigest(if letter == 'X' { 2 } else { 1 }),
+        expiry: Expiry { not_after_s: now_s + left_s, step: 0 },
+        at: at(minute) - age,
+        span: CERT_SPAN_MIN,
+    })
 }
 
-fn sights(minute: i64, letters: impl Iterator<Item = char>) -> Sights {
-    let sights = letters.enumerate().filter_map(|(rank, letter)| {
-        let region: Arc<str> = rig::region(rank).into();
-        Some((region, sight(minute, letter)?))
-    });
-    sights.collect()
+fn of_regions(sights: impl IntoIterator<Item = Option<Sight>>) -> Sights {
+    let mut shown = Sights::default();
+    for (rank, sight) in sights.into_iter().enumerate() {
+        if let Some(sight) = sight {
+            shown.take(&rig::region(rank).into(), &sight);
+        }
+    }
+    shown
+}
+
+/// A number stands for so many of the letter before it.
+fn letters(row: &str) -> Vec<char> {
+    let mut all: Vec<char> = Vec::new();
+    let mut rest = row.chars().peekable();
+    while let Some(letter) = rest.next() {
+        let digits: String = std::iter::from_fn(|| rest.next_if(char::is_ascii_digit)).collect();
+        all.extend(std::iter::repeat_n(letter, digits.parse().unwrap_or(1)));
+    }
+    all
+}
+
+fn case(standing: Standing) -> Case<'static> {
+    Case { standing, opened: None }
+}
+
+fn name(turn: Option<&Turn>) -> &'static str {
+    match turn {
+        None => "rests",
+        Some(Turn::Open(_)) => "open",
+        Some(Turn::Resolve(_)) => "resolve",
+        Some(Turn::Unlatch) => "unlatch",
+    }
 }
 
 #[test]
 fn alerts_on_certificates_open_resolve_and_rest_as_the_table_says() {
-    // One region a column, one look a minute, the newest is the last. x has fewer days left, = exactly as
-    // many, . more, e has expired, n is just new enough to count, o and O are older: of few and of many
-    // days; - was never shown any.
+    // One region a column, one look a minute, the newest is the last; .17 is seventeen times a dot. x has
+    // fewer days left, = exactly as many, . more, e has expired, n is just new enough to count, o and O are
+    // older: of few and of many days; b and B are not believed: of few and of many days; - was never shown
+    // any, and X by another version of the check. What is open was opened by the regions that begin with x.
     let table = "
         stands  | condition                  | regions                  | becomes
         quiet   | < 14                       | x . .                    | open
@@ -57,6 +91,8 @@ fn alerts_on_certificates_open_resolve_and_rest_as_the_table_says() {
         quiet   | < 14                       | e - -                    | open
         quiet   | < 14                       | n . .                    | open
         quiet   | < 14                       | o . .                    | rests
+        quiet   | < 14                       | b . .                    | rests
+        quiet   | < 14                       | X . .                    | rests
         quiet   | < 14                       | - - -                    | rests
         quiet   | < 0                        | e . .                    | open
         quiet   | < 0                        | x . .                    | rests
@@ -71,19 +107,40 @@ fn alerts_on_certificates_open_resolve_and_rest_as_the_table_says() {
         quiet   | < 14 for 2m                | x.xx .... ....           | rests
         quiet   | < 14 for 2m                | xoxx .... ....           | rests
         quiet   | < 14 for 2m                | x..x .xx. ....           | open
-        open    | < 14                       | x...... x...... .......  | resolve
-        open    | < 14                       | .x..... ....... .......  | rests
-        open    | < 14                       | x=..... ....... .......  | resolve
-        open    | < 14                       | x...... ....... ------O  | rests
-        open    | < 14                       | ....... ...O... .......  | rests
-        open    | < 14 in majority of regions | x...... x...... ooooooo | resolve
-        open    | < 14 in majority of regions | ....... ooooooo ------- | rests
-        open    | < 14 for 6m                | x....... ........ ........ | resolve
-        open    | < 14 for 6m                | xx...... ........ ........ | rests
+        open    | < 14                       | x.6 x.6 .7               | resolve
+        open    | < 14                       | .x.5 .7 .7               | rests
+        open    | < 14                       | x=.5 .7 .7               | resolve
         open    | < 14                       | xxxxxxx xxxxxxx xxxxxxx  | rests
-        latched | < 14                       | xx ..                    | rests
+        open    | < 14 for 6m                | x.7 .8 .8                | resolve
+        open    | < 14 for 6m                | xx.6 .8 .8               | rests
+        open    | < 14                       | x.16 x.16 -16O           | rests
+        open    | < 14                       | x.17 .18 -18             | resolve
+        open    | < 14                       | x.16 .17 -17             | rests
+        open    | < 14                       | x.6 .7 -6.               | resolve
+        open    | < 14                       | x.6 .7 ...O...           | resolve
+        open    | < 14                       | x.17 .18 O18             | resolve
+        open    | < 14                       | x.17 .18 o18             | rests
+        open    | < 14                       | x-17 .18 .18             | rests
+        open    | < 14                       | xX17 .18 .18             | rests
+        open    | < 14                       | xO17 .18 .18             | resolve
+        open    | < 14                       | x-17 -18 -18             | rests
+        open    | < 14                       | xO17 -18 -18             | rests
+        open    | < 14                       | x.17 .18 b18             | resolve
+        open    | < 14                       | xB17 .18 .18             | rests
+        open    | < 14 for 30m               | x.29 .30 -30             | rests
+        open    | < 14 for 30m               | x.31 .32 -32             | resolve
+        open    | < 14 in majority of regions | x.6 x.6 o7              | resolve
+        open    | < 14 in majority of regions | .7 o7 -7                | rests
+        open    | < 14 in majority of regions | x.17 o18 -18            | resolve
+        open    | < 14 in majority of regions | x-17 x-17 .18           | rests
+        open    | < 14 in majority of regions | x-17 x.17 .18           | resolve
+        latched | < 14                       | xx .. ..                 | rests
         latched | < 14                       | x. .. ..                 | unlatch
-        latched | < 14                       | x- .. ..                 | rests";
+        latched | < 14                       | x-16 .17 .17             | rests
+        latched | < 14                       | x-17 .18 .18             | unlatch
+        latched | < 14                       | xo17 .18 -18             | unlatch
+        latched | < 14                       | x-17 -18 -18             | rests
+        latched | < 14                       | x-17 x18 .18             | rests";
     let lines = table.lines().map(str::trim).filter(|line| !line.is_empty()).skip(1);
     let check = rig::check(3, 2);
     let mut rows = 0;
@@ -96,29 +153,76 @@ fn alerts_on_certificates_open_resolve_and_rest_as_the_table_says() {
             _ => Standing::Latched,
         };
         let alert = alert(&format!("cert_days {when}"));
-        let regions: Vec<Vec<char>> = regions.split(' ').map(|row| row.chars().collect()).collect();
-        let nobody = BTreeSet::new();
+        let regions: Vec<Vec<char>> = regions.split(' ').map(letters).collect();
+        let held = regions.iter().enumerate().filter(|(_, row)| row[0] == 'x');
+        let held = held.map(|(rank, _)| v1::AlertRegion {
+            region: rig::region(rank),
+            vote: v1::AlertVote::Holds.into(),
+            ..v1::AlertRegion::default()
+        });
+        let opened = v1::AlertRecord { regions: held.collect(), ..v1::AlertRecord::default() };
+        let is_open = standing == Standing::Open;
+        let case = Case { standing, opened: is_open.then_some(&opened) };
         let (mut streak, mut turn) = (None, None);
         for minute in 0..regions[0].len() {
-            let letters = regions.iter().map(|row| row[minute]);
+            let letters: Vec<char> = regions.iter().map(|row| row[minute]).collect();
+            let unheeded = letters.iter().enumerate().filter(|(_, letter)| "bB".contains(**letter));
+            let unheeded = unheeded.map(|(rank, _)| rig::region(rank)).collect();
             let minute = i64::try_from(minute).unwrap();
-            let sights = sights(minute, letters);
+            let sights = of_regions(letters.iter().map(|letter| sight(minute, *letter)));
             // A look is of the whole minute in which it is.
             let now = at(minute) + Duration::from_secs(59);
-            let watch = Watch::new(&check, &alert, &sights, now).unwrap();
-            let next = watch.look(streak, &nobody);
-            (streak, turn) = (Some(next), watch.turn(standing, &next, &nobody));
+            let watch = Watch::new(&check, &alert, case, &sights, now).unwrap();
+            let next = watch.look(streak, &unheeded);
+            (streak, turn) = (Some(next), watch.turn(&next, &unheeded));
         }
-        let said = match turn {
-            None => "rests",
-            Some(Turn::Open(_)) => "open",
-            Some(Turn::Resolve(_)) => "resolve",
-            Some(Turn::Unlatch) => "unlatch",
-        };
-        assert_eq!(said, expected, "{line}");
+        assert_eq!(name(turn.as_ref()), expected, "{line}");
         rows += 1;
     }
-    assert_eq!(rows, 32);
+    assert_eq!(rows, 55);
+}
+
+#[test]
+fn what_alternates_opens_once_and_ends_a_span_after_it_stopped() {
+    // One region; a window a minute, which ends with it, and a look at its end. A space is a window that
+    // did not come. Spans begin at minutes 0, 5, 10 and so on.
+    let table = "
+        windows                         | becomes
+        x.x.x.x.x.x.x.x.x.x.x.x.20      | open at 0, resolve at 35
+        x........x........x.20          | open at 0, resolve at 30
+        x.13x.20                        | open at 0, resolve at 25
+        x.15x.20                        | open at 0, resolve at 15, open at 16, resolve at 30
+        x 10.10                         | open at 0, resolve at 16
+        x.x.xX.X.X.30                   | open at 0, resolve at 15
+        .X9.10                          | rests
+        xX.10                           | open at 0, resolve at 7";
+    let check = rig::check(1, 2);
+    let alert = alert("cert_days < 14");
+    for line in table.lines().map(str::trim).filter(|line| !line.is_empty()).skip(1) {
+        let (windows, expected) = line.split_once('|').unwrap();
+        let (mut sights, mut streak, mut found) = (Sights::default(), None, Vec::new());
+        let (mut standing, mut opened) = (Standing::Quiet, None);
+        for (minute, letter) in (0..).zip(letters(windows.trim_end())) {
+            if letter != ' ' {
+                sights.take(&rig::region(0).into(), &sight(minute, letter).unwrap());
+            }
+            let case = Case { standing, opened: opened.as_ref() };
+            let watch = Watch::new(&check, &alert, case, &sights, at(minute)).unwrap();
+            let next = watch.look(streak, &BTreeSet::new());
+            let turn = watch.turn(&next, &BTreeSet::new());
+            streak = Some(next);
+            if turn.is_some() {
+                found.push(format!("{} at {minute}", name(turn.as_ref())));
+            }
+            (standing, opened) = match turn {
+                Some(Turn::Open(record)) => (Standing::Open, Some(record)),
+                Some(_) => (Standing::Quiet, None),
+                None => (standing, opened),
+            };
+        }
+        let found = if found.is_empty() { "rests".to_owned() } else { found.join(", ") };
+        assert_eq!(found, expected.trim(), "{line}");
+    }
 }
 
 #[test]
@@ -128,23 +232,22 @@ fn the_record_has_each_regions_end_and_whose_certificate_it_is() {
     let login = HttpStep { url: "https://login.example:8443/in".into(), ..HttpStep::default() };
     let step = |name: &str, kind| Step { name: name.into(), kind, captures: vec![] };
     check.run.steps = vec![step("", StepKind::Tls(tls)), step("login", StepKind::Http(login))];
-    let mut sights = sights(0, "x.e".chars());
-    let last: Arc<str> = rig::region(2).into();
-    let step_of_last = |sights: &mut Sights, step| {
-        sights.get_mut(&last).unwrap().expiry.step = step;
+    let shown = |last_step| {
+        let mut sights = ['x', '.', 'e'].map(|letter| sight(0, letter).unwrap());
+        sights[2].expiry.step = last_step;
+        of_regions(sights.map(Some))
     };
-    step_of_last(&mut sights, 1);
     let record = |check: &Check, sights: &Sights, unheeded: &[String]| {
         let alert = alert("cert_days < 14");
-        let watch = Watch::new(check, &alert, sights, at(0)).unwrap();
+        let watch = Watch::new(check, &alert, case(Standing::Quiet), sights, at(0)).unwrap();
         let unheeded = unheeded.iter().cloned().collect();
         let streak = watch.look(None, &unheeded);
-        match watch.turn(Standing::Quiet, &streak, &unheeded) {
+        match watch.turn(&streak, &unheeded) {
             Some(Turn::Open(record)) => record,
             other => panic!("{other:?}"),
         }
     };
-    let found = record(&check, &sights, &[]);
+    let found = record(&check, &shown(1), &[]);
     assert_eq!(found.when, "cert_days < 14 in any region");
     assert_eq!((found.needed, found.until), (1, Some(mesh_timestamp(at(0)))));
     assert_eq!(found.target, "login.example (step login)");
@@ -153,86 +256,29 @@ fn the_record_has_each_regions_end_and_whose_certificate_it_is() {
     let days = |of: &v1::AlertRegion| of.not_after.map(|at| (at.seconds - now_s).div_euclid(DAY_S));
     let said: Vec<_> = found.regions.iter().map(|of| (of.vote(), days(of))).collect();
     assert_eq!(said, [(Holds, Some(13)), (Clear, Some(60)), (Holds, Some(-1))]);
-    // One whose probe is not believed is silent, and what it was shown is told.
-    let found = record(&check, &sights, &[rig::region(2)]);
+    // One whose probe is not believed is silent, and what it was shown is told; the page names another's.
+    let found = record(&check, &shown(1), &[rig::region(2)]);
     let said: Vec<_> = found.regions.iter().map(|of| (of.vote(), days(of))).collect();
     assert_eq!(said, [(Holds, Some(13)), (Clear, Some(60)), (Silent, Some(-1))]);
+    assert_eq!(found.target, "shop.example (step 1)");
     // A step without a name has its number, the only one needs none, and one that is gone has nothing.
-    step_of_last(&mut sights, 0);
-    assert_eq!(record(&check, &sights, &[]).target, "shop.example (step 1)");
+    assert_eq!(record(&check, &shown(0), &[]).target, "shop.example (step 1)");
     check.run.steps.truncate(1);
-    assert_eq!(record(&check, &sights, &[]).target, "shop.example");
-    step_of_last(&mut sights, 1);
-    assert_eq!(record(&check, &sights, &[]).target, "");
+    assert_eq!(record(&check, &shown(0), &[]).target, "shop.example");
+    assert_eq!(record(&check, &shown(1), &[]).target, "");
 }
 
 #[test]
-fn the_newest_window_counts_and_what_comes_late_changes_nothing() {
-    let check = Uid::from_bytes([1; 16]);
-    let (eu, us): (Arc<str>, Arc<str>) = ("eu".into(), "us".into());
-    let of =
-        |minute, not_after_s| Sight { expiry: Expiry { not_after_s, step: 0 }, at: at(minute) };
-    let mut shown = Shown::default();
-    let ends = |shown: &Shown| shown.of(&check).get("eu").map(|sight| sight.expiry.not_after_s);
-    assert_eq!(ends(&shown), None);
-    for (sight, kept) in [
-        (of(5, 100), 100),
-        // Replayed.
-        (of(4, 50), 100),
-        (of(4, 900), 100),
-        // Two probes of the region, of which one has the renewed one already.
-        (of(5, 900), 100),
-        (of(5, 90), 90),
-        // It was renewed.
-        (of(6, 900), 900),
-    ] {
-        shown.take(check, &eu, sight);
-        assert_eq!(ends(&shown), Some(kept), "{sight:?}");
-    }
-    shown.take(check, &us, of(1, 7));
-    shown.keep(|_, region| region == "eu");
-    assert_eq!(shown.of(&check).len(), 1);
-    shown.keep(|_, _| false);
-    assert!(shown.0.is_empty());
-}
-
-#[test]
-fn a_check_that_finds_no_room_is_left_out_until_others_are_gone() {
-    let uid = |n: usize| {
-        let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&(n as u64).to_le_bytes());
-        Uid::from_bytes(bytes)
+fn another_condition_begins_anew() {
+    let (check, sights) = (rig::check(1, 2), of_regions([sight(0, 'x')]));
+    let of = |when: &str, before| {
+        let quiet = case(Standing::Quiet);
+        let watch = Watch::new(&check, &alert(when), quiet, &sights, at(0)).unwrap();
+        watch.look(before, &BTreeSet::new())
     };
-    let eu: Arc<str> = "eu".into();
-    let sight = sight(0, 'x').unwrap();
-    let mut shown = Shown::default();
-    for n in 0..=CERT_CHECKS_MAX {
-        shown.take(uid(n), &eu, sight);
-    }
-    assert_eq!(shown.0.len(), CERT_CHECKS_MAX);
-    let late = Sight { at: at(9), ..sight };
-    shown.take(uid(1), &eu, late);
-    assert_eq!(shown.of(&uid(1))[&eu], late, "those that are known go on");
-    assert!(shown.of(&uid(CERT_CHECKS_MAX)).is_empty());
-    shown.keep(|check, _| *check != uid(1));
-    shown.take(uid(CERT_CHECKS_MAX), &eu, sight);
-    assert_eq!(shown.of(&uid(CERT_CHECKS_MAX)).len(), 1);
-}
-
-#[test]
-fn a_check_that_looks_seldom_counts_for_two_intervals_and_another_condition_begins_anew() {
-    let mut check = rig::check(1, 2);
-    check.interval = Duration::from_secs(6 * 3_600);
-    let nobody = BTreeSet::new();
-    let of = |hours: i64, when: &str, before| {
-        let sights = sights(-60 * hours, "x".chars());
-        let watch = Watch::new(&check, &alert(when), &sights, at(0)).unwrap();
-        watch.look(before, &nobody)
-    };
-    assert_eq!(of(12, "cert_days < 14", None).says, Says::Holds);
-    assert_eq!(of(13, "cert_days < 14", None).says, Says::Nothing);
-    let first = Streak { since: at(-30), ..of(0, "cert_days < 14", None) };
-    assert_eq!(of(0, "cert_days < 14", Some(first)), first);
-    assert_eq!(of(0, "cert_days < 20", Some(first)).since, at(0));
-    assert!(Watch::new(&check, &alert("p95 > 1s"), &Sights::new(), at(0)).is_none());
+    let first = Streak { since: at(-30), ..of("cert_days < 14", None) };
+    assert_eq!(of("cert_days < 14", Some(first)), first);
+    assert_eq!(of("cert_days < 20", Some(first)).since, at(0));
+    let slow = alert("p95 > 1s");
+    assert!(Watch::new(&check, &slow, case(Standing::Quiet), &sights, at(0)).is_none());
 }
