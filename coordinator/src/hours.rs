@@ -1,6 +1,7 @@
 //! Hours of routes on their way into the log: while this member leads, it writes down when they are,
 //! some weeks ahead.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use imbl::OrdMap;
@@ -23,15 +24,36 @@ struct Known {
     settings: OrdMap<String, Arc<v1::Settings>>,
     hours: OrdMap<String, Arc<store::HoursRow>>,
     looked_at: Option<UtcTime>,
+    /// Zones that this build does not know.
+    unknown: BTreeSet<String>,
 }
 
 impl Known {
+    /// As the next office begins: all is looked at anew, and nothing is said twice.
+    fn anew(self) -> Self {
+        Self { unknown: self.unknown, ..Self::default() }
+    }
+
+    /// Zones that nobody was warned of yet.
+    fn news(&mut self, unknown: BTreeSet<String>) -> Vec<String> {
+        let news = unknown.difference(&self.unknown).cloned().collect();
+        self.unknown = unknown;
+        news
+    }
+
     /// Looks into the calendar only when settings or rows have changed, and now and then.
     fn due(&mut self, state: &State, utc: UtcTime) -> Vec<store::HoursRow> {
         let same = self.settings.ptr_eq(&state.settings) && self.hours.ptr_eq(&state.hours);
         let lately = self.looked_at.is_some_and(|at| utc.since(at) < HOURS_LOOK_EVERY);
         if same && lately {
             return Vec::new();
+        }
+        for zone in self.news(hours::unknown_zones(state)) {
+            warn!(
+                zone,
+                "this build does not know a time zone that routes name: their hours are not known, and \
+                 those of them that do not wait take what opens at any time and hand it on"
+            );
         }
         let due = hours::due(state, utc);
         if due.is_empty() {
@@ -49,8 +71,7 @@ pub async fn run(view: View, proposer: Proposer, mut office: Office, name: Strin
     loop {
         let leads = office.leads();
         if !leads {
-            // The next office looks anew.
-            known = Known::default();
+            known = known.anew();
             office.wait(None).await;
             continue;
         }
@@ -97,6 +118,29 @@ mod tests {
             state.hours.insert(name, Arc::new(row.clone()));
         }
         state
+    }
+
+    #[test]
+    fn a_zone_that_this_build_does_not_know_is_told_once() {
+        let zones = |names: &[&str]| names.iter().map(|it| (*it).to_owned()).collect();
+        let mut known = Known::default();
+        for (unknown, told) in [
+            (zones(&["Mars/Olympus"]), vec!["Mars/Olympus"]),
+            (zones(&["Mars/Olympus"]), vec![]),
+            (zones(&["Mars/Olympus", "Moon/Tycho"]), vec!["Moon/Tycho"]),
+            (zones(&[]), vec![]),
+            (zones(&["Moon/Tycho"]), vec!["Moon/Tycho"]),
+        ] {
+            assert_eq!(known.news(unknown), told);
+            known = known.anew();
+        }
+        // What a look finds is what is told.
+        let mut state = state(&[]);
+        let mut settings = state.settings["default"].as_ref().clone();
+        settings.routes[0].hours.as_mut().unwrap().zone = "Mars/Olympus".to_owned();
+        state.settings.insert("default".to_owned(), Arc::new(settings));
+        assert_eq!(known.due(&state, second(1)), []);
+        assert_eq!(known.unknown, zones(&["Mars/Olympus"]));
     }
 
     #[test]

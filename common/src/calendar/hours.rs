@@ -18,8 +18,11 @@ use crate::time::UtcTime;
 /// Minutes of a day, and `24:00`.
 pub const DAY_MINUTES: u16 = 24 * 60;
 
-/// Further back than any stretch of time reaches that leaves some of the week out.
-const BACK: Duration = Duration::from_secs(9 * 86_400);
+const WEEK_MINUTES: usize = 7 * DAY_MINUTES as usize;
+
+/// Further back than any stretch of time reaches that leaves some of the week out: what it leaves out may be
+/// an hour that the clock jumps over, and then it lasts for two weeks.
+const BACK: Duration = Duration::from_secs(16 * 86_400);
 
 /// Days of a week and what of them.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -140,18 +143,33 @@ fn day(word: &str) -> Option<u8> {
 
 /// Whether times leave nothing of the week out.
 pub fn is_always(times: &[Time]) -> bool {
-    let week = usize::from(DAY_MINUTES) * 7;
-    let mut covered = vec![false; week];
+    are_always([(times, false)])
+}
+
+/// Whether all of these together leave nothing of the week out: times, or with `true` all others.
+pub fn are_always<'t>(all: impl IntoIterator<Item = (&'t [Time], bool)>) -> bool {
+    let mut covered = vec![false; WEEK_MINUTES];
+    for (times, others) in all {
+        for (minute, within) in covered.iter_mut().zip(minutes(times)) {
+            *minute |= within != others;
+        }
+    }
+    covered.into_iter().all(|minute| minute)
+}
+
+/// Which minutes of a week belong to times.
+fn minutes(times: &[Time]) -> Vec<bool> {
+    let mut covered = vec![false; WEEK_MINUTES];
     for time in times {
         for day in &time.days {
             let begins = usize::from(day.saturating_sub(1)) * usize::from(DAY_MINUTES);
             let next_day = if time.is_overnight() { usize::from(DAY_MINUTES) } else { 0 };
             for minute in usize::from(time.from)..usize::from(time.to) + next_day {
-                covered[(begins + minute) % week] = true;
+                covered[(begins + minute) % WEEK_MINUTES] = true;
             }
         }
     }
-    covered.into_iter().all(|minute| minute)
+    covered
 }
 
 impl Hours {
@@ -335,14 +353,21 @@ mod tests {
 
     #[test]
     fn where_one_begins_does_not_depend_on_when_it_is_asked() {
-        let hours = hours("Europe/Berlin mon-sat;sun 00:00-23:59");
-        let (now, until) = (utc("2026-03-22T00:00:00Z"), utc("2026-04-20T00:00:00Z"));
-        let all = hours.spans(now, until);
-        assert_eq!(all.len(), 6);
-        for hour in 0..24 * 28 {
-            let later = now + Duration::from_secs(hour * 3_600);
-            let still: Vec<Span> = all.iter().filter(|span| later < span.until).copied().collect();
-            assert_eq!(hours.spans(later, until), still, "{}", shown(later));
+        // Of the second, the only hour that it leaves out is jumped over once: a stretch of two weeks.
+        for (text, count) in [
+            ("Europe/Berlin mon-sat;sun 00:00-23:59", 6),
+            ("Europe/Berlin mon-sat;sun 00:00-02:00;sun 03:00-24:00", 5),
+        ] {
+            let hours = hours(text);
+            let (now, until) = (utc("2026-03-22T00:00:00Z"), utc("2026-04-20T00:00:00Z"));
+            let all = hours.spans(now, until);
+            assert_eq!(all.len(), count, "{text}");
+            for hour in 0..24 * 28 {
+                let later = now + Duration::from_secs(hour * 3_600);
+                let still: Vec<Span> =
+                    all.iter().filter(|span| later < span.until).copied().collect();
+                assert_eq!(hours.spans(later, until), still, "{text} {}", shown(later));
+            }
         }
     }
 
@@ -361,6 +386,23 @@ mod tests {
             assert!(!is_always(&times(not)), "{not}");
         }
         assert!(!is_always(&[]));
+        // Times of several, a `!` before those of which all others are meant.
+        for (all, expected) in [
+            ("06:00-14:00 / 14:00-22:00 / 22:00-06:00", true),
+            ("06:00-14:00 / 14:00-22:00 / 22:00-05:59", false),
+            ("09:00-17:00 / !09:00-17:00", true),
+            ("08:00-18:00 / !09:00-17:00", true),
+            ("09:00-17:00 / !08:00-18:00", false),
+            ("!mon / !tue", true),
+            ("!mon", false),
+        ] {
+            let all: Vec<(Vec<Time>, bool)> = all
+                .split(" / ")
+                .map(|it| (times(it.trim_start_matches('!')), it.starts_with('!')))
+                .collect();
+            let all_of = all.iter().map(|(times, others)| (times.as_slice(), *others));
+            assert_eq!(are_always(all_of), expected, "{all:?}");
+        }
     }
 
     #[test]

@@ -246,8 +246,9 @@ impl<'a> Look<'a> {
             None => return,
             Some(Turn::Open(record)) => {
                 let utc = clock::utc().max(self.state.last_utc());
-                let contacts = self.state.told_at_opening(self.entry, name, utc);
-                if self.told.all(&check.uid, name, &contacts, back_to) {
+                let has_told =
+                    |outage: &v1::Incident| self.state.is_told_by(outage, self.entry, name, utc);
+                if self.told.any(&check.uid, name, back_to, has_told) {
                     return;
                 }
                 (store::AlertAction::Open, Some(record))

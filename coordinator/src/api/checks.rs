@@ -91,7 +91,7 @@ impl CheckService for Api {
         if let Some(routes) = state.routes_of(namespace).filter(|_| told) {
             let sample = routing::sample(&entry.wire);
             let utc = clock::utc().max(state.last_utc());
-            let taking = routes.taking(&sample, |hours| state.hours_begin(hours, utc));
+            let taking = routes.taking(&sample, |hours| state.when(hours, utc));
             sentences.extend(explain::would_tell(&get.name, &taking));
         }
         sentences.extend(state.open_alerts_of(entry.check.uid).map(|alert| explain::alert(alert)));

@@ -18,6 +18,7 @@ use parallax_proto::store::config_change::Change as Put;
 use parallax_proto::v1::resource::Kind as ResourceKind;
 use parallax_proto::{store, v1};
 
+use crate::core::hours::When;
 use crate::core::outbox::fallback;
 use crate::core::quiet::depends;
 use crate::core::routing::{self, Routes};
@@ -189,7 +190,7 @@ fn advice(after: &v1::Resource, routes: &Routes) -> Vec<Advice> {
     if !routes.is_empty() {
         // A check without contacts of its own is told of by the route that takes it.
         let sample = routing::sample(wire);
-        let taken = !routes.taking(&sample, |_| None).routes.is_empty();
+        let taken = !routes.taking(&sample, |_| When::Within).routes.is_empty();
         let at_times = taken && routes.leave_hours_out(&sample);
         for it in advice.iter_mut().filter(|it| at_times && it.rule == rule::ADVICE_NO_ALERT) {
             it.rule = rule::ADVICE_HOURS;

@@ -2,11 +2,12 @@
 //!
 //! Apply never looks into a calendar, as two builds may know a time zone differently. The leader finds
 //! ahead of time when the hours are that routes name ([`due`]), and has it written down; whoever asks
-//! ([`begins`]) compares moments. What is not written down yet counts as being within its hours: rather
-//! somebody is told too early than nobody.
+//! ([`when`]) compares moments. Of what is not written down nobody knows, and that is an answer of its own:
+//! rather somebody is told too early than nobody.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use parallax_common::calendar;
 use parallax_common::limits::{HOURS_AHEAD, HOURS_DUE_MAX, HOURS_LEFT_MIN};
 use parallax_common::time::UtcTime;
 use parallax_proto::convert::hours;
@@ -14,18 +15,45 @@ use parallax_proto::{store, v1};
 
 use super::state::State;
 
-/// When hours begin, or, asked `outside` of them, the time outside of them does. `None`: it is so now,
-/// or nobody knows. Where no beginning is known, the moment up to which that is so: to be asked again.
-pub fn begins(row: Option<&store::HoursRow>, outside: bool, now: UtcTime) -> Option<UtcTime> {
+/// What a moment is to hours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// It is the time.
+    Within,
+    /// It is not before then. Where no beginning is known, the moment up to which that is so: to be
+    /// asked again.
+    From(UtcTime),
+    /// Nothing is written down of it.
+    Unknown,
+}
+
+impl When {
+    /// Until when what waits for its hours has to wait. What is not known is waited for by nobody.
+    pub fn wait(self) -> Option<UtcTime> {
+        match self {
+            Self::From(begin) => Some(begin),
+            Self::Within | Self::Unknown => None,
+        }
+    }
+}
+
+/// What `now` is to hours, or, asked `outside` of them, to all other times.
+pub fn when(row: Option<&store::HoursRow>, outside: bool, now: UtcTime) -> When {
     let now = now.as_ns();
-    let row = row.filter(|row| now < row.until_utc_ns)?;
+    let Some(row) = row.filter(|row| now < row.until_utc_ns) else { return When::Unknown };
     let next = row.spans.iter().find(|span| now < span.until_utc_ns);
     let within = next.is_some_and(|span| span.from_utc_ns <= now);
     if within != outside {
-        return None;
+        return When::Within;
     }
     let change = next.map(|span| if within { span.until_utc_ns } else { span.from_utc_ns });
-    Some(UtcTime::from_ns(change.unwrap_or(row.until_utc_ns).min(row.until_utc_ns)))
+    When::From(UtcTime::from_ns(change.unwrap_or(row.until_utc_ns).min(row.until_utc_ns)))
+}
+
+/// Zones that hours name and this build does not know: when those are is never written down.
+pub fn unknown_zones(state: &State) -> BTreeSet<String> {
+    let zones = named(state).into_values().map(|hours| hours.zone);
+    zones.filter(|zone| calendar::zone(zone).is_err()).collect()
 }
 
 /// The hours that routes name and that are known, each once, by what they are called.

@@ -5,11 +5,15 @@
 //! of the routes changes what opens from then on and nothing that is open. What is written when
 //! something is due is in `core/outbox/steps.rs`; when it is asked, in `core/state/routing.rs`.
 
+use std::collections::BTreeMap;
+
 use parallax_common::matcher::Matcher;
 use parallax_common::time::UtcTime;
 use parallax_proto::convert::{self, hours};
 use parallax_proto::v1;
+use parallax_proto::v1::timeline_event::Event;
 
+use super::hours::When;
 use super::outbox::storm;
 use super::{quiet, stamp};
 
@@ -39,36 +43,54 @@ impl Routes {
     }
 
     /// Those that take an incident: the first that fits, and as long as one hands on, those that fit
-    /// after it. One whose hours `begin` later is passed over, unless it waits for them.
-    pub fn taking(
-        &self,
-        incident: &v1::Incident,
-        begin: impl Fn(&v1::Hours) -> Option<UtcTime>,
-    ) -> Taking<'_> {
+    /// after it. One that it is not the time of is passed over, unless it waits for its hours. One of which
+    /// nobody knows takes it and hands on: it is for those after it, too, if it is not the time.
+    pub fn taking(&self, incident: &v1::Incident, when: impl Fn(&v1::Hours) -> When) -> Taking<'_> {
         let mut taking = Taking::default();
         for route in self.0.iter().filter(|route| quiet::all_fit(&route.matchers, incident)) {
-            if !route.wire.wait && route.wire.hours.as_ref().and_then(&begin).is_some() {
-                taking.passed.push(&route.wire);
-                continue;
+            let hours = route.wire.hours.as_ref().filter(|_| !route.wire.wait);
+            let when = hours.map_or(When::Within, &when);
+            match when {
+                When::From(_) => {
+                    taking.passed.push(&route.wire);
+                    continue;
+                }
+                When::Unknown => taking.unknown.push(&route.wire),
+                When::Within => {}
             }
             taking.routes.push(&route.wire);
-            if !route.wire.r#continue {
+            if when == When::Within && !route.wire.r#continue {
                 break;
             }
         }
         taking
     }
 
+    /// What is known of hours from an incident that has opened, by what they are called: whether it did
+    /// within them. They are those of the routes that took it and of those that it says were passed over.
+    pub fn hours_at_opening(&self, incident: &v1::Incident) -> BTreeMap<String, bool> {
+        let took = |route: &&v1::Route| {
+            !route.wait && incident.routed.iter().any(|routed| routed.route == route.name)
+        };
+        let took = self.0.iter().map(|route| &route.wire).filter(took);
+        let took = took.filter_map(|route| route.hours.as_ref()).map(|it| (it, !it.outside));
+        let events = incident.timeline.iter().filter_map(|event| event.event.as_ref());
+        let passed = events.filter_map(|event| match event {
+            Event::RoutesPassed(passed) => Some(&passed.routes),
+            _ => None,
+        });
+        let passed = passed.flatten().filter_map(|route| route.hours.as_ref());
+        let passed = passed.map(|it| (it, it.outside));
+        took.chain(passed).map(|(hours, within)| (hours::shown(hours), within)).collect()
+    }
+
     /// Whether there are times at which none of them takes an incident that one of them fits.
     pub fn leave_hours_out(&self, incident: &v1::Incident) -> bool {
         // None has its hours now; then those that say so are outside of them.
-        let never = |_: &v1::Hours| Some(UtcTime::default());
+        let never = |_: &v1::Hours| When::From(UtcTime::default());
         let taking = self.taking(incident, never);
-        let hours = || taking.passed.iter().filter_map(|route| route.hours.as_ref());
-        let complements = |one: &v1::Hours| {
-            hours().any(|it| it.outside != one.outside && hours::shown(it) == hours::shown(one))
-        };
-        taking.routes.is_empty() && !taking.passed.is_empty() && !hours().any(complements)
+        let hours = taking.passed.iter().filter_map(|route| route.hours.as_ref());
+        taking.routes.is_empty() && !taking.passed.is_empty() && !hours::leave_nothing_out(hours)
     }
 }
 
@@ -79,6 +101,8 @@ pub struct Taking<'r> {
     pub routes: Vec<&'r v1::Route>,
     /// Those that fit before the last of them, and that it is not the time of.
     pub passed: Vec<&'r v1::Route>,
+    /// Those of [`Self::routes`] of whose hours nobody knows.
+    pub unknown: Vec<&'r v1::Route>,
 }
 
 /// How bad an incident is when its check does not say: one of a check that is down wakes people, one
@@ -157,9 +181,13 @@ pub fn taken(route: &v1::Route, contact: impl Fn(&str) -> Option<String>) -> v1:
 /// When the next step of a route is due in an incident that nobody acknowledges.
 pub fn step_due(incident: &v1::Incident, routed: &v1::Routed) -> Option<UtcTime> {
     let step = routed.steps.get(routed.done as usize)?;
-    let since = stamp::utc(incident.routed_since.as_ref()).max(stamp::utc(routed.since.as_ref()));
     let after = step.after.as_ref().and_then(convert::time::duration).unwrap_or_default();
-    Some(since + after)
+    Some(steps_since(incident, routed) + after)
+}
+
+/// From when on the times of a route's steps count.
+pub fn steps_since(incident: &v1::Incident, routed: &v1::Routed) -> UtcTime {
+    stamp::utc(incident.routed_since.as_ref()).max(stamp::utc(routed.since.as_ref()))
 }
 
 /// When those who were told are to be told again. Not before anybody was.

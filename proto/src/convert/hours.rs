@@ -1,7 +1,9 @@
 //! Hours of routes and of their steps: what they may say, how they are written, and when they are.
 
+use std::collections::BTreeMap;
+
 use parallax_common::calendar;
-use parallax_common::calendar::hours::{Hours, Time, is_always};
+use parallax_common::calendar::hours::{Hours, Time, are_always, is_always};
 use parallax_common::limits::HOURS_TIMES_MAX;
 use parallax_common::rule;
 
@@ -46,6 +48,19 @@ pub fn of_routes(routes: &[v1::Route]) -> impl Iterator<Item = &v1::Hours> {
     routes.iter().flat_map(|route| {
         let of_steps = route.steps.iter().filter_map(|step| step.hours.as_ref());
         route.hours.iter().chain(of_steps)
+    })
+}
+
+/// Whether hours together leave nothing of the week out. Only those of one zone say that, as clocks
+/// change on different days.
+pub fn leave_nothing_out<'h>(all: impl IntoIterator<Item = &'h v1::Hours>) -> bool {
+    let mut zones: BTreeMap<&str, Vec<(Vec<Time>, bool)>> = BTreeMap::new();
+    for hours in all {
+        let times = hours.times.iter().filter_map(time).collect();
+        zones.entry(&hours.zone).or_default().push((times, hours.outside));
+    }
+    zones.into_values().any(|theirs| {
+        are_always(theirs.iter().map(|(times, outside)| (times.as_slice(), *outside)))
     })
 }
 

@@ -2,6 +2,7 @@
 //! same once more wakes nobody a second time.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use parallax_common::name::Uid;
 use parallax_common::time::{MeshTime, UtcTime};
@@ -38,7 +39,7 @@ struct Outage {
     rank: usize,
     /// `None`: it lasts.
     ended: Option<UtcTime>,
-    contacts: BTreeSet<String>,
+    incident: Arc<v1::Incident>,
 }
 
 impl Told {
@@ -54,24 +55,28 @@ impl Told {
             };
             let rank = rank.filter(|_| ended.is_none_or(|ended| ended > since));
             if let (Some(rank), Ok(uid)) = (rank, incident.check_uid.parse()) {
-                let contacts = heard_by(incident).map(str::to_owned).collect();
-                let outage = Outage { rank, ended, contacts };
+                let outage = Outage { rank, ended, incident: Arc::clone(incident) };
                 told.0.entry(uid).or_default().push(outage);
             }
         }
         told
     }
 
-    /// Whether all of `contacts` were told of an outage of this check that lasted into what the alert
-    /// `name` counts, which begins at `from`. Mesh time reads like UTC.
-    pub fn all(&self, check: &Uid, name: &str, contacts: &[String], from: MeshTime) -> bool {
+    /// Whether an outage of this check that lasted into what the alert `name` counts, which begins at
+    /// `from`, is one that `has_told` all that the alert would. Mesh time reads like UTC.
+    pub fn any(
+        &self,
+        check: &Uid,
+        name: &str,
+        from: MeshTime,
+        has_told: impl Fn(&v1::Incident) -> bool,
+    ) -> bool {
         // A pair of spans comes after `down` and those that are faster, any other alert after `down`.
         let before = burn::rank(name).unwrap_or(1);
         let from = UtcTime::from_ns(from.as_ns());
         let outages = self.0.get(check).into_iter().flatten();
         let mut outages = outages
             .filter(|outage| outage.rank < before && outage.ended.is_none_or(|ended| ended > from));
-        !contacts.is_empty()
-            && outages.any(|outage| contacts.iter().all(|name| outage.contacts.contains(name)))
+        outages.any(|outage| has_told(&outage.incident))
     }
 }

@@ -1,11 +1,13 @@
 //! Which routes took an incident and what comes next of them, and whom a route would tell.
 
+use parallax_common::time::UtcTime;
 use parallax_proto::convert::route::{after, matcher_shown};
 use parallax_proto::convert::{self, hours};
 use parallax_proto::v1::timeline_event::Event;
 use parallax_proto::v1::{Incident, Route, Routed};
 
 use super::words::{Clock, line, list, span};
+use crate::core::outbox::{intents, steps};
 use crate::core::routing::{self, Taking};
 use crate::core::stamp;
 
@@ -27,6 +29,7 @@ pub(super) fn taken(incident: &Incident, clock: &mut Clock) -> Vec<String> {
         1 => format!("Route {} took it.", list(&names)),
         _ => format!("Routes {} took it.", list(&names)),
     });
+    sentences.extend(incident.routed.iter().filter_map(|it| told_nobody(incident, it)));
     sentences.extend(incident.routed.iter().flat_map(steps_passed));
     sentences.extend(incident.routed.iter().filter_map(|it| waits(incident, it, clock)));
     if routing::due(incident).is_none() {
@@ -68,6 +71,14 @@ fn steps_passed(routed: &Routed) -> Vec<String> {
         .collect()
 }
 
+/// That nobody is left of those whom the steps of a route that are done name.
+fn told_nobody(incident: &Incident, routed: &Routed) -> Option<String> {
+    let mut named = steps::told_by(routed).into_iter();
+    let nobody = routed.done > 0 && named.all(|uid| intents::is_untold(incident, &uid));
+    let route = line(&routed.route);
+    nobody.then(|| format!("Route {route} has told nobody: whom it names was deleted."))
+}
+
 /// That a route waits for its hours, or had when there was nothing left to wait for.
 fn waits(incident: &Incident, routed: &Routed, clock: &mut Clock) -> Option<String> {
     let until = clock.time(Some(routed.wait_until.as_ref()?));
@@ -89,13 +100,18 @@ fn waits(incident: &Incident, routed: &Routed, clock: &mut Clock) -> Option<Stri
 /// What comes next of a route, unless somebody acknowledges the incident.
 fn next(incident: &Incident, routed: &Routed, clock: &mut Clock) -> Option<String> {
     let mut comes = Vec::new();
+    // Neither comes while the route waits or it is quiet.
+    let waits = [&routed.wait_until, &incident.quiet_until];
+    let waits = waits.map(|until| stamp::utc(until.as_ref()));
+    let mut time = |at: UtcTime| {
+        let at = waits.into_iter().fold(at, UtcTime::max);
+        clock.time(Some(&stamp::timestamp(at)))
+    };
     if let Some(at) = routing::step_due(incident, routed) {
-        let at = clock.time(Some(&stamp::timestamp(at)));
-        comes.push(format!("step {} comes at {at}", routed.done.saturating_add(1)));
+        comes.push(format!("step {} comes at {}", routed.done.saturating_add(1), time(at)));
     }
     if let Some(at) = routing::reminder_due(routed) {
-        let at = clock.time(Some(&stamp::timestamp(at)));
-        comes.push(format!("a reminder comes at {at}"));
+        comes.push(format!("a reminder comes at {}", time(at)));
     }
     if comes.is_empty() {
         return None;
@@ -111,7 +127,16 @@ pub(super) fn would_tell(check: &str, taking: &Taking<'_>) -> Vec<String> {
         let missed = route.hours.as_ref().map(hours::missed).unwrap_or_default();
         format!("Route {} fits it and is passed over now: {}.", line(&route.name), line(&missed))
     });
-    let mut sentences: Vec<String> = passed.collect();
+    let unknown = taking.unknown.iter().map(|route| {
+        let asked = route.hours.as_ref().map(hours::asked).unwrap_or_default();
+        format!(
+            "It is not written down when the hours of route {} are ({}): it is told, and so are those after \
+             it.",
+            line(&route.name),
+            line(&asked)
+        )
+    });
+    let mut sentences: Vec<String> = passed.chain(unknown).collect();
     if taking.routes.is_empty() {
         let other = if sentences.is_empty() { "" } else { "other " };
         sentences.push(format!(

@@ -751,7 +751,7 @@ fn whom_routes_would_tell_now_is_said_with_their_hours() {
         ..v1::Route::default()
     };
     let said = |routes: &[&v1::Route]| {
-        let taking = Taking { routes: routes.to_vec(), passed: vec![&day] };
+        let taking = Taking { routes: routes.to_vec(), passed: vec![&day], ..Taking::default() };
         would_tell("web", &taking).join(" ")
     };
     let passed = "Route day fits it and is passed over now: outside UTC mon-fri 09:00-17:00.";

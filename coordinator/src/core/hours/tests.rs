@@ -46,28 +46,30 @@ fn hours_begin_as_the_table_says() {
         until_utc_ns: at(1_000).as_ns(),
         hours: None,
     };
-    // Now, when they begin, when the time outside of them does.
+    let from = |second: i64| When::From(at(second));
+    // Now, what it is to the hours, and to the time outside of them.
     for (now, during, outside) in [
-        (0, Some(100), None),
-        (99, Some(100), None),
-        (100, None, Some(200)),
-        (199, None, Some(200)),
-        (200, Some(300), None),
-        (300, None, Some(400)),
-        (400, Some(1_000), None),
-        (999, Some(1_000), None),
-        (1_000, None, None),
-        (5_000, None, None),
+        (0, from(100), When::Within),
+        (99, from(100), When::Within),
+        (100, When::Within, from(200)),
+        (199, When::Within, from(200)),
+        (200, from(300), When::Within),
+        (300, When::Within, from(400)),
+        (400, from(1_000), When::Within),
+        (999, from(1_000), When::Within),
+        (1_000, When::Unknown, When::Unknown),
+        (5_000, When::Unknown, When::Unknown),
     ] {
-        let begins = |outside| begins(Some(&row), outside, at(now)).map(|at| at.as_ns());
-        assert_eq!(begins(false), during.map(|it| at(it).as_ns()), "{now}");
-        assert_eq!(begins(true), outside.map(|it| at(it).as_ns()), "{now}");
+        assert_eq!(when(Some(&row), false, at(now)), during, "{now}");
+        assert_eq!(when(Some(&row), true, at(now)), outside, "{now}");
     }
-    assert_eq!(begins(None, false, at(0)), None, "what is not known holds");
-    assert_eq!(begins(None, true, at(0)), None);
+    assert_eq!(when(None, false, at(0)), When::Unknown);
+    assert_eq!(when(None, true, at(0)), When::Unknown);
     // One that goes on beyond what is known is asked again there.
     let open_end = store::HoursRow { until_utc_ns: at(350).as_ns(), ..row };
-    assert_eq!(begins(Some(&open_end), true, at(300)), Some(at(350)));
+    assert_eq!(when(Some(&open_end), true, at(300)), from(350));
+    assert_eq!(from(350).wait(), Some(at(350)));
+    assert_eq!((When::Within.wait(), When::Unknown.wait()), (None, None));
 }
 
 #[test]
@@ -75,6 +77,7 @@ fn hours_are_due_until_they_are_written_down_and_again_before_they_run_out() {
     let berlin = office("Europe/Berlin", &["mon-fri 09:00-17:00"]);
     let now = at(MONDAY);
     let first = due(&naming(vec![berlin.clone()], vec![]), now);
+    assert_eq!(unknown_zones(&naming(vec![berlin.clone()], vec![])), BTreeSet::new());
     assert_eq!(first.len(), 1);
     assert_eq!(first[0].until_utc_ns, (now + HOURS_AHEAD).as_ns());
     assert_eq!(first[0].spans.len(), 15, "three weeks of office hours");
@@ -86,14 +89,11 @@ fn hours_are_due_until_they_are_written_down_and_again_before_they_run_out() {
         assert_eq!(due(&written, at(MONDAY + later)).len(), expected, "{later}");
     }
     // No route names them any more, and a step that is open still goes by them.
-    assert_eq!(due(&naming(vec![], first), at(MONDAY + 8 * DAY)).len(), 1);
+    assert_eq!(due(&naming(vec![], first.clone()), at(MONDAY + 8 * DAY)).len(), 1);
     assert_eq!(due(&naming(vec![], vec![]), now), []);
-    let nowhere = office("Mars/Olympus", &["mon"]);
-    assert_eq!(
-        due(&naming(vec![nowhere], vec![]), now),
-        [],
-        "a zone that this build does not know"
-    );
+    let nowhere = naming(vec![berlin, office("Mars/Olympus", &["mon"])], first);
+    assert_eq!(due(&nowhere, now), [], "a zone that this build does not know");
+    assert_eq!(unknown_zones(&nowhere), BTreeSet::from(["Mars/Olympus".to_owned()]));
 }
 
 #[test]

@@ -26,6 +26,9 @@ use crate::mutant::{self, Mutant};
 /// How the key of an end that is said once more ends.
 pub const AGAIN: &str = "/again";
 
+/// Why a page was dropped whose contact is gone.
+const DELETED: &str = "the contact was deleted";
+
 /// Writes the opening pages of a new incident, one a contact, claimed by member `claimed_by`.
 pub fn open<'a>(
     incident: &mut Incident,
@@ -116,7 +119,7 @@ pub fn contact_deleted(incident: &mut Incident, contact_uid: &str, utc: UtcTime)
             && matches!(page.state(), DeliveryState::Pending | DeliveryState::Held);
         if waits {
             page.state = DeliveryState::Dropped.into();
-            page.last_error = "the contact was deleted".into();
+            page.last_error = DELETED.into();
             dropped = Some(page.clone());
         }
     }
@@ -129,6 +132,27 @@ pub fn contact_deleted(incident: &mut Incident, contact_uid: &str, utc: UtcTime)
     }
     move_up(incident, &opening, utc);
     true
+}
+
+/// A page for a contact that was deleted before it was written: it says in the record who is not told.
+pub(super) fn push_deleted(incident: &mut Incident, page: Delivery, utc: UtcTime) {
+    let known = |known: &Delivery| known.idempotency_key == page.idempotency_key;
+    if incident.deliveries.iter().any(known) {
+        return;
+    }
+    let (contact, why) = (page.contact_name.clone(), DELETED.to_owned());
+    let event = PageDropped { contact, kind: page.kind, why: why.clone() };
+    let state = DeliveryState::Dropped.into();
+    push(incident, Delivery { state, last_error: why, ..page });
+    timeline::push(incident, utc, Event::PageDropped(event));
+}
+
+/// Whether nobody was told through this contact, as it was deleted before.
+pub fn is_untold(incident: &Incident, contact_uid: &str) -> bool {
+    let mut theirs = incident.deliveries.iter().filter(|page| page.contact_uid == contact_uid);
+    theirs.all(|page| {
+        page.state() == DeliveryState::Dropped && !page.ambiguous && page.last_error == DELETED
+    })
 }
 
 /// The openings that nobody has tried to send wait, for the reason given. Called again, they wait for
@@ -190,12 +214,15 @@ pub fn end_hold(incident: &mut Incident, utc: UtcTime) {
     }
 }
 
-/// Whether a deleted contact is still needed as a tombstone by this incident.
+/// Whether a deleted contact is still needed as a tombstone by this incident. Where a route names it, for
+/// its name: that it is not told is said by it.
 pub fn needs_contact(incident: &Incident, contact_uid: &str) -> bool {
-    incident.deliveries.iter().any(|page| {
-        page.contact_uid == contact_uid
-            && (page.state() == DeliveryState::Pending || incident.resolved_at.is_none())
-    })
+    let lasts = incident.resolved_at.is_none();
+    let has_pages = incident.deliveries.iter().any(|page| {
+        page.contact_uid == contact_uid && (page.state() == DeliveryState::Pending || lasts)
+    });
+    let mut steps = incident.routed.iter().flat_map(|routed| &routed.steps);
+    has_pages || lasts && steps.any(|step| step.contacts.iter().any(|uid| uid == contact_uid))
 }
 
 /// Records what a sender reports of one page, and writes what follows from it. False: the incident

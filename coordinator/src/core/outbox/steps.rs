@@ -13,7 +13,7 @@ use parallax_proto::v1::{
 };
 
 use super::{intents, timeline};
-use crate::core::stamp;
+use crate::core::{routing, stamp};
 
 /// Writes the pages of the next step of the route at `place`. The first one is the opening, however
 /// late it comes.
@@ -49,6 +49,33 @@ pub fn step<'a>(
     timeline::push(incident, utc, Event::Escalated(event));
 }
 
+/// Contacts of the step of the route at `place` that is done last were deleted since it took the incident,
+/// uids and names: nobody is told in their place, and the record says so.
+pub fn deleted(
+    incident: &mut Incident,
+    place: usize,
+    contacts: &[(&str, String)],
+    claimed_by: u64,
+    utc: UtcTime,
+) {
+    let Some(routed) = incident.routed.get(place) else { return };
+    let (route, step) = (routed.route.clone(), routed.done);
+    for (uid, name) in contacts {
+        let page = match step {
+            0 | 1 => {
+                let key = intents::key(&incident.uid, uid, "opened");
+                intents::page(key, uid, name, PageKind::Opened, claimed_by, utc)
+            }
+            _ => {
+                let key = intents::key(&incident.uid, uid, &format!("escalated/{route}/{step}"));
+                let page = intents::page(key, uid, name, PageKind::Escalated, claimed_by, utc);
+                Delivery { route: route.clone(), number: step, ..page }
+            }
+        };
+        intents::push_deleted(incident, page, utc);
+    }
+}
+
 /// The next step of the route at `place` came due outside of its hours: nobody is told.
 pub fn pass_over(incident: &mut Incident, place: usize, utc: UtcTime) {
     let Some(routed) = incident.routed.get_mut(place) else { return };
@@ -62,18 +89,26 @@ pub fn pass_over(incident: &mut Incident, place: usize, utc: UtcTime) {
 }
 
 /// What the route at `place` has to tell waits until its hours begin; `None`: they have. The times of
-/// its steps count from there when none was done before.
+/// its steps count from there when none was done before; else all that are still to come do so later by
+/// as long as the first that is due waits.
 pub fn wait(incident: &mut Incident, place: usize, until: Option<UtcTime>, utc: UtcTime) {
-    let Some(routed) = incident.routed.get_mut(place) else { return };
-    let until = until.map(stamp::timestamp);
-    if routed.wait_until == until {
+    let Some(routed) = incident.routed.get(place) else { return };
+    let begin = until.map(stamp::timestamp);
+    if routed.wait_until == begin {
         return;
     }
-    routed.wait_until = until;
-    let Some(until) = until else { return };
-    if routed.done == 0 {
-        routed.since = Some(until);
-    }
+    let since = until.map(|until| {
+        let due = routing::next_due(incident, routed).unwrap_or(until);
+        let waits_from = due.max(stamp::utc(routed.wait_until.as_ref()));
+        match routed.done {
+            0 => until,
+            _ => routing::steps_since(incident, routed) + until.since(waits_from),
+        }
+    });
+    let Some(routed) = incident.routed.get_mut(place) else { return };
+    routed.wait_until = begin;
+    let (Some(until), Some(since)) = (begin, since) else { return };
+    routed.since = Some(stamp::timestamp(since));
     let (route, hours) = (routed.route.clone(), routed.hours.clone());
     let event = RouteWaits { route, hours, until: Some(until) };
     timeline::push(incident, utc, Event::RouteWaits(event));

@@ -8,11 +8,13 @@ use std::sync::Arc;
 use parallax_common::alert::Measure;
 use parallax_common::name::Uid;
 use parallax_common::time::UtcTime;
+use parallax_proto::convert::hours::shown;
 use parallax_proto::{store, v1};
 
 use super::rows::{self, Rows};
 use super::{Answer, Changed, CheckEntry, Stamp, State, accepted};
 use crate::core::alert::{Standing, burn, told};
+use crate::core::hours::When;
 
 /// Whether it is about what a check measured.
 pub fn is_of_alert(incident: &v1::Incident) -> bool {
@@ -88,8 +90,15 @@ impl State {
     }
 
     /// Whom an alert of a check would tell when it opened now: those that it names, or those of the first
-    /// steps of the routes that would take its incident.
-    pub fn told_at_opening(&self, entry: &CheckEntry, name: &str, now: UtcTime) -> Vec<String> {
+    /// steps of the routes that would take its incident. With an outage, when it had opened together with
+    /// that, as far as the outage says which hours it was within.
+    fn told_at_opening(
+        &self,
+        entry: &CheckEntry,
+        name: &str,
+        now: UtcTime,
+        outage: Option<&v1::Incident>,
+    ) -> Vec<String> {
         let named = told_by(entry, name);
         if !named.is_empty() {
             return named.to_vec();
@@ -99,20 +108,39 @@ impl State {
         let Some((routes, (kind, severity))) = routes else { return Vec::new() };
         let mut incident = of_alert(entry, name, kind, severity);
         self.grade(&mut incident);
-        let taking = routes.taking(&incident, |hours| self.hours_begin(hours, now)).routes;
+        let then = outage.map(|outage| routes.hours_at_opening(outage)).unwrap_or_default();
+        let when = |hours: &v1::Hours| match then.get(&shown(hours)) {
+            Some(within) if *within != hours.outside => When::Within,
+            Some(_) => When::From(now),
+            None => self.when(hours, now),
+        };
+        let taking = routes.taking(&incident, when).routes;
         let firsts = taking.into_iter().filter_map(|route| route.steps.first());
         let names = firsts.flat_map(|step| &step.alert);
         // One that is gone is told nothing.
         names.filter(|name| self.contact_named(namespace, name).is_some()).cloned().collect()
     }
 
-    /// Whether an outage that lasts has told everybody whom an alert would tell. The leader does not ask
+    /// Whether an outage has told everybody whom an alert would tell: now, or when the outage opened, as it
+    /// stays one outage when the hours of routes end.
+    pub fn is_told_by(
+        &self,
+        outage: &v1::Incident,
+        entry: &CheckEntry,
+        name: &str,
+        now: UtcTime,
+    ) -> bool {
+        let told = |with| told::all_heard(outage, &self.told_at_opening(entry, name, now, with));
+        told(None) || told(Some(outage))
+    }
+
+    /// Whether an outage that lasts has told of what an alert would. The leader does not ask
     /// for such an incident; the outage may have begun since it looked.
     fn is_told_by_outage(&self, entry: &CheckEntry, name: &str, now: UtcTime) -> bool {
         let outage = self.open_incident_of(entry.check.uid);
         outage
             .filter(|outage| outage.resolved_at.is_none())
-            .is_some_and(|outage| told::all_heard(outage, &self.told_at_opening(entry, name, now)))
+            .is_some_and(|outage| self.is_told_by(outage, entry, name, now))
     }
 
     pub(super) fn change_alerts(

@@ -1,5 +1,5 @@
-//! Hours of routes as the leader found them: kept as long as a route, or a step of an open incident,
-//! goes by them. What they say is decided by `core/hours.rs`.
+//! Hours of routes as the leader found them. Once neither a route nor an open incident goes by them they
+//! are forgotten, by the next entry that changes settings. What they say is decided by `core/hours.rs`.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,12 +14,12 @@ use parallax_proto::{store, v1};
 
 use super::rows::{self, Rows};
 use super::{Answer, Refusal, Stamp, State, accepted, refusal};
-use crate::core::hours;
+use crate::core::hours::{self, When};
 
 impl State {
-    /// When these hours begin; `None` when it is so now, or nobody knows.
-    pub fn hours_begin(&self, hours: &v1::Hours, now: UtcTime) -> Option<UtcTime> {
-        hours::begins(self.hours.get(&shown(hours)).map(AsRef::as_ref), hours.outside, now)
+    /// What `now` is to these hours.
+    pub fn when(&self, hours: &v1::Hours, now: UtcTime) -> When {
+        hours::when(self.hours.get(&shown(hours)).map(AsRef::as_ref), hours.outside, now)
     }
 
     /// Writes down when hours are. Those that nobody names any more are left.

@@ -40,7 +40,10 @@ impl State {
         let told = incident.held.as_ref().is_some_and(quiet::is_told_all_the_same);
         // The wait for its parents is over with it; what else keeps it quiet is not.
         match told && self.lasting_word(incident, stamp.utc) == quiet::Word::Now {
-            true => intents::release(incident, claimed_by, stamp.utc),
+            true => {
+                intents::release(incident, claimed_by, stamp.utc);
+                self.route_released(stamp, incident, claimed_by);
+            }
             false => intents::end_hold(incident, stamp.utc),
         }
         intents::resolve(incident, claimed_by, stamp.utc);
@@ -144,8 +147,8 @@ impl State {
             let mut incident = incident.as_ref().clone();
             if intents::contact_deleted(&mut incident, &uid, stamp.utc) {
                 keep_until = stamp.utc + TOMBSTONE_AGE_MAX;
+                self.put_incident(incident, rows, changes);
             }
-            self.put_incident(incident, rows, changes);
         }
         let tombstone = store::ContactRow {
             tombstone: true,

@@ -102,7 +102,7 @@ impl State {
             let contact = self.contact_named(&incident.namespace, name)?;
             contact.meta.as_ref().map(|meta| meta.uid.clone())
         };
-        let taking = routes.taking(incident, |hours| self.hours_begin(hours, stamp.utc));
+        let taking = routes.taking(incident, |hours| self.when(hours, stamp.utc));
         let names = taking.routes.iter().map(|route| route.name.clone()).collect();
         let routed = taking.routes.iter().map(|route| routing::taken(route, uid_of)).collect();
         incident.routed = routed;
@@ -111,8 +111,20 @@ impl State {
         timeline::push(incident, stamp.utc, Event::RoutesTook(took));
         if !incident.routed.is_empty() {
             incident.routed_since = Some(stamp.timestamp());
-            self.carry_out(stamp, incident, claimed_by);
+            let quiet = matches!(self.word(incident, stamp.utc), Word::Later { .. });
+            self.carry_out(stamp, incident, claimed_by, quiet);
         }
+    }
+
+    /// What was held goes out together with the end: so does the opening of a route that waits for its
+    /// hours, when it is the time.
+    pub(super) fn route_released(
+        &self,
+        stamp: &Stamp,
+        incident: &mut v1::Incident,
+        claimed_by: u64,
+    ) {
+        self.carry_out(stamp, incident, claimed_by, false);
     }
 
     /// Carries out steps and reminders whose time has come.
@@ -150,7 +162,7 @@ impl State {
                 }
                 Word::Now => {
                     incident.quiet_until = None;
-                    if self.carry_out(stamp, &mut incident, command.node_id) {
+                    if self.carry_out(stamp, &mut incident, command.node_id, false) {
                         self.remind_storms(stamp, &incident, rows, changes);
                     }
                     note_deliveries(&incident, changes);
@@ -183,11 +195,21 @@ impl State {
     }
 
     /// Writes what is due by now of every route that took the incident: all steps in their order, and
-    /// one reminder at most, as several at once say no more than one. True: somebody is reminded whom a
-    /// storm tells.
-    fn carry_out(&self, stamp: &Stamp, incident: &mut v1::Incident, claimed_by: u64) -> bool {
+    /// one reminder at most, as several at once say no more than one. While it is `quiet` nothing of
+    /// routes that wait for their hours: whether it is the time is asked when it is over. True: somebody
+    /// is reminded whom a storm tells.
+    fn carry_out(
+        &self,
+        stamp: &Stamp,
+        incident: &mut v1::Incident,
+        claimed_by: u64,
+        quiet: bool,
+    ) -> bool {
         let mut by_storm = false;
         for place in 0..incident.routed.len() {
+            if quiet && incident.routed.get(place).is_some_and(|routed| routed.hours.is_some()) {
+                continue;
+            }
             if self.waits_for_hours(stamp, incident, place) {
                 continue;
             }
@@ -195,13 +217,14 @@ impl State {
                 && routing::step_due(incident, routed).is_some_and(|at| at <= stamp.utc)
             {
                 let Some(step) = routed.steps.get(routed.done as usize).cloned() else { break };
-                let begins = step.hours.as_ref().and_then(|it| self.hours_begin(it, stamp.utc));
-                if begins.is_some() {
+                let later = step.hours.as_ref().and_then(|it| self.when(it, stamp.utc).wait());
+                if later.is_some() {
                     steps::pass_over(incident, place, stamp.utc);
                     continue;
                 }
-                let contacts = self.contacts_of(&step.contacts);
+                let (contacts, gone) = self.contacts_of(&step.contacts);
                 steps::step(incident, place, contacts, claimed_by, stamp.utc);
+                steps::deleted(incident, place, &gone, claimed_by, stamp.utc);
             }
             if let Some(routed) = incident.routed.get(place)
                 && routing::reminder_due(routed).is_some_and(|at| at <= stamp.utc)
@@ -209,7 +232,7 @@ impl State {
                 let (theirs, others): (Vec<_>, Vec<_>) =
                     steps::told_by(routed).into_iter().partition(|uid| storm::tells(incident, uid));
                 by_storm |= !theirs.is_empty();
-                let contacts = self.contacts_of(&others);
+                let (contacts, _) = self.contacts_of(&others);
                 steps::remind(incident, place, contacts, claimed_by, stamp.utc);
             }
         }
@@ -222,14 +245,25 @@ impl State {
         if routing::next_due(incident, routed).is_none_or(|at| stamp.utc < at) {
             return false;
         }
-        let begin = routed.hours.as_ref().and_then(|it| self.hours_begin(it, stamp.utc));
+        let begin = routed.hours.as_ref().and_then(|it| self.when(it, stamp.utc).wait());
         steps::wait(incident, place, begin, stamp.utc);
         begin.is_some()
     }
 
-    /// The contacts with these uids that have not been deleted.
-    fn contacts_of(&self, uids: &[String]) -> Vec<&v1::Contact> {
-        let living = |uid: &String| self.contacts.get(uid).filter(|row| !row.tombstone);
-        uids.iter().filter_map(living).filter_map(|row| row.contact.as_ref()).collect()
+    /// The contacts with these uids that have not been deleted, and the uids and names of those that have.
+    fn contacts_of<'u>(&self, uids: &'u [String]) -> (Vec<&v1::Contact>, Vec<(&'u str, String)>) {
+        let (mut living, mut gone) = (Vec::new(), Vec::new());
+        for uid in uids {
+            let row = self.contacts.get(uid);
+            let contact = row.and_then(|row| row.contact.as_ref());
+            match contact.filter(|_| row.is_some_and(|row| !row.tombstone)) {
+                Some(contact) => living.push(contact),
+                None => {
+                    let name = contact.and_then(|it| it.meta.as_ref()).map(|it| it.name.clone());
+                    gone.push((uid.as_str(), name.unwrap_or_else(|| uid.clone())));
+                }
+            }
+        }
+        (living, gone)
     }
 }

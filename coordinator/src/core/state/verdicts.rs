@@ -4,6 +4,7 @@
 //! verdict's sequence must be what they were. Else it changes nothing and leaves a typed event, so
 //! that racing or late proposals cannot open twice.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use parallax_common::name::Uid;
@@ -326,8 +327,15 @@ impl State {
         timeline::push(&mut incident, stamp.utc, Event::Resolved(resolved));
         self.intend_resolve(stamp, &mut incident, node_id);
         note_deliveries(&incident, changes);
-        let told: Vec<String> =
-            incident.deliveries.iter().map(|page| page.contact_uid.clone()).collect();
+        let steps = incident.routed.iter().flat_map(|routed| &routed.steps);
+        let named = steps.flat_map(|step| &step.contacts);
+        let told: BTreeSet<String> = incident
+            .deliveries
+            .iter()
+            .map(|page| &page.contact_uid)
+            .chain(named)
+            .cloned()
+            .collect();
         let (parent, ended) = (incident.check_uid.clone(), incident.uid.clone());
         self.put_incident(incident.clone(), rows, changes);
         self.leave_storms(stamp, &incident, node_id, rows, changes);

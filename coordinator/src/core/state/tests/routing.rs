@@ -320,12 +320,14 @@ fn a_contact_that_a_route_names_is_in_use_and_one_that_is_gone_is_passed_over() 
     let answer = member.commit(vec![delete(etag, "contact", "boss", true)]);
     assert_eq!(rule(&answer), "accepted");
     let whom = member.escalate_at_second(700);
-    assert_eq!(whom, "ops opened sent, ops escalated pending");
+    let whole = "ops opened sent, ops escalated pending, boss escalated dropped";
+    assert_eq!(whom, whole);
     // A page that waits goes with its contact; what the contact knows from before is ended.
     let etag = member.etag(Kind::Contact, "ops");
     let answer = member.commit(vec![delete(etag, "contact", "ops", true)]);
     assert_eq!(rule(&answer), "accepted");
-    assert_eq!(member.told_whom(), "ops opened sent, ops escalated dropped");
+    let whole = "ops opened sent, ops escalated dropped, boss escalated dropped";
+    assert_eq!(member.told_whom(), whole);
     member.end();
     assert!(member.told_whom().ends_with("ops resolved pending"), "{}", member.told_whom());
 }

@@ -8,6 +8,7 @@ use parallax_proto::convert::hours::{shown, time_to};
 use super::*;
 use crate::core::configure::{Request, draft};
 use crate::core::hours::due;
+use crate::core::routing;
 
 const HOUR: i64 = 3_600;
 const DAY: i64 = 24 * HOUR;
@@ -118,10 +119,11 @@ fn outside_turns_hours_round_and_who_is_left_without_a_route_is_told() {
 }
 
 #[test]
-fn until_the_leader_has_written_hours_down_they_count_as_now() {
+fn until_the_leader_has_written_hours_down_their_route_tells_and_so_do_those_after_it() {
     let mut member = routed(by_day());
     member.open_at(HOUR);
-    assert_eq!(member.told_whom(), "ops opened pending");
+    assert_eq!(member.told_whom(), "ops opened pending, boss opened pending");
+    member.says("Routes day and night took it.");
     // A route that waits for hours of which nothing is known does not.
     let mut member = routed(vec![patient()]);
     member.open_at(HOUR);
@@ -129,7 +131,24 @@ fn until_the_leader_has_written_hours_down_they_count_as_now() {
     // The same when nobody has led for longer than is known.
     let mut member = known(by_day());
     member.open_at(22 * DAY);
-    assert_eq!(member.told_whom(), "ops opened pending");
+    assert_eq!(member.told_whom(), "ops opened pending, boss opened pending");
+}
+
+#[test]
+fn an_answer_names_the_routes_of_whose_hours_nobody_knows() {
+    let would_tell = |member: &Member| {
+        let sample = routing::sample(&member.state.check_named("default", "web").unwrap().wire);
+        let routes = member.state.routes_of("default").unwrap();
+        let now = UtcTime::from_ns(HOUR * 1_000_000_000);
+        explain::would_tell("web", &routes.taking(&sample, |it| member.state.when(it, now)))
+    };
+    let unknown = "It is not written down when the hours of route day are (during UTC 09:00-17:00): it is \
+                   told, and so are those after it.";
+    let told = would_tell(&routed(by_day()));
+    assert_eq!(told[0], unknown);
+    assert!(told[1].contains("route day (") && told[1].contains("route night ("), "{told:?}");
+    let told = would_tell(&known(by_day()));
+    assert!(!told.join(" ").contains("not written down"), "{told:?}");
 }
 
 #[test]
@@ -171,6 +190,11 @@ fn what_opens_in_office_hours_is_told_at_once_and_reminded_of_in_the_morning() {
     assert_eq!(member.escalate_at_second(CLOSES + 300), "ops opened sent");
     assert_eq!(member.due(), Some(DAY + OPENS));
     member.says("Route desk waits until 1970-01-02 09:00:00 UTC (outside UTC 09:00-17:00)");
+    // Neither the step nor the reminder comes before.
+    member.says(
+        "Unless somebody acknowledges it, step 2 comes at 09:00:00 UTC and a reminder comes at 09:00:00 \
+         UTC (route desk).",
+    );
     let whom = member.escalate_at_second(DAY + OPENS);
     assert_eq!(whom, "ops opened sent, boss escalated pending");
     member.deliver();
@@ -181,6 +205,50 @@ fn what_opens_in_office_hours_is_told_at_once_and_reminded_of_in_the_morning() {
     member.deliver();
     member.escalate_at_second(DAY + CLOSES);
     assert_eq!(member.due(), Some(2 * DAY + OPENS));
+}
+
+#[test]
+fn what_is_to_come_says_until_when_it_is_quiet() {
+    let mut member = known(vec![patient()]);
+    member.open_at(OPENS);
+    member.deliver();
+    member.next_at(OPENS + 300);
+    member.apply(Command::AddSilence(quiet::silence("s1", HOUR)));
+    member.escalate_at_second(OPENS + 600);
+    assert_eq!(member.due(), Some(OPENS + HOUR + 300));
+    member.says("step 2 comes at 10:05:00 UTC and a reminder comes at 13:00:00 UTC");
+}
+
+#[test]
+fn steps_behind_one_that_waited_for_the_morning_come_as_much_later() {
+    let mut desk = patient();
+    desk.steps.push(step(1_200, &["ops"]));
+    desk.repeat = None;
+    let mut member = known(vec![desk.clone()]);
+    member.open_at(CLOSES - 300);
+    member.deliver();
+    member.escalate_at_second(CLOSES + 300);
+    assert_eq!(member.due(), Some(DAY + OPENS));
+    let whom = member.escalate_at_second(DAY + OPENS);
+    assert_eq!(whom, "ops opened sent, boss escalated pending");
+    member.deliver();
+    assert_eq!(member.due(), Some(DAY + OPENS + 600));
+    member.reopen();
+    let whom = member.escalate_at_second(DAY + OPENS + 600);
+    assert_eq!(whom, "ops opened sent, boss escalated sent, ops escalated pending");
+    // A reminder that waits moves steps that are due later in the same night.
+    desk.steps[1].after = seconds(2 * HOUR);
+    desk.steps[2].after = seconds(3 * HOUR);
+    desk.repeat = seconds(HOUR);
+    let mut member = known(vec![desk]);
+    member.open_at(CLOSES - 300);
+    member.deliver();
+    member.escalate_at_second(CLOSES - 300 + HOUR);
+    let whom = member.escalate_at_second(DAY + OPENS);
+    assert_eq!(whom, "ops opened sent, ops reminder pending");
+    member.deliver();
+    let whom = member.escalate_at_second(DAY + OPENS + HOUR);
+    assert_eq!(whom, "ops opened sent, ops reminder sent, boss escalated pending");
 }
 
 #[test]
@@ -231,6 +299,162 @@ fn a_silence_that_outlasts_the_hours_waits_for_the_next() {
     assert_eq!(member.escalate_at_second(ends + 1), "");
     assert_eq!(member.due(), Some(DAY + OPENS));
     assert_eq!(member.escalate_at_second(DAY + OPENS), "ops opened pending");
+}
+
+#[test]
+fn a_silence_that_ends_outside_of_the_hours_lets_go_what_opened_within_them_in_the_morning() {
+    // When the silence ends that begins as the office closes, or opens.
+    for (begins, length, told) in [
+        (CLOSES - 20, 2 * HOUR, DAY + OPENS),
+        (OPENS, HOUR, OPENS + HOUR),
+        (OPENS, 20 * HOUR, DAY + OPENS),
+    ] {
+        let chat = route("chat", "team=payments", vec![step(0, &["boss"])]);
+        let mut member = known(vec![v1::Route { r#continue: true, ..chat }, patient()]);
+        member.next_at(begins);
+        member.apply(Command::AddSilence(quiet::silence("s1", length)));
+        member.open_at(begins + 10);
+        // A page that waits for no hours is there, and held.
+        assert_eq!((member.told_whom().as_str(), member.due()), ("boss opened held", None));
+        member.next_at(begins + length);
+        member.apply(quiet::review());
+        assert_eq!(member.due(), Some(begins + length));
+        member.escalate_at_second(begins + length);
+        let whom = member.escalate_at_second(told);
+        assert_eq!(whom, "boss opened pending, ops opened pending", "{begins}");
+        if begins + length < told {
+            let waits = |event: &&&Event| matches!(event, Event::RouteWaits(_));
+            assert_eq!(member.events().iter().filter(waits).count(), 1);
+        }
+    }
+}
+
+#[test]
+fn an_end_before_the_wait_for_what_it_depends_on_tells_both_within_the_hours_only() {
+    for (opens, expected) in [(OPENS, "ops opened pending, ops resolved pending"), (CLOSES - 2, "")]
+    {
+        let mut member = known(vec![patient()]);
+        let parent = v1::Check { meta: meta(9, "dns"), alert: vec![], ..check("dns", 1) };
+        let mut child = member.state.check_named("default", "web").unwrap().wire.clone();
+        child.depends_on = vec!["dns".into()];
+        let etag = member.etag(Kind::Check, "web");
+        let answer = member.commit(vec![put(0, wanted(parent)), put(etag, wanted(child))]);
+        assert_eq!(rule(&answer), "accepted", "{answer:?}");
+        member.open_at(opens);
+        assert_eq!(member.told_whom(), "", "it waits to see whether dns is down");
+        member.end_at(opens + 5);
+        assert_eq!(member.told_whom(), expected);
+        assert_eq!(member.due(), None);
+    }
+}
+
+#[test]
+fn whom_a_waiting_route_names_and_was_deleted_is_in_the_record_when_it_would_have_been_told() {
+    for replaced in [false, true] {
+        let mut member = known(vec![patient()]);
+        member.open_at(HOUR);
+        let etag = member.etag(Kind::Contact, "ops");
+        let answer = member.commit(vec![delete(etag, "contact", "ops", true)]);
+        assert_eq!(rule(&answer), "accepted", "{answer:?}");
+        if replaced {
+            let answer = member.commit(vec![put(0, named(31, "ops"))]);
+            assert_eq!(rule(&answer), "accepted", "{answer:?}");
+        }
+        member.reopen();
+        assert_eq!(member.escalate_at_second(OPENS), "ops opened dropped");
+        let dropped = |kind: v1::PageKind| {
+            let why = "the contact was deleted".to_owned();
+            Event::PageDropped(v1::PageDropped { contact: "ops".into(), kind: kind.into(), why })
+        };
+        assert!(member.events().contains(&&dropped(v1::PageKind::Opened)));
+        member.says("Route desk has told nobody: whom it names was deleted.");
+        member.says("ops was not told of the opening: the contact was deleted.");
+        // Who is in the next step is told all the same.
+        let whom = member.escalate_at_second(OPENS + 600);
+        assert_eq!(whom, "ops opened dropped, boss escalated pending");
+        let sentences = explain::incident(member.only_incident()).join(" ");
+        assert!(!sentences.contains("has told nobody"), "{sentences}");
+        member.deliver();
+        assert!(member.state.contacts.values().any(|row| row.tombstone), "it has its name");
+        member.end();
+        let whom = "ops opened dropped, boss escalated sent, boss resolved pending";
+        assert_eq!(member.told_whom(), whom);
+        assert!(!member.state.contacts.values().any(|row| row.tombstone));
+    }
+    // A later step says so as well; who lives is told.
+    let later = vec![step(0, &["boss"]), step(600, &["ops", "boss"])];
+    let mut member = known(vec![v1::Route { steps: later, ..patient() }]);
+    member.open_at(OPENS);
+    member.deliver();
+    let etag = member.etag(Kind::Contact, "ops");
+    member.commit(vec![delete(etag, "contact", "ops", true)]);
+    let whom = member.escalate_at_second(OPENS + 600);
+    assert_eq!(whom, "boss opened sent, boss escalated pending, ops escalated dropped");
+    member.says("ops was not told of step 2 of route desk: the contact was deleted.");
+}
+
+/// These routes and hours, and a check with an alert of its own.
+fn alerting(routes: Vec<v1::Route>) -> Member {
+    let mut member = known(routes);
+    let mut web = member.state.check_named("default", "web").unwrap().wire.clone();
+    let when = "error_rate > 20% over 2m".into();
+    web.alerts = vec![v1::Alert { name: "errors".into(), when, ..v1::Alert::default() }];
+    let etag = member.etag(Kind::Check, "web");
+    let answer = member.commit(vec![put(etag, wanted(web))]);
+    assert_eq!(rule(&answer), "accepted", "{answer:?}");
+    member
+}
+
+/// Whom the alert tells when a leader finds that it holds at this second; `None` when it does not open.
+fn alert_at(member: &mut Member, second: i64) -> Option<String> {
+    let check = &member.state.check_named("default", "web").unwrap().check;
+    let change = store::AlertChange {
+        check_uid: check.uid.to_string(),
+        etag: check.etag,
+        alert: "errors".into(),
+        expected_sequence: member.state.alert(&check.uid, "errors").1,
+        action: store::AlertAction::Open.into(),
+        incident_uid: "alert-1".into(),
+        record: None,
+    };
+    member.next_at(second);
+    member.apply(Command::ChangeAlerts(store::ChangeAlerts { changes: vec![change], node_id: 7 }));
+    let alert = member.state.incidents.get("alert-1")?;
+    let names = alert.deliveries.iter().map(|page| page.contact_name.as_str());
+    Some(names.collect::<Vec<_>>().join(" "))
+}
+
+#[test]
+fn one_outage_is_one_page_also_when_the_hours_end_while_it_lasts() {
+    let only_day = || by_day()[..1].to_vec();
+    // The night has hours of its own, and another route of the same hours takes alerts.
+    let mut shifts = by_day();
+    shifts[1].hours = office(true);
+    let mut by_kind = by_day();
+    by_kind.insert(1, v1::Route { name: "rest".into(), ..by_kind[0].clone() });
+    by_kind[0].matchers = vec![matcher_to(&Matcher::parse("kind=down").unwrap())];
+    // When the outage opens and when the alert holds, and whom that tells.
+    for (case, routes, opens, holds, told) in [
+        ("day into night", by_day(), CLOSES - 60, CLOSES + 60, None),
+        ("night into day", by_day(), OPENS - 60, OPENS + 60, None),
+        ("the same day", by_day(), OPENS, CLOSES - 1, None),
+        ("shifts", shifts.clone(), CLOSES - 60, CLOSES + 60, None),
+        ("shifts back", shifts, OPENS - 60, OPENS + 60, None),
+        ("other routes", by_kind, CLOSES - 60, CLOSES + 60, None),
+        ("no night route", only_day(), CLOSES - 60, CLOSES + 60, None),
+        ("nobody told at night", only_day(), OPENS - 60, OPENS + 60, Some("ops")),
+        ("nobody told yet", only_day(), OPENS - 60, OPENS - 30, Some("")),
+        ("it waits and suppresses nothing", vec![patient()], HOUR, 2 * HOUR, Some("")),
+    ] {
+        let mut member = alerting(routes);
+        member.open_at(opens);
+        assert_eq!(alert_at(&mut member, holds).as_deref(), told, "{case}");
+    }
+    // After it the alert tells whom it tells then.
+    let mut member = alerting(by_day());
+    member.open_at(CLOSES - 60);
+    member.end_at(CLOSES + 30);
+    assert_eq!(alert_at(&mut member, CLOSES + 60).as_deref(), Some("boss"));
 }
 
 #[test]
@@ -368,6 +592,13 @@ fn an_apply_says_when_nobody_is_told_outside_of_hours_and_waits_for_the_level() 
     assert_eq!(advice(by_day()), none);
     assert_eq!(advice(by_day()[..1].to_vec()), ["advice_hours"]);
     assert_eq!(advice(vec![patient()]), none);
+    let shift = |name: &str, time: &str| v1::Route {
+        hours: times(time, false),
+        ..route(name, "team=payments", vec![step(0, &["ops"])])
+    };
+    let early = [shift("early", "06:00-14:00"), shift("late", "14:00-22:00")];
+    assert_eq!(advice(early.to_vec()), ["advice_hours"]);
+    assert_eq!(advice([&early[..], &[shift("night", "22:00-06:00")]].concat()), none);
     assert_eq!(advice(vec![]), ["advice_no_alert"]);
     let low = plan(by_day(), 2).unwrap_err();
     assert!(low.iter().all(|it| it.rule == rule::LEVEL_TOO_LOW), "{low:?}");
