@@ -424,6 +424,17 @@ impl StepKind {
         }
     }
 
+    /// What [`StepKind::exchanges`] counts, each by its name.
+    pub fn exchange_names(&self) -> Vec<&str> {
+        let dialogue = match self {
+            Self::Tcp(tcp) => &tcp.dialogue,
+            Self::Websocket(websocket) => &websocket.dialogue,
+            Self::Plugin(plugin) => return plugin.series.iter().map(String::as_str).collect(),
+            _ => return Vec::new(),
+        };
+        dialogue.iter().map(|exchange| exchange.name.as_str()).collect()
+    }
+
     /// The URL and the body, where they may hold captures and no other reference; else empty.
     pub fn plain_with_captures(&self) -> [&str; 2] {
         match self {

@@ -317,6 +317,15 @@ impl Executor {
     /// Carries out a slot: a run, or as many as the check wants samples, each started when the one
     /// before it has ended. None starts when the slot's `room` is over: the next slot has come by then.
     pub async fn slot(&self, run: &Run, room: Duration) -> Execution {
+        self.samples(run, room, None).await
+    }
+
+    async fn samples(
+        &self,
+        run: &Run,
+        room: Duration,
+        watcher: Option<&look::Watcher>,
+    ) -> Execution {
         let wanted = run.samples.clamp(1, SAMPLES_MAX);
         // What looking up secrets takes between samples must not add up.
         let all = run.timeout.saturating_mul(wanted - 1).saturating_add(RUN_STALL_AFTER);
@@ -324,7 +333,7 @@ impl Executor {
         let (mut samples, mut first, mut any_begun) = (Samples::new(wanted), None, false);
         let mut between = Duration::ZERO;
         loop {
-            let execution = self.run(run).await;
+            let execution = self.watched(run, watcher).await;
             if wanted == 1 {
                 return execution;
             }
@@ -350,7 +359,14 @@ impl Executor {
 
     /// Carries out one run.
     pub async fn run(&self, run: &Run) -> Execution {
-        let execution = self.carry_out(run, None).await;
+        self.watched(run, None).await
+    }
+
+    async fn watched(&self, run: &Run, watcher: Option<&look::Watcher>) -> Execution {
+        if let Some(watcher) = watcher {
+            look::note_begin(watcher);
+        }
+        let execution = self.carry_out(run, watcher.cloned()).await;
         #[cfg(test)]
         tests::reasons::note(execution.finding.reason);
         execution
@@ -574,14 +590,17 @@ impl Executor {
         let watcher = trace.watcher.take();
         let is_judged = wrong.is_none() && has_expressions;
         let facts = (is_judged || watcher.is_some()).then(|| facts(run, &mut trace, seen, latency));
-        if let (Some(watcher), Some(facts)) = (watcher, &facts) {
-            look::note_facts(&watcher, run, facts);
-        }
+        let judgement = match (watcher, facts) {
+            (_, None) => expect::Judgement::Pass,
+            (None, Some(facts)) => self.evaluator.judge(run, facts).await,
+            (Some(watcher), Some(facts)) => {
+                Box::pin(look::judge(&watcher, &self.evaluator, run, facts)).await
+            }
+        };
         if let Some(wrong) = wrong {
             return failed(trace, wrong);
         }
-        let Some(facts) = facts.filter(|_| is_judged) else { return passed(trace) };
-        match self.evaluator.judge(run, facts).await {
+        match judgement {
             expect::Judgement::Pass => passed(trace),
             expect::Judgement::Warn(evidence) => {
                 found(trace, Outcome::Warn, Some(Reason::Warning), evidence)

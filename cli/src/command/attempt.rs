@@ -53,7 +53,7 @@ pub async fn attempt(args: &Attempt, shell: &mut Shell) -> Result<Exit, Failure>
             if number > 1 {
                 tokio::time::sleep(APART).await;
             }
-            let (execution, looked) = executor.look(&check.run).await;
+            let (execution, looked) = executor.look(&check.run, check.interval).await;
             let view = AttemptView::new(check, number, &execution, &looked);
             shell.item(&view, |shell| view.text(shell))?;
             tried.push(view);
@@ -137,12 +137,42 @@ fn url_of(text: &str) -> Option<Url> {
     (text.contains("://") && !std::path::Path::new(text).exists()).then_some(url)
 }
 
+/// Refuses what a URL says beyond what its kind of check takes from it: it would be lost silently.
+fn only_what_is_asked(url: &Url) -> Result<(), Failure> {
+    let takes_port = match url.scheme() {
+        "icmp" | "ping" | "dns" => false,
+        "tcp" | "tls" | "ssh" | "grpc" => true,
+        // All of the others is the target, and has rules of its own; or they are not known.
+        _ => return Ok(()),
+    };
+    let port = url.port().filter(|_| !takes_port).map(|port| port.to_string());
+    let path = Some(url.path()).filter(|path| !matches!(*path, "" | "/"));
+    // Of who logs in nothing is repeated: there may be a password.
+    let login = (!url.username().is_empty() || url.password().is_some()).then_some("");
+    let parts = [
+        ("login", login),
+        ("port", port.as_deref()),
+        ("path", path),
+        ("query", url.query()),
+        ("fragment", url.fragment()),
+    ];
+    let Some((part, text)) = parts.into_iter().find_map(|(part, text)| Some((part, text?))) else {
+        return Ok(());
+    };
+    let shown = if text.is_empty() { String::new() } else { format!(" (`{text}`)") };
+    let scheme = url.scheme();
+    let why = format!("{scheme}:// takes no {part}{shown}; a file may say more of a check");
+    Err(Failure::Usage(why))
+}
+
 /// A check of this URL as a file has it, read and judged by the same rules.
 fn written(url: &Url, args: &Attempt) -> Result<String, Failure> {
     if !args.checks.is_empty() {
         return Err(Failure::Usage("--check chooses among the checks of files".to_owned()));
     }
     let host = url.host_str().unwrap_or_default();
+    let bare = host.strip_prefix('[').and_then(|it| it.strip_suffix(']')).unwrap_or(host);
+    only_what_is_asked(url)?;
     let address = |port: Option<u16>| match url.port().or(port) {
         Some(port) => Ok(format!("{host}:{port}")),
         None => Err(Failure::Usage(format!("{}://{host} has no port", url.scheme()))),
@@ -155,8 +185,8 @@ fn written(url: &Url, args: &Attempt) -> Result<String, Failure> {
         "tls" => ("tls", of("address", address(Some(443))?)),
         "ssh" => ("ssh", of("address", address(Some(22))?)),
         "grpc" => ("grpc", of("address", address(None)?)),
-        "icmp" | "ping" => ("icmp", of("host", host.to_owned())),
-        "dns" => ("dns", of("name", host.to_owned())),
+        "icmp" | "ping" => ("icmp", of("host", bare.to_owned())),
+        "dns" => ("dns", of("name", bare.to_owned())),
         other => {
             let known = "http, https, ws, wss, tcp, tls, ssh, grpc, icmp, dns";
             let words = StepKind::WORDS.join(", ");

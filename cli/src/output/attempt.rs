@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use parallax_common::check::Check;
+use parallax_common::check::{Check, Run, StepKind};
 use parallax_common::expect::Certificate;
 use parallax_common::outcome::{Outcome, Phase};
+use parallax_probe::core::record::{Finding, means};
 use parallax_probe::execute::Execution;
 use parallax_probe::execute::look::Looked;
 use serde::Serialize;
@@ -17,7 +18,7 @@ use super::time::rounded_length;
 /// Columns of the longest bar.
 const BAR: usize = 40;
 
-/// One run.
+/// One slot: a run, or as many as the check wants samples.
 #[derive(Debug, Serialize)]
 pub struct AttemptView {
     check: String,
@@ -30,6 +31,8 @@ pub struct AttemptView {
     #[serde(skip_serializing_if = "String::is_empty")]
     evidence: String,
     total: String,
+    #[serde(skip_serializing_if = "is_one")]
+    samples: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     remote: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -44,6 +47,10 @@ pub struct AttemptView {
     cipher: String,
     phases: Vec<PhaseView>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    exchanges: Vec<ExchangeView>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    series: Vec<ExchangeView>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     certificates: Vec<CertificateView>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     expressions: Vec<ExpressionView>,
@@ -57,8 +64,22 @@ struct PhaseView {
     step: String,
     phase: &'static str,
     length: String,
+    /// It is the mean of so many: echoes, samples.
+    #[serde(skip_serializing_if = "is_one")]
+    mean_of: u32,
     #[serde(skip)]
     measured: Duration,
+}
+
+/// A step of a dialogue, or a time that a plugin tells: within the phases, or beside them.
+#[derive(Debug, Serialize)]
+struct ExchangeView {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    step: String,
+    name: String,
+    length: String,
+    #[serde(skip_serializing_if = "is_one")]
+    mean_of: u32,
 }
 
 #[derive(Debug, Serialize)]
@@ -85,44 +106,103 @@ fn is_none(count: &u32) -> bool {
     *count == 0
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde wants it")]
+fn is_one(count: &u32) -> bool {
+    *count == 1
+}
+
+/// What people call a step: nothing while there is no other.
+fn step_name(run: &Run, place: u32) -> String {
+    let step = usize::try_from(place).ok().and_then(|place| run.steps.get(place));
+    match step {
+        _ if run.steps.len() <= 1 => String::new(),
+        Some(step) if !step.name.is_empty() => step.name.clone(),
+        _ => format!("{}", place + 1),
+    }
+}
+
+/// What happened one after the other, each phase of each step once.
+fn phases(run: &Run, finding: &Finding) -> Vec<PhaseView> {
+    let is_phase = |step: u32, phase| {
+        phase != Phase::Total && usize::try_from(step).is_ok_and(|step| step < run.steps.len())
+    };
+    let means =
+        means(&finding.phases).into_iter().filter(|(step, phase, _)| is_phase(*step, *phase));
+    means
+        .map(|(step, phase, measured)| PhaseView {
+            step: step_name(run, step),
+            phase: phase.word(),
+            length: rounded_length(measured),
+            mean_of: count(finding, step, phase),
+            measured,
+        })
+        .collect()
+}
+
+/// What has series of its own behind those of the steps: steps of dialogues, and times of plugins.
+fn exchanges(run: &Run, finding: &Finding) -> [Vec<ExchangeView>; 2] {
+    let means = means(&finding.phases);
+    let (mut said, mut told) = (Vec::new(), Vec::new());
+    let mut number = u32::try_from(run.steps.len()).unwrap_or(u32::MAX);
+    for (place, step) in (0..).zip(&run.steps) {
+        for name in step.kind.exchange_names() {
+            // None of one that it did not come to.
+            if let Some((.., length)) = means.iter().find(|(of, ..)| *of == number) {
+                let list = match step.kind {
+                    StepKind::Plugin(_) => &mut told,
+                    _ => &mut said,
+                };
+                list.push(ExchangeView {
+                    step: step_name(run, place),
+                    name: name.to_owned(),
+                    length: rounded_length(*length),
+                    mean_of: count(finding, number, Phase::Transfer),
+                });
+            }
+            number = number.saturating_add(1);
+        }
+    }
+    [said, told]
+}
+
+fn count(finding: &Finding, step: u32, phase: Phase) -> u32 {
+    let of = finding.phases.iter().filter(|(at, of, _)| (*at, *of) == (step, phase));
+    u32::try_from(of.count()).unwrap_or(u32::MAX)
+}
+
+/// Behind a length that is a mean.
+fn mean(of: u32) -> String {
+    match of {
+        0 | 1 => String::new(),
+        of => format!("  mean of {of}"),
+    }
+}
+
 impl AttemptView {
-    /// The view of a run of `check`, the `run`th.
+    /// The view of a slot of `check`, the `run`th.
     pub fn new(check: &Check, run: u32, execution: &Execution, looked: &Looked) -> Self {
         let finding = &execution.finding;
-        let several = check.run.steps.len() > 1;
-        let step_name = |place: u32| {
-            let step = usize::try_from(place).ok().and_then(|place| check.run.steps.get(place));
-            match step {
-                _ if !several => String::new(),
-                Some(step) if !step.name.is_empty() => step.name.clone(),
-                _ => format!("{}", place + 1),
-            }
-        };
         let failed = finding.outcome != Outcome::Pass;
-        let phases = finding.phases.iter().filter(|(_, phase, _)| *phase != Phase::Total);
+        let [exchanges, series] = exchanges(&check.run, finding);
         let length = execution.ended.since(execution.started);
         Self {
             check: check.name.clone(),
             run,
             outcome: finding.outcome.word(),
             reason: finding.reason.map(|reason| reason.word()),
-            step: if failed { step_name(finding.step) } else { String::new() },
+            step: if failed { step_name(&check.run, finding.step) } else { String::new() },
             evidence: finding.evidence.clone(),
             total: rounded_length(length),
+            samples: looked.samples,
             remote: finding.remote.map(|remote| remote.to_string()),
             status: looked.status,
             http_version: looked.http_version.clone(),
             redirects: looked.redirects,
             tls_version: looked.tls_version.clone(),
             cipher: looked.cipher.clone(),
-            phases: phases
-                .map(|(step, phase, measured)| PhaseView {
-                    step: step_name(*step),
-                    phase: phase.word(),
-                    length: rounded_length(*measured),
-                    measured: *measured,
-                })
-                .collect(),
+            phases: phases(&check.run, finding),
+            exchanges,
+            series,
             certificates: looked.chain.iter().map(CertificateView::new).collect(),
             expressions: looked
                 .said
@@ -149,6 +229,9 @@ impl AttemptView {
             self.check.clone(),
             self.total.clone(),
         ];
+        if self.samples > 1 {
+            head.push(format!("{} samples", self.samples));
+        }
         head.extend(self.remote.clone());
         let spoken =
             [self.http_version.clone(), self.status.map_or_else(String::new, |it| it.to_string())];
@@ -174,7 +257,18 @@ impl AttemptView {
             };
             text.push_str(&format!("  {reason}{at}{why}\n"));
         }
-        text.push_str(&self.bars());
+        text.push_str(&bars(&self.phases));
+        for (title, list) in [("exchange", &self.exchanges), ("series", &self.series)] {
+            for of in list {
+                let name = named(&of.step, &of.name);
+                let mean = mean(of.mean_of);
+                text.push_str(&format!(
+                    "  {title:<11}  {:>8}  {}{mean}\n",
+                    of.length,
+                    clean(&name)
+                ));
+            }
+        }
         for (place, of) in self.certificates.iter().enumerate() {
             let title = if place == 0 { "certificate" } else { "signed by" };
             text.push_str(&of.line(title, shell));
@@ -194,27 +288,33 @@ impl AttemptView {
         }
         text
     }
+}
 
-    /// Where each phase lies in the run, to scale.
-    fn bars(&self) -> String {
-        let all: Duration = self.phases.iter().map(|phase| phase.measured).sum();
-        let scale = |at: Duration| {
-            if all.is_zero() { 0.0 } else { at.as_secs_f64() / all.as_secs_f64() * BAR as f64 }
-        };
-        let (mut text, mut before) = (String::new(), Duration::ZERO);
-        for phase in &self.phases {
-            let name = match phase.step.as_str() {
-                "" => phase.phase.to_owned(),
-                step => format!("{step}: {}", phase.phase),
-            };
-            let from = scale(before) as usize;
-            before += phase.measured;
-            let until = (scale(before).ceil() as usize).clamp(from + 1, BAR + 1);
-            let bar = format!("{}{}", " ".repeat(from), "█".repeat(until - from));
-            text.push_str(&format!("  {name:<11}  {:>8}  {bar}\n", phase.length));
-        }
-        text
+/// With its step, when there are several.
+fn named(step: &str, what: &str) -> String {
+    match step {
+        "" => what.to_owned(),
+        step => format!("{step}: {what}"),
     }
+}
+
+/// Where each phase lies in the run, to scale.
+fn bars(phases: &[PhaseView]) -> String {
+    let all: Duration = phases.iter().map(|phase| phase.measured).sum();
+    let scale = |at: Duration| {
+        if all.is_zero() { 0.0 } else { at.as_secs_f64() / all.as_secs_f64() * BAR as f64 }
+    };
+    let (mut text, mut before) = (String::new(), Duration::ZERO);
+    for phase in phases {
+        let name = named(&phase.step, phase.phase);
+        let from = (scale(before) as usize).min(BAR - 1);
+        before += phase.measured;
+        let until = (scale(before).ceil() as usize).clamp(from + 1, BAR);
+        let bar = format!("{}{}", " ".repeat(from), "█".repeat(until - from));
+        let mean = mean(phase.mean_of);
+        text.push_str(&format!("  {name:<11}  {:>8}  {bar}{mean}\n", phase.length));
+    }
+    text
 }
 
 impl CertificateView {
@@ -281,5 +381,93 @@ impl<'a> AttemptsView<'a> {
             at(last / 2),
             at(last)
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use parallax_common::check::{IcmpStep, IpFamily, PluginStep, Step};
+    use parallax_common::limits::ECHOES_MAX;
+
+    use super::*;
+
+    fn run(kinds: Vec<StepKind>) -> Run {
+        let step = |kind| Step { name: String::new(), kind, captures: vec![] };
+        Run {
+            steps: kinds.into_iter().map(step).collect(),
+            timeout: Duration::from_secs(1),
+            expect: vec![],
+            warn: vec![],
+            invert: false,
+            canary: None,
+            ip: IpFamily::Auto,
+            source_address: None,
+            resolver: None,
+            samples: 1,
+        }
+    }
+
+    fn ms(count: u64) -> Duration {
+        Duration::from_millis(count)
+    }
+
+    fn found(phases: Vec<(u32, Phase, Duration)>) -> Finding {
+        Finding {
+            outcome: Outcome::Pass,
+            reason: None,
+            step: 0,
+            evidence: String::new(),
+            remote: None,
+            phases,
+            expiry: None,
+        }
+    }
+
+    fn icmp(count: u32) -> StepKind {
+        let (host, spacing) = ("a.example".to_owned(), ms(20));
+        let (payload_bytes, dont_fragment, ttl) = (56, false, None);
+        StepKind::Icmp(IcmpStep { host, count, spacing, payload_bytes, dont_fragment, ttl })
+    }
+
+    #[test]
+    fn echoes_are_one_bar_that_is_their_mean() {
+        let echoes = (0..ECHOES_MAX).map(|_| (0, Phase::FirstByte, ms(30)));
+        let seen = [(0, Phase::Dns, ms(10))].into_iter().chain(echoes);
+        let view = phases(&run(vec![icmp(ECHOES_MAX)]), &found(seen.collect()));
+        let wanted = format!(
+            "  dns              10ms  {}\n  first_byte       30ms  {}{}  mean of {ECHOES_MAX}\n",
+            "█".repeat(BAR / 4),
+            " ".repeat(BAR / 4),
+            "█".repeat(BAR * 3 / 4),
+        );
+        assert_eq!(bars(&view), wanted);
+    }
+
+    #[test]
+    fn samples_are_means_and_what_they_took_together_is_no_phase() {
+        let one = |connect, total| [(0, Phase::Connect, ms(connect)), (0, Phase::Total, ms(total))];
+        let seen = [one(10, 11), one(30, 31)].concat();
+        let view = phases(&run(vec![icmp(1)]), &found(seen));
+        let wanted = format!("  connect          20ms  {}  mean of 2\n", "█".repeat(BAR));
+        assert_eq!(bars(&view), wanted);
+    }
+
+    #[test]
+    fn times_of_plugins_are_listed_by_name_and_step_and_are_no_bars() {
+        let (args, env) = (vec![], vec![]);
+        let series = vec!["rta".to_owned(), "silent".to_owned(), "pl".to_owned()];
+        let plugin = PluginStep { command: "check_ping".to_owned(), args, env, series };
+        let run = run(vec![icmp(1), StepKind::Plugin(plugin)]);
+        let seen = found(vec![
+            (0, Phase::FirstByte, ms(5)),
+            (2, Phase::Transfer, ms(70)),
+            (4, Phase::Transfer, ms(90)),
+        ]);
+        let bar = format!("  1: first_byte       5ms  {}\n", "█".repeat(BAR));
+        assert_eq!(bars(&phases(&run, &seen)), bar);
+        let [said, told] = exchanges(&run, &seen);
+        assert!(said.is_empty(), "{said:?}");
+        let told: Vec<_> = told.iter().map(|it| (&*it.step, &*it.name, &*it.length)).collect();
+        assert_eq!(told, [("2", "rta", "70ms"), ("2", "pl", "90ms")]);
     }
 }

@@ -593,7 +593,7 @@ fn bound(ended: &mut Ended) {
 }
 
 /// Each (step, phase) once: of several samples their mean.
-pub(crate) fn means(phases: &[(u32, Phase, Duration)]) -> Vec<(u32, Phase, Duration)> {
+pub fn means(phases: &[(u32, Phase, Duration)]) -> Vec<(u32, Phase, Duration)> {
     let mut sums: Vec<(u32, Phase, Duration, u32)> = Vec::with_capacity(phases.len().min(8));
     for (step, phase, length) in phases {
         match sums.iter_mut().find(|(of, kind, ..)| (of, kind) == (step, phase)) {

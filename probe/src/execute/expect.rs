@@ -1,7 +1,7 @@
 //! Expectations, judged after the clock has stopped, within 50 ms of wall time.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parallax_common::check::{Run, Step};
 use parallax_common::expect::{DnsAnswer, EvaluationError, Facts, Program, Variable};
@@ -13,6 +13,7 @@ use parallax_runtime::clock;
 use tokio::sync::Semaphore;
 
 use super::Failure;
+use super::look::Said;
 
 /// What the expressions of a run say.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -161,12 +162,67 @@ impl Evaluator {
     pub async fn judge(&self, run: &Run, facts: Facts) -> Judgement {
         let place = Place::of_facts(run, &facts);
         if place == Place::Here {
-            return evaluate(&run.expect, &run.warn, &facts, self.wall_max);
+            return evaluate(&run.expect, &run.warn, &facts, self.wall_max, |_| {});
         }
         let wall_max = self.wall_max;
         let (expect, warn) = (run.expect.clone(), run.warn.clone());
-        let work = move || evaluate(&expect, &warn, &facts, wall_max);
+        let work = move || evaluate(&expect, &warn, &facts, wall_max, |_| {});
         self.aside(place, work).await.unwrap_or_else(|other| other)
+    }
+
+    /// The same judgement, and the answers that led to it. Expressions that it did not need are asked
+    /// afterwards, within the same bounds once more.
+    pub(super) async fn each(&self, run: &Run, facts: Facts) -> (Judgement, Vec<Said>) {
+        let place = Place::of_facts(run, &facts);
+        let wall_max = self.wall_max;
+        let facts = Arc::new(facts);
+        let (expect, warn, seen) = (run.expect.clone(), run.warn.clone(), Arc::clone(&facts));
+        let judging = move || {
+            let mut answers = Vec::with_capacity(expect.len() + warn.len());
+            let judgement =
+                evaluate(&expect, &warn, &seen, wall_max, |answer| answers.push(told(answer)));
+            // What came too late is no answer.
+            if judgement == Judgement::Budget(over(wall_max)) {
+                return Err(judgement);
+            }
+            Ok((judgement, answers))
+        };
+        let judged = self.put(place, judging).await.flatten();
+        let (judgement, mut answers) = judged.unwrap_or_else(|why| {
+            let answers = vec![Err(said_by(&why)); run.expect.len() + run.warn.len()];
+            (why, answers)
+        });
+        // They were asked in this order.
+        let sources = || run.expect.iter().chain(&run.warn);
+        // None when the judgement came too late: what that cost must not be spent twice.
+        let left: Vec<String> = sources().skip(answers.len()).cloned().collect();
+        if !left.is_empty() {
+            let count = left.len();
+            let asking = move || {
+                let begun = clock::instant();
+                let answers = left.iter().map(|source| told(&ask(source, &facts))).collect();
+                in_time(begun, wall_max).map(|()| answers)
+            };
+            let rest: Result<Vec<_>, _> = self.put(place, asking).await.flatten();
+            answers.extend(rest.unwrap_or_else(|why| vec![Err(said_by(&why)); count]));
+        }
+        let warns = (0..).map(|place| place >= run.expect.len());
+        let said = sources().zip(warns).zip(answers);
+        let said =
+            said.map(|((source, warns), holds)| Said { source: source.clone(), warns, holds });
+        (judgement, said.collect())
+    }
+
+    /// Does it in its place.
+    async fn put<T: Send + 'static>(
+        &self,
+        place: Place,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Judgement> {
+        match place {
+            Place::Here => Ok(work()),
+            place => self.aside(place, work).await,
+        }
     }
 
     /// What the captures of this step give, each under its name.
@@ -263,36 +319,86 @@ fn over(wall_max: Duration) -> String {
     format!("the expressions took over {} ms", wall_max.as_millis())
 }
 
-fn evaluate(expect: &[String], warn: &[String], facts: &Facts, wall_max: Duration) -> Judgement {
+/// Why an expression has no answer.
+enum Unanswered {
+    /// This build does not admit it.
+    Refused(String),
+    /// It was evaluated in vain.
+    Failed(EvaluationError),
+}
+
+fn ask(source: &str, facts: &Facts) -> Result<bool, Unanswered> {
+    let program =
+        Program::admit(source).map_err(|refusal| Unanswered::Refused(refusal.to_string()))?;
+    program.evaluate(facts).map_err(Unanswered::Failed)
+}
+
+/// An answer for a person.
+fn told(answer: &Result<bool, Unanswered>) -> Result<bool, String> {
+    match answer {
+        Ok(holds) => Ok(*holds),
+        Err(Unanswered::Refused(why)) => Err(why.clone()),
+        Err(Unanswered::Failed(error)) => Err(error.to_string()),
+    }
+}
+
+/// What a judgement without answers says of each expression.
+fn said_by(judgement: &Judgement) -> String {
+    match judgement {
+        Judgement::Budget(why) | Judgement::Refused(why) => why.clone(),
+        other => format!("{other:?}"),
+    }
+}
+
+/// Whether what began then ends in time.
+fn in_time(begun: Instant, wall_max: Duration) -> Result<(), Judgement> {
+    match clock::instant().saturating_duration_since(begun) > wall_max {
+        true => Err(Judgement::Budget(over(wall_max))),
+        false => Ok(()),
+    }
+}
+
+/// Judges, and hands over each answer that it needs: those of `expect` in their order, then those of `warn`.
+fn evaluate(
+    expect: &[String],
+    warn: &[String],
+    facts: &Facts,
+    wall_max: Duration,
+    mut heard: impl FnMut(&Result<bool, Unanswered>),
+) -> Judgement {
     let begun = clock::instant();
-    let judgement = match failed(expect, facts) {
+    let judgement = match failed(expect, facts, &mut heard) {
         Err(other) => other,
         Ok(broken) if !broken.is_empty() => Judgement::Fail(broken.join("; ")),
-        Ok(_) => match failed(warn, facts) {
+        Ok(_) => match failed(warn, facts, &mut heard) {
             Err(other) => other,
             Ok(broken) if !broken.is_empty() => Judgement::Warn(broken.join("; ")),
             Ok(_) => Judgement::Pass,
         },
     };
-    if clock::instant().saturating_duration_since(begun) > wall_max {
-        return Judgement::Budget(over(wall_max));
-    }
-    judgement
+    in_time(begun, wall_max).err().unwrap_or(judgement)
 }
 
 /// The expressions that do not hold, each by name.
-fn failed(sources: &[String], facts: &Facts) -> Result<Vec<String>, Judgement> {
+fn failed(
+    sources: &[String],
+    facts: &Facts,
+    heard: &mut impl FnMut(&Result<bool, Unanswered>),
+) -> Result<Vec<String>, Judgement> {
     let mut broken = Vec::new();
     for source in sources {
-        let program = Program::admit(source)
-            .map_err(|refusal| Judgement::Refused(format!("{source}: {refusal}")))?;
-        match program.evaluate(facts) {
+        let answer = ask(source, facts);
+        heard(&answer);
+        match answer {
             Ok(true) => {}
             Ok(false) => broken.push(format!("not true: {source}")),
-            Err(error @ EvaluationError::Budget) => {
+            Err(Unanswered::Refused(refusal)) => {
+                return Err(Judgement::Refused(format!("{source}: {refusal}")));
+            }
+            Err(Unanswered::Failed(error @ EvaluationError::Budget)) => {
                 return Err(Judgement::Budget(format!("{source}: {error}")));
             }
-            Err(error) => broken.push(format!("{source}: {error}")),
+            Err(Unanswered::Failed(error)) => broken.push(format!("{source}: {error}")),
         }
     }
     Ok(broken)
@@ -324,6 +430,68 @@ mod tests {
         facts.status = Some(200);
         facts.body = body.to_owned().into();
         facts
+    }
+
+    fn said(source: &str, warns: bool, holds: Result<bool, &str>) -> Said {
+        Said { source: source.to_owned(), warns, holds: holds.map_err(str::to_owned) }
+    }
+
+    #[tokio::test]
+    async fn who_watches_hears_every_answer_and_the_judgement_that_follows_from_them() {
+        let evaluator =
+            Evaluator { wall_max: Duration::from_secs(20), permits: Evaluator::default().permits };
+        for (expect, warn, judgement) in [
+            ("status == 200", "status < 300", Judgement::Pass),
+            ("status == 200", "status > 300", Judgement::Warn("not true: status > 300".into())),
+            // The judgement does without the second; here, and where a permit is needed.
+            ("status == 204", "status > 300", Judgement::Fail("not true: status == 204".into())),
+            (
+                "status == 204",
+                "[1].all(x, x > 0)",
+                Judgement::Fail("not true: status == 204".into()),
+            ),
+        ] {
+            let run = Run { warn: vec![warn.to_owned()], ..run(&[expect]) };
+            let (judged, heard) = evaluator.each(&run, facts("")).await;
+            assert_eq!(judged, judgement);
+            assert_eq!(judged, evaluator.judge(&run, facts("")).await);
+            let holds = |source: &str| Ok(!source.contains("204") && !source.contains("> 300"));
+            let wanted = [said(expect, false, holds(expect)), said(warn, true, holds(warn))];
+            assert_eq!(heard, wanted);
+        }
+        // An expression over its budget ends the judgement, and is the only one without an answer.
+        let nested = "json.all(a, json.exists(b, b == a))";
+        let body = format!("[{}1]", "1,".repeat(2_000));
+        let run = run(&[nested, "status == 200"]);
+        let (judged, heard) = evaluator.each(&run, facts(&body)).await;
+        let Judgement::Budget(evidence) = &judged else { panic!("{judged:?}") };
+        let why = evidence.strip_prefix(&format!("{nested}: ")).unwrap();
+        assert_eq!(heard, [said(nested, false, Err(why)), said("status == 200", false, Ok(true))]);
+        // One that is not admitted, too.
+        let run = Run { expect: vec!["statsu == 200".to_owned()], ..run };
+        let (judged, heard) = evaluator.each(&run, facts("")).await;
+        let Judgement::Refused(evidence) = &judged else { panic!("{judged:?}") };
+        let why = evidence.strip_prefix("statsu == 200: ").unwrap();
+        assert_eq!(heard, [said("statsu == 200", false, Err(why))]);
+    }
+
+    #[tokio::test]
+    async fn what_is_over_the_limit_for_who_watches_has_no_answer_at_all() {
+        let evaluator = Evaluator::default();
+        let all = u32::try_from(EXPRESSIONS_AT_ONCE_MAX).unwrap();
+        let _held = Arc::clone(&evaluator.permits).acquire_many_owned(all).await.unwrap();
+        let (light, heavy) = ("status == 200", "[1, 2].all(x, x > 0)");
+        let run = Run { warn: vec![heavy.to_owned()], ..run(&[light]) };
+        let (judged, heard) = evaluator.each(&run, facts("")).await;
+        let late = over(EXPRESSION_WALL_MAX);
+        assert_eq!(judged, Judgement::Budget(late.clone()));
+        assert_eq!(heard, [said(light, false, Err(&late)), said(heavy, true, Err(&late))]);
+        // Here, where nobody can cut it short, what came too late does not count either.
+        let evaluator = Evaluator::within(Duration::ZERO);
+        let (judged, heard) = evaluator.each(&self::run(&[light]), facts("")).await;
+        let late = over(Duration::ZERO);
+        assert_eq!(judged, Judgement::Budget(late.clone()));
+        assert_eq!(heard, [said(light, false, Err(&late))]);
     }
 
     #[test]

@@ -1,13 +1,15 @@
 //! A run for somebody who watches it: what it saw, and what each expression says of that.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use parallax_common::check::Run;
-use parallax_common::expect::{Certificate, Facts, Program};
+use parallax_common::expect::{Certificate, Facts};
 
+use super::expect::{Evaluator, Judgement};
 use super::{Execution, Executor, Trace};
 
-/// What a run saw beside what it found.
+/// What the run of a slot saw beside what it found; of several the last.
 #[derive(Debug, Clone, Default)]
 pub struct Looked {
     /// HTTP status of the last step.
@@ -25,6 +27,8 @@ pub struct Looked {
     /// Each expression, in order, those that fail before those that warn. None when the run did not get
     /// so far.
     pub said: Vec<Said>,
+    /// Runs that the slot had room for.
+    pub samples: u32,
 }
 
 /// What one expression says.
@@ -42,14 +46,21 @@ pub struct Said {
 pub(super) type Watcher = Arc<Mutex<Looked>>;
 
 impl Executor {
-    /// Carries out one run, and tells more of it than goes to coordinators. For a person at a terminal:
-    /// it keeps the whole chain of certificates and evaluates every expression once more.
-    pub async fn look(&self, run: &Run) -> (Execution, Looked) {
+    /// Carries out a slot as [`Executor::slot`] does, and tells more of it than goes to coordinators.
+    /// For a person at a terminal: it keeps the whole chain of certificates and asks every expression,
+    /// also those that the outcome does not need.
+    pub async fn look(&self, run: &Run, room: Duration) -> (Execution, Looked) {
         let watcher = Watcher::default();
-        let execution = self.carry_out(run, Some(Arc::clone(&watcher))).await;
+        let execution = self.samples(run, room, Some(&watcher)).await;
         let looked = watcher.lock().unwrap_or_else(PoisonError::into_inner).clone();
         (execution, looked)
     }
+}
+
+/// Begins another run: of the one before it nothing is kept.
+pub(super) fn note_begin(watcher: &Watcher) {
+    let mut looked = watcher.lock().unwrap_or_else(PoisonError::into_inner);
+    *looked = Looked { samples: looked.samples + 1, ..Looked::default() };
 }
 
 /// Notes what a run saw on its way, however it ended.
@@ -61,18 +72,20 @@ pub(super) fn note_trace(watcher: &Watcher, trace: &Trace) {
     looked.cipher = cipher.replacen("TLS13_", "TLS_", 1);
 }
 
-/// Notes what there is to judge, and what each expression says of it.
-pub(super) fn note_facts(watcher: &Watcher, run: &Run, facts: &Facts) {
-    let say = |source: &String, warns: bool| {
-        let program = Program::admit(source).map_err(|refusal| refusal.to_string());
-        let holds = program.and_then(|it| it.evaluate(facts).map_err(|error| error.to_string()));
-        Said { source: source.clone(), warns, holds }
-    };
-    let fails = run.expect.iter().map(|source| say(source, false));
-    let said = fails.chain(run.warn.iter().map(|source| say(source, true))).collect();
-    let mut looked = watcher.lock().unwrap_or_else(PoisonError::into_inner);
-    looked.status = facts.status;
-    facts.http_version.clone_into(&mut looked.http_version);
-    looked.redirects = facts.redirects.count;
-    looked.said = said;
+/// Judges, and notes what there was to judge and what each expression says of it.
+pub(super) async fn judge(
+    watcher: &Watcher,
+    evaluator: &Evaluator,
+    run: &Run,
+    facts: Facts,
+) -> Judgement {
+    {
+        let mut looked = watcher.lock().unwrap_or_else(PoisonError::into_inner);
+        looked.status = facts.status;
+        facts.http_version.clone_into(&mut looked.http_version);
+        looked.redirects = facts.redirects.count;
+    }
+    let (judgement, said) = evaluator.each(run, facts).await;
+    watcher.lock().unwrap_or_else(PoisonError::into_inner).said = said;
+    judgement
 }

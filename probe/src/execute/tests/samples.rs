@@ -68,6 +68,20 @@ async fn each_sample_has_the_whole_timeout() {
 }
 
 #[tokio::test]
+async fn who_watches_a_slot_sees_all_its_samples_and_the_facts_of_the_last() {
+    for (answers, status, said) in [("..x", None, 0), ("xx.", Some(200), 1)] {
+        let mut run = plain_http(in_turn(answers));
+        (run.samples, run.expect) = (3, vec!["status == 200".to_owned()]);
+        let (Execution { finding, .. }, looked) = executor().look(&run, HOUR).await;
+        assert_eq!(count(&finding, Phase::Total), 3, "{finding:?}");
+        assert!(finding.evidence.contains(" of 3 samples failed; "), "{finding:?}");
+        assert_eq!((looked.samples, looked.status, looked.said.len()), (3, status, said));
+        let (_, looked) = executor().look(&run, Duration::ZERO).await;
+        assert_eq!(looked.samples, 1, "the next slot has come");
+    }
+}
+
+#[tokio::test]
 async fn one_sample_is_a_run_as_it_always_was() {
     let run = plain_http(in_turn("x"));
     let finding = executor().slot(&run, HOUR).await.finding;
