@@ -120,6 +120,8 @@ pub struct Fold<T> {
     pub fails: u32,
     /// How many of them were runs of the schedule; the others were ordered.
     pub fails_scheduled: u32,
+    /// The number of the run with which these fails, or the last ones there were, began.
+    pub fails_from: u64,
     /// Passes and warns in a row.
     pub oks: u32,
     /// Warns in a row.
@@ -144,6 +146,7 @@ impl<T: Default> Default for Fold<T> {
             since: T::default(),
             fails: 0,
             fails_scheduled: 0,
+            fails_from: 0,
             oks: 0,
             warns: 0,
             passes: 0,
@@ -199,6 +202,9 @@ impl<T: Copy + Default + Sub<Duration, Output = T>> Fold<T> {
                 return;
             }
             outcome => {
+                if self.fails == 0 && outcome == Outcome::Fail {
+                    self.fails_from = mark.number;
+                }
                 self.fails = add(self.fails, outcome == Outcome::Fail);
                 if outcome != Outcome::Fail {
                     self.fails_scheduled = 0;

@@ -11,6 +11,9 @@ pub const BREAKER_TRIAL_EVERY: Duration = Duration::from_secs(30);
 /// one passes over the first of them, in case that is why: with the wait before each of them a page that
 /// hangs its receiver holds the others for two to three minutes. What went past it then overtook a page.
 pub const LINE_TRIES_MAX: usize = 5;
+/// Pages at the head of a contact's line that are looked at to see whether one holds the others. When all of
+/// these wait for a time of their own or stand aside, the line is none, and everything goes as it is due.
+pub const LINE_LOOKED_AT_MAX: usize = 64;
 /// Pages that a contact's rate may name. Refused.
 pub const RATE_PAGES_MAX: u32 = 1_000;
 /// How far ahead a contact's rate may move a page. What would go later goes then, and the rate is not

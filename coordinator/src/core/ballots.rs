@@ -363,7 +363,9 @@ impl Seat {
         // A state that did not pass on says nothing of this voter, and a streak that somebody else began is
         // not this voter's.
         let failed_before = was.state == BallotState::Fail && (counts || !handed_over);
-        let asked = if handed_over { 0 } else { was.fails_scheduled };
+        // One may end and another begin within what was heard at once.
+        let began = handed_over || is.fails_from > was.last;
+        let asked = if began { 0 } else { was.fails_scheduled };
         Folded {
             changed: was != is || handed_over,
             asks: asked < is.fails_scheduled && asked < limits::CONFIRMATIONS_A_STREAK_MAX,

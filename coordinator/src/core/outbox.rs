@@ -334,7 +334,7 @@ impl Outbox {
         let (key, attempt) = (head.idempotency_key.clone(), head.attempts.saturating_add(1));
         let kind = chain.kind(head);
         lane.in_flight += 1;
-        lane.tries = if in_order { lane.tries.saturating_add(1) } else { 0 };
+        lane.begins(in_order);
         chain.flying = Some(kind);
         self.flights.begin(key.clone(), place.clone(), now);
         if trial_at.is_some() {
@@ -506,6 +506,7 @@ impl Outbox {
     }
 
     fn take(&mut self, key: &ChainKey, pages: Vec<Delivery>, origin: Origin) {
+        self.hear_of_attempts(key, &pages);
         let chain = self.chains.entry(key.clone()).or_default();
         let before = chain.head().map(|head| (head.idempotency_key.clone(), head.claimed_by));
         for page in &pages {
@@ -547,6 +548,9 @@ impl Outbox {
             before.as_ref().is_none_or(|(before, _)| *before != head.idempotency_key)
         });
         chain.aside &= !is_next;
+        if before.is_none() && !self.failing.contains_key(&key.1) {
+            chain.aside = chain.head().is_some_and(line::is_passed_over);
+        }
         self.queue(key);
         if before.map(|(_, before)| before) != holder
             && holder.is_some_and(|holder| holder != self.node_id)
@@ -555,9 +559,14 @@ impl Outbox {
         }
     }
 
-    /// A page has another holder: those of its contact that this member holds may have to follow.
+    /// A page has another holder: if it is the first in its line, those of its contact that this member holds
+    /// may have to follow.
     fn queue_followers(&mut self, moved: &ChainKey) {
-        let lane = self.lanes.get(&moved.1).filter(|_| self.claims.leads());
+        let lane = self.lanes.get(&moved.1).filter(|lane| {
+            self.claims.leads()
+                && lane.no_way > 0
+                && self.foremost(&moved.1, lane) == Some(moved.0.as_str())
+        });
         let others = lane.into_iter().flat_map(|lane| &lane.line).map(|(_, incident)| incident);
         let others: Vec<ChainKey> = others
             .filter(|incident| **incident != moved.0)
@@ -591,7 +600,8 @@ impl Outbox {
         if let Some(at) = chain.overdue.take() {
             self.claims.forget(at, key);
         }
-        lane.unreached.remove(&key.0);
+        let unreached_by = chain.head().map_or(&[][..], |head| head.unreached_by.as_slice());
+        lane.put_unreached(&key.0, unreached_by, self.node_id);
         let Some(head) = chain.head() else {
             if chain.flying.is_none() && chain.settling.is_none() {
                 self.chains.remove(key);
@@ -601,9 +611,6 @@ impl Outbox {
             }
             return;
         };
-        if !head.unreached_by.is_empty() {
-            lane.unreached.insert(key.0.clone(), head.unreached_by.clone());
-        }
         let ours = head.claimed_by == self.node_id && !intents::has_stopped(head);
         let due = stamp::utc(head.next_attempt_at.as_ref());
         let busy = chain.flying.is_some() || chain.settling.is_some();

@@ -304,7 +304,7 @@ fn a_successors_first_failure_asks_whatever_the_one_before_saw() {
 fn the_first_two_scheduled_failures_of_a_streak_ask_and_ordered_ones_do_not() {
     #[rustfmt::skip]
     let rows = [
-        // outcomes before, the next, whether it asks
+        // outcomes before, what is heard next and at once, whether it asks
         ("PP",   "F", true),
         ("PPF",  "F", true),
         ("PPFF", "F", false),
@@ -324,19 +324,31 @@ fn the_first_two_scheduled_failures_of_a_streak_ask_and_ordered_ones_do_not() {
         ("",     "F", true),
         ("PP",   "M", false),
         ("PP",   "W", false),
+        ("PP",   "FF", true),
+        ("PPFF", "FF", false),
+        ("PPFF", "MF", false),
+        // A streak ends and another begins.
+        ("PPF",  "PF", true),
+        ("PPFF", "PF", true),
+        ("PPFFF", "pfF", true),
+        ("PPFF", "PFP", false),
+        ("PPFF", "Pf", false),
     ];
     for (before, next, expected) in rows {
         let terms = terms(2, 2);
         let mut seat = Seat::new(RunDigest(1));
         seat.assign(Some(voter('a')), true, &terms, at(0));
-        let mut last = false;
-        for (index, letter) in before.chars().chain(next.chars()).enumerate() {
-            let mut record =
-                heard(index as u64 + 1, 1, outcome(letter.to_ascii_uppercase()), at(1));
-            record.order = u64::from(letter.is_ascii_lowercase());
-            last = seat.hear(voter('a'), [record], None, true, &terms).asks;
+        let record = |(index, letter): (usize, char)| {
+            let outcome = outcome(letter.to_ascii_uppercase());
+            let order = u64::from(letter.is_ascii_lowercase());
+            Heard { order, ..heard(index as u64 + 1, 1, outcome, at(1)) }
+        };
+        for record in before.chars().enumerate().map(record) {
+            seat.hear(voter('a'), [record], None, true, &terms);
         }
-        assert_eq!(last, expected, "{before} then {next}");
+        let next_ones = (before.len()..).zip(next.chars()).map(record);
+        let folded = seat.hear(voter('a'), next_ones, None, true, &terms);
+        assert_eq!(folded.asks, expected, "{before} then {next}");
     }
 }
 

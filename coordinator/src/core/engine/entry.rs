@@ -65,8 +65,9 @@ pub struct Entry {
     pub proposed: Option<u64>,
     /// The leader is new: fails that were known before are confirmed anew.
     pub owed: bool,
-    /// Who saw it fail, when nobody else was asked about that yet.
-    to_confirm: Option<ToConfirm>,
+    /// Who saw it fail, when nobody else was asked about that yet, in the order in which they did: what the last
+    /// of them saw may have been a lost run and no failure.
+    to_confirm: Vec<ToConfirm>,
     confirmation: Option<Confirmation>,
     /// What holds the end of its incident back.
     calm: Calm,
@@ -83,7 +84,7 @@ impl Entry {
             wake: None,
             proposed: None,
             owed: leader,
-            to_confirm: None,
+            to_confirm: Vec::new(),
             confirmation: None,
             calm: Calm::default(),
         }
@@ -105,7 +106,7 @@ impl Entry {
             || old.check.advisory_regions != new.check.advisory_regions
         {
             self.confirmation = None;
-            self.to_confirm = None;
+            self.to_confirm.clear();
             let digest = new.check.run_digest;
             let mut panels: BTreeMap<&str, Panel> = old
                 .check
@@ -182,7 +183,13 @@ impl Entry {
         // What an advisory region sees is asked of nobody else.
         if folded.asks && !self.subject.check.is_advisory(place) {
             let failed_before = folded.failed_before;
-            self.to_confirm = Some(ToConfirm { voter, failed_before });
+            // Who does not lead keeps them, too: no more than have a seat.
+            let panels = &self.panels;
+            self.to_confirm.retain(|known| {
+                known.voter != voter
+                    && panels.iter().flat_map(Panel::voters).any(|it| it == known.voter)
+            });
+            self.to_confirm.push(ToConfirm { voter, failed_before });
         }
         (folded.changed, folded.replaced)
     }
@@ -191,7 +198,7 @@ impl Entry {
     pub fn change_leader(&mut self, leader: bool) {
         self.proposed = None;
         self.owed = leader;
-        self.to_confirm = None;
+        self.to_confirm.clear();
         self.confirmation = None;
         self.wake = None;
         self.calm = Calm::default();
@@ -375,20 +382,28 @@ impl Entry {
         }
         self.owed &= now < office.settled_at;
         if open.incident || is_down(&decision.tally, decision) {
-            self.to_confirm = None;
+            self.to_confirm.clear();
             return;
         }
         if let Some(confirmation) = &self.confirmation {
             // What it has asked may have been answered before this failure began: it waits for the next.
-            let next = self.to_confirm.map(|_| confirmation.until());
+            let next = (!self.to_confirm.is_empty()).then(|| confirmation.until());
             self.wake = self.wake.into_iter().chain(next).min();
             return;
         }
         // A partial failure that several see is not asked about again and again: each time is a chance for
         // lost runs to make an outage of it.
         let several = decision.tally.failing > 1;
-        let asks = self.to_confirm.take().filter(|it| !(it.failed_before && several));
-        let first = asks.map(|it| it.voter);
+        let fails =
+            |seat: &Seat, vote: &Vote| seat.summary().fails > 0 && !vote.stale && !vote.excluded;
+        let still_fails = |voter: VoterId| {
+            let counted = self.panels.iter().zip(self.counted(votes));
+            let mut seats = counted.flat_map(|(panel, votes)| panel.seats().iter().zip(votes));
+            seats.any(|(seat, vote)| seat.voter() == Some(voter) && fails(seat, vote))
+        };
+        let asks = |it: &&ToConfirm| !(it.failed_before && several) && still_fails(it.voter);
+        let first = self.to_confirm.iter().find(asks).map(|it| it.voter);
+        self.to_confirm.clear();
         if first.is_none() && !self.owed {
             return;
         }
@@ -398,7 +413,7 @@ impl Entry {
         };
         let failing = |seat: &Seat, vote: &Vote| {
             let meant = first.is_none_or(|first| seat.voter() == Some(first));
-            meant && seat.summary().fails > 0 && !vote.stale && !vote.excluded
+            meant && fails(seat, vote)
         };
         let seats = self.panels.iter().zip(self.counted(votes));
         let witnesses: Vec<_> = seats

@@ -137,6 +137,11 @@ fn orders_follow_their_rows() {
         // One that an ordered run began, as each region's does when the outage begins in a confirmation.
         (5, 2, "0F 0p 1f +3000 1F",       "0=1 1=2 2=2 3=2 4=2 0=2 1=1 2=2 3=2 4=2"),
         (3, 2, "0F 0f 1p 1p 2p 2p +3000 0F", "0=1 1=2 2=2 0=1 1=2 2=2"),
+        // Of those that failed meanwhile the first that still does, whoever failed after it.
+        (5, 2, "0F 0p 1p 1p 1F 2p 2p 2F 3p 3p 4p 4p", "0=1 1=2 2=2 3=2 4=2 0=2 1=1 2=2 3=2 4=2"),
+        (5, 2, "0F 0p 1p 1p 1F 2p 2p 2F 2P 3p 3p 4p 4p", "0=1 1=2 2=2 3=2 4=2 0=2 1=1 2=2 3=2 4=2"),
+        (5, 2, "0F 0p 1p 1p 1F 2p 2p 2F 1P 3p 3p 4p 4p", "0=1 1=2 2=2 3=2 4=2 0=2 1=2 2=1 3=2 4=2"),
+        (5, 2, "0F 0p 1p 1p 1F 1P 2p 2p 2F 2P 3p 3p 4p 4p", "0=1 1=2 2=2 3=2 4=2"),
         // A region that fails already and one that begins to.
         (3, 2, "0F 0f 1p 1p 2p 2p 1F",    "0=1 1=2 2=2 0=2 1=1 2=2"),
         // One that fails already asks again while it is alone, and not once others fail, too.

@@ -176,7 +176,8 @@ impl Claims {
     }
 
     /// Has a page that this member holds and has nothing under way of follow the first in its line to that
-    /// one's holder, unless it is moving already or nobody hears of that member.
+    /// one's holder, unless it is moving already or nobody hears of that member. It is in doubt afterwards:
+    /// until the move stands in the log, which may be long after this, an attempt may have begun here.
     pub(super) fn follow(&mut self, page: &Delivery, to: u64) -> Option<PageUpdate> {
         let there = self.members.voters.contains(&to) && self.members.heard.contains(&to);
         if !there || self.moving.contains_key(&page.idempotency_key) {
@@ -188,7 +189,6 @@ impl Claims {
             claimed_from: page.claimed_by,
             claimed_by: to,
             why: HandOver::Unreached.into(),
-            idle: true,
             ..PageUpdate::default()
         })
     }

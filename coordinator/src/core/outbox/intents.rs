@@ -384,8 +384,8 @@ fn note_reach(page: &mut Delivery, update: &PageUpdate, holds: bool) {
 }
 
 /// The claim of all that waits for this page's contact moves. Unless its holder had stopped and
-/// said everything, moves it itself and has nothing under way, or its first attempt is not due yet, one may be
-/// in flight, or have got through without anybody knowing.
+/// said everything, or its first attempt is not due yet, one may be in flight, or have got through without
+/// anybody knowing.
 fn hand_over(incident: &mut Incident, index: usize, update: &PageUpdate, utc: UtcTime) -> bool {
     let before = incident.deliveries[index].clone();
     if before.state() != DeliveryState::Pending || before.claimed_by != update.claimed_from {
@@ -410,7 +410,7 @@ fn hand_over(incident: &mut Incident, index: usize, update: &PageUpdate, utc: Ut
     }
     // Before its first turn nobody has tried, also where a clock is ahead.
     let untried = before.attempts == 0 && due > utc + PAGE_ANSWER_WITHIN;
-    page.ambiguous |= !has_stopped(&before) && !untried && !update.idle;
+    page.ambiguous |= !has_stopped(&before) && !untried;
     if mutant::on(Mutant::KeyMovesWithClaim) {
         page.idempotency_key.push_str("/moved");
     }

@@ -20,10 +20,14 @@ pub(super) struct Lane {
     pub(super) in_flight: usize,
     /// Members that found no connection, by the incident whose page they tried.
     pub(super) unreached: BTreeMap<String, Vec<u64>>,
+    /// With how many of these this member found none.
+    pub(super) no_way: usize,
     /// Pages that the contact took in this life.
     pub(super) taken: u64,
-    /// Attempts in order since it took one.
+    /// Attempts in order since it took one, of all members as far as this one knows.
     pub(super) tries: usize,
+    /// How many that were when this member last passed over the first in line.
+    pub(super) passed: usize,
     /// It failed, and has taken nothing since.
     pub(super) failed: bool,
     /// What was written up to then goes in order.
@@ -54,17 +58,50 @@ impl Lane {
 
     /// The contact takes pages again: what waits by now goes in order.
     pub(super) fn is_well(&mut self, now: UtcTime) {
-        self.tries = 0;
+        (self.tries, self.passed) = (0, 0);
         if std::mem::take(&mut self.failed) {
             self.behind = self.behind.max(now);
         }
     }
 
-    /// How many of the first in line the next attempt passes over: none, but after every few in vain one
-    /// more of them, once.
+    /// How many of the first in line the next attempt of this member passes over: none, but after every few
+    /// in vain one more of them, once; behind the last but one it begins anew.
     pub(super) fn passes(&self) -> usize {
-        let rounds = self.tries / (LINE_TRIES_MAX + 1);
-        if self.tries % (LINE_TRIES_MAX + 1) == LINE_TRIES_MAX { rounds + 1 } else { 0 }
+        if self.tries - self.passed < LINE_TRIES_MAX {
+            return 0;
+        }
+        let rounds = (self.tries + 1) / (LINE_TRIES_MAX + 1);
+        let others = self.line.len().saturating_sub(1).max(1);
+        1 + rounds.saturating_sub(1) % others
+    }
+
+    /// This member begins with an attempt.
+    pub(super) fn begins(&mut self, in_order: bool) {
+        let passes = in_order && self.passes() > 0;
+        self.tried(in_order);
+        if passes {
+            self.passed = self.tries;
+        }
+    }
+
+    /// An attempt was made, by whomever.
+    pub(super) fn tried(&mut self, in_order: bool) {
+        if in_order {
+            self.tries = self.tries.saturating_add(1);
+        } else {
+            (self.tries, self.passed) = (0, 0);
+        }
+    }
+
+    /// What is known of who has no way with this incident's page.
+    pub(super) fn put_unreached(&mut self, incident: &str, members: &[u64], node_id: u64) {
+        if let Some(before) = self.unreached.remove(incident) {
+            self.no_way -= usize::from(before.contains(&node_id));
+        }
+        if !members.is_empty() {
+            self.no_way += usize::from(members.contains(&node_id));
+            self.unreached.insert(incident.to_owned(), members.to_vec());
+        }
     }
 
     /// Whether nothing is known or waits here.

@@ -11,18 +11,23 @@
 //!   contact: at most [`BREAKER_TRIAL_EVERY`], and over once the contact takes another. What was refused by an
 //!   answer waits out its own, the turn that its rate gave it or the minute before the end is said again, and
 //!   holds nobody meanwhile.
-//! * **Nobody for ever.** After [`LINE_TRIES_MAX`] attempts in vain one passes over the first in line, then over
-//!   the first two, and so on. What has no answer again after the contact took another one stands aside:
-//!   until its own back-off is over it holds nobody.
+//! * **Nobody for ever.** After [`LINE_TRIES_MAX`] attempts in vain, whoever made them, one passes over the first
+//!   in line, then over the first two, and so on, and begins anew behind the last. The holder of the first one
+//!   cannot know whether anybody is there to pass over it, and goes on: for that once two may go at a time.
+//!   What has no answer again after the contact took another one stands aside: it holds nobody, and goes
+//!   by its own back-off, after what its holder could send as well.
 //!
-//! What failed is read from the pages as they stand in the state. Only what stands aside, and up to when pages
-//! are to go in order, is known to one life of one member and found out anew by the next. So two members may
-//! differ in whom they let go first, but not for ever: what one of them waits for the other sends when its
-//! back-off is over, or the leader moves it.
+//! What failed is read from the pages as they stand in the state, those of others as well: every member counts
+//! the attempts of all, or who waits for another's page would never pass over it. Only what stands
+//! aside, how often was tried, and up to when pages are to go in order, is known to one life of one member and
+//! found out anew by the next. So two members may differ in whom they let go first, but not for ever: what one
+//! of them waits for the other sends when its back-off is over, or the leader moves it.
 
 #[cfg(doc)]
 use parallax_common::limits::LINE_TRIES_MAX;
-use parallax_common::limits::{BREAKER_TRIAL_EVERY, PAGE_BACK_OFF_MIN};
+use parallax_common::limits::{
+    BREAKER_FAILURES, BREAKER_TRIAL_EVERY, LINE_LOOKED_AT_MAX, PAGE_BACK_OFF_MIN,
+};
 use parallax_common::time::UtcTime;
 use parallax_proto::v1::{AttemptResult, Delivery, DeliveryState};
 
@@ -49,6 +54,14 @@ fn failed_at(page: &Delivery) -> Option<UtcTime> {
     unheard.then(|| stamp::utc(last.at.as_ref()))
 }
 
+/// Whether a page of a contact that is not failing has had no answer so often that the contact must have
+/// taken another one since: with so many in a row it would be failing.
+pub(super) fn is_passed_over(page: &Delivery) -> bool {
+    let enough = BREAKER_FAILURES as usize;
+    let last = page.history.iter().rev().take(enough);
+    last.filter(|attempt| attempt.result() == AttemptResult::Unanswered).count() == enough
+}
+
 /// The first moment from `from` on at which the first in line may go, and which that is then.
 fn first_to_go<'a>(
     places: impl Iterator<Item = Place<'a>>,
@@ -56,25 +69,29 @@ fn first_to_go<'a>(
 ) -> Option<(UtcTime, &'a str)> {
     // From when on somebody stands before those that follow.
     let mut held: Option<UtcTime> = None;
-    let mut first: Option<(UtcTime, &str)> = None;
+    let mut first: Option<(UtcTime, bool, &str)> = None;
     for place in places {
         let stands = place.stands.max(from);
         if held.is_some_and(|at| at <= stands) {
             continue;
         }
         let goes = place.goes.map(|at| at.max(stands));
-        let in_time = |at: &UtcTime| {
-            held.is_none_or(|held| *at < held) && first.is_none_or(|(first, _)| *at < first)
-        };
+        // What stands aside lets the others go before it.
+        let earlier =
+            |at: UtcTime| first.is_none_or(|first| (at, place.aside) < (first.0, first.1));
+        let in_time = |at: &UtcTime| held.is_none_or(|held| *at < held) && earlier(*at);
         if let Some(at) = goes.filter(in_time) {
-            first = Some((at, place.incident));
+            first = Some((at, place.aside, place.incident));
+        }
+        if place.aside {
+            continue;
         }
         held = Some(stands);
         if stands == from {
             break;
         }
     }
-    first
+    first.map(|(at, _, incident)| (at, incident))
 }
 
 impl Outbox {
@@ -90,7 +107,7 @@ impl Outbox {
         let from = self.seen;
         let mut left = lane.passes();
         let passed = |place: &Place<'_>| {
-            let passes = left > 0 && place.stands <= from;
+            let passes = left > 0 && !place.aside && place.stands <= from;
             left -= usize::from(passes);
             !passes
         };
@@ -113,7 +130,8 @@ impl Outbox {
             let place = self.place(contact, lane, incident);
             place.is_some_and(|place| !place.aside && place.stands <= self.seen)
         };
-        lane.line.iter().take_while(|(written, _)| *written <= lane.behind).any(waits)
+        let first = lane.line.iter().take(LINE_LOOKED_AT_MAX);
+        first.take_while(|(written, _)| *written <= lane.behind).any(waits)
     }
 
     /// Of which incident the first in line tells, whoever holds it.
@@ -177,6 +195,38 @@ impl Outbox {
         chain.written = Some(written);
     }
 
+    /// Learns from the state what comes of the attempts of others, as [`Outbox::finished`] learns it of those
+    /// that are made here, so that all members come to pass over the same pages, and none waits for ever for
+    /// one that another member tries in vain.
+    pub(super) fn hear_of_attempts(&mut self, key: &super::ChainKey, pages: &[Delivery]) {
+        let Some(chain) = self.chains.get(key) else { return };
+        let failed = pages.iter().find_map(|page| {
+            let id = &page.idempotency_key;
+            let known = chain.pages.iter().find(|known| known.idempotency_key == *id)?;
+            let last = page.history.last().filter(|last| last.by != self.node_id)?;
+            let fails = page.state() == DeliveryState::Pending
+                && known.attempts < page.attempts
+                && failed_at(page).is_some();
+            fails.then(|| (known.attempts > 0, last.result()))
+        });
+        let Some((again, result)) = failed else { return };
+        let Some(lane) = self.lanes.get(&key.1) else { return };
+        let in_order = self.in_order(&key.1, lane);
+        // What began before there was a line, several at once, is no attempt in it.
+        let counts = again || self.foremost(&key.1, lane) == Some(key.0.as_str());
+        let (Some(chain), Some(lane)) = (self.chains.get_mut(key), self.lanes.get_mut(&key.1))
+        else {
+            return;
+        };
+        if counts || !in_order {
+            lane.tried(in_order);
+        }
+        // Without a connection no page is to blame.
+        let blamed = again && result != AttemptResult::NotSent;
+        chain.aside |= blamed && chain.failed_after < lane.taken;
+        chain.failed_after = lane.taken;
+    }
+
     /// In a line only the first is awaited, from when it was seen to be that: before this nobody is taken
     /// for silent.
     pub(super) fn in_line(
@@ -202,13 +252,12 @@ impl Outbox {
     /// the first in line.
     pub(super) fn follows(&self, key: &super::ChainKey) -> Option<u64> {
         let chain = self.chains.get(key)?;
-        let lane = self.lanes.get(&key.1).filter(|lane| self.in_order(&key.1, lane))?;
         let page = chain.head().filter(|head| head.claimed_by == self.node_id)?;
         let untouched = chain.flying.is_none()
             && chain.settling.is_none()
             && !chain.doubt.contains(&page.idempotency_key);
-        let no_way = lane.unreached.values().any(|members| members.contains(&self.node_id));
-        if !untouched || !no_way {
+        let lane = self.lanes.get(&key.1).filter(|lane| untouched && lane.no_way > 0)?;
+        if !self.in_order(&key.1, lane) {
             return None;
         }
         let first = self.foremost(&key.1, lane).filter(|first| *first != key.0)?;
