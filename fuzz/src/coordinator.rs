@@ -39,8 +39,8 @@ pub fn windows(bytes: &[u8]) {
         merged.mean();
     }
     let count = windows.windows.len();
-    let (records, refused) = intake::admit(&Work::default(), &spool, windows, NOW);
-    assert_eq!(records.len() as u64 + refused.count, count as u64);
+    let admitted = intake::admit(&Work::default(), &spool, windows, NOW);
+    assert_eq!(admitted.windows.len() as u64 + admitted.refused.count, count as u64);
 }
 
 /// Frames of a probe's live lane, each behind its length in two bytes, after the clock was measured.
