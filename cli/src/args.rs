@@ -61,7 +61,7 @@ impl Cli {
             Command::Version(Version { client: true })
             | Command::Check(Check::Try(_))
             | Command::Validate(_) => &REMOTE[..REMOTE.len() - 1],
-            Command::Completions(_) => REMOTE,
+            Command::Completions(_) | Command::Schema => REMOTE,
             _ => &[],
         };
         if let Some(flag) = unread.iter().find(|flag| is_given(&matches, flag)) {
@@ -211,6 +211,9 @@ pub enum Command {
     Backup(Backup),
     /// The version of this program and of the coordinator that answers
     Version(Version),
+    /// Print the JSON Schema of configuration files, for editors
+    #[command(after_help = SCHEMA_EXAMPLES)]
+    Schema,
     /// Print what makes a shell complete this command's words
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions(Completions),
@@ -220,6 +223,12 @@ pub enum Command {
     /// A whole mesh on this machine, to try things out
     Dev(Dev),
 }
+
+const SCHEMA_EXAMPLES: &str = "\
+Examples:
+  parallax schema > parallax.schema.json
+  then, as the first line of a file:
+  # yaml-language-server: $schema=parallax.schema.json";
 
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:

@@ -25,6 +25,7 @@ use crate::args::{
     Check, Cli, Cluster, Command, Contact, Incident, Maintenance, Probe, Region, Silence,
 };
 use crate::client::Client;
+use crate::config::schema;
 use crate::exit::{Exit, Failure};
 use crate::output::Shell;
 
@@ -108,6 +109,10 @@ pub async fn run(
         Command::Version(_) => version::version(&mut connect()?, shell).await,
         Command::Validate(args) => attempt::validate(&args, shell),
         Command::Check(Check::Try(args)) => attempt::attempt(&args, shell).await,
+        Command::Schema => {
+            shell.out.write_all(schema::text().as_bytes())?;
+            Ok(Exit::Ok)
+        }
         Command::Completions(args) => {
             let mut script = Vec::new();
             clap_complete::generate(args.shell, &mut Cli::command(), "parallax", &mut script);

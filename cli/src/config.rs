@@ -22,11 +22,13 @@ pub mod place;
 mod plugin;
 pub mod reader;
 mod route;
+pub mod schema;
 pub mod source;
 pub mod step;
 pub mod talk;
 pub mod tree;
 pub mod value;
+pub mod want;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -14,7 +14,8 @@ use parallax_probe::metrics::Metrics;
 use parallax_proto::convert::{check, resource};
 use parallax_proto::v1;
 
-use crate::config::{Sources, load};
+use crate::config::schema::judge::Judge;
+use crate::config::{Sources, load, schema};
 
 mod contacts;
 mod echoes;
@@ -127,6 +128,7 @@ fn as_set(names: Vec<String>) -> BTreeSet<String> {
 
 #[test]
 fn every_yaml_block_is_valid_or_breaks_the_rule_that_it_says() {
+    let schema = Judge::of_schema();
     let (mut valid, mut invalid) = (0, 0);
     for (name, text) in documents() {
         for (word, line, block) in blocks(&text) {
@@ -136,6 +138,11 @@ fn every_yaml_block_is_valid_or_breaks_the_rule_that_it_says() {
                 "yaml" => {
                     let wrong = loaded.err().map(|invalid| invalid.diagnostics);
                     assert!(wrong.is_none(), "{at}: {wrong:#?}");
+                    let documents: Vec<serde_json::Value> =
+                        serde_saphyr::from_multiple(&block).unwrap();
+                    for document in documents {
+                        assert_eq!(schema.takes(&document), Ok(()), "{at}");
+                    }
                     valid += 1;
                 }
                 "yaml,invalid" => {
@@ -157,27 +164,10 @@ fn every_yaml_block_is_valid_or_breaks_the_rule_that_it_says() {
 
 #[test]
 fn the_reference_has_every_field_and_no_other() {
-    let sources = [
-        include_str!("config/document.rs"),
-        include_str!("config/check.rs"),
-        include_str!("config/alert.rs"),
-        include_str!("config/step.rs"),
-        include_str!("config/talk.rs"),
-        include_str!("config/plugin.rs"),
-        include_str!("config/contact.rs"),
-        include_str!("config/route.rs"),
-        include_str!("config/maintenance.rs"),
-    ];
-    let mut fields = BTreeSet::new();
-    for source in sources {
-        for part in source.split(" field(\"").chain(source.split("required(\"")).skip(1) {
-            let name = part.split('"').next().unwrap_or_default();
-            let letter = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
-            if !name.is_empty() && name.bytes().all(letter) {
-                fields.insert(name.to_owned());
-            }
-        }
-    }
+    let fields: BTreeSet<String> = schema::paths()
+        .iter()
+        .filter_map(|(path, _)| Some(path.rsplit('.').next()?.to_owned()))
+        .collect();
     assert!(fields.len() > 40, "{fields:?}");
     let text = file("docs/configuration.md");
     let headings = [

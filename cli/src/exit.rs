@@ -66,10 +66,12 @@ pub enum Failure {
     #[error("{0}")]
     Usage(String),
     /// Broken rules, already printed with their places.
-    #[error("{}, nothing was applied", broken(*.count))]
+    #[error("{}{after}", broken(*.count))]
     Invalid {
         /// How many.
         count: usize,
+        /// What that means for what was asked, as it follows the count.
+        after: &'static str,
         /// Whether all of them are a matter of reading again.
         conflict: bool,
     },

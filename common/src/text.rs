@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 /// Units with their nanoseconds, largest first.
-const UNITS: [(&str, u64); 7] = [
+pub const UNITS: [(&str, u64); 7] = [
     ("d", 86_400_000_000_000),
     ("h", 3_600_000_000_000),
     ("m", 60_000_000_000),

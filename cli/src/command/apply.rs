@@ -13,6 +13,9 @@ use crate::exit::{Exit, Failure};
 use crate::output::Shell;
 use crate::output::plan::{ChangeView, PlanView};
 
+/// What broken rules mean for an `apply` and a `diff`.
+const NOTHING: &str = ", nothing was applied";
+
 /// Makes the mesh hold what files say.
 ///
 /// # Errors
@@ -66,7 +69,7 @@ async fn run(
         diagnostic::sort(&mut diagnostics);
         let conflict = answer.violations.iter().all(|violation| violation.rule == "conflict");
         show(&diagnostics, &loaded.sources, shell)?;
-        return Err(Failure::Invalid { count: diagnostics.len(), conflict });
+        return Err(Failure::Invalid { count: diagnostics.len(), after: NOTHING, conflict });
     }
     let result = answer.result.ok_or(Failure::Incomplete("result"))?;
     let mut advice: Vec<Diagnostic> =
@@ -101,7 +104,12 @@ async fn run(
 /// # Errors
 /// [`Failure::Invalid`] when rules are broken, or that a file cannot be read.
 pub fn load(what: &What, shell: &mut Shell) -> Result<Loaded, Failure> {
-    read(&what.files, shell)
+    read(&what.files, shell).map_err(|failure| match failure {
+        Failure::Invalid { count, conflict, .. } => {
+            Failure::Invalid { count, after: NOTHING, conflict }
+        }
+        other => other,
+    })
 }
 
 /// The same of these files.
@@ -117,7 +125,7 @@ pub(super) fn understood(sources: Sources, shell: &mut Shell) -> Result<Loaded, 
         Ok(loaded) => Ok(loaded),
         Err(invalid) => {
             show(&invalid.diagnostics, &invalid.sources, shell)?;
-            Err(Failure::Invalid { count: invalid.diagnostics.len(), conflict: false })
+            Err(Failure::Invalid { count: invalid.diagnostics.len(), after: "", conflict: false })
         }
     }
 }

@@ -101,7 +101,7 @@ fn valid(loaded: &Loaded, shell: &mut Shell) -> Result<(), Failure> {
     }
     diagnostic::sort(&mut diagnostics);
     show(&diagnostics, &loaded.sources, shell)?;
-    Err(Failure::Invalid { count: diagnostics.len(), conflict: false })
+    Err(Failure::Invalid { count: diagnostics.len(), after: "", conflict: false })
 }
 
 /// The checks to try, as a probe gets them.

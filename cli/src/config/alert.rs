@@ -6,6 +6,7 @@ use parallax_proto::v1;
 use super::reader::{Field, Reader, field, required};
 use super::tree::{Node, Value};
 use super::value;
+use super::want::{CONTACTS, length, names, text, word};
 
 const SEVERITIES: &[(&str, v1::Severity)] = &[
     ("critical", v1::Severity::Critical),
@@ -13,33 +14,39 @@ const SEVERITIES: &[(&str, v1::Severity)] = &[
     ("info", v1::Severity::Info),
 ];
 
-const ALERT: &[Field<v1::Alert>] = &[
-    required("name", "a name such as `slow`", |alert, node, reader| {
+/// Fields of an item of `alerts`.
+pub(super) const ALERT: &[Field<v1::Alert>] = &[
+    required("name", text("a name such as `slow`"), |alert, node, reader| {
         alert.name = value::text(node, reader).unwrap_or_default();
     }),
-    required("when", "a condition such as `p95 > 800ms for 5m`", |alert, node, reader| {
+    required("when", text("a condition such as `p95 > 800ms for 5m`"), |alert, node, reader| {
         alert.when = value::text(node, reader).unwrap_or_default();
     }),
-    field("severity", "one of critical, warning, info", |alert, node, reader| {
-        let severity = value::word(node, SEVERITIES, reader);
-        alert.severity = severity.unwrap_or_default().into();
-    }),
-    field("alert", "a list of contacts", |alert, node, reader| {
+    field(
+        "severity",
+        word("one of critical, warning, info", || names(SEVERITIES)),
+        |alert, node, reader| {
+            let severity = value::word(node, SEVERITIES, reader);
+            alert.severity = severity.unwrap_or_default().into();
+        },
+    ),
+    field("alert", CONTACTS, |alert, node, reader| {
         alert.alert = value::texts(node, reader).unwrap_or_default();
     }),
 ];
 
-const SLO: &[Field<v1::Slo>] = &[
-    required("target", "a share such as 99.9%", |slo, node, reader| {
+/// Fields of `slo`.
+pub(super) const SLO: &[Field<v1::Slo>] = &[
+    required("target", text("a share such as 99.9%"), |slo, node, reader| {
         match node.text().and_then(percent::parse) {
             Some(ppm) => slo.target_ppm = ppm,
             None => reader.wrong_type(node),
         }
     }),
-    field("over", "a length of time such as 30d", |slo, node, reader| {
+    field("over", length("a length of time such as 30d"), |slo, node, reader| {
         slo.over = value::duration(node, reader);
     }),
-    field("alert", "a list of contacts", |slo, node, reader| {
+    field("alert", CONTACTS, |slo, node, reader| {
         slo.alert = value::texts(node, reader).unwrap_or_default();
     }),
 ];

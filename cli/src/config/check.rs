@@ -14,11 +14,15 @@ use super::step::{Kinds, kind_twice, steps};
 use super::talk::quoted;
 use super::tree::{Entry, Node, Value};
 use super::value::{self, at_least_one};
-use super::{Kind, Located, alert, place};
+use super::want::{
+    BOOLEAN, CONTACTS, Known, LABELS, LENGTH, NUMBER, Shape, TEXT, Want, known, mapping, names,
+    shaped, text, texts, word,
+};
+use super::{Kind, Located, alert, place, plugin, step, talk};
 
 /// A check while it is read.
 #[derive(Default)]
-struct Draft {
+pub(super) struct Draft {
     check: v1::Check,
     kinds: Kinds,
     steps: Option<Vec<v1::Step>>,
@@ -34,13 +38,8 @@ impl Draft {
     }
 }
 
-const TEXT: &str = "a text";
-const NUMBER: &str = "a whole number";
-const BOOLEAN: &str = "true or false";
-const LENGTH: &str = "a length of time such as 500ms or 1m30s";
-const NAMES: &str = "a list of names";
-const LABELS: &str = "a mapping of names to texts";
-const EXPRESSIONS: &str = "a list of expressions";
+const NAMES: Want = texts("a list of names");
+const EXPRESSIONS: Want = texts("a list of expressions");
 
 const SOURCES: &[(&str, v1::Source)] = &[
     ("active", v1::Source::Active),
@@ -69,43 +68,75 @@ const QUORUMS: &[(&str, v1::Quorum)] =
 
 /// What only a check itself may say.
 const OWN: &[Field<Draft>] = &[
-    required("name", "a name such as `checkout`", |draft, node, reader| {
+    required("name", text("a name such as `checkout`"), |draft, node, reader| {
         draft.meta().name = value::text(node, reader).unwrap_or_default();
     }),
-    field("http", "a mapping with `url`", |draft, node, reader| {
+    field("http", mapping("a mapping with `url`", || known(step::HTTP)), |draft, node, reader| {
         draft.kinds.read_http(node, reader);
     }),
-    field("tcp", "a mapping with `address`", |draft, node, reader| {
-        draft.kinds.read_tcp(node, reader);
-    }),
-    field("tls", "a mapping with `address`", |draft, node, reader| {
-        draft.kinds.read_tls(node, reader);
-    }),
-    field("dns", "a mapping with `name`", |draft, node, reader| {
+    field(
+        "tcp",
+        mapping("a mapping with `address`", || known(step::TCP)),
+        |draft, node, reader| {
+            draft.kinds.read_tcp(node, reader);
+        },
+    ),
+    field(
+        "tls",
+        mapping("a mapping with `address`", || known(step::TLS)),
+        |draft, node, reader| {
+            draft.kinds.read_tls(node, reader);
+        },
+    ),
+    field("dns", mapping("a mapping with `name`", || known(step::DNS)), |draft, node, reader| {
         draft.kinds.read_dns(node, reader);
     }),
-    field("udp", "a mapping with `address`", |draft, node, reader| {
-        draft.kinds.read_udp(node, reader);
-    }),
-    field("ssh", "a mapping with `address`", |draft, node, reader| {
-        draft.kinds.read_ssh(node, reader);
-    }),
-    field("icmp", "a mapping with `host`", |draft, node, reader| {
+    field(
+        "udp",
+        mapping("a mapping with `address`", || known(talk::UDP)),
+        |draft, node, reader| {
+            draft.kinds.read_udp(node, reader);
+        },
+    ),
+    field(
+        "ssh",
+        mapping("a mapping with `address`", || known(talk::SSH)),
+        |draft, node, reader| {
+            draft.kinds.read_ssh(node, reader);
+        },
+    ),
+    field("icmp", mapping("a mapping with `host`", || known(step::ICMP)), |draft, node, reader| {
         draft.kinds.read_icmp(node, reader);
     }),
-    field("grpc", "a mapping with `address`", |draft, node, reader| {
-        draft.kinds.read_grpc(node, reader);
-    }),
-    field("websocket", "a mapping with `url`", |draft, node, reader| {
-        draft.kinds.read_websocket(node, reader);
-    }),
-    field("plugin", "a mapping with `command`", |draft, node, reader| {
-        draft.kinds.read_plugin(node, reader);
-    }),
-    field("steps", "a list of steps", |draft, node, reader| {
-        draft.steps = Some(steps(node, reader));
-    }),
-    field("canary", "a mapping with `expect`", |draft, node, reader| {
+    field(
+        "grpc",
+        mapping("a mapping with `address`", || known(step::GRPC)),
+        |draft, node, reader| {
+            draft.kinds.read_grpc(node, reader);
+        },
+    ),
+    field(
+        "websocket",
+        mapping("a mapping with `url`", || known(talk::WEBSOCKET)),
+        |draft, node, reader| {
+            draft.kinds.read_websocket(node, reader);
+        },
+    ),
+    field(
+        "plugin",
+        mapping("a mapping with `command`", || known(plugin::PLUGIN)),
+        |draft, node, reader| {
+            draft.kinds.read_plugin(node, reader);
+        },
+    ),
+    field(
+        "steps",
+        shaped("a list of steps", Shape::List(&Shape::Mapping(|| known(step::STEP)))),
+        |draft, node, reader| {
+            draft.steps = Some(steps(node, reader));
+        },
+    ),
+    field("canary", mapping("a mapping with `expect`", || known(CANARY)), |draft, node, reader| {
         let mut canary = v1::Canary::default();
         reader.mapping(node, CANARY, &mut canary);
         draft.check.canary = Some(canary);
@@ -113,7 +144,7 @@ const OWN: &[Field<Draft>] = &[
 ];
 
 /// What `defaults:` may say too.
-const COMMON: &[Field<Draft>] = &[
+pub(super) const COMMON: &[Field<Draft>] = &[
     field("title", TEXT, |draft, node, reader| {
         draft.check.title = value::text(node, reader).unwrap_or_default();
     }),
@@ -147,14 +178,22 @@ const COMMON: &[Field<Draft>] = &[
     field("probes_per_region", NUMBER, |draft, node, reader| {
         draft.check.probes_per_region = at_least_one(node, reader);
     }),
-    field("missing", "one of unknown, ignore, fail, pass", |draft, node, reader| {
-        let missing = value::word(node, MISSING, reader);
-        draft.check.missing = missing.unwrap_or_default().into();
-    }),
-    field("source", "one of active, heartbeat, push", |draft, node, reader| {
-        let source = value::word(node, SOURCES, reader);
-        draft.check.source = source.unwrap_or_default().into();
-    }),
+    field(
+        "missing",
+        word("one of unknown, ignore, fail, pass", || names(MISSING)),
+        |draft, node, reader| {
+            let missing = value::word(node, MISSING, reader);
+            draft.check.missing = missing.unwrap_or_default().into();
+        },
+    ),
+    field(
+        "source",
+        word("one of active, heartbeat, push", || names(SOURCES)),
+        |draft, node, reader| {
+            let source = value::word(node, SOURCES, reader);
+            draft.check.source = source.unwrap_or_default().into();
+        },
+    ),
     field("expect", EXPRESSIONS, |draft, node, reader| {
         draft.run().expect = value::texts(node, reader).unwrap_or_default();
     }),
@@ -167,64 +206,99 @@ const COMMON: &[Field<Draft>] = &[
     field("samples", NUMBER, |draft, node, reader| {
         draft.run().samples = at_least_one(node, reader);
     }),
-    field("ip", "one of auto, 4, 6", |draft, node, reader| {
+    field("ip", word("one of auto, 4, 6", || names(FAMILIES)), |draft, node, reader| {
         let family = value::word(node, FAMILIES, reader);
         draft.run().ip = family.unwrap_or_default().into();
     }),
-    field("source_address", "an IP address", |draft, node, reader| {
+    field("source_address", text("an IP address"), |draft, node, reader| {
         draft.run().source_address = value::text(node, reader).unwrap_or_default();
     }),
-    field("resolver", "the address and port of a DNS server", |draft, node, reader| {
+    field("resolver", text("the address and port of a DNS server"), |draft, node, reader| {
         draft.run().resolver = value::text(node, reader).unwrap_or_default();
     }),
-    field("down", "a mapping with `regions`, `failures` or `of`", |draft, node, reader| {
-        let mut down = v1::Down::default();
-        reader.mapping(node, DOWN, &mut down);
-        draft.check.down = Some(down);
-    }),
-    field("up", "a mapping with `successes` or `of`", |draft, node, reader| {
-        let mut up = v1::Up::default();
-        reader.mapping(node, UP, &mut up);
-        draft.check.up = Some(up);
-    }),
-    field("regional", "a mapping with `after` or `alert`", |draft, node, reader| {
-        let mut lasting = v1::Lasting::default();
-        reader.mapping(node, LASTING, &mut lasting);
-        draft.check.regional = Some(lasting);
-    }),
-    field("warning", "a mapping with `after` or `alert`", |draft, node, reader| {
-        let mut lasting = v1::Lasting::default();
-        reader.mapping(node, LASTING, &mut lasting);
-        draft.check.warning = Some(lasting);
-    }),
+    field(
+        "down",
+        mapping("a mapping with `regions`, `failures` or `of`", || known(DOWN)),
+        |draft, node, reader| {
+            let mut down = v1::Down::default();
+            reader.mapping(node, DOWN, &mut down);
+            draft.check.down = Some(down);
+        },
+    ),
+    field(
+        "up",
+        mapping("a mapping with `successes` or `of`", || known(UP)),
+        |draft, node, reader| {
+            let mut up = v1::Up::default();
+            reader.mapping(node, UP, &mut up);
+            draft.check.up = Some(up);
+        },
+    ),
+    field(
+        "regional",
+        mapping("a mapping with `after` or `alert`", || known(LASTING)),
+        |draft, node, reader| {
+            let mut lasting = v1::Lasting::default();
+            reader.mapping(node, LASTING, &mut lasting);
+            draft.check.regional = Some(lasting);
+        },
+    ),
+    field(
+        "warning",
+        mapping("a mapping with `after` or `alert`", || known(LASTING)),
+        |draft, node, reader| {
+            let mut lasting = v1::Lasting::default();
+            reader.mapping(node, LASTING, &mut lasting);
+            draft.check.warning = Some(lasting);
+        },
+    ),
     field("confirm_spacing", LENGTH, |draft, node, reader| {
         draft.check.confirm_spacing = value::duration(node, reader);
     }),
-    field("alert", "a list of contacts", |draft, node, reader| {
+    field("alert", CONTACTS, |draft, node, reader| {
         draft.check.alert = value::texts(node, reader).unwrap_or_default();
     }),
-    field("severity", "one of critical, warning, info", |draft, node, reader| {
-        let severity = value::word(node, SEVERITIES, reader);
-        draft.check.severity = severity.unwrap_or_default().into();
-    }),
+    field(
+        "severity",
+        word("one of critical, warning, info", || names(SEVERITIES)),
+        |draft, node, reader| {
+            let severity = value::word(node, SEVERITIES, reader);
+            draft.check.severity = severity.unwrap_or_default().into();
+        },
+    ),
     field("min_open", LENGTH, |draft, node, reader| {
         draft.check.min_open = value::duration(node, reader);
     }),
-    field("flap", "a mapping with `opens`, `within` or `calm`", |draft, node, reader| {
-        let mut flap = v1::Flap::default();
-        reader.mapping(node, FLAP, &mut flap);
-        draft.check.flap = Some(flap);
-    }),
-    field("depends_on", "a list of checks", |draft, node, reader| {
+    field(
+        "flap",
+        mapping("a mapping with `opens`, `within` or `calm`", || known(FLAP)),
+        |draft, node, reader| {
+            let mut flap = v1::Flap::default();
+            reader.mapping(node, FLAP, &mut flap);
+            draft.check.flap = Some(flap);
+        },
+    ),
+    field("depends_on", texts("a list of checks"), |draft, node, reader| {
         draft.check.depends_on = value::texts(node, reader).unwrap_or_default();
     }),
-    field("alerts", "a list of mappings with `name` and `when`", |draft, node, reader| {
-        draft.check.alerts = alert::alerts(node, reader);
-    }),
-    field("slo", "a mapping with `target`", |draft, node, reader| {
-        draft.check.slo = Some(alert::slo(node, reader));
-    }),
-    field("runbook", "a link", |draft, node, reader| {
+    field(
+        "alerts",
+        shaped(
+            "a list of mappings with `name` and `when`",
+            Shape::List(&Shape::Mapping(|| known(alert::ALERT))),
+        ),
+        |draft, node, reader| {
+            draft.check.alerts = alert::alerts(node, reader);
+        },
+    ),
+    field(
+        "slo",
+        mapping("a mapping with `target`", || known(alert::SLO)),
+        |draft, node, reader| {
+            draft.check.slo = Some(alert::slo(node, reader));
+        },
+    ),
+    field("runbook", text("a link"), |draft, node, reader| {
         draft.check.runbook = value::text(node, reader).unwrap_or_default();
     }),
 ];
@@ -233,15 +307,19 @@ const ANSWERS: &[(&str, v1::CanaryAnswer)] =
     &[("pass", v1::CanaryAnswer::Pass), ("fail", v1::CanaryAnswer::Fail)];
 
 const CANARY: &[Field<v1::Canary>] = &[
-    required("expect", "one of pass, fail", |canary, node, reader| {
+    required("expect", word("one of pass, fail", || names(ANSWERS)), |canary, node, reader| {
         let answer = value::word(node, ANSWERS, reader);
         canary.expect = answer.unwrap_or_default().into();
     }),
-    field("reason", "a reason such as dns_nxdomain", |canary, node, reader| {
-        let reasons: Vec<(&str, i32)> =
-            Reason::ALL.iter().map(|it| (it.word(), enums::reason_to(*it))).collect();
-        canary.reason = value::word(node, &reasons, reader).unwrap_or_default();
-    }),
+    field(
+        "reason",
+        word("a reason such as dns_nxdomain", || Reason::ALL.iter().map(|it| it.word()).collect()),
+        |canary, node, reader| {
+            let reasons: Vec<(&str, i32)> =
+                Reason::ALL.iter().map(|it| (it.word(), enums::reason_to(*it))).collect();
+            canary.reason = value::word(node, &reasons, reader).unwrap_or_default();
+        },
+    ),
 ];
 
 const FLAP: &[Field<v1::Flap>] = &[
@@ -251,19 +329,26 @@ const FLAP: &[Field<v1::Flap>] = &[
 ];
 
 const DOWN: &[Field<v1::Down>] = &[
-    field("regions", "majority, all, any or a number", |down, node, reader| {
-        if let Some(count) = node.plain().and_then(value::decimal) {
-            match u32::try_from(count) {
-                Ok(count) => {
-                    down.regions = v1::Quorum::Count.into();
-                    down.count = count;
+    field(
+        "regions",
+        shaped(
+            "majority, all, any or a number",
+            Shape::OneOf(&[Shape::Word(|| names(QUORUMS)), Shape::Whole(1)]),
+        ),
+        |down, node, reader| {
+            if let Some(count) = node.plain().and_then(value::decimal) {
+                match u32::try_from(count) {
+                    Ok(count) => {
+                        down.regions = v1::Quorum::Count.into();
+                        down.count = count;
+                    }
+                    Err(_) => reader.wrong_type(node),
                 }
-                Err(_) => reader.wrong_type(node),
+            } else if let Some(quorum) = value::word(node, QUORUMS, reader) {
+                down.regions = quorum.into();
             }
-        } else if let Some(quorum) = value::word(node, QUORUMS, reader) {
-            down.regions = quorum.into();
-        }
-    }),
+        },
+    ),
     field("failures", NUMBER, |down, node, reader| {
         down.failures = at_least_one(node, reader);
     }),
@@ -276,7 +361,7 @@ const LASTING: &[Field<v1::Lasting>] = &[
     field("after", LENGTH, |lasting, node, reader| {
         lasting.after = value::duration(node, reader);
     }),
-    field("alert", "a list of contacts", |lasting, node, reader| {
+    field("alert", CONTACTS, |lasting, node, reader| {
         lasting.alert = value::texts(node, reader).unwrap_or_default();
     }),
 ];
@@ -289,6 +374,13 @@ const UP: &[Field<v1::Up>] = &[
         up.of = at_least_one(node, reader);
     }),
 ];
+
+/// All that a check may say.
+pub(super) fn fields() -> Vec<Known> {
+    let mut fields = known(OWN);
+    fields.extend(known(COMMON));
+    fields
+}
 
 /// Reads `defaults:` once for itself, so that what is wrong in it is said even when no check uses
 /// it.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use parallax_proto::convert::contact::{WORDS, written};
+use parallax_proto::convert::contact::{MAIL_TLS, PRIORITIES, SEVERITIES, WORDS, written};
 use parallax_proto::v1;
 use parallax_proto::v1::contact::Kind as ContactKind;
 
@@ -10,58 +10,84 @@ use super::check::judge;
 use super::reader::{Field, Reader, field, required};
 use super::step::headers;
 use super::tree::Node;
+use super::want::{LABELS, SECRET, TEXT, Want, known, length, mapping, text, texts, whole, word};
 use super::{Kind, Located, value};
 
 /// A contact while it is read: what it is, and how often it says so.
 #[derive(Default)]
-struct Draft {
+pub(super) struct Draft {
     contact: v1::Contact,
     kinds: usize,
 }
 
-const CONTACT: &[Field<Draft>] = &[
-    required("name", "a name such as `ops`", |draft, node, reader| {
+/// Fields of an item of `contacts`.
+pub(super) const CONTACT: &[Field<Draft>] = &[
+    required("name", text("a name such as `ops`"), |draft, node, reader| {
         let name = value::text(node, reader).unwrap_or_default();
         draft.contact.meta.get_or_insert_default().name = name;
     }),
-    field("labels", "a mapping of names to texts", |draft, node, reader| {
+    field("labels", LABELS, |draft, node, reader| {
         let labels = value::labels(node, reader).unwrap_or_default();
         draft.contact.meta.get_or_insert_default().labels = labels;
     }),
-    field("fallback", "the name of a contact", |draft, node, reader| {
+    field("fallback", text("the name of a contact"), |draft, node, reader| {
         draft.contact.fallback = value::text(node, reader).unwrap_or_default();
     }),
-    field("rate", "a number of pages such as 10/m", |draft, node, reader| {
+    field("rate", text("a number of pages such as 10/m"), |draft, node, reader| {
         draft.contact.rate = value::text(node, reader).unwrap_or_default();
     }),
-    field("webhook", "a mapping with `url`", |draft, node, reader| {
+    field("webhook", mapping("a mapping with `url`", || known(WEBHOOK)), |draft, node, reader| {
         draft.kind(node, WEBHOOK, ContactKind::Webhook, reader);
     }),
-    field("pagerduty", "a mapping with `routing_key`", |draft, node, reader| {
-        draft.kind(node, PAGERDUTY, ContactKind::Pagerduty, reader);
-    }),
-    field("alertmanager", "a mapping with `urls`", |draft, node, reader| {
-        draft.kind(node, ALERTMANAGER, ContactKind::Alertmanager, reader);
-    }),
-    field("slack", "a mapping with `url`, or `token` and `channel`", |draft, node, reader| {
-        draft.kind(node, SLACK, ContactKind::Slack, reader);
-    }),
-    field("email", "a mapping with `server`, `from` and `to`", |draft, node, reader| {
-        draft.kind(node, EMAIL, ContactKind::Email, reader);
-    }),
-    field("ntfy", "a mapping with `url`", |draft, node, reader| {
+    field(
+        "pagerduty",
+        mapping("a mapping with `routing_key`", || known(PAGERDUTY)),
+        |draft, node, reader| {
+            draft.kind(node, PAGERDUTY, ContactKind::Pagerduty, reader);
+        },
+    ),
+    field(
+        "alertmanager",
+        mapping("a mapping with `urls`", || known(ALERTMANAGER)),
+        |draft, node, reader| {
+            draft.kind(node, ALERTMANAGER, ContactKind::Alertmanager, reader);
+        },
+    ),
+    field(
+        "slack",
+        mapping("a mapping with `url`, or `token` and `channel`", || known(SLACK)),
+        |draft, node, reader| {
+            draft.kind(node, SLACK, ContactKind::Slack, reader);
+        },
+    ),
+    field(
+        "email",
+        mapping("a mapping with `server`, `from` and `to`", || known(EMAIL)),
+        |draft, node, reader| {
+            draft.kind(node, EMAIL, ContactKind::Email, reader);
+        },
+    ),
+    field("ntfy", mapping("a mapping with `url`", || known(NTFY)), |draft, node, reader| {
         draft.kind(node, NTFY, ContactKind::Ntfy, reader);
     }),
-    field("discord", "a mapping with `url`", |draft, node, reader| {
+    field("discord", mapping("a mapping with `url`", || known(DISCORD)), |draft, node, reader| {
         draft.kind(node, DISCORD, ContactKind::Discord, reader);
     }),
-    field("telegram", "a mapping with `token` and `chat_id`", |draft, node, reader| {
-        draft.kind(node, TELEGRAM, ContactKind::Telegram, reader);
-    }),
-    field("opsgenie", "a mapping with `api_key`", |draft, node, reader| {
-        draft.kind(node, OPSGENIE, ContactKind::Opsgenie, reader);
-    }),
-    field("teams", "a mapping with `url`", |draft, node, reader| {
+    field(
+        "telegram",
+        mapping("a mapping with `token` and `chat_id`", || known(TELEGRAM)),
+        |draft, node, reader| {
+            draft.kind(node, TELEGRAM, ContactKind::Telegram, reader);
+        },
+    ),
+    field(
+        "opsgenie",
+        mapping("a mapping with `api_key`", || known(OPSGENIE)),
+        |draft, node, reader| {
+            draft.kind(node, OPSGENIE, ContactKind::Opsgenie, reader);
+        },
+    ),
+    field("teams", mapping("a mapping with `url`", || known(TEAMS)), |draft, node, reader| {
         draft.kind(node, TEAMS, ContactKind::Teams, reader);
     }),
 ];
@@ -86,8 +112,8 @@ impl Draft {
     }
 }
 
-const URL: &str = "an http or https URL, or a reference to one";
-const TIMEOUT: &str = "a length of time such as 5s";
+const URL: Want = text("an http or https URL, or a reference to one");
+const TIMEOUT: Want = length("a length of time such as 5s");
 
 /// A text that may hold references.
 fn secret(node: &Node, reader: &mut Reader<'_>) -> Option<v1::Secret> {
@@ -100,16 +126,16 @@ fn secrets(node: &Node, reader: &mut Reader<'_>) -> Vec<v1::Secret> {
 
 const WEBHOOK: &[Field<v1::WebhookContact>] = &[
     required("url", URL, |webhook, node, reader| webhook.url = secret(node, reader)),
-    field("headers", "a mapping of names to texts", |webhook, node, reader| {
+    field("headers", LABELS, |webhook, node, reader| {
         webhook.headers = headers(node, reader);
     }),
-    field("signing_secrets", "a list of one or two texts", |webhook, node, reader| {
+    field("signing_secrets", texts("a list of one or two texts"), |webhook, node, reader| {
         webhook.signing_secrets = secrets(node, reader);
     }),
-    field("template", "a text", |webhook, node, reader| {
+    field("template", TEXT, |webhook, node, reader| {
         webhook.template = value::text(node, reader).unwrap_or_default();
     }),
-    field("content_type", "a text such as text/plain", |webhook, node, reader| {
+    field("content_type", text("a text such as text/plain"), |webhook, node, reader| {
         webhook.content_type = value::text(node, reader).unwrap_or_default();
     }),
     field("timeout", TIMEOUT, |webhook, node, reader| {
@@ -118,12 +144,16 @@ const WEBHOOK: &[Field<v1::WebhookContact>] = &[
 ];
 
 const PAGERDUTY: &[Field<v1::PagerDutyContact>] = &[
-    required("routing_key", "a text, or a reference to one", |contact, node, reader| {
+    required("routing_key", SECRET, |contact, node, reader| {
         contact.routing_key = secret(node, reader);
     }),
-    field("severity", "one of critical, error, warning, info", |contact, node, reader| {
-        contact.severity = value::text(node, reader).unwrap_or_default();
-    }),
+    field(
+        "severity",
+        word("one of critical, error, warning, info", || SEVERITIES.to_vec()),
+        |contact, node, reader| {
+            contact.severity = value::text(node, reader).unwrap_or_default();
+        },
+    ),
     field("url", URL, |contact, node, reader| contact.url = secret(node, reader)),
     field("timeout", TIMEOUT, |contact, node, reader| {
         contact.timeout = value::duration(node, reader);
@@ -131,16 +161,16 @@ const PAGERDUTY: &[Field<v1::PagerDutyContact>] = &[
 ];
 
 const ALERTMANAGER: &[Field<v1::AlertmanagerContact>] = &[
-    required("urls", "a list of http or https URLs", |contact, node, reader| {
+    required("urls", texts("a list of http or https URLs"), |contact, node, reader| {
         contact.urls = secrets(node, reader);
     }),
-    field("headers", "a mapping of names to texts", |contact, node, reader| {
+    field("headers", LABELS, |contact, node, reader| {
         contact.headers = headers(node, reader);
     }),
-    field("labels", "a mapping of names to texts", |contact, node, reader| {
+    field("labels", LABELS, |contact, node, reader| {
         contact.labels = value::labels(node, reader).unwrap_or_default();
     }),
-    field("lasts", "a length of time such as 7d", |contact, node, reader| {
+    field("lasts", length("a length of time such as 7d"), |contact, node, reader| {
         contact.lasts = value::duration(node, reader);
     }),
     field("timeout", TIMEOUT, |contact, node, reader| {
@@ -150,10 +180,10 @@ const ALERTMANAGER: &[Field<v1::AlertmanagerContact>] = &[
 
 const SLACK: &[Field<v1::SlackContact>] = &[
     field("url", URL, |contact, node, reader| contact.url = secret(node, reader)),
-    field("token", "a text, or a reference to one", |contact, node, reader| {
+    field("token", SECRET, |contact, node, reader| {
         contact.token = secret(node, reader);
     }),
-    field("channel", "a channel's name or id", |contact, node, reader| {
+    field("channel", text("a channel's name or id"), |contact, node, reader| {
         contact.channel = value::text(node, reader).unwrap_or_default();
     }),
     field("api_url", URL, |contact, node, reader| contact.api_url = secret(node, reader)),
@@ -162,37 +192,41 @@ const SLACK: &[Field<v1::SlackContact>] = &[
     }),
 ];
 
-const ADDRESS: &str = "an address such as pages@example.com";
+const ADDRESS: Want = text("an address such as pages@example.com");
 
 const EMAIL: &[Field<v1::EmailContact>] = &[
-    required("server", "host:port, such as mail.example:587", |contact, node, reader| {
+    required("server", text("host:port, such as mail.example:587"), |contact, node, reader| {
         contact.server = value::text(node, reader).unwrap_or_default();
     }),
-    field("tls", "one of starttls, tls, none", |contact, node, reader| {
-        contact.tls = value::text(node, reader).unwrap_or_default();
-    }),
-    field("username", "a text, or a reference to one", |contact, node, reader| {
+    field(
+        "tls",
+        word("one of starttls, tls, none", || MAIL_TLS.to_vec()),
+        |contact, node, reader| {
+            contact.tls = value::text(node, reader).unwrap_or_default();
+        },
+    ),
+    field("username", SECRET, |contact, node, reader| {
         contact.username = secret(node, reader);
     }),
-    field("password", "a text, or a reference to one", |contact, node, reader| {
+    field("password", SECRET, |contact, node, reader| {
         contact.password = secret(node, reader);
     }),
     required("from", ADDRESS, |contact, node, reader| {
         contact.from = value::text(node, reader).unwrap_or_default();
     }),
-    required("to", "a list of addresses", |contact, node, reader| {
+    required("to", texts("a list of addresses"), |contact, node, reader| {
         contact.to = value::texts(node, reader).unwrap_or_default();
     }),
     field("reply_to", ADDRESS, |contact, node, reader| {
         contact.reply_to = value::text(node, reader).unwrap_or_default();
     }),
-    field("helo", "a host name", |contact, node, reader| {
+    field("helo", text("a host name"), |contact, node, reader| {
         contact.helo = value::text(node, reader).unwrap_or_default();
     }),
-    field("server_name", "the name in the certificate", |contact, node, reader| {
+    field("server_name", text("the name in the certificate"), |contact, node, reader| {
         contact.server_name = value::text(node, reader).unwrap_or_default();
     }),
-    field("ca_pem", "PEM certificates", |contact, node, reader| {
+    field("ca_pem", text("PEM certificates"), |contact, node, reader| {
         contact.ca_pem = value::text(node, reader).unwrap_or_default();
     }),
     field("timeout", TIMEOUT, |contact, node, reader| {
@@ -202,10 +236,10 @@ const EMAIL: &[Field<v1::EmailContact>] = &[
 
 const NTFY: &[Field<v1::NtfyContact>] = &[
     required("url", URL, |contact, node, reader| contact.url = secret(node, reader)),
-    field("token", "a text, or a reference to one", |contact, node, reader| {
+    field("token", SECRET, |contact, node, reader| {
         contact.token = secret(node, reader);
     }),
-    field("priority", "a number from 1 to 5", |contact, node, reader| {
+    field("priority", whole("a number from 1 to 5"), |contact, node, reader| {
         contact.priority = value::at_least_one(node, reader);
     }),
     field("timeout", TIMEOUT, |contact, node, reader| {
@@ -221,10 +255,10 @@ const DISCORD: &[Field<v1::DiscordContact>] = &[
 ];
 
 const TELEGRAM: &[Field<v1::TelegramContact>] = &[
-    required("token", "a text, or a reference to one", |contact, node, reader| {
+    required("token", SECRET, |contact, node, reader| {
         contact.token = secret(node, reader);
     }),
-    required("chat_id", "a chat's id or @name", |contact, node, reader| {
+    required("chat_id", text("a chat's id or @name"), |contact, node, reader| {
         contact.chat_id = value::text(node, reader).unwrap_or_default();
     }),
     field("url", URL, |contact, node, reader| contact.url = secret(node, reader)),
@@ -234,12 +268,16 @@ const TELEGRAM: &[Field<v1::TelegramContact>] = &[
 ];
 
 const OPSGENIE: &[Field<v1::OpsgenieContact>] = &[
-    required("api_key", "a text, or a reference to one", |contact, node, reader| {
+    required("api_key", SECRET, |contact, node, reader| {
         contact.api_key = secret(node, reader);
     }),
-    field("priority", "one of P1, P2, P3, P4, P5", |contact, node, reader| {
-        contact.priority = value::text(node, reader).unwrap_or_default();
-    }),
+    field(
+        "priority",
+        word("one of P1, P2, P3, P4, P5", || PRIORITIES.to_vec()),
+        |contact, node, reader| {
+            contact.priority = value::text(node, reader).unwrap_or_default();
+        },
+    ),
     field("url", URL, |contact, node, reader| contact.url = secret(node, reader)),
     field("timeout", TIMEOUT, |contact, node, reader| {
         contact.timeout = value::duration(node, reader);
@@ -253,15 +291,16 @@ const TEAMS: &[Field<v1::TeamsContact>] = &[
     }),
 ];
 
-const REGION: &[Field<v1::Region>] = &[
-    required("name", "a name such as `eu-west`", |region, node, reader| {
+/// Fields of an item of `regions`.
+pub(super) const REGION: &[Field<v1::Region>] = &[
+    required("name", text("a name such as `eu-west`"), |region, node, reader| {
         let name = value::text(node, reader).unwrap_or_default();
         region.meta.get_or_insert_default().name = name;
     }),
-    field("title", "a text", |region, node, reader| {
+    field("title", TEXT, |region, node, reader| {
         region.title = value::text(node, reader).unwrap_or_default();
     }),
-    field("labels", "a mapping of names to texts", |region, node, reader| {
+    field("labels", LABELS, |region, node, reader| {
         let labels = value::labels(node, reader).unwrap_or_default();
         region.meta.get_or_insert_default().labels = labels;
     }),

@@ -8,6 +8,7 @@ use super::diagnostic::Diagnostic;
 use super::reader::{Field, Reader, field};
 use super::source::Sources;
 use super::tree::{Entry, Node, Place, Value};
+use super::want::{Shape, known, mapping, shaped, text};
 use super::{Kind, Located, check, contact, maintenance, route, value};
 
 /// What all documents say together.
@@ -24,7 +25,7 @@ pub struct Read {
 /// One document while it is read: its parts are kept until all are known, as `defaults` may stand
 /// after `checks`.
 #[derive(Default)]
-struct Draft {
+pub(super) struct Draft {
     namespace: Option<(String, Place)>,
     regions: Vec<Arc<Node>>,
     contacts: Vec<Arc<Node>>,
@@ -34,28 +35,56 @@ struct Draft {
     maintenance: Vec<Arc<Node>>,
 }
 
-const DOCUMENT: &[Field<Draft>] = &[
-    field("namespace", "a name", |draft, node, reader| {
+/// Fields of a document.
+pub(super) const DOCUMENT: &[Field<Draft>] = &[
+    field("namespace", text("a name"), |draft, node, reader| {
         draft.namespace = value::text(node, reader).map(|name| (name, node.place));
     }),
-    field("regions", "a list of regions such as `{name: eu-west}`", |draft, node, reader| {
-        draft.regions = items(node, reader);
-    }),
-    field("defaults", "a mapping of fields of a check", |draft, node, _| {
-        draft.defaults = Some(shared(node));
-    }),
-    field("contacts", "a list of contacts", |draft, node, reader| {
-        draft.contacts = items(node, reader);
-    }),
+    field(
+        "regions",
+        shaped(
+            "a list of regions such as `{name: eu-west}`",
+            Shape::List(&Shape::Mapping(|| known(contact::REGION))),
+        ),
+        |draft, node, reader| {
+            draft.regions = items(node, reader);
+        },
+    ),
+    field(
+        "defaults",
+        mapping("a mapping of fields of a check", || known(check::COMMON)),
+        |draft, node, _| {
+            draft.defaults = Some(shared(node));
+        },
+    ),
+    field(
+        "contacts",
+        shaped("a list of contacts", Shape::List(&Shape::Mapping(|| known(contact::CONTACT)))),
+        |draft, node, reader| {
+            draft.contacts = items(node, reader);
+        },
+    ),
     // Settings of the namespace, which `route` reads together.
-    field("mesh", "a mapping with `alert`", |_, _, _| {}),
-    field("routes", "a list of routes", |_, _, _| {}),
-    field("maintenance", "a list of windows", |draft, node, reader| {
-        draft.maintenance = items(node, reader);
-    }),
-    field("checks", "a list of checks", |draft, node, reader| {
-        draft.checks = items(node, reader);
-    }),
+    field("mesh", mapping("a mapping with `alert`", || known(route::MESH)), |_, _, _| {}),
+    field(
+        "routes",
+        shaped("a list of routes", Shape::List(&Shape::Mapping(|| known(route::ROUTE)))),
+        |_, _, _| {},
+    ),
+    field(
+        "maintenance",
+        shaped("a list of windows", Shape::List(&Shape::Mapping(|| known(maintenance::WINDOW)))),
+        |draft, node, reader| {
+            draft.maintenance = items(node, reader);
+        },
+    ),
+    field(
+        "checks",
+        shaped("a list of checks", Shape::List(&Shape::Mapping(check::fields))),
+        |draft, node, reader| {
+            draft.checks = items(node, reader);
+        },
+    ),
 ];
 
 /// A node of its own that shares everything below it.

@@ -11,9 +11,10 @@ use parallax_proto::v1;
 use super::contact::one;
 use super::reader::{Field, Reader, field, required};
 use super::tree::{Node, Value};
+use super::want::{LABELS, Shape, TEXT, Want, length, names, shaped, text, texts, whole, word};
 use super::{Kind, Located, value};
 
-const MOMENT: &str = "a moment such as 2026-12-01T22:00:00Z";
+const MOMENT: Want = text("a moment such as 2026-12-01T22:00:00Z");
 
 /// As they go to the wire, from Monday.
 const DAYS: [(&str, i32); 7] = {
@@ -26,40 +27,52 @@ const DAYS: [(&str, i32); 7] = {
     days
 };
 
-const WINDOW: &[Field<v1::Maintenance>] = &[
-    required("name", "a name such as `backup`", |window, node, reader| {
+/// Fields of an item of `maintenance`.
+pub(super) const WINDOW: &[Field<v1::Maintenance>] = &[
+    required("name", text("a name such as `backup`"), |window, node, reader| {
         let name = value::text(node, reader).unwrap_or_default();
         window.meta.get_or_insert_default().name = name;
     }),
-    field("labels", "a mapping of names to texts", |window, node, reader| {
+    field("labels", LABELS, |window, node, reader| {
         let labels = value::labels(node, reader).unwrap_or_default();
         window.meta.get_or_insert_default().labels = labels;
     }),
-    required("matchers", "a list such as `[team=payments]`", |window, node, reader| {
+    required("matchers", texts("a list such as `[team=payments]`"), |window, node, reader| {
         window.matchers = matchers(node, reader);
     }),
-    field("comment", "a text", |window, node, reader| {
+    field("comment", TEXT, |window, node, reader| {
         window.comment = value::text(node, reader).unwrap_or_default();
     }),
     field("from", MOMENT, |window, node, reader| window.starts_at = moment(node, reader)),
     field("until", MOMENT, |window, node, reader| window.ends_at = moment(node, reader)),
-    field("every", "one of daily, weekly, monthly", |window, node, reader| {
-        window.every = value::word(node, &EVERY, reader).unwrap_or_default().into();
-    }),
-    field("days", "a list of days such as `[monday, friday]`", |window, node, reader| {
-        let days = value::words(node, &DAYS, reader).unwrap_or_default();
-        window.days = days.into_iter().filter_map(|day| u32::try_from(day).ok()).collect();
-    }),
-    field("day", "a day of the month, from 1 to 31", |window, node, reader| {
+    field(
+        "every",
+        word("one of daily, weekly, monthly", || names(&EVERY)),
+        |window, node, reader| {
+            window.every = value::word(node, &EVERY, reader).unwrap_or_default().into();
+        },
+    ),
+    field(
+        "days",
+        shaped(
+            "a list of days such as `[monday, friday]`",
+            Shape::List(&Shape::Word(|| names(&DAYS))),
+        ),
+        |window, node, reader| {
+            let days = value::words(node, &DAYS, reader).unwrap_or_default();
+            window.days = days.into_iter().filter_map(|day| u32::try_from(day).ok()).collect();
+        },
+    ),
+    field("day", whole("a day of the month, from 1 to 31"), |window, node, reader| {
         window.day = value::at_least_one(node, reader);
     }),
-    field("at", "a time of day such as \"02:30\"", |window, node, reader| {
+    field("at", text("a time of day such as \"02:30\""), |window, node, reader| {
         window.at = value::text(node, reader).unwrap_or_default();
     }),
-    field("for", "a length of time such as 2h", |window, node, reader| {
+    field("for", length("a length of time such as 2h"), |window, node, reader| {
         window.length = value::duration(node, reader);
     }),
-    field("zone", "a time zone such as Europe/Berlin", |window, node, reader| {
+    field("zone", text("a time zone such as Europe/Berlin"), |window, node, reader| {
         window.zone = value::text(node, reader).unwrap_or_default();
     }),
 ];
@@ -100,7 +113,7 @@ fn moment(node: &Node, reader: &mut Reader<'_>) -> Option<prost_types::Timestamp
             Some(prost_types::Timestamp { seconds, nanos })
         }
         Err(_) => {
-            reader.error("wrong_type", node.place, format!("`{text}` is not {MOMENT}"));
+            reader.error("wrong_type", node.place, format!("`{text}` is not {}", MOMENT.words));
             None
         }
     }

@@ -12,13 +12,14 @@ use parallax_common::text;
 use super::diagnostic::Diagnostic;
 use super::source::Sources;
 use super::tree::{Entry, Node, Place};
+use super::want::Want;
 
 /// One field of a mapping that is read into a `T`.
 pub struct Field<T> {
     /// As it is written.
     pub name: &'static str,
-    /// What its value looks like: completes "must be ...".
-    pub want: &'static str,
+    /// What its value must be.
+    pub want: Want,
     /// Whether it must be there.
     pub required: bool,
     /// Reads it; says what is wrong through the reader.
@@ -28,7 +29,7 @@ pub struct Field<T> {
 /// A field that may be left out.
 pub const fn field<T>(
     name: &'static str,
-    want: &'static str,
+    want: Want,
     read: fn(&mut T, &Node, &mut Reader<'_>),
 ) -> Field<T> {
     Field { name, want, required: false, read }
@@ -37,7 +38,7 @@ pub const fn field<T>(
 /// A field that must be there.
 pub const fn required<T>(
     name: &'static str,
-    want: &'static str,
+    want: Want,
     read: fn(&mut T, &Node, &mut Reader<'_>),
 ) -> Field<T> {
     Field { name, want, required: true, read }
@@ -123,14 +124,14 @@ impl<'a> Reader<'a> {
                 continue;
             }
             let outer = self.want;
-            self.want = field.want;
+            self.want = field.want.words;
             self.within(field.name, |reader| (field.read)(target, &entry.value, reader));
             self.want = outer;
         }
         for field in tables.iter().copied().flatten().filter(|field| field.required) {
             if !entries.iter().any(|entry| entry.key == field.name) {
                 self.within(field.name, |reader| {
-                    let message = format!("`{}` is missing: {}", field.name, field.want);
+                    let message = format!("`{}` is missing: {}", field.name, field.want.words);
                     reader.error("missing_field", whole, message);
                 });
             }

@@ -13,69 +13,87 @@ use parallax_proto::v1;
 use super::check::judge;
 use super::reader::{Field, Reader, field, required};
 use super::tree::{Entry, Node, Value};
+use super::want::{BOOLEAN, CONTACTS, Shape, Want, known, length, mapping, shaped, text, texts};
 use super::{Kind, Located, value};
 
 /// A route while it is read.
 #[derive(Default)]
-struct Draft {
+pub(super) struct Draft {
     route: v1::Route,
     alert: Option<Vec<String>>,
     steps: Option<Vec<v1::RouteStep>>,
 }
 
 const SETTINGS: &[Field<v1::Settings>] = &[
-    field("mesh", "a mapping with `alert`", |settings, node, reader| {
+    field("mesh", mapping("a mapping with `alert`", || known(MESH)), |settings, node, reader| {
         reader.mapping(node, MESH, settings);
     }),
-    field("routes", "a list of routes", |settings, node, reader| {
-        let items = match &node.value {
-            Value::List(items) => items.as_slice(),
-            Value::Null => &[],
-            _ => return reader.wrong_type(node),
-        };
-        for (index, item) in items.iter().enumerate() {
-            let route = reader.at(index, |reader| route(item, reader));
-            settings.routes.push(route);
-        }
-    }),
+    field(
+        "routes",
+        shaped("a list of routes", Shape::List(&Shape::Mapping(|| known(ROUTE)))),
+        |settings, node, reader| {
+            let items = match &node.value {
+                Value::List(items) => items.as_slice(),
+                Value::Null => &[],
+                _ => return reader.wrong_type(node),
+            };
+            for (index, item) in items.iter().enumerate() {
+                let route = reader.at(index, |reader| route(item, reader));
+                settings.routes.push(route);
+            }
+        },
+    ),
 ];
 
-const MESH: &[Field<v1::Settings>] = &[
-    field("alert", "a list of contacts", |settings, node, reader| {
+/// Fields of `mesh`.
+pub(super) const MESH: &[Field<v1::Settings>] = &[
+    field("alert", CONTACTS, |settings, node, reader| {
         settings.mesh_alert = value::texts(node, reader).unwrap_or_default();
     }),
-    field("public_url", "an http or https URL", |settings, node, reader| {
+    field("public_url", text("an http or https URL"), |settings, node, reader| {
         settings.public_url = value::text(node, reader).unwrap_or_default();
     }),
-    field("storm", "a mapping such as `{over: 10, within: 30s}`", |settings, node, reader| {
-        let mut storm = storm::usual();
-        reader.mapping(node, STORM, &mut storm);
-        settings.storm = Some(storm);
-    }),
+    field(
+        "storm",
+        mapping("a mapping such as `{over: 10, within: 30s}`", || known(STORM)),
+        |settings, node, reader| {
+            let mut storm = storm::usual();
+            reader.mapping(node, STORM, &mut storm);
+            settings.storm = Some(storm);
+        },
+    ),
 ];
 
 const STORM: &[Field<v1::StormRule>] = &[
-    field("over", "a whole number, or 0 for no storms", |storm, node, reader| {
-        storm.over = value::number(node, reader).unwrap_or(storm.over);
-    }),
-    field("within", "a length of time such as 30s", |storm, node, reader| {
+    field(
+        "over",
+        shaped("a whole number, or 0 for no storms", Shape::Whole(0)),
+        |storm, node, reader| {
+            storm.over = value::number(node, reader).unwrap_or(storm.over);
+        },
+    ),
+    field("within", length("a length of time such as 30s"), |storm, node, reader| {
         storm.within = value::duration(node, reader).or(storm.within);
     }),
 ];
 
-const ROUTE: &[Field<Draft>] = &[
-    required("name", "a name such as `payments`", |draft, node, reader| {
+/// Fields of an item of `routes`.
+pub(super) const ROUTE: &[Field<Draft>] = &[
+    required("name", text("a name such as `payments`"), |draft, node, reader| {
         draft.route.name = value::text(node, reader).unwrap_or_default();
     }),
-    field("match", "a list of matchers such as `team=payments`", |draft, node, reader| {
+    field("match", texts("a list of matchers such as `team=payments`"), |draft, node, reader| {
         draft.route.matchers = matchers(node, reader);
     }),
-    field("alert", "a list of contacts", |draft, node, reader| {
+    field("alert", CONTACTS, |draft, node, reader| {
         draft.alert = Some(value::texts(node, reader).unwrap_or_default());
     }),
     field(
         "steps",
-        "a list of steps such as `{after: 10m, alert: [boss]}`",
+        shaped(
+            "a list of steps such as `{after: 10m, alert: [boss]}`",
+            Shape::List(&Shape::Mapping(|| known(STEP))),
+        ),
         |draft, node, reader| {
             let Value::List(items) = &node.value else { return reader.wrong_type(node) };
             let mut steps = Vec::with_capacity(items.len());
@@ -87,7 +105,7 @@ const ROUTE: &[Field<Draft>] = &[
             draft.steps = Some(steps);
         },
     ),
-    field("repeat", "a length of time such as 4h", |draft, node, reader| {
+    field("repeat", length("a length of time such as 4h"), |draft, node, reader| {
         draft.route.repeat = value::duration(node, reader);
     }),
     field("during", HOURS_SAID, |draft, node, reader| {
@@ -96,23 +114,23 @@ const ROUTE: &[Field<Draft>] = &[
     field("outside", HOURS_SAID, |draft, node, reader| {
         hours(&mut draft.route.hours, true, node, reader);
     }),
-    field("wait", "true or false", |draft, node, reader| {
+    field("wait", BOOLEAN, |draft, node, reader| {
         draft.route.wait = value::boolean(node, reader).unwrap_or_default();
     }),
-    field("continue", "true or false", |draft, node, reader| {
+    field("continue", BOOLEAN, |draft, node, reader| {
         draft.route.r#continue = value::boolean(node, reader).unwrap_or_default();
     }),
 ];
 
 const STEP: &[Field<v1::RouteStep>] = &[
-    field("after", "a length of time such as 10m", |step, node, reader| {
+    field("after", length("a length of time such as 10m"), |step, node, reader| {
         // The one length that may be nothing: at once.
         let at_once = node
             .text()
             .is_some_and(|text| text::parse_duration(text).is_ok_and(|length| length.is_zero()));
         step.after = if at_once { None } else { value::duration(node, reader) };
     }),
-    required("alert", "a list of contacts", |step, node, reader| {
+    required("alert", CONTACTS, |step, node, reader| {
         step.alert = value::texts(node, reader).unwrap_or_default();
     }),
     field("during", HOURS_SAID, |step, node, reader| {
@@ -123,15 +141,22 @@ const STEP: &[Field<v1::RouteStep>] = &[
     }),
 ];
 
-const HOURS_SAID: &str = "a mapping such as `{zone: Europe/Berlin, times: [mon-fri 09:00-17:00]}`";
+const HOURS_SAID: Want =
+    mapping("a mapping such as `{zone: Europe/Berlin, times: [mon-fri 09:00-17:00]}`", || {
+        known(HOURS)
+    });
 
 const HOURS: &[Field<v1::Hours>] = &[
-    required("zone", "a time zone such as Europe/Berlin", |hours, node, reader| {
+    required("zone", text("a time zone such as Europe/Berlin"), |hours, node, reader| {
         hours.zone = value::text(node, reader).unwrap_or_default();
     }),
-    required("times", "a list such as `[mon-fri 09:00-17:00, sat]`", |hours, node, reader| {
-        hours.times = times(node, reader);
-    }),
+    required(
+        "times",
+        texts("a list such as `[mon-fri 09:00-17:00, sat]`"),
+        |hours, node, reader| {
+            hours.times = times(node, reader);
+        },
+    ),
 ];
 
 /// Hours, or with `outside` all other times. Said twice, in both ways, they are refused.

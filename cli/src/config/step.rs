@@ -13,77 +13,102 @@ use super::reader::{Field, Reader, field, required};
 use super::talk::{self, quoted};
 use super::tree::{Node, Value};
 use super::value::{self, at_least_one};
+use super::want::{
+    BOOLEAN, LABELS, NUMBER, Shape, TEXT, known, length, mapping, names, pairs, shaped, text,
+    texts, whole, word,
+};
 
-pub(super) const TEXT: &str = "a text";
-pub(super) const BOOLEAN: &str = "true or false";
-
-const HTTP: &[Field<v1::HttpStep>] = &[
-    required("url", "an http or https URL", |step, node, reader| {
+/// Fields of `http`.
+pub(super) const HTTP: &[Field<v1::HttpStep>] = &[
+    required("url", text("an http or https URL"), |step, node, reader| {
         step.url = value::text(node, reader).unwrap_or_default();
     }),
-    field("method", "a method such as GET", |step, node, reader| {
+    field("method", text("a method such as GET"), |step, node, reader| {
         step.method = value::text(node, reader).unwrap_or_default();
     }),
-    field("headers", "a mapping of names to texts", |step, node, reader| {
+    field("headers", LABELS, |step, node, reader| {
         step.headers = headers(node, reader);
     }),
-    field("query", "a mapping of names to texts", |step, node, reader| {
+    field("query", LABELS, |step, node, reader| {
         let pairs = value::pairs(node, reader).unwrap_or_default();
         let parameter = |(name, text)| v1::QueryParameter { name, value: template(text) };
         step.query = pairs.into_iter().map(parameter).collect();
     }),
-    field("basic", "a mapping with `username` and `password`", |step, node, reader| {
-        let mut basic = v1::BasicAuth::default();
-        reader.mapping(node, BASIC, &mut basic);
-        step.basic = Some(basic);
-    }),
-    field("bearer", "a reference to a token", |step, node, reader| {
+    field(
+        "basic",
+        mapping("a mapping with `username` and `password`", || known(BASIC)),
+        |step, node, reader| {
+            let mut basic = v1::BasicAuth::default();
+            reader.mapping(node, BASIC, &mut basic);
+            step.basic = Some(basic);
+        },
+    ),
+    field("bearer", text("a reference to a token"), |step, node, reader| {
         step.bearer = value::text(node, reader).and_then(template);
     }),
-    field("oauth2", "a mapping with `token_url`", |step, node, reader| {
-        let mut oauth2 = v1::OAuth2::default();
-        reader.mapping(node, OAUTH2, &mut oauth2);
-        step.oauth2 = Some(oauth2);
-    }),
+    field(
+        "oauth2",
+        mapping("a mapping with `token_url`", || known(OAUTH2)),
+        |step, node, reader| {
+            let mut oauth2 = v1::OAuth2::default();
+            reader.mapping(node, OAUTH2, &mut oauth2);
+            step.oauth2 = Some(oauth2);
+        },
+    ),
     field("body", TEXT, |step, node, reader| {
         only_one(&mut step.body, value::text(node, reader), ["body", "body_file"], node, reader);
     }),
-    field("body_file", "the path of a file", |step, node, reader| {
+    field("body_file", text("the path of a file"), |step, node, reader| {
         let text = text_file(node, "body_file", reader);
         only_one(&mut step.body, text, ["body", "body_file"], node, reader);
     }),
-    field("redirects", "`none`, or a mapping with `max`", |step, node, reader| {
-        let mut redirects = v1::Redirects::default();
-        match node.text() {
-            Some("none") => {}
-            _ => reader.mapping(node, REDIRECTS, &mut redirects),
-        }
-        step.redirects = Some(redirects);
-    }),
-    field("accept_encoding", "a list of gzip, deflate, br, zstd", |step, node, reader| {
-        step.accept_encoding = value::words(node, ENCODINGS, reader).unwrap_or_default();
-    }),
-    field("http_version", "auto, 1.1, 2 or 3", |step, node, reader| {
-        step.http_version = value::word(node, HTTP_VERSIONS, reader).unwrap_or_default().into();
-    }),
-    field("min_tls", "1.2 or 1.3", |step, node, reader| {
+    field(
+        "redirects",
+        shaped(
+            "`none`, or a mapping with `max`",
+            Shape::OneOf(&[Shape::Word(|| vec!["none"]), Shape::Mapping(|| known(REDIRECTS))]),
+        ),
+        |step, node, reader| {
+            let mut redirects = v1::Redirects::default();
+            match node.text() {
+                Some("none") => {}
+                _ => reader.mapping(node, REDIRECTS, &mut redirects),
+            }
+            step.redirects = Some(redirects);
+        },
+    ),
+    field(
+        "accept_encoding",
+        shaped("a list of gzip, deflate, br, zstd", Shape::List(&Shape::Word(|| names(ENCODINGS)))),
+        |step, node, reader| {
+            step.accept_encoding = value::words(node, ENCODINGS, reader).unwrap_or_default();
+        },
+    ),
+    field(
+        "http_version",
+        word("auto, 1.1, 2 or 3", || names(HTTP_VERSIONS)),
+        |step, node, reader| {
+            step.http_version = value::word(node, HTTP_VERSIONS, reader).unwrap_or_default().into();
+        },
+    ),
+    field("min_tls", word("1.2 or 1.3", || names(TLS_VERSIONS)), |step, node, reader| {
         step.min_tls = value::word(node, TLS_VERSIONS, reader).unwrap_or_default().into();
     }),
-    field("client_cert", "a reference to a certificate", |step, node, reader| {
+    field("client_cert", text("a reference to a certificate"), |step, node, reader| {
         step.client_cert = value::text(node, reader).and_then(template);
     }),
-    field("client_key", "a reference to a key", |step, node, reader| {
+    field("client_key", text("a reference to a key"), |step, node, reader| {
         step.client_key = value::text(node, reader).and_then(template);
     }),
     field("keep_alive", BOOLEAN, |step, node, reader| {
         step.keep_alive = value::boolean(node, reader).unwrap_or_default();
     }),
-    field("proxy", "a mapping with `url`", |step, node, reader| {
+    field("proxy", mapping("a mapping with `url`", || known(PROXY)), |step, node, reader| {
         let mut proxy = v1::Proxy::default();
         reader.mapping(node, PROXY, &mut proxy);
         step.proxy = Some(proxy);
     }),
-    field("body_max_bytes", "a whole number of bytes", |step, node, reader| {
+    field("body_max_bytes", whole("a whole number of bytes"), |step, node, reader| {
         step.body_max_bytes = at_least_one(node, reader);
     }),
     field("insecure", BOOLEAN, |step, node, reader| {
@@ -92,10 +117,10 @@ const HTTP: &[Field<v1::HttpStep>] = &[
     field("server_name", TEXT, |step, node, reader| {
         step.server_name = value::text(node, reader).unwrap_or_default();
     }),
-    field("ca_pem", "certificates as PEM", |step, node, reader| {
+    field("ca_pem", text("certificates as PEM"), |step, node, reader| {
         authorities(&mut step.ca_pem, value::text(node, reader), node, reader);
     }),
-    field("ca_file", "the path of a PEM file", |step, node, reader| {
+    field("ca_file", text("the path of a PEM file"), |step, node, reader| {
         authorities(&mut step.ca_pem, pem_file(node, reader), node, reader);
     }),
 ];
@@ -104,22 +129,22 @@ const BASIC: &[Field<v1::BasicAuth>] = &[
     required("username", TEXT, |basic, node, reader| {
         basic.username = value::text(node, reader).and_then(template);
     }),
-    required("password", "a reference to a password", |basic, node, reader| {
+    required("password", text("a reference to a password"), |basic, node, reader| {
         basic.password = value::text(node, reader).and_then(template);
     }),
 ];
 
 const OAUTH2: &[Field<v1::OAuth2>] = &[
-    required("token_url", "an https URL", |oauth2, node, reader| {
+    required("token_url", text("an https URL"), |oauth2, node, reader| {
         oauth2.token_url = value::text(node, reader).unwrap_or_default();
     }),
     required("client_id", TEXT, |oauth2, node, reader| {
         oauth2.client_id = value::text(node, reader).and_then(template);
     }),
-    required("client_secret", "a reference to a secret", |oauth2, node, reader| {
+    required("client_secret", text("a reference to a secret"), |oauth2, node, reader| {
         oauth2.client_secret = value::text(node, reader).and_then(template);
     }),
-    field("scopes", "a list of words", |oauth2, node, reader| {
+    field("scopes", texts("a list of words"), |oauth2, node, reader| {
         oauth2.scopes = value::texts(node, reader).unwrap_or_default();
     }),
     field("audience", TEXT, |oauth2, node, reader| {
@@ -128,21 +153,20 @@ const OAUTH2: &[Field<v1::OAuth2>] = &[
 ];
 
 const PROXY: &[Field<v1::Proxy>] = &[
-    required("url", "a proxy such as http://proxy.example:3128", |proxy, node, reader| {
+    required("url", text("a proxy such as http://proxy.example:3128"), |proxy, node, reader| {
         proxy.url = value::text(node, reader).unwrap_or_default();
     }),
     field("username", TEXT, |proxy, node, reader| {
         proxy.username = value::text(node, reader).and_then(template);
     }),
-    field("password", "a reference to a password", |proxy, node, reader| {
+    field("password", text("a reference to a password"), |proxy, node, reader| {
         proxy.password = value::text(node, reader).and_then(template);
     }),
 ];
 
-const REDIRECTS: &[Field<v1::Redirects>] =
-    &[required("max", "a whole number", |redirects, node, reader| {
-        redirects.max = at_least_one(node, reader);
-    })];
+const REDIRECTS: &[Field<v1::Redirects>] = &[required("max", NUMBER, |redirects, node, reader| {
+    redirects.max = at_least_one(node, reader);
+})];
 
 const ENCODINGS: &[(&str, v1::ContentEncoding)] = &[
     ("gzip", v1::ContentEncoding::Gzip),
@@ -161,8 +185,9 @@ const HTTP_VERSIONS: &[(&str, v1::HttpVersion)] = &[
 pub(super) const TLS_VERSIONS: &[(&str, v1::TlsVersion)] =
     &[("1.2", v1::TlsVersion::V12), ("1.3", v1::TlsVersion::V13)];
 
-const TCP: &[Field<v1::TcpStep>] = &[
-    required("address", "a host and a port such as db.example:5432", |step, node, reader| {
+/// Fields of `tcp`.
+pub(super) const TCP: &[Field<v1::TcpStep>] = &[
+    required("address", text("a host and a port such as db.example:5432"), |step, node, reader| {
         step.address = value::text(node, reader).unwrap_or_default();
     }),
     field("tls", BOOLEAN, |step, node, reader| {
@@ -174,46 +199,55 @@ const TCP: &[Field<v1::TcpStep>] = &[
     field("server_name", TEXT, |step, node, reader| {
         step.server_name = value::text(node, reader).unwrap_or_default();
     }),
-    field("ca_pem", "certificates as PEM", |step, node, reader| {
+    field("ca_pem", text("certificates as PEM"), |step, node, reader| {
         authorities(&mut step.ca_pem, value::text(node, reader), node, reader);
     }),
-    field("ca_file", "the path of a PEM file", |step, node, reader| {
+    field("ca_file", text("the path of a PEM file"), |step, node, reader| {
         authorities(&mut step.ca_pem, pem_file(node, reader), node, reader);
     }),
-    field("min_tls", "1.2 or 1.3", |step, node, reader| {
+    field("min_tls", word("1.2 or 1.3", || names(TLS_VERSIONS)), |step, node, reader| {
         step.min_tls = value::word(node, TLS_VERSIONS, reader).unwrap_or_default().into();
     }),
-    field("client_cert", "a reference to a certificate", |step, node, reader| {
+    field("client_cert", text("a reference to a certificate"), |step, node, reader| {
         step.client_cert = value::text(node, reader).and_then(template);
     }),
-    field("client_key", "a reference to a key", |step, node, reader| {
+    field("client_key", text("a reference to a key"), |step, node, reader| {
         step.client_key = value::text(node, reader).and_then(template);
     }),
-    field("starttls", "a protocol such as smtp", |step, node, reader| {
-        step.starttls = value::word(node, talk::PROTOCOLS, reader).unwrap_or_default().into();
-    }),
-    field("dialogue", "a list of steps with `send` and `expect`", |step, node, reader| {
+    field(
+        "starttls",
+        word("a protocol such as smtp", || names(talk::PROTOCOLS)),
+        |step, node, reader| {
+            step.starttls = value::word(node, talk::PROTOCOLS, reader).unwrap_or_default().into();
+        },
+    ),
+    field("dialogue", talk::DIALOGUE, |step, node, reader| {
         step.dialogue = talk::dialogue(node, reader);
     }),
 ];
 
-const TLS: &[Field<v1::TlsStep>] = &[
-    required("address", "a host and a port such as shop.example:443", |step, node, reader| {
-        step.address = value::text(node, reader).unwrap_or_default();
-    }),
+/// Fields of `tls`.
+pub(super) const TLS: &[Field<v1::TlsStep>] = &[
+    required(
+        "address",
+        text("a host and a port such as shop.example:443"),
+        |step, node, reader| {
+            step.address = value::text(node, reader).unwrap_or_default();
+        },
+    ),
     field("insecure", BOOLEAN, |step, node, reader| {
         step.insecure = value::boolean(node, reader).unwrap_or_default();
     }),
     field("server_name", TEXT, |step, node, reader| {
         step.server_name = value::text(node, reader).unwrap_or_default();
     }),
-    field("ca_pem", "certificates as PEM", |step, node, reader| {
+    field("ca_pem", text("certificates as PEM"), |step, node, reader| {
         authorities(&mut step.ca_pem, value::text(node, reader), node, reader);
     }),
-    field("ca_file", "the path of a PEM file", |step, node, reader| {
+    field("ca_file", text("the path of a PEM file"), |step, node, reader| {
         authorities(&mut step.ca_pem, pem_file(node, reader), node, reader);
     }),
-    field("min_tls", "1.2 or 1.3", |step, node, reader| {
+    field("min_tls", word("1.2 or 1.3", || names(TLS_VERSIONS)), |step, node, reader| {
         step.min_tls = value::word(node, TLS_VERSIONS, reader).unwrap_or_default().into();
     }),
 ];
@@ -226,27 +260,32 @@ const TRANSPORTS: &[(&str, v1::DnsTransport)] = &[
     ("https", v1::DnsTransport::Https),
 ];
 
-const DNS: &[Field<v1::DnsStep>] = &[
-    required("name", "a name to ask about", |step, node, reader| {
+/// Fields of `dns`.
+pub(super) const DNS: &[Field<v1::DnsStep>] = &[
+    required("name", text("a name to ask about"), |step, node, reader| {
         step.name = value::text(node, reader).unwrap_or_default();
     }),
-    field("type", "a type of record such as A or MX", |step, node, reader| {
+    field("type", text("a type of record such as A or MX"), |step, node, reader| {
         step.r#type = value::text(node, reader).unwrap_or_default();
     }),
-    field("class", "one of IN, CH, HS", |step, node, reader| {
+    field("class", text("one of IN, CH, HS"), |step, node, reader| {
         step.class = value::text(node, reader).unwrap_or_default();
     }),
-    field("server", "a name server such as ns1.example:53", |step, node, reader| {
+    field("server", text("a name server such as ns1.example:53"), |step, node, reader| {
         step.server = value::text(node, reader).unwrap_or_default();
     }),
-    field("transport", "one of udp, udp_only, tcp, tls, https", |step, node, reader| {
-        let transport = value::word(node, TRANSPORTS, reader);
-        step.transport = transport.unwrap_or_default().into();
-    }),
+    field(
+        "transport",
+        word("one of udp, udp_only, tcp, tls, https", || names(TRANSPORTS)),
+        |step, node, reader| {
+            let transport = value::word(node, TRANSPORTS, reader);
+            step.transport = transport.unwrap_or_default().into();
+        },
+    ),
     field("recursion", BOOLEAN, |step, node, reader| {
         step.recursion = value::boolean(node, reader);
     }),
-    field("path", "a path such as /dns-query", |step, node, reader| {
+    field("path", text("a path such as /dns-query"), |step, node, reader| {
         step.path = value::text(node, reader).unwrap_or_default();
     }),
     field("insecure", BOOLEAN, |step, node, reader| {
@@ -255,43 +294,49 @@ const DNS: &[Field<v1::DnsStep>] = &[
     field("server_name", TEXT, |step, node, reader| {
         step.server_name = value::text(node, reader).unwrap_or_default();
     }),
-    field("ca_pem", "certificates as PEM", |step, node, reader| {
+    field("ca_pem", text("certificates as PEM"), |step, node, reader| {
         authorities(&mut step.ca_pem, value::text(node, reader), node, reader);
     }),
-    field("ca_file", "the path of a PEM file", |step, node, reader| {
+    field("ca_file", text("the path of a PEM file"), |step, node, reader| {
         authorities(&mut step.ca_pem, pem_file(node, reader), node, reader);
     }),
-    field("min_tls", "1.2 or 1.3", |step, node, reader| {
+    field("min_tls", word("1.2 or 1.3", || names(TLS_VERSIONS)), |step, node, reader| {
         step.min_tls = value::word(node, TLS_VERSIONS, reader).unwrap_or_default().into();
     }),
 ];
 
-const ICMP: &[Field<v1::IcmpStep>] = &[
-    required("host", "a host name or an address", |step, node, reader| {
+/// Fields of `icmp`.
+pub(super) const ICMP: &[Field<v1::IcmpStep>] = &[
+    required("host", text("a host name or an address"), |step, node, reader| {
         step.host = value::text(node, reader).unwrap_or_default();
     }),
-    field("count", "a whole number", |step, node, reader| {
+    field("count", NUMBER, |step, node, reader| {
         step.count = at_least_one(node, reader);
     }),
-    field("spacing", "a length of time such as 100ms", |step, node, reader| {
+    field("spacing", length("a length of time such as 100ms"), |step, node, reader| {
         step.spacing = value::duration(node, reader);
     }),
-    field("payload_bytes", "a whole number of bytes", |step, node, reader| {
+    field("payload_bytes", whole("a whole number of bytes"), |step, node, reader| {
         step.payload_bytes = at_least_one(node, reader);
     }),
     field("dont_fragment", BOOLEAN, |step, node, reader| {
         step.dont_fragment = value::boolean(node, reader).unwrap_or_default();
     }),
-    field("ttl", "a whole number", |step, node, reader| {
+    field("ttl", NUMBER, |step, node, reader| {
         step.ttl = at_least_one(node, reader);
     }),
 ];
 
-const GRPC: &[Field<v1::GrpcStep>] = &[
-    required("address", "a host and a port such as shop.example:50051", |step, node, reader| {
-        step.address = value::text(node, reader).unwrap_or_default();
-    }),
-    field("service", "the name of a service", |step, node, reader| {
+/// Fields of `grpc`.
+pub(super) const GRPC: &[Field<v1::GrpcStep>] = &[
+    required(
+        "address",
+        text("a host and a port such as shop.example:50051"),
+        |step, node, reader| {
+            step.address = value::text(node, reader).unwrap_or_default();
+        },
+    ),
+    field("service", text("the name of a service"), |step, node, reader| {
         step.service = value::text(node, reader).unwrap_or_default();
     }),
     field("tls", BOOLEAN, |step, node, reader| {
@@ -303,25 +348,25 @@ const GRPC: &[Field<v1::GrpcStep>] = &[
     field("server_name", TEXT, |step, node, reader| {
         step.server_name = value::text(node, reader).unwrap_or_default();
     }),
-    field("ca_pem", "certificates as PEM", |step, node, reader| {
+    field("ca_pem", text("certificates as PEM"), |step, node, reader| {
         authorities(&mut step.ca_pem, value::text(node, reader), node, reader);
     }),
-    field("ca_file", "the path of a PEM file", |step, node, reader| {
+    field("ca_file", text("the path of a PEM file"), |step, node, reader| {
         authorities(&mut step.ca_pem, pem_file(node, reader), node, reader);
     }),
-    field("min_tls", "1.2 or 1.3", |step, node, reader| {
+    field("min_tls", word("1.2 or 1.3", || names(TLS_VERSIONS)), |step, node, reader| {
         step.min_tls = value::word(node, TLS_VERSIONS, reader).unwrap_or_default().into();
     }),
-    field("client_cert", "a reference to a certificate", |step, node, reader| {
+    field("client_cert", text("a reference to a certificate"), |step, node, reader| {
         step.client_cert = value::text(node, reader).and_then(template);
     }),
-    field("client_key", "a reference to a key", |step, node, reader| {
+    field("client_key", text("a reference to a key"), |step, node, reader| {
         step.client_key = value::text(node, reader).and_then(template);
     }),
-    field("authority", "a host, with a port or without", |step, node, reader| {
+    field("authority", text("a host, with a port or without"), |step, node, reader| {
         step.authority = value::text(node, reader).unwrap_or_default();
     }),
-    field("metadata", "a mapping of names to texts", |step, node, reader| {
+    field("metadata", LABELS, |step, node, reader| {
         step.metadata = headers(node, reader);
     }),
 ];
@@ -421,49 +466,53 @@ impl Kinds {
 
 /// A step while it is read.
 #[derive(Default)]
-struct StepDraft {
+pub(super) struct StepDraft {
     name: String,
     capture: Vec<v1::Capture>,
     kinds: Kinds,
 }
 
-const STEP: &[Field<StepDraft>] = &[
-    field("name", "a name", |step, node, reader| {
+pub(super) const STEP: &[Field<StepDraft>] = &[
+    field("name", text("a name"), |step, node, reader| {
         step.name = value::text(node, reader).unwrap_or_default();
     }),
-    field("capture", "a mapping of names to expressions", |step, node, reader| {
+    field("capture", pairs("a mapping of names to expressions"), |step, node, reader| {
         let pairs = value::pairs(node, reader).unwrap_or_default();
         let capture = |(name, value)| v1::Capture { name, value };
         step.capture = pairs.into_iter().map(capture).collect();
     }),
-    field("http", "a mapping with `url`", |step, node, reader| {
+    field("http", mapping("a mapping with `url`", || known(HTTP)), |step, node, reader| {
         step.kinds.read_http(node, reader);
     }),
-    field("tcp", "a mapping with `address`", |step, node, reader| {
+    field("tcp", mapping("a mapping with `address`", || known(TCP)), |step, node, reader| {
         step.kinds.read_tcp(node, reader);
     }),
-    field("tls", "a mapping with `address`", |step, node, reader| {
+    field("tls", mapping("a mapping with `address`", || known(TLS)), |step, node, reader| {
         step.kinds.read_tls(node, reader);
     }),
-    field("dns", "a mapping with `name`", |step, node, reader| {
+    field("dns", mapping("a mapping with `name`", || known(DNS)), |step, node, reader| {
         step.kinds.read_dns(node, reader);
     }),
-    field("udp", "a mapping with `address`", |step, node, reader| {
+    field("udp", mapping("a mapping with `address`", || known(talk::UDP)), |step, node, reader| {
         step.kinds.read_udp(node, reader);
     }),
-    field("ssh", "a mapping with `address`", |step, node, reader| {
+    field("ssh", mapping("a mapping with `address`", || known(talk::SSH)), |step, node, reader| {
         step.kinds.read_ssh(node, reader);
     }),
-    field("icmp", "a mapping with `host`", |step, node, reader| {
+    field("icmp", mapping("a mapping with `host`", || known(ICMP)), |step, node, reader| {
         step.kinds.read_icmp(node, reader);
     }),
-    field("grpc", "a mapping with `address`", |step, node, reader| {
+    field("grpc", mapping("a mapping with `address`", || known(GRPC)), |step, node, reader| {
         step.kinds.read_grpc(node, reader);
     }),
-    field("websocket", "a mapping with `url`", |step, node, reader| {
-        step.kinds.read_websocket(node, reader);
-    }),
-    field("plugin", "a mapping with `command`", |step, node, reader| {
+    field(
+        "websocket",
+        mapping("a mapping with `url`", || known(talk::WEBSOCKET)),
+        |step, node, reader| {
+            step.kinds.read_websocket(node, reader);
+        },
+    ),
+    field("plugin", mapping("a mapping with `command`", || known(PLUGIN)), |step, node, reader| {
         step.kinds.read_plugin(node, reader);
     }),
 ];

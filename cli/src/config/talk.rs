@@ -6,12 +6,15 @@ use base64::engine::general_purpose::STANDARD;
 use parallax_proto::v1;
 
 use super::reader::{Field, Reader, field, required};
-use super::step::{BOOLEAN, TEXT, TLS_VERSIONS, authorities, headers, pem_file, template};
+use super::step::{TLS_VERSIONS, authorities, headers, pem_file, template};
 use super::tree::{Node, Value};
 use super::value;
+use super::want::{
+    BOOLEAN, LABELS, LENGTH, Shape, TEXT, Want, known, names, shaped, text, texts, word,
+};
 
-const HEX: &str = "pairs of hex digits";
-const BASE64: &str = "base64";
+const HEX: Want = text("pairs of hex digits");
+const BASE64: Want = text("base64");
 const SENT: [&str; 3] = ["send", "send_hex", "send_base64"];
 const AWAITED: [&str; 3] = ["expect", "expect_hex", "expect_base64"];
 
@@ -25,12 +28,18 @@ pub(super) const PROTOCOLS: &[(&str, v1::StartTls)] = &[
     ("mysql", v1::StartTls::Mysql),
 ];
 
+/// What `dialogue` wants.
+pub(super) const DIALOGUE: Want = shaped(
+    "a list of steps with `send` and `expect`",
+    Shape::List(&Shape::Mapping(|| known(EXCHANGE))),
+);
+
 const EXCHANGE: &[Field<v1::Exchange>] = &[
-    field("name", "a name", |step, node, reader| {
+    field("name", text("a name"), |step, node, reader| {
         step.name = value::text(node, reader).unwrap_or_default();
     }),
-    field("send", "a text", |step, node, reader| {
-        once(&mut step.send, value::text(node, reader).map(text), SENT, node, reader);
+    field("send", TEXT, |step, node, reader| {
+        once(&mut step.send, value::text(node, reader).map(said), SENT, node, reader);
     }),
     field("send_hex", HEX, |step, node, reader| {
         once(&mut step.send, raw(hex, node, reader).map(sent), SENT, node, reader);
@@ -38,7 +47,7 @@ const EXCHANGE: &[Field<v1::Exchange>] = &[
     field("send_base64", BASE64, |step, node, reader| {
         once(&mut step.send, raw(base64, node, reader).map(sent), SENT, node, reader);
     }),
-    field("expect", "a regular expression", |step, node, reader| {
+    field("expect", text("a regular expression"), |step, node, reader| {
         once(&mut step.expect, value::text(node, reader).map(pattern), AWAITED, node, reader);
     }),
     field("expect_hex", HEX, |step, node, reader| {
@@ -51,11 +60,11 @@ const EXCHANGE: &[Field<v1::Exchange>] = &[
 
 /// Fields of `udp`.
 pub(super) const UDP: &[Field<v1::UdpStep>] = &[
-    required("address", "a host and a port such as ntp.example:123", |step, node, reader| {
+    required("address", text("a host and a port such as ntp.example:123"), |step, node, reader| {
         step.address = value::text(node, reader).unwrap_or_default();
     }),
-    field("send", "a text", |step, node, reader| {
-        once(&mut step.send, value::text(node, reader).map(text), SENT, node, reader);
+    field("send", TEXT, |step, node, reader| {
+        once(&mut step.send, value::text(node, reader).map(said), SENT, node, reader);
     }),
     field("send_hex", HEX, |step, node, reader| {
         once(&mut step.send, raw(hex, node, reader).map(sent), SENT, node, reader);
@@ -63,7 +72,7 @@ pub(super) const UDP: &[Field<v1::UdpStep>] = &[
     field("send_base64", BASE64, |step, node, reader| {
         once(&mut step.send, raw(base64, node, reader).map(sent), SENT, node, reader);
     }),
-    field("expect", "a regular expression", |step, node, reader| {
+    field("expect", text("a regular expression"), |step, node, reader| {
         once(&mut step.expect, value::text(node, reader).map(pattern), AWAITED, node, reader);
     }),
     field("expect_hex", HEX, |step, node, reader| {
@@ -72,26 +81,29 @@ pub(super) const UDP: &[Field<v1::UdpStep>] = &[
     field("expect_base64", BASE64, |step, node, reader| {
         once(&mut step.expect, raw(base64, node, reader).map(awaited), AWAITED, node, reader);
     }),
-    field("resend", "a length of time such as 500ms or 1m30s", |step, node, reader| {
+    field("resend", LENGTH, |step, node, reader| {
         step.resend = value::duration(node, reader);
     }),
 ];
 
 /// Fields of `ssh`.
-pub(super) const SSH: &[Field<v1::SshStep>] =
-    &[required("address", "a host and a port such as shop.example:22", |step, node, reader| {
+pub(super) const SSH: &[Field<v1::SshStep>] = &[required(
+    "address",
+    text("a host and a port such as shop.example:22"),
+    |step, node, reader| {
         step.address = value::text(node, reader).unwrap_or_default();
-    })];
+    },
+)];
 
 /// Fields of `websocket`.
 pub(super) const WEBSOCKET: &[Field<v1::WebSocketStep>] = &[
-    required("url", "a ws or wss URL", |step, node, reader| {
+    required("url", text("a ws or wss URL"), |step, node, reader| {
         step.url = value::text(node, reader).unwrap_or_default();
     }),
-    field("headers", "a mapping of names to texts", |step, node, reader| {
+    field("headers", LABELS, |step, node, reader| {
         step.headers = headers(node, reader);
     }),
-    field("subprotocols", "a list of names", |step, node, reader| {
+    field("subprotocols", texts("a list of names"), |step, node, reader| {
         step.subprotocols = value::texts(node, reader).unwrap_or_default();
     }),
     field("insecure", BOOLEAN, |step, node, reader| {
@@ -100,22 +112,22 @@ pub(super) const WEBSOCKET: &[Field<v1::WebSocketStep>] = &[
     field("server_name", TEXT, |step, node, reader| {
         step.server_name = value::text(node, reader).unwrap_or_default();
     }),
-    field("ca_pem", "certificates as PEM", |step, node, reader| {
+    field("ca_pem", text("certificates as PEM"), |step, node, reader| {
         authorities(&mut step.ca_pem, value::text(node, reader), node, reader);
     }),
-    field("ca_file", "the path of a PEM file", |step, node, reader| {
+    field("ca_file", text("the path of a PEM file"), |step, node, reader| {
         authorities(&mut step.ca_pem, pem_file(node, reader), node, reader);
     }),
-    field("min_tls", "1.2 or 1.3", |step, node, reader| {
+    field("min_tls", word("1.2 or 1.3", || names(TLS_VERSIONS)), |step, node, reader| {
         step.min_tls = value::word(node, TLS_VERSIONS, reader).unwrap_or_default().into();
     }),
-    field("client_cert", "a reference to a certificate", |step, node, reader| {
+    field("client_cert", text("a reference to a certificate"), |step, node, reader| {
         step.client_cert = value::text(node, reader).and_then(template);
     }),
-    field("client_key", "a reference to a key", |step, node, reader| {
+    field("client_key", text("a reference to a key"), |step, node, reader| {
         step.client_key = value::text(node, reader).and_then(template);
     }),
-    field("dialogue", "a list of steps with `send` and `expect`", |step, node, reader| {
+    field("dialogue", DIALOGUE, |step, node, reader| {
         step.dialogue = dialogue(node, reader);
     }),
 ];
@@ -153,7 +165,7 @@ fn once<T>(
     *into = given;
 }
 
-fn text(text: String) -> v1::Payload {
+fn said(text: String) -> v1::Payload {
     let secret = v1::Secret { value: Some(v1::secret::Value::Template(text)) };
     v1::Payload { form: Some(v1::payload::Form::Text(secret)) }
 }

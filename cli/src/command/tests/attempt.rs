@@ -321,9 +321,21 @@ async fn validate_names_the_rule_and_the_place_without_a_coordinator() {
     let ran = bench.run_at("validate -", vec![]).await;
     assert_eq!(ran.exit, Exit::Refused);
     assert!(ran.err.contains("<stdin>:3:11"), "{}", ran.err);
+    // Nobody meant to apply anything.
+    assert!(ran.err.contains("rules are broken\n"), "{}", ran.err);
     let ran = bench.run_at("validate - -o json", vec![]).await;
     let json: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
     assert!(json["errors"].as_array().is_some_and(|errors| errors.len() >= 2), "{json}");
+}
+
+#[tokio::test]
+async fn the_schema_is_printed_without_a_coordinator_and_flags_are_refused() {
+    let bench = Bench::start().await;
+    let ran = bench.run_at("schema", vec![]).await;
+    let json: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!((ran.exit, &json["type"]), (Exit::Ok, &serde_json::json!("object")));
+    let refused = Cli::read(["parallax", "schema", "-o", "yaml"]).unwrap_err();
+    assert!(refused.to_string().contains("--output has no effect here"), "{refused}");
 }
 
 #[tokio::test]
