@@ -190,4 +190,21 @@ impl Reading {
         ensure!(passed > 0, "no run passed: {failed} failed, {missed} were missed");
         Ok(Self { at: self.at, cpu: self.cpu - before.cpu, passed, failed, missed })
     }
+
+    /// Runs that failed, and slots that were not carried out beyond this share, make every other figure one of
+    /// something else: what could not connect for want of ports is missed and not failed.
+    ///
+    /// # Errors
+    /// Which of both.
+    pub fn ensure_done(&self, missed_percent_max: f64) -> Result<()> {
+        ensure!(self.failed == 0, "{} runs of the probe failed", self.failed);
+        let percent = self.missed as f64 / (self.passed + self.missed) as f64 * 100.0;
+        ensure!(
+            percent <= missed_percent_max,
+            "{} of {} slots were missed: {percent:.2} %, at most {missed_percent_max} are allowed",
+            self.missed,
+            self.passed + self.missed
+        );
+        Ok(())
+    }
 }

@@ -163,5 +163,10 @@ async fn count(args: Args) -> Result<Value> {
 }
 
 async fn runs(health: &str) -> Result<u64> {
-    value(&http::get(health, "/metrics").await?.body, "parallax_probe_runs_total")
+    let text = http::get(health, "/metrics").await?.body;
+    let outcome =
+        |word| value(&text, &format!("parallax_probe_outcomes_total{{outcome=\"{word}\"}}"));
+    // One that fails early allocates less.
+    ensure!(outcome("fail")? == 0, "{} runs failed", outcome("fail")?);
+    outcome("pass")
 }

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use clap::Parser;
 use parallax_tests::bench;
 use parallax_tests::bench::buckets::Buckets;
@@ -14,6 +14,8 @@ use parallax_tests::bench::targets::{Kind, Names, Targets};
 use serde_json::{Value, json};
 
 const INTERVAL: &str = "1s";
+/// A tenth of what the 99th percentile leaves out.
+const MISSED_PERCENT_MAX: f64 = 0.1;
 const WARM_UP: Duration = Duration::from_secs(5);
 
 /// Measure how late runs start.
@@ -54,7 +56,8 @@ async fn run(args: Args) -> Result<Value> {
     tokio::time::sleep(Duration::from_secs(args.seconds.into())).await;
     let text = prober.metrics().await?;
     let done = prober.reading().await?.since(before)?;
-    ensure!(done.failed == 0, "{} runs of the probe failed", done.failed);
+    // A slot that is missed is in no histogram: too many of them would be the latest ones left out.
+    done.ensure_done(MISSED_PERCENT_MAX)?;
     prober.told();
 
     let grown = |name| -> Result<Buckets> {

@@ -23,6 +23,8 @@ use serde_json::{Value, json};
 /// Runs of each check in a second: the shortest interval there is.
 const RUNS_PER_CHECK: u32 = 10;
 const INTERVAL: &str = "100ms";
+/// A slot that begins over 50 ms late is missed, and what it would have cost is not in the figure.
+const MISSED_PERCENT_MAX: f64 = 5.0;
 /// First runs are told at once, windows are not full yet.
 const WARM_UP: Duration = Duration::from_secs(3);
 /// A handshake costs the target's core as much as ours: the rate of runs with one is a part of the
@@ -170,7 +172,7 @@ async fn ours(args: &Args, targets: &Targets, place: &Place, kind: Kind) -> Resu
     let before = prober.reading().await?;
     tokio::time::sleep(Duration::from_secs(args.seconds.into())).await;
     let done = prober.reading().await?.since(before).context("the probe")?;
-    ensure!(done.failed == 0, "{} runs of the probe failed", done.failed);
+    done.ensure_done(MISSED_PERCENT_MAX)?;
     let took = (done.at - before.at).as_secs_f64();
     eprintln!("{} runs in {took:.1} s, {:?} of processor time", done.passed, done.cpu);
     prober.told();
