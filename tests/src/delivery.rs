@@ -25,6 +25,9 @@ use crate::harness::wait::{Look, STALE, wait_until};
 pub mod hole;
 pub mod ledger;
 
+/// The receiver that looks at no keys, and answers what it takes.
+pub const KEYLESS: &str = "chat";
+
 const REGIONS: [&str; 3] = ["eu-west", "us-east", "ap-south"];
 const MEMBERS: u8 = 3;
 /// Checks, each broken and healed on its own.
@@ -137,7 +140,7 @@ pub async fn tell(
     let contacts = vec![
         contact("ops", moody(), true, 1)?,
         // Whoever takes a page and loses the answer sees it twice without any kill, and so does not here.
-        contact("chat", vec![(90, Manner::Take), (10, Manner::Refuse(429))], false, 2)?,
+        contact(KEYLESS, vec![(90, Manner::Take), (10, Manner::Refuse(429))], false, 2)?,
         contact("door", vec![(1, Manner::Take)], true, 3)?,
     ];
     let mut group = Group::start(binaries, MEMBERS, &REGIONS).await?;

@@ -602,7 +602,11 @@ pub struct ExplainView {
     since: Option<String>,
     /// Resolved by hand: it does not open again before it recovers once.
     latched: bool,
+    /// What was decided, from the record.
     sentences: Vec<String>,
+    /// What holds at this moment.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    now: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     record: Option<RecordView>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -622,6 +626,7 @@ impl ExplainView {
             since: time::instant(verdict.since.as_ref()),
             latched: verdict.latched,
             sentences: answer.sentences.clone(),
+            now: answer.now.clone(),
             record: verdict.record.as_ref().map(RecordView::new),
             incident: answer.incident.as_ref().map(|incident| IncidentView::new(incident, &[])),
             revision: answer.revision,
@@ -645,6 +650,12 @@ impl ExplainView {
             text.push_str("resolved by hand: it does not open again before it recovers once\n");
         }
         for sentence in &self.sentences {
+            text.push_str(&format!("  {}\n", super::table::clean(sentence)));
+        }
+        if !self.now.is_empty() {
+            text.push_str("\nnow, which the verdict does not rest on\n");
+        }
+        for sentence in &self.now {
             text.push_str(&format!("  {}\n", super::table::clean(sentence)));
         }
         if let Some(record) = &self.record {

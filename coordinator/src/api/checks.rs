@@ -1,5 +1,6 @@
 //! Checks: list, get, delete, explain.
 
+use parallax_common::check::Check;
 use parallax_proto::v1;
 use parallax_proto::v1::check_service_server::CheckService;
 use parallax_runtime::clock;
@@ -10,7 +11,7 @@ use super::{Api, Need, asked, namespace_of, not_found};
 use crate::core::configure::deletion;
 use crate::core::explain;
 use crate::core::routing;
-use crate::core::state::Kind;
+use crate::core::state::{Kind, State};
 
 #[tonic::async_trait]
 impl CheckService for Api {
@@ -74,44 +75,48 @@ impl CheckService for Api {
         let state = self.read(get.stale).await?;
         let entry =
             state.check_named(namespace, &get.name).ok_or_else(|| not_found("check", &get.name))?;
-        let verdict = state.verdicts.get(&entry.check.uid).map(|v| v.as_ref().clone());
-        let incident = state.open_incident_of(entry.check.uid).map(|i| i.as_ref().clone());
-        let mut sentences = if entry.check.enabled {
-            match &verdict {
-                Some(verdict) => explain::verdict(verdict),
-                None => vec![format!("{} has no verdict yet: too little was heard.", get.name)],
-            }
-        } else {
-            vec![format!("{} is paused: it is not run and has no verdict.", entry.check.name)]
-        };
-        sentences.extend(incident.iter().flat_map(explain::keeps_open));
-        sentences.extend(incident.as_ref().and_then(explain::held));
+        let mut now = Vec::new();
         // Contacts of its own need no explanation, and nobody is told of a canary.
         let told = entry.check.alert.is_empty() && entry.check.run.canary.is_none();
         if let Some(routes) = state.routes_of(namespace).filter(|_| told) {
             let sample = routing::sample(&entry.wire);
             let utc = clock::utc().max(state.last_utc());
             let taking = routes.taking(&sample, |hours| state.when(hours, utc));
-            sentences.extend(explain::would_tell(&get.name, &taking));
+            now.extend(explain::would_tell(&get.name, &taking));
         }
-        sentences.extend(state.open_alerts_of(entry.check.uid).map(|alert| explain::alert(alert)));
         if entry.check.enabled {
             let live = self.inner.judge.ballots(vec![entry.check.uid]).await;
-            sentences.extend(live.first().and_then(|ballots| explain::cannot_run(ballots)));
+            now.extend(live.first().and_then(|ballots| explain::cannot_run(ballots)));
             if let (Some(canary), Some(ballots)) = (entry.check.run.canary, live.first()) {
-                sentences.extend(explain::canary(canary, ballots));
+                now.extend(explain::canary(canary, ballots));
             }
             let sights = self.inner.certificates.of(&entry.check.uid);
-            let now = self.inner.judge.mesh_now();
-            sentences.extend(explain::certificate(&entry.check, &sights, now));
+            now.extend(explain::certificate(&entry.check, &sights, self.inner.judge.mesh_now()));
         }
         Ok(Response::new(v1::ExplainCheckResponse {
-            verdict,
-            sentences,
-            incident,
+            verdict: state.verdicts.get(&entry.check.uid).map(|it| it.as_ref().clone()),
+            sentences: decided(&state, &entry.check),
+            incident: state.open_incident_of(entry.check.uid).map(|it| it.as_ref().clone()),
             revision: state.applied,
+            now,
         }))
     }
+}
+
+/// What was decided of a check and why, by what is replicated: it is given nothing else.
+fn decided(state: &State, check: &Check) -> Vec<String> {
+    let mut sentences = match state.verdicts.get(&check.uid) {
+        _ if !check.enabled => {
+            vec![format!("{} is paused: it is not run and has no verdict.", check.name)]
+        }
+        Some(verdict) => explain::verdict(verdict),
+        None => vec![format!("{} has no verdict yet: too little was heard.", check.name)],
+    };
+    let incident = state.open_incident_of(check.uid);
+    sentences.extend(incident.into_iter().flat_map(|it| explain::keeps_open(it)));
+    sentences.extend(incident.and_then(|it| explain::held(it)));
+    sentences.extend(state.open_alerts_of(check.uid).map(|alert| explain::alert(alert)));
+    sentences
 }
 
 /// What a delete is for.

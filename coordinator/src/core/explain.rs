@@ -1,9 +1,9 @@
 //! Sentences for a person who was just woken up.
 //!
 //! Everything here is rendered from a committed record: the same record gives the same sentences
-//! on every member and at every later time, and no number comes from anywhere else; but for
-//! [`cannot_run`], which says what keeps a check from being run now, and [`certificate`], which says what
-//! it is shown now. Clauses about
+//! on every member and at every later time, and no number comes from anywhere else. [`cannot_run`],
+//! [`canary`], [`certificate`] and [`would_tell`] say what holds now; answers have their sentences in a
+//! field of their own. Clauses about
 //! single regions are in `ballots`, those about deliveries in `pages`, times and lengths in
 //! `words`.
 

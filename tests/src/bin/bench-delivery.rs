@@ -33,6 +33,10 @@ struct Args {
     /// machine makes some.
     #[arg(long)]
     late_at_most: Option<f64>,
+    /// Messages, for each kill, that the receiver that looks at no keys was shown again, above which the bench
+    /// fails. What was under way when its sender died may be shown again: up to eight pages a contact.
+    #[arg(long)]
+    again_per_kill_at_most: Option<f64>,
     /// Instead: one contact's packets are swallowed for so long.
     #[arg(long)]
     blackhole_seconds: Option<u64>,
@@ -62,7 +66,7 @@ async fn killed(args: Args) -> Result<Value> {
     let mut missed = Missed::default();
     missed.at_least("kills", f64::from(told.killed()), args.at_least);
     missed.at_most("shown_again_after_a_late_hand_over", told.late as f64, args.late_at_most);
-    let mut receivers = serde_json::Map::new();
+    let (mut receivers, mut again_per_kill) = (serde_json::Map::new(), f64::NAN);
     for (name, account) in &told.accounts {
         let faults = account.faults();
         for fault in &faults {
@@ -71,6 +75,9 @@ async fn killed(args: Args) -> Result<Value> {
         missed.at_most(&format!("{name}_faults"), faults.len() as f64, Some(0.0));
         let begun_again = account.begun_again as f64;
         missed.at_most(&format!("{name}_begun_again"), begun_again, Some(0.0));
+        if *name == delivery::KEYLESS {
+            again_per_kill = account.repeated as f64 / f64::from(told.killed().max(1));
+        }
         receivers.insert(
             (*name).to_owned(),
             json!({
@@ -89,6 +96,7 @@ async fn killed(args: Args) -> Result<Value> {
             }),
         );
     }
+    missed.at_most("again_per_kill", again_per_kill, args.again_per_kill_at_most);
     for key in &told.unexplained {
         eprintln!("shown again, and nobody was killed or began to lead: {key}");
     }
@@ -101,6 +109,7 @@ async fn killed(args: Args) -> Result<Value> {
         "incidents": told.incidents,
         "kills": told.killed(),
         "kills_by_step": told.kills,
+        "shown_again_per_kill_where_keys_are_not_read": again_per_kill,
         "terms_that_began": told.terms,
         "shown_again_after_a_late_hand_over": told.late,
         "shown_again_without_a_kill": told.unexplained.len(),
@@ -123,6 +132,8 @@ async fn swallowed(lasts: Duration, args: Args) -> Result<Value> {
     }
     missed.at_most("faults", told.faults.len() as f64, Some(0.0));
     missed.at_most("missed_runs", told.missed_runs as f64, Some(0.0));
+    // Ordered runs are among them.
+    missed.at_least("runs", told.runs as f64, Some(told.slots as f64));
     Ok(json!({
         "bench": "delivery",
         "what": "one contact's packets are swallowed",

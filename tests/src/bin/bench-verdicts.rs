@@ -54,6 +54,9 @@ struct Args {
     /// Outcomes through ballots and decisions, a second, below which the bench fails.
     #[arg(long)]
     at_least: Option<f64>,
+    /// Seconds that both parts may take.
+    #[arg(long)]
+    seconds_at_most: Option<f64>,
 }
 
 /// How likely something is: a part of one, and rather seldom.
@@ -111,6 +114,7 @@ fn run(args: &Args) -> Result<Value> {
     missed.at_most("outages_missed_beside_no_fault", found.ours.missed_calm as f64, Some(0.0));
     missed.at_most("opened_late", late as f64, Some(0.0));
     missed.at_least("events_per_second", rate, args.at_least);
+    missed.at_most("seconds", (took + lossy_took).as_secs_f64(), args.seconds_at_most);
     let mut rules = vec![row("parallax", &found.ours)];
     rules.extend(Rule::ALL.iter().zip(&found.theirs).map(|(rule, of)| row(rule.name(), of)));
     Ok(json!({

@@ -58,12 +58,14 @@ async fn explain_prints_the_sentences_and_the_ballots() {
         sentences: vec!["1 of 3 regions fails; 2 must fail to be down.".to_owned()],
         incident: None,
         revision: 42,
+        now: vec!["Its routes would tell ops.".to_owned()],
     };
     let ran = bench.run("check explain shop").await;
     assert_eq!(
         ran.out,
         "shop  ! degraded (regional)  since 2023-11-14T22:13:20.000Z\n  1 of 3 regions fails; 2 \
-         must fail to be down.\n\nballots when this was decided (`parallax status` has those of \
+         must fail to be down.\n\nnow, which the verdict does not rest on\n  Its routes would tell \
+         ops.\n\nballots when this was decided (`parallax status` has those of \
          now)\nREGION    BALLOT   IN A ROW  LAST  REASON           PROBE       \
          EVIDENCE\neu-west   ✗ fail   3         12ms  connect_refused  eu-west-1   connection \
          refused\nus-east   ✓ pass   3         12ms  -                us-east-1\nap-south  ~ stale  \
