@@ -116,8 +116,22 @@ pub struct Response {
 /// # Errors
 /// When nobody answers, or not in HTTP.
 pub async fn get(address: &str, path: &str) -> Result<Response> {
+    ask("GET", address, path).await
+}
+
+/// Presses a button: a request that changes something, and says nothing more than where it goes.
+///
+/// # Errors
+/// As [`get`].
+pub async fn press(address: &str, path: &str) -> Result<Response> {
+    ask("POST", address, path).await
+}
+
+async fn ask(method: &str, address: &str, path: &str) -> Result<Response> {
     let mut stream = TcpStream::connect(address).await?;
-    let head = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: {address}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+    );
     stream.write_all(head.as_bytes()).await?;
     let mut text = String::new();
     stream.read_to_string(&mut text).await?;

@@ -14,6 +14,7 @@ mod fleet;
 mod guarded;
 mod hostile;
 mod kill_nine;
+mod later;
 mod linearizable;
 mod outage;
 mod page_survives;
