@@ -30,7 +30,7 @@ use crate::core::guard::Guard;
 use crate::core::record::{Finding, cut, means};
 use crate::core::samples::Samples;
 use crate::core::talk::{Cut, Speaking, Talk};
-use visit::{hide, not_begun};
+use visit::{hide_and_tell, not_begun};
 
 pub mod answer;
 mod capture;
@@ -63,6 +63,7 @@ pub mod resolve;
 pub mod secrets;
 mod socket;
 mod ssh;
+mod stall;
 pub mod tcp;
 pub mod tls;
 pub mod tokens;
@@ -406,9 +407,12 @@ impl Executor {
             None => tokio::time::timeout_at(ends_at.into(), steps).await.map_err(drop),
             Some(paused) => pause::within(ends_at, paused, Box::pin(steps)).await,
         };
-        let latency = clock::instant().saturating_duration_since(begun).saturating_sub(trace.aside);
+        let (awake, in_all) =
+            (clock::instant().saturating_duration_since(begun), clock::boot_time().since(started));
+        let latency = awake.saturating_sub(trace.aside);
         let late = std::mem::take(&mut trace.secrets);
-        let stalled = latency > run.timeout + RUN_STALL_AFTER && !trace.is_aside;
+        let taken = stall::Taken { awake, in_all, aside: trace.aside, is_aside: trace.is_aside };
+        let stalled = stall::told(taken, run.timeout);
         // A time the run cannot have taken is not told: it is the probe's, and no wire takes it.
         let ended = started + latency.min(run.timeout + RUN_STALL_AFTER);
         let left_out = trace.left_out.take();
@@ -418,12 +422,8 @@ impl Executor {
         }
         let mut finding = match outcome {
             // Also when an answer was there in the end: nobody knows when it came.
-            _ if stalled => {
-                let over = latency.saturating_sub(run.timeout).as_millis();
-                let evidence = format!(
-                    "this probe stood still: the end of the run was noticed {over} ms after its time"
-                );
-                missed(trace, Failure::new(Reason::MissedOverload, evidence))
+            _ if stalled.is_some() => {
+                missed(trace, Failure::new(Reason::MissedOverload, stalled.unwrap_or_default()))
             }
             Err(()) if trace.is_aside => {
                 let evidence = "the time of the run was over while this probe worked on captures";
@@ -460,14 +460,9 @@ impl Executor {
         let waiting = waited.filter(|waited| *waited >= tokens::TOLD_FROM);
         let waiting =
             waiting.map(|it| format!("it waited {} ms for a token first", it.as_millis()));
-        for more in left_out.into_iter().chain(waiting) {
-            if finding.outcome == Outcome::Fail {
-                let room = EVIDENCE_BYTES_MAX.saturating_sub(more.len() + 2);
-                cut(&mut finding.evidence, room);
-                finding.evidence = format!("{}; {more}", finding.evidence);
-            }
-        }
-        hide(&mut finding.evidence, &prepared, &late);
+        let more = left_out.into_iter().chain(waiting);
+        let more = more.filter(|_| finding.outcome == Outcome::Fail);
+        hide_and_tell(&mut finding.evidence, more, &prepared, &late);
         if run.invert && !is_at_proxy {
             turned::invert(&mut finding);
         }

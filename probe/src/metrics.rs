@@ -49,6 +49,8 @@ pub struct Metrics {
     pub sessions_slow: AtomicU64,
     /// Orders refused.
     pub orders_refused: AtomicU64,
+    /// Ordered runs that found too much in flight.
+    pub orders_crowded_out: AtomicU64,
     /// Descriptors that this process has open, and how many it may have; 0 when nobody knows.
     pub descriptors: AtomicU64,
     /// That bound.
@@ -106,6 +108,7 @@ impl Default for Metrics {
             sessions: zero(),
             sessions_slow: zero(),
             orders_refused: zero(),
+            orders_crowded_out: zero(),
             descriptors: zero(),
             descriptors_max: zero(),
             ports: zero(),
@@ -192,6 +195,7 @@ impl Metrics {
             ("sessions", "gauge", &self.sessions),
             ("sessions_slow_total", "counter", &self.sessions_slow),
             ("orders_refused_total", "counter", &self.orders_refused),
+            ("orders_crowded_out_total", "counter", &self.orders_crowded_out),
             ("descriptors", "gauge", &self.descriptors),
             ("descriptors_max", "gauge", &self.descriptors_max),
             ("ports", "gauge", &self.ports),

@@ -148,6 +148,10 @@ pub struct Told {
     pub kept: watch::Receiver<Kept>,
 }
 
+/// What sessions tell, and what runs have come to.
+type Events = mpsc::Receiver<Event>;
+type Runs = mpsc::UnboundedReceiver<Done>;
+
 /// The owner's state.
 #[derive(Debug)]
 pub struct Owner {
@@ -178,6 +182,13 @@ pub struct Owner {
 impl Owner {
     /// Starts the owner task.
     pub fn spawn(setup: Setup, supervisor: &Supervisor) -> Told {
+        let (owner, events, ended, told) = Self::new(setup, supervisor);
+        owner.publish();
+        supervisor.spawn(TaskKind::Vital("owner"), owner.run(events, ended));
+        told
+    }
+
+    fn new(setup: Setup, supervisor: &Supervisor) -> (Self, Events, Runs, Told) {
         let (held, held_told) = watch::channel(Held::default());
         let (kept, kept_told) = watch::channel(Kept::default());
         // Bounded by the number of runs in flight.
@@ -203,16 +214,10 @@ impl Owner {
             heartbeat_at: clock::instant() + HEARTBEAT,
             look_again_at: None,
         };
-        owner.publish();
-        supervisor.spawn(TaskKind::Vital("owner"), owner.run(events, ended));
-        Told { held: held_told, kept: kept_told }
+        (owner, events, ended, Told { held: held_told, kept: kept_told })
     }
 
-    async fn run(
-        mut self,
-        mut events: mpsc::Receiver<Event>,
-        mut ended: mpsc::UnboundedReceiver<Done>,
-    ) {
+    async fn run(mut self, mut events: Events, mut ended: Runs) {
         let stop = self.supervisor.stop_token();
         loop {
             let more = self.turn();
@@ -239,7 +244,7 @@ impl Owner {
 
     /// The process stops: nothing more is started. What is in flight is waited for, and what was measured
     /// goes into the spool, also where its period is not over.
-    async fn finish(mut self, mut ended: mpsc::UnboundedReceiver<Done>) {
+    async fn finish(mut self, mut ended: Runs) {
         // What has ended already may still reach the coordinators.
         while let Ok(done) = ended.try_recv() {
             self.ended(done);
@@ -283,7 +288,9 @@ impl Owner {
     fn turn(&mut self) -> bool {
         let mut more = false;
         if let Some(now) = self.mesh_now() {
-            let due = self.schedule.due(now);
+            let ordered = self.confirmations.due(now);
+            let due = self.schedule.due_after(ordered, now);
+            self.metrics.orders_crowded_out.fetch_add(due.crowded_out, Relaxed);
             let boot = clock::boot_time();
             for missed in due.missed {
                 let slots = u64::try_from(missed.last_slot - missed.first_slot + 1).unwrap_or(0);
@@ -293,11 +300,6 @@ impl Owner {
             }
             for start in due.starts {
                 self.start(start, now);
-            }
-            for (check, order, scheduled) in self.confirmations.due(now) {
-                if let Some(start) = self.schedule.start_ordered(check, order, scheduled) {
-                    self.start(start, now);
-                }
             }
             let horizon = self.schedule.horizon(now);
             let sealed = self.recorder.seal(horizon, PORTION);

@@ -72,6 +72,8 @@ pub struct Due {
     pub starts: Vec<Start>,
     /// Slots without a run.
     pub missed: Vec<Missed>,
+    /// Ordered runs that found too much in flight, and are not made.
+    pub crowded_out: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -222,6 +224,21 @@ impl Schedule {
             let at = now + spread(&uid, within);
             self.queue.push(Reverse((at, uid, Wake::First, entry.version)));
         }
+    }
+
+    /// What is due at `now`, with the `ordered` runs (check, order, when it was meant to start) ahead of
+    /// all slots: an incident waits for them, and their own bucket bounds them.
+    pub fn due_after(&mut self, ordered: Vec<(Uid, u64, MeshTime)>, now: MeshTime) -> Due {
+        let (mut starts, mut crowded_out) = (Vec::with_capacity(ordered.len()), 0);
+        for (check, order, scheduled) in ordered {
+            match self.start_ordered(check, order, scheduled) {
+                Some(start) => starts.push(start),
+                None => crowded_out += 1,
+            }
+        }
+        let due = self.due(now);
+        starts.extend(due.starts);
+        Due { starts, crowded_out, ..due }
     }
 
     /// What is due at `now`. Call it when [`Self::next_at`] has come, or at any other time.

@@ -105,9 +105,14 @@ pub(super) async fn take(
     let begun = trace.begun.unwrap_or(since);
     let latency = since.saturating_duration_since(begun).saturating_sub(trace.aside);
     trace.is_aside = true;
-    let seen = executor.decoder.undo(seen).await?;
-    let facts = facts(run, trace, seen, latency);
-    let values = executor.evaluator.values(run, step, facts).await;
+    let values = match executor.decoder.undo(seen).await {
+        Ok(seen) => {
+            let facts = facts(run, trace, seen, latency);
+            executor.evaluator.values(run, step, facts).await
+        }
+        Err(failure) => Err(failure),
+    };
+    // Also when nothing came of it: that time is this probe's, too.
     trace.is_aside = false;
     trace.goes_on(since);
     for (name, value) in values? {
@@ -115,4 +120,31 @@ pub(super) async fn take(
         captured.take(name, value);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use parallax_common::check::{Capture, ContentEncoding};
+
+    use super::*;
+    use crate::execute::decode::Coded;
+    use crate::execute::tests::http;
+
+    #[tokio::test]
+    async fn a_body_that_cannot_be_decoded_leaves_its_time_aside() {
+        let mut run = http("http://shop.example/".to_owned());
+        run.steps[0].captures = vec![Capture { name: "x".to_owned(), value: "body".to_owned() }];
+        let mut headers = ::http::HeaderMap::new();
+        headers.insert("content-encoding", "gzip".parse().unwrap());
+        let coded = Some(Coded { accepts: vec![ContentEncoding::Gzip], limit: 100 });
+        let body = Bytes::from_static(b"no gzip");
+        let seen = Seen { headers, body, coded, ..Seen::default() };
+        let executor = Executor::new(Secrets::default(), None, None);
+        let (mut captured, mut trace) = (Captured::default(), Trace::default());
+        let step = run.steps[0].clone();
+        let taken = take(&executor, &run, &step, seen, &mut captured, &mut trace).await;
+        assert_eq!(taken.unwrap_err().reason, Reason::HttpEncoding);
+        assert!(!trace.is_aside && !trace.aside.is_zero());
+    }
 }

@@ -109,7 +109,7 @@ fn encoding(
                 Some(encoding) => Ok(Some(encoding)),
                 None => {
                     let shown = shown(word);
-                    refuse(format!("the body is encoded as `{shown}`, which was not asked for"))
+                    refuse(format!("the body has an encoding that was not asked for: {shown}"))
                 }
             }
         }
@@ -367,13 +367,13 @@ mod tests {
             (&[E::Gzip][..], "gzip", 100, Ok("hello")),
             (&[E::Gzip], "X-GZIP", 100, Ok("hello")),
             (&[E::Br, E::Gzip], "identity, gzip", 5, Ok("hello")),
-            (&[E::Br], "gzip", 100, Err("`gzip`, which was not asked for")),
-            (&[E::Gzip], "compress", 100, Err("`compress`, which was not asked for")),
+            (&[E::Br], "gzip", 100, Err("that was not asked for: gzip")),
+            (&[E::Gzip], "compress", 100, Err("that was not asked for: compress")),
             (
                 &[E::Gzip],
                 LONG,
                 100,
-                Err("as `aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa`,"),
+                Err("asked for: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"),
             ),
             (&[E::Gzip], "gzip, gzip", 100, Err("2 times")),
         ] {
@@ -383,7 +383,7 @@ mod tests {
                 Err(what) => {
                     let failure = decoded.unwrap_err();
                     assert_eq!(failure.reason, Reason::HttpEncoding, "{word}");
-                    assert!(failure.evidence.contains(what), "{failure:?}");
+                    assert!(failure.evidence.ends_with(what), "{failure:?}");
                 }
             }
         }

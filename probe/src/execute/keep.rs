@@ -37,11 +37,15 @@ pub(super) struct Place {
     https: bool,
     host: String,
     port: u16,
+    /// Under which its certificate was judged: a redirect leads there under the name in the URL, whatever
+    /// `server_name` the step's own requests ask for.
+    judged_as: String,
 }
 
 impl Place {
-    pub fn new(digest: RunDigest, step: u32, url: &HttpUrl) -> Self {
-        Self { digest, step, https: url.https, host: url.host.clone(), port: url.port }
+    pub fn new(digest: RunDigest, step: u32, url: &HttpUrl, judged_as: &str) -> Self {
+        let (host, judged_as) = (url.host.clone(), judged_as.to_owned());
+        Self { digest, step, https: url.https, host, port: url.port, judged_as }
     }
 }
 
@@ -216,6 +220,14 @@ impl Pool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_connection_serves_only_those_that_judge_its_target_by_the_same_name() {
+        let url = HttpUrl::parse("https://shop.example/").unwrap();
+        let place = |name| Place::new(RunDigest(7), 0, &url, name);
+        assert_eq!(place("other.example"), place("other.example"));
+        assert_ne!(place("other.example"), place("shop.example"));
+    }
 
     #[test]
     fn a_connection_is_used_until_it_is_old_or_has_waited_long() {

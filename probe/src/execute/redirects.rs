@@ -159,7 +159,7 @@ impl Hop<'_> {
     /// On the connection that is kept for this origin, when there is one and its target has left it open;
     /// else on a new one. Either is kept for the next run.
     async fn go_again(&self, digest: RunDigest, trace: &mut Trace) -> Result<Seen, Failure> {
-        let place = keep::Place::new(digest, trace.step, &self.request.url);
+        let place = keep::Place::new(digest, trace.step, &self.request.url, self.tls().1);
         let pool = &self.executor.kept;
         if let Some(mut line) = pool.take(&place, self.tls().0) {
             trace.stage = Stage::Exchange;

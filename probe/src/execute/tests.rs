@@ -95,7 +95,7 @@ fn run_of(kind: StepKind) -> Run {
     }
 }
 
-fn http(url: String) -> Run {
+pub(super) fn http(url: String) -> Run {
     run_of(StepKind::Http(HttpStep {
         url,
         method: "GET".into(),

@@ -130,7 +130,8 @@ pub(super) fn not_begun(step: u32, failure: Failure, prepared: &[Prepared]) -> E
     Execution { started, ended: started, waited: None, finding }
 }
 
-/// So much of a word that a target chose as is told of it.
+/// So much of a word that a target chose as is told of it: at the end of what is told, where half a secret
+/// is taken for one.
 pub(super) fn shown(word: &str) -> String {
     word.chars().take(SHOWN_CHARS_MAX).collect()
 }
@@ -149,6 +150,26 @@ pub(super) fn hide(evidence: &mut String, prepared: &[Prepared], late: &[String]
     cap(evidence);
 }
 
+/// Takes secrets out of evidence and puts `more` behind it. Nothing is cut off before: half a secret is known
+/// for one only where the text ends.
+pub(super) fn hide_and_tell(
+    evidence: &mut String,
+    more: impl Iterator<Item = String>,
+    prepared: &[Prepared],
+    late: &[String],
+) {
+    hide(evidence, prepared, late);
+    let mut behind = String::new();
+    for mut more in more {
+        hide(&mut more, prepared, late);
+        behind.push_str("; ");
+        behind.push_str(&more);
+    }
+    cut(evidence, EVIDENCE_BYTES_MAX.saturating_sub(behind.len()));
+    evidence.push_str(&behind);
+    cap(evidence);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,6 +181,23 @@ mod tests {
         assert_eq!(failure.reason, Reason::ConfigError);
         for part in ["http_version", "built without HTTP/3", "feature http3"] {
             assert!(failure.evidence.contains(part), "{part}: {}", failure.evidence);
+        }
+    }
+
+    #[test]
+    fn a_secret_across_the_place_where_evidence_is_cut_is_not_told_in_part() {
+        let (secret, more) = ("s3cret-of-ours".to_owned(), "2 more not tried".to_owned());
+        let room = EVIDENCE_BYTES_MAX - "; 2 more not tried; by ***".len();
+        for before in room - secret.len()..=room {
+            let mut evidence = format!("{}{secret} and so on", "b".repeat(before));
+            let told = [more.clone(), format!("by {secret}")].into_iter();
+            hide_and_tell(&mut evidence, told, &[], std::slice::from_ref(&secret));
+            assert!(
+                evidence.contains("bb") && evidence.ends_with("not tried; by ***"),
+                "{evidence}"
+            );
+            assert!(!evidence.contains("s3"), "{before}: {evidence}");
+            assert!(evidence.len() <= EVIDENCE_BYTES_MAX);
         }
     }
 

@@ -266,7 +266,7 @@ fn agreed(headers: &HeaderMap, step: &WebSocketStep, key: &str) -> Result<String
                 true => Ok(one),
                 false => {
                     let shown = shown(&one);
-                    wrong(format!("the target chose the subprotocol `{shown}`, not offered"))
+                    wrong(format!("the target chose a subprotocol that was not offered: {shown}"))
                 }
             }
         }

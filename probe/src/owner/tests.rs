@@ -2,6 +2,7 @@
 
 use parallax_common::check::Run;
 use parallax_common::digest::run_digest;
+use parallax_common::limits::IN_FLIGHT_MAX;
 use parallax_common::outcome::Phase;
 use parallax_common::record;
 use parallax_proto::convert;
@@ -11,6 +12,17 @@ use crate::execute::secrets::Secrets;
 use crate::execute::tests::tokens::{Provider, asking, grants, says, target};
 
 const PLAN: Generation = Generation { epoch: 1, index: 1 };
+
+fn setup(metrics: &Arc<Metrics>, events: mpsc::Receiver<Event>) -> Setup {
+    Setup {
+        executor: Arc::new(Executor::new(Secrets::default(), None, None)),
+        metrics: Arc::clone(metrics),
+        spooler: Spooler::in_memory(Incarnation(1), Arc::clone(metrics)),
+        clock: MeshClock::resumed(Some(1_000_000_000_000_000), clock::boot_time()),
+        cached: None,
+        events,
+    }
+}
 
 /// An owner that one session speaks with.
 struct World {
@@ -25,14 +37,7 @@ impl World {
     async fn start(assignment: &Assignment) -> Self {
         let (metrics, supervisor) = (Arc::new(Metrics::default()), Supervisor::default());
         let (events, inbox) = mpsc::channel(16);
-        let setup = Setup {
-            executor: Arc::new(Executor::new(Secrets::default(), None, None)),
-            metrics: Arc::clone(&metrics),
-            spooler: Spooler::in_memory(Incarnation(1), Arc::clone(&metrics)),
-            clock: MeshClock::resumed(Some(1_000_000_000_000_000), clock::boot_time()),
-            cached: None,
-            events: inbox,
-        };
+        let setup = setup(&metrics, inbox);
         let told = Owner::spawn(setup, &supervisor);
         let (frames, live) = mpsc::channel(1_024);
         let session =
@@ -77,6 +82,39 @@ fn assignment(run: Run, interval: Duration) -> Assignment {
     }
 }
 
+fn order(id: u64, assignment: &Assignment) -> Order {
+    Order {
+        order: id,
+        check: assignment.check,
+        run_digest: assignment.run_digest,
+        generation: PLAN,
+        count: 1,
+        spacing: Duration::from_secs(1),
+        expires: Duration::from_secs(2),
+        ordered: None,
+    }
+}
+
+#[tokio::test]
+async fn an_ordered_run_that_finds_no_room_is_counted() {
+    let metrics = Arc::new(Metrics::default());
+    let (_events, inbox) = mpsc::channel(1);
+    let (mut owner, ..) = Owner::new(setup(&metrics, inbox), &Supervisor::default());
+    let mut assignment = crate::core::assign::tests::assignment(1, Duration::from_secs(3_600));
+    // No slot of its own comes meanwhile.
+    let now = owner.mesh_now().unwrap();
+    assignment.phase_ns = (now + Duration::from_secs(1_800)).as_ns() % 3_600_000_000_000;
+    let upserts = vec![assignment.clone()];
+    owner.plan(1, Plan { generation: PLAN, base: None, upserts, removed: vec![] });
+    for run in 0..IN_FLIGHT_MAX as u64 {
+        owner.schedule.start_ordered(assignment.check, 100 + run, now).expect("room");
+    }
+    owner.order(&order(7, &assignment));
+    owner.turn();
+    assert_eq!(owner.schedule.in_flight(), IN_FLIGHT_MAX);
+    assert!(metrics.text().contains("parallax_probe_orders_crowded_out_total 1\n"));
+}
+
 #[tokio::test]
 async fn what_a_run_waited_for_its_token_is_in_no_lateness_and_in_a_metric() {
     let provider = Provider::start(|_| {
@@ -119,17 +157,7 @@ async fn tokens_for_the_next_run_are_got_behind_the_one_that_is_over() {
     let interval = (Duration::from_secs(3_570) - Duration::from_millis(20)) * 2 / 3;
     let assignment = assignment(run, interval);
     let mut world = World::start(&assignment).await;
-    let order = Order {
-        order: 7,
-        check: assignment.check,
-        run_digest: assignment.run_digest,
-        generation: PLAN,
-        count: 1,
-        spacing: Duration::from_secs(1),
-        expires: Duration::from_secs(2),
-        ordered: None,
-    };
-    world.events.send(Event::Order(order)).await.unwrap();
+    world.events.send(Event::Order(order(7, &assignment))).await.unwrap();
     let record = world.outcome(|record| record.order == 7).await;
     assert_eq!(record.outcome, Outcome::Pass, "{record:?}");
     let deadline = clock::instant() + Duration::from_secs(20);

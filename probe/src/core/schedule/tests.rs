@@ -239,6 +239,30 @@ fn too_many_runs_in_flight_are_an_overload_and_room_is_used_again() {
 }
 
 #[test]
+fn ordered_runs_go_ahead_of_all_slots_and_those_without_room_are_counted() {
+    let checks = (0..u32::try_from(IN_FLIGHT_MAX).unwrap()).map(|n| {
+        let mut one = assignment(0, Duration::from_secs(10));
+        let mut bytes = [0_u8; 16];
+        bytes[..4].copy_from_slice(&n.to_be_bytes());
+        one.check = Uid::from_bytes(bytes);
+        one
+    });
+    let mut schedule = Schedule::default();
+    schedule.apply(&change(checks), at(1));
+    let check = Uid::from_bytes([0; 16]);
+    // As many slots are due as there is room for.
+    let due = schedule.due_after(vec![(check, 9, at(10_000))], at(10_000));
+    assert_eq!(due.starts[0].cause, Cause::Order(9));
+    assert_eq!((due.starts.len(), due.missed.len()), (IN_FLIGHT_MAX, 1));
+    assert_eq!((due.missed[0].reason, due.crowded_out), (Reason::MissedOverload, 0));
+    let ordered = vec![(check, 10, at(10_001)), (check, 11, at(10_001))];
+    schedule.ended(due.starts[1].run);
+    let due = schedule.due_after(ordered, at(10_001));
+    assert_eq!(due.starts.iter().map(|it| it.cause).collect::<Vec<_>>(), [Cause::Order(10)]);
+    assert_eq!(due.crowded_out, 1);
+}
+
+#[test]
 fn ordered_runs_are_outside_the_overlap_limit() {
     let mut schedule = Schedule::default();
     schedule.apply(&change([assignment(1, Duration::from_secs(1))]), at(1));

@@ -4,6 +4,8 @@
 //! anything is escaped or cut, so that no form of them is overlooked; of one that is not whole yet, what
 //! is there at the end is taken out as well.
 
+use parallax_common::redact::redact;
+
 /// Bytes of an answer that evidence shows: its beginning, which says what it is, and its end, which is
 /// what was said last.
 const SHOWN_BYTES_MAX: usize = 160;
@@ -13,15 +15,35 @@ const SHOWN_FIRST_BYTES: usize = 100;
 /// chance.
 const PART_BYTES_MIN: usize = 3;
 
+/// Bytes at its beginning, and at its end, in which secrets are looked for in other forms as well.
+const SEARCHED_BYTES: usize = 4_096;
+
 /// What was said, quoted; of a long answer its beginning and its end.
 pub fn quoted(said: &[u8], secrets: &[String]) -> String {
     let said = without(said, secrets);
+    let said = match said.len() <= 2 * SEARCHED_BYTES {
+        true => in_no_form(&said, secrets),
+        false => {
+            let (first, last) = (&said[..SEARCHED_BYTES], &said[said.len() - SEARCHED_BYTES..]);
+            [in_no_form(first, secrets), in_no_form(last, secrets)].concat()
+        }
+    };
     if said.len() <= SHOWN_BYTES_MAX {
         return format!("\"{}\"", escaped(&said));
     }
     let first = escaped(&said[..SHOWN_FIRST_BYTES]);
     let last = escaped(&said[said.len() - (SHOWN_BYTES_MAX - SHOWN_FIRST_BYTES)..]);
     format!("\"{first}...{last}\"")
+}
+
+/// Without secrets as they may have been repeated in other forms.
+fn in_no_form(said: &[u8], secrets: &[String]) -> Vec<u8> {
+    let mut shown = Vec::with_capacity(said.len());
+    for chunk in said.utf8_chunks() {
+        shown.extend_from_slice(redact(chunk.valid(), secrets).as_bytes());
+        shown.extend_from_slice(chunk.invalid());
+    }
+    shown
 }
 
 fn escaped(said: &[u8]) -> String {
@@ -110,6 +132,18 @@ mod tests {
             said.splice(before..before + 7, *b"hunter2");
             let shown = quoted(&said, &secrets);
             assert!(!shown.contains("hun") && !shown.contains("ter2"), "{shown}");
+        }
+        // In another form, across either place, in short answers and in long ones.
+        for (form, length) in
+            ["hu%6eter2", "HUNTER2"].into_iter().flat_map(|it| [(it, 400), (it, 20_000)])
+        {
+            let last = length - (SHOWN_BYTES_MAX - SHOWN_FIRST_BYTES);
+            for before in (SHOWN_FIRST_BYTES - 8..SHOWN_FIRST_BYTES).chain(last - 8..last) {
+                let mut said = vec![b'a'; length - form.len()];
+                said.splice(before..before, form.bytes());
+                let shown = quoted(&said, &secrets).to_ascii_lowercase();
+                assert!(!shown.contains("hu") && !shown.contains("r2"), "{form} {before}: {shown}");
+            }
         }
     }
 

@@ -227,13 +227,13 @@ async fn upgrades_that_are_none_have_their_reasons() {
             "a subprotocol that was not offered",
             with(|answer| answer + "sec-websocket-protocol: soap\r\n"),
             R::WebsocketHandshake,
-            "`soap`, not offered",
+            "that was not offered: soap",
         ),
         (
             "a subprotocol of which 64 letters are told",
             with(|answer| format!("{answer}sec-websocket-protocol: {}\r\n", "s".repeat(8_000))),
             R::WebsocketHandshake,
-            &format!("chose the subprotocol `{}`, not offered", "s".repeat(64)),
+            &format!("that was not offered: {}", "s".repeat(64)),
         ),
         (
             "two subprotocols",
