@@ -16,7 +16,7 @@ use parallax_common::check::Assignment;
 use parallax_common::limits::{CACHED_PLAN_AFTER, HEARTBEAT, MEMBER_AWAY_MAX};
 use parallax_common::name::{Generation, Incarnation, Uid};
 use parallax_common::outcome::Outcome;
-use parallax_common::record::Order;
+use parallax_common::record::{LookOrder, Order};
 use parallax_common::time::MeshTime;
 use parallax_common::window::Window;
 use parallax_proto::convert::window::window_to;
@@ -32,6 +32,7 @@ use crate::cache::Kept;
 use crate::clock::MeshClock;
 use crate::core::assign::{Applied, Assignments, Plan};
 use crate::core::confirm::Confirmations;
+use crate::core::look::Looks;
 use crate::core::record::{Ended, Record, Recorder};
 use crate::core::schedule::{Cause, Schedule, Start};
 use crate::core::spool::Gap;
@@ -41,8 +42,10 @@ use crate::metrics::Metrics;
 use crate::self_health;
 use crate::spool::Spooler;
 use crate::wire;
+use look::Looked;
 use report::Done;
 
+mod look;
 mod report;
 mod snapshot;
 
@@ -73,6 +76,8 @@ pub enum Event {
     Plan(SessionId, Plan),
     /// An order arrived.
     Order(Order),
+    /// Somebody asks for a look.
+    Look(SessionId, LookOrder),
     /// A ping said what the coordinator measured.
     Measured {
         /// By whom.
@@ -159,6 +164,7 @@ pub struct Owner {
     schedule: Schedule,
     recorder: Recorder,
     confirmations: Confirmations,
+    looks: Looks,
     in_flight: InFlight,
     spooler: Spooler,
     sessions: BTreeMap<SessionId, Session>,
@@ -170,6 +176,7 @@ pub struct Owner {
     /// What an earlier run has kept, until a coordinator is heard; and when it is run without one.
     cached: Option<(Plan, Instant)>,
     done: mpsc::UnboundedSender<Done>,
+    looked: mpsc::UnboundedSender<Looked>,
     heartbeat_at: Instant,
     /// When a live lane that was too full for a snapshot is looked at again.
     look_again_at: Option<Instant>,
@@ -182,6 +189,8 @@ impl Owner {
         let (kept, kept_told) = watch::channel(Kept::default());
         // Bounded by the number of runs in flight.
         let (done, ended) = mpsc::unbounded_channel();
+        // By that of looks at once.
+        let (looked, seen) = mpsc::unbounded_channel();
         let Setup { executor, metrics, spooler, clock: mesh_clock, cached, events } = setup;
         let owner = Self {
             executor,
@@ -192,6 +201,7 @@ impl Owner {
             schedule: Schedule::default(),
             recorder: Recorder::new(spooler.incarnation()),
             confirmations: Confirmations::default(),
+            looks: Looks::default(),
             in_flight: InFlight::default(),
             spooler,
             sessions: BTreeMap::new(),
@@ -200,11 +210,12 @@ impl Owner {
             kept,
             cached: cached.map(|plan| (plan, clock::instant() + CACHED_PLAN_AFTER)),
             done,
+            looked,
             heartbeat_at: clock::instant() + HEARTBEAT,
             look_again_at: None,
         };
         owner.publish();
-        supervisor.spawn(TaskKind::Vital("owner"), owner.run(events, ended));
+        supervisor.spawn(TaskKind::Vital("owner"), owner.run(events, ended, seen));
         Told { held: held_told, kept: kept_told }
     }
 
@@ -212,6 +223,7 @@ impl Owner {
         mut self,
         mut events: mpsc::Receiver<Event>,
         mut ended: mpsc::UnboundedReceiver<Done>,
+        mut seen: mpsc::UnboundedReceiver<Looked>,
     ) {
         let stop = self.supervisor.stop_token();
         loop {
@@ -228,6 +240,7 @@ impl Owner {
                     }
                 }
                 Some(event) = events.recv() => self.event(event),
+                Some(looked) = seen.recv() => self.looked(looked),
                 () = tokio::time::sleep_until(wake.into()) => {
                     let lag = clock::instant().saturating_duration_since(wake);
                     self.metrics.woke_late(lag);
@@ -391,6 +404,7 @@ impl Owner {
             Event::Closed(session) => self.close(session),
             Event::Plan(session, plan) => self.plan(session, plan),
             Event::Order(order) => self.order(&order),
+            Event::Look(session, order) => self.look(session, &order),
             Event::SnapshotWanted(session) => self.begin_anew(session),
             Event::Measured { node, offset_ns, leader, round_trip_ns } => {
                 self.metrics.clock_round_trip_ns.store(round_trip_ns, Relaxed);

@@ -1,4 +1,4 @@
-//! Checks: list, get, delete, explain.
+//! Checks: list, get, delete, explain; what runs them on demand is in [`super::looks`].
 
 use parallax_proto::v1;
 use parallax_proto::v1::check_service_server::CheckService;
@@ -111,6 +111,15 @@ impl CheckService for Api {
             incident,
             revision: state.applied,
         }))
+    }
+
+    type RunCheckStream = super::looks::Stream;
+
+    async fn run_check(
+        &self,
+        request: Request<v1::RunCheckRequest>,
+    ) -> Result<Response<Self::RunCheckStream>, Status> {
+        self.look(request).await
     }
 }
 
