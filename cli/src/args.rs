@@ -13,6 +13,7 @@ use parallax_common::limits::CALL_RETRY_MAX;
 pub use self::attempt::{Attempt, Validate};
 pub use self::maintenance::Maintenance;
 pub use self::past::{By, History, Moment, Uptime};
+pub use self::run::CheckRun;
 pub use self::silence::{Silence, SilenceAdd, SilenceExpire, SilenceGet, SilenceList};
 use crate::dev::Dev;
 use crate::pki::Pki;
@@ -20,6 +21,7 @@ use crate::pki::Pki;
 mod attempt;
 mod maintenance;
 mod past;
+mod run;
 mod silence;
 
 /// The whole command line.
@@ -95,7 +97,7 @@ Examples:
 Exit codes:
   0  done
   1  refused: a rule is broken, a permission is missing, or the request failed;
-     of `check try`, a run failed
+     of `check try` and `check run`, a run failed, or nobody looked
   2  the command line, a file or a context is wrong
   3  no coordinator could be reached, or none answered in time
   4  what was named does not exist
@@ -360,6 +362,13 @@ Examples:
 
 Exits with 1 when a run fails.";
 
+const RUN_EXAMPLES: &str = "\
+Examples:
+  parallax check run checkout
+  parallax check run checkout --region eu-west --region us-east -o json
+
+Exits with 1 when a probe that was asked saw a failure, or did not look.";
+
 /// `check ...`.
 #[derive(Debug, Subcommand)]
 pub enum Check {
@@ -374,6 +383,12 @@ pub enum Check {
     /// Why a check is up, degraded, down or unknown
     #[command(after_help = "Examples:\n  parallax check explain checkout")]
     Explain(Get),
+    /// Look now from every region, and show the phases side by side
+    ///
+    /// It is a question and no vote: verdict, incidents and history stay as they are. A paused check is
+    /// with no probe and cannot be run.
+    #[command(after_help = RUN_EXAMPLES)]
+    Run(CheckRun),
     /// Run checks from this machine, without any mesh, and show all that they see
     #[command(after_help = TRY_EXAMPLES)]
     Try(Attempt),

@@ -12,6 +12,7 @@ pub mod maintenance;
 pub mod past;
 pub mod probe;
 pub mod region;
+pub mod run;
 pub mod silence;
 pub mod status;
 pub mod version;
@@ -52,6 +53,7 @@ pub async fn run(
         Command::Check(Check::Get(args)) => check::get(&args, &mut connect()?, shell).await,
         Command::Check(Check::Delete(args)) => check::delete(&args, &mut connect()?, shell).await,
         Command::Check(Check::Explain(args)) => check::explain(&args, &mut connect()?, shell).await,
+        Command::Check(Check::Run(args)) => run::run(&args, &mut connect()?, shell).await,
         Command::Region(Region::List(args)) => region::list(&args, &mut connect()?, shell).await,
         Command::Contact(Contact::List(args)) => contact::list(&args, &mut connect()?, shell).await,
         Command::Contact(Contact::Get(args)) => contact::get(&args, &mut connect()?, shell).await,

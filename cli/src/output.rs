@@ -6,6 +6,7 @@
 
 pub mod attempt;
 pub mod ballot;
+pub mod bar;
 pub mod check;
 pub mod cluster;
 pub mod contact;
@@ -17,6 +18,7 @@ pub mod plan;
 pub mod probe;
 pub mod quiet;
 pub mod region;
+pub mod run;
 pub mod shell;
 pub mod status;
 pub mod table;

@@ -62,3 +62,53 @@ pub struct Order {
     /// When it was ordered, in mesh time; its age counts from then. Absent: from its arrival.
     pub ordered: Option<MeshTime>,
 }
+
+/// Run once now, for somebody who watches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LookOrder {
+    /// Its number, copied into the answer.
+    pub look: u64,
+    /// What to run.
+    pub check: Uid,
+    /// The version that the asker means; another one on the probe voids the order.
+    pub run_digest: RunDigest,
+    /// From when it was ordered; after that it is void.
+    pub expires: Duration,
+    /// When it was ordered, in mesh time. Absent: its age counts from its arrival.
+    pub ordered: Option<MeshTime>,
+}
+
+/// What became of a look.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LookResult {
+    /// Of the order.
+    pub look: u64,
+    /// What was seen, or why nobody looked.
+    pub said: Result<Box<Record>, LookRefusal>,
+}
+
+/// Why a probe does not look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum LookRefusal {
+    /// The check is not its own, or not yet.
+    #[error("the check is not assigned to it")]
+    NotAssigned,
+    /// The check was edited, and the edit has not reached it, or it is ahead.
+    #[error("it runs another version of the check")]
+    OtherVersion,
+    /// The order was on its way for too long.
+    #[error("the order came too late")]
+    TooLate,
+    /// It carries out as many as it may, or has lately.
+    #[error("it was asked to look too often; try again in some seconds")]
+    TooMany,
+    /// The run gave no account of itself: the probe's own fault.
+    #[error("the run broke, a fault of the probe: see its log")]
+    Broken,
+}
+
+impl LookRefusal {
+    /// Every one, in declaration order.
+    pub const ALL: [Self; 5] =
+        [Self::NotAssigned, Self::OtherVersion, Self::TooLate, Self::TooMany, Self::Broken];
+}

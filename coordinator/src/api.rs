@@ -11,6 +11,7 @@ pub mod contacts;
 pub mod fleet;
 pub mod history;
 pub mod incidents;
+pub mod looks;
 pub mod maintenance;
 pub mod page;
 pub mod regions;
@@ -25,12 +26,13 @@ use parallax_common::text::cut;
 use parallax_proto::store::entry::Command;
 use parallax_proto::{store, v1};
 use parallax_runtime::transport::{Identity, Role as Need, peer_of};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tonic::{Code, Request, Status};
 
 use self::budget::Budget;
 use crate::alert::Budgets;
 use crate::alert::certificates::Certificates;
+use crate::core::plan::Plan;
 use crate::core::state::{Answer, Asked, Refusal, State, identified};
 use crate::forward::ForwardError;
 use crate::history::History;
@@ -69,6 +71,7 @@ struct Inner {
     certificates: Certificates,
     sender: Arc<dyn Sender>,
     name: String,
+    plan: watch::Receiver<Arc<Plan>>,
     /// Questions of history that may still be asked at once.
     questions: Arc<Semaphore>,
 }
@@ -99,6 +102,8 @@ pub struct Parts {
     pub sender: Arc<dyn Sender>,
     /// This member's name.
     pub name: String,
+    /// Who runs what.
+    pub plan: watch::Receiver<Arc<Plan>>,
 }
 
 impl Api {
@@ -117,6 +122,7 @@ impl Api {
             certificates,
             sender,
             name,
+            plan,
         } = parts;
         let reading = Budget::default();
         let backups = backup::Places::default();
@@ -136,6 +142,7 @@ impl Api {
             certificates,
             sender,
             name,
+            plan,
             questions,
         };
         Self { inner: Arc::new(inner) }

@@ -9,7 +9,7 @@
 //! into sentences. [`forwarding`] says which commands travel to the leader, [`peering`] which other
 //! member is let in, [`membership`] who may become or stop being one, [`relay`] which probes one
 //! member hears for another, [`mesh_clock`] what time it is,
-//! [`alert`] what becomes of alerts on what was measured, [`watchdog`] which probe is to be believed, and [`uptime`] how long each verdict stood.
+//! [`alert`] what becomes of alerts on what was measured, [`watchdog`] which probe is to be believed, [`look`] what becomes of a look that somebody asks for, and [`uptime`] how long each verdict stood.
 
 pub mod ack_link;
 pub mod alert;
@@ -23,6 +23,7 @@ pub mod fleet;
 pub mod forwarding;
 pub mod hours;
 pub mod judge;
+pub mod look;
 pub mod membership;
 pub mod mesh_clock;
 pub mod outbox;

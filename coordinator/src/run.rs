@@ -380,7 +380,7 @@ impl Starting<'_> {
         let session_server = SessionServer::new(session::Parts {
             sessions: sessions.clone(),
             judge: judge_handle.clone(),
-            plan,
+            plan: plan.clone(),
             view: view.clone(),
             clock: mesh_clock,
             history: Arc::clone(&history),
@@ -401,6 +401,7 @@ impl Starting<'_> {
             history: Arc::clone(&history),
             budgets,
             certificates,
+            plan,
         });
         let refusals = vec![
             ("api", api_listener.refusals()),

@@ -5,6 +5,7 @@
 
 mod bulk;
 mod live;
+pub mod looks;
 pub mod members;
 mod taps;
 
@@ -71,6 +72,8 @@ pub struct Sessions {
     probes: Arc<Mutex<BTreeMap<(String, String), Entry>>>,
     ids: Arc<AtomicU64>,
     supervisor: Supervisor,
+    /// Who waits for looks.
+    desk: looks::Desk,
 }
 
 #[derive(Default)]
@@ -93,6 +96,8 @@ struct Lane {
     /// What the probe said of itself.
     facts: fleet::Session,
     taps: Taps,
+    /// It carries out look orders.
+    looks: bool,
 }
 
 impl Lane {
@@ -152,7 +157,8 @@ struct Connected;
 impl Sessions {
     /// No session yet.
     pub fn new(supervisor: Supervisor) -> Self {
-        Self { probes: Arc::default(), ids: Arc::default(), supervisor }
+        let desk = looks::Desk::default();
+        Self { probes: Arc::default(), ids: Arc::default(), supervisor, desk }
     }
 
     /// What is known of this probe here.
@@ -509,6 +515,7 @@ mod tests {
             heard: heard.clone(),
             facts: facts(id, incarnation),
             taps: Taps::default(),
+            looks: true,
         };
         Other { lane: Some(lane), incarnation, end, heard, frames }
     }
@@ -624,5 +631,50 @@ mod tests {
         }
         let ended: Vec<bool> = lanes.iter().map(|lane| lane.end.is_cancelled()).collect();
         assert_eq!(ended, [true, false, false, false, false]);
+    }
+
+    #[tokio::test]
+    async fn who_can_look_is_sent_an_order_and_what_it_says_comes_back_to_the_asker() {
+        use parallax_common::name::{RunDigest, Uid};
+        use parallax_common::record::{LookRefusal, LookResult};
+
+        use crate::core::look::{Ending, Seat};
+
+        let now = parallax_runtime::clock::instant();
+        let sessions = Sessions::new(Supervisor::default());
+        let (mut new, mut old) = (lane(1, 7, now), lane(2, 8, now));
+        old.lane.as_mut().unwrap().looks = false;
+        for lane in [&mut new, &mut old] {
+            lane.open(&sessions, now).unwrap();
+        }
+        let voter = |incarnation| Voter {
+            region: "eu-west".to_owned(),
+            probe: "p1".to_owned(),
+            incarnation: Incarnation(incarnation),
+        };
+        let seats = [Some(7), Some(8), Some(9), None].map(|incarnation| Seat {
+            region: "eu-west".to_owned(),
+            advisory: false,
+            voter: incarnation.map(voter),
+        });
+        let (check, at) = (Uid::from_bytes([1; 16]), MeshTime::from_ns(5));
+        let mut asked = sessions.look(check, RunDigest(3), &seats, at).unwrap();
+        for known in [(1, Ending::TooOld), (2, Ending::NoSession), (3, Ending::NoProbe)] {
+            assert_eq!(asked.next().await, Some(known));
+        }
+        assert!(old.frames.try_recv().is_err(), "an older build is not sent any");
+        let Ok(Ok(v1::LiveResponse { frame: Some(Frame::LookOrder(order)) })) =
+            new.frames.try_recv()
+        else {
+            panic!("an order");
+        };
+        assert_eq!((order.run_digest, order.ordered_mesh_ns, order.expires_ms), (3, 5, 2_000));
+        let refused = LookResult { look: order.look, said: Err(LookRefusal::TooMany) };
+        sessions.looked(&voter(9), LookResult { look: order.look + 1, ..refused.clone() });
+        sessions.looked(&voter(7), refused.clone());
+        assert_eq!(asked.next().await, Some((0, Ending::Refused(LookRefusal::TooMany))));
+        drop(asked);
+        sessions.looked(&voter(7), refused);
+        assert_eq!(sessions.looks_open(), 0);
     }
 }

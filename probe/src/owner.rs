@@ -16,7 +16,7 @@ use parallax_common::check::Assignment;
 use parallax_common::limits::{CACHED_PLAN_AFTER, HEARTBEAT, MEMBER_AWAY_MAX};
 use parallax_common::name::{Generation, Incarnation, Uid};
 use parallax_common::outcome::Outcome;
-use parallax_common::record::Order;
+use parallax_common::record::{LookOrder, Order};
 use parallax_common::time::MeshTime;
 use parallax_common::window::Window;
 use parallax_proto::convert::window::window_to;
@@ -32,6 +32,7 @@ use crate::cache::Kept;
 use crate::clock::MeshClock;
 use crate::core::assign::{Applied, Assignments, Plan};
 use crate::core::confirm::Confirmations;
+use crate::core::look::Looks;
 use crate::core::record::{Ended, Record, Recorder};
 use crate::core::schedule::{Cause, Schedule, Start};
 use crate::core::spool::Gap;
@@ -41,8 +42,10 @@ use crate::metrics::Metrics;
 use crate::self_health;
 use crate::spool::Spooler;
 use crate::wire;
+use look::Looked;
 use report::Done;
 
+mod look;
 mod report;
 mod snapshot;
 
@@ -73,6 +76,8 @@ pub enum Event {
     Plan(SessionId, Plan),
     /// An order arrived.
     Order(Order),
+    /// Somebody asks for a look.
+    Look(SessionId, LookOrder),
     /// A ping said what the coordinator measured.
     Measured {
         /// By whom.
@@ -148,9 +153,13 @@ pub struct Told {
     pub kept: watch::Receiver<Kept>,
 }
 
-/// What sessions tell, and what runs have come to.
-type Events = mpsc::Receiver<Event>;
-type Runs = mpsc::UnboundedReceiver<Done>;
+/// What sessions tell, and what runs and looks have come to.
+#[derive(Debug)]
+struct Inbox {
+    events: mpsc::Receiver<Event>,
+    ended: mpsc::UnboundedReceiver<Done>,
+    seen: mpsc::UnboundedReceiver<Looked>,
+}
 
 /// The owner's state.
 #[derive(Debug)]
@@ -163,6 +172,7 @@ pub struct Owner {
     schedule: Schedule,
     recorder: Recorder,
     confirmations: Confirmations,
+    looks: Looks,
     in_flight: InFlight,
     spooler: Spooler,
     sessions: BTreeMap<SessionId, Session>,
@@ -174,6 +184,7 @@ pub struct Owner {
     /// What an earlier run has kept, until a coordinator is heard; and when it is run without one.
     cached: Option<(Plan, Instant)>,
     done: mpsc::UnboundedSender<Done>,
+    looked: mpsc::UnboundedSender<Looked>,
     heartbeat_at: Instant,
     /// When a live lane that was too full for a snapshot is looked at again.
     look_again_at: Option<Instant>,
@@ -182,17 +193,19 @@ pub struct Owner {
 impl Owner {
     /// Starts the owner task.
     pub fn spawn(setup: Setup, supervisor: &Supervisor) -> Told {
-        let (owner, events, ended, told) = Self::new(setup, supervisor);
+        let (owner, inbox, told) = Self::new(setup, supervisor);
         owner.publish();
-        supervisor.spawn(TaskKind::Vital("owner"), owner.run(events, ended));
+        supervisor.spawn(TaskKind::Vital("owner"), owner.run(inbox));
         told
     }
 
-    fn new(setup: Setup, supervisor: &Supervisor) -> (Self, Events, Runs, Told) {
+    fn new(setup: Setup, supervisor: &Supervisor) -> (Self, Inbox, Told) {
         let (held, held_told) = watch::channel(Held::default());
         let (kept, kept_told) = watch::channel(Kept::default());
         // Bounded by the number of runs in flight.
         let (done, ended) = mpsc::unbounded_channel();
+        // By that of looks at once.
+        let (looked, seen) = mpsc::unbounded_channel();
         let Setup { executor, metrics, spooler, clock: mesh_clock, cached, events } = setup;
         let owner = Self {
             executor,
@@ -203,6 +216,7 @@ impl Owner {
             schedule: Schedule::default(),
             recorder: Recorder::new(spooler.incarnation()),
             confirmations: Confirmations::default(),
+            looks: Looks::default(),
             in_flight: InFlight::default(),
             spooler,
             sessions: BTreeMap::new(),
@@ -211,13 +225,16 @@ impl Owner {
             kept,
             cached: cached.map(|plan| (plan, clock::instant() + CACHED_PLAN_AFTER)),
             done,
+            looked,
             heartbeat_at: clock::instant() + HEARTBEAT,
             look_again_at: None,
         };
-        (owner, events, ended, Told { held: held_told, kept: kept_told })
+        let inbox = Inbox { events, ended, seen };
+        (owner, inbox, Told { held: held_told, kept: kept_told })
     }
 
-    async fn run(mut self, mut events: Events, mut ended: Runs) {
+    async fn run(mut self, inbox: Inbox) {
+        let Inbox { mut events, mut ended, mut seen } = inbox;
         let stop = self.supervisor.stop_token();
         loop {
             let more = self.turn();
@@ -233,6 +250,7 @@ impl Owner {
                     }
                 }
                 Some(event) = events.recv() => self.event(event),
+                Some(looked) = seen.recv() => self.looked(looked),
                 () = tokio::time::sleep_until(wake.into()) => {
                     let lag = clock::instant().saturating_duration_since(wake);
                     self.metrics.woke_late(lag);
@@ -244,7 +262,7 @@ impl Owner {
 
     /// The process stops: nothing more is started. What is in flight is waited for, and what was measured
     /// goes into the spool, also where its period is not over.
-    async fn finish(mut self, mut ended: Runs) {
+    async fn finish(mut self, mut ended: mpsc::UnboundedReceiver<Done>) {
         // What has ended already may still reach the coordinators.
         while let Ok(done) = ended.try_recv() {
             self.ended(done);
@@ -393,6 +411,7 @@ impl Owner {
             Event::Closed(session) => self.close(session),
             Event::Plan(session, plan) => self.plan(session, plan),
             Event::Order(order) => self.order(&order),
+            Event::Look(session, order) => self.look(session, &order),
             Event::SnapshotWanted(session) => self.begin_anew(session),
             Event::Measured { node, offset_ns, leader, round_trip_ns } => {
                 self.metrics.clock_round_trip_ns.store(round_trip_ns, Relaxed);

@@ -287,6 +287,7 @@ impl Sessions {
             kinds: kinds(cfg!(feature = "http3")),
             boottime_ns: clock::boot_time().as_ns(),
             offset_ns: held.offset_ns,
+            looks: true,
         }
     }
 
@@ -407,6 +408,9 @@ impl Sessions {
             }
             Some(Frame::Order(order)) => {
                 self.tell(Event::Order(convert::assignment::order(&order)?)).await?;
+            }
+            Some(Frame::LookOrder(order)) => {
+                self.tell(Event::Look(lanes.id, convert::look::order(&order)?)).await?;
             }
             Some(Frame::Members(members)) => {
                 let nodes = members.members.iter().take(MEMBERS_MAX).map(|m| m.node_id);

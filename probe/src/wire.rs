@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 
 use parallax_common::name::{Generation, Uid};
-use parallax_common::record as common;
+use parallax_common::record::{self as common, LookRefusal, LookResult};
 use parallax_common::time::BootTime;
+use parallax_proto::convert::look::result_to;
 use parallax_proto::convert::record::{CheckSnapshot, record_to, snapshot_to};
 use parallax_proto::convert::time::generation_to;
 use parallax_proto::v1;
@@ -157,6 +158,17 @@ fn uid(uid: &Uid) -> bytes::Bytes {
 /// The answer to a ping.
 pub fn pong(id: u64, now: BootTime) -> v1::LiveRequest {
     live(Frame::Pong(v1::Pong { id, boottime_ns: now.as_ns() }))
+}
+
+/// What a look saw.
+pub fn look_seen(seen: &Record, clock: &MeshClock) -> v1::LiveRequest {
+    let said = Ok(Box::new(record(seen, clock)));
+    live(Frame::LookResult(result_to(&LookResult { look: seen.order, said })))
+}
+
+/// Why there is no look.
+pub fn look_refused(look: u64, refusal: LookRefusal) -> v1::LiveRequest {
+    live(Frame::LookResult(result_to(&LookResult { look, said: Err(refusal) })))
 }
 
 /// A farewell.

@@ -13,6 +13,7 @@ pub mod enums;
 pub mod fields;
 pub mod health;
 pub mod hours;
+pub mod look;
 pub mod maintenance;
 pub mod record;
 pub mod resource;

@@ -5,6 +5,7 @@ mod attempt;
 mod calm;
 mod maintenance;
 mod past;
+mod run;
 mod shown;
 mod silence;
 mod watch;
@@ -87,6 +88,8 @@ struct State {
     queried: Vec<v1::QueryHistoryRequest>,
     uptime: v1::GetUptimeResponse,
     uptimes: Vec<v1::GetUptimeRequest>,
+    runs: Vec<v1::RunCheckRequest>,
+    ran: Vec<Result<v1::RunCheckResponse, Status>>,
 }
 
 #[derive(Clone, Default)]
@@ -248,6 +251,18 @@ impl v1::check_service_server::CheckService for Fake {
     ) -> Result<Response<v1::ExplainCheckResponse>, Status> {
         self.here()?;
         Ok(Response::new(self.0.lock().explain.clone()))
+    }
+
+    type RunCheckStream = Answers<v1::RunCheckResponse>;
+
+    async fn run_check(
+        &self,
+        request: Request<v1::RunCheckRequest>,
+    ) -> Result<Response<Self::RunCheckStream>, Status> {
+        self.0.lock().runs.push(request.into_inner());
+        self.write()?;
+        let answers = self.0.lock().ran.clone();
+        Ok(Response::new(Box::pin(tokio_stream::iter(answers))))
     }
 }
 

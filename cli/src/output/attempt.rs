@@ -11,6 +11,7 @@ use parallax_probe::execute::look::Looked;
 use serde::Serialize;
 
 use super::Shell;
+use super::bar::scale;
 use super::mark::{self, Tone};
 use super::table::clean;
 use super::time::rounded_length;
@@ -301,15 +302,12 @@ fn named(step: &str, what: &str) -> String {
 /// Where each phase lies in the run, to scale.
 fn bars(phases: &[PhaseView]) -> String {
     let all: Duration = phases.iter().map(|phase| phase.measured).sum();
-    let scale = |at: Duration| {
-        if all.is_zero() { 0.0 } else { at.as_secs_f64() / all.as_secs_f64() * BAR as f64 }
-    };
     let (mut text, mut before) = (String::new(), Duration::ZERO);
     for phase in phases {
         let name = named(&phase.step, phase.phase);
-        let from = (scale(before) as usize).min(BAR - 1);
+        let from = (scale(before, all, BAR) as usize).min(BAR - 1);
         before += phase.measured;
-        let until = (scale(before).ceil() as usize).clamp(from + 1, BAR);
+        let until = (scale(before, all, BAR).ceil() as usize).clamp(from + 1, BAR);
         let bar = format!("{}{}", " ".repeat(from), "█".repeat(until - from));
         let mean = mean(phase.mean_of);
         text.push_str(&format!("  {name:<11}  {:>8}  {bar}{mean}\n", phase.length));

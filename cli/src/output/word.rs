@@ -57,6 +57,8 @@ words! {
     source: v1::Source, "SOURCE_";
     /// `pass`, `fail`.
     answer: v1::CanaryAnswer, "CANARY_ANSWER_";
+    /// `seen`, `no_answer`, `no_probe`, `too_old`, `refused`.
+    look: v1::LookEnding, "LOOK_ENDING_";
     /// `auto`, `v4`, `v6`; YAML leaves the `v` out.
     family: v1::IpFamily, "IP_FAMILY_";
     /// `udp`, `udp_only`, `tcp`.

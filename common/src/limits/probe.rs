@@ -1,5 +1,6 @@
 //! Limits of a probe's own: of the plugins that it starts (what they are handed, what is read from them,
-//! how they end), and of how it does itself, with the bounds from which on that is worth a word.
+//! how they end), of how it does itself, with the bounds from which on that is worth a word, and of runs
+//! that somebody asks for.
 
 use std::time::Duration;
 
@@ -52,3 +53,20 @@ pub const ANCHOR_TIMEOUT: Duration = Duration::from_secs(5);
 /// (captures worked out and filled in, tokens got for them). What takes longer eats into the time of the
 /// steps that follow.
 pub const RUN_ASIDE_MAX: Duration = Duration::from_secs(1);
+
+/// Looks that a probe's bucket holds: somebody who asks again and again while mending something, and some
+/// more. The bucket is not that of confirmations: whoever plays with looks must not make an outage slower to
+/// find. At it the order is refused, and the asker told so.
+pub const LOOKS_BURST: u32 = 10;
+/// Looks a second that come back into it: a script that asks more often is a schedule, which checks have.
+pub const LOOKS_PER_SECOND: f64 = 1.0;
+/// Looks that one probe carries out at once, beside the runs of its schedule. Refused.
+pub const LOOKS_AT_ONCE_MAX: usize = 8;
+/// Looks that a probe remembers, so that an order that comes twice is carried out once.
+pub const LOOKS_REMEMBERED: usize = 256;
+/// Requests for looks that are open at once on one member: people at terminals, not programs. At it
+/// RESOURCE_EXHAUSTED.
+pub const LOOKS_OPEN_MAX: usize = 16;
+/// How long an answer is awaited beyond the time that the order and its run may take: the way back, and a
+/// probe that is busy.
+pub const LOOK_SLACK: Duration = Duration::from_secs(2);

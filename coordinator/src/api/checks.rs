@@ -1,4 +1,4 @@
-//! Checks: list, get, delete, explain.
+//! Checks: list, get, delete, explain; what runs them on demand is in [`super::looks`].
 
 use parallax_common::check::Check;
 use parallax_proto::v1;
@@ -100,6 +100,15 @@ impl CheckService for Api {
             revision: state.applied,
             now,
         }))
+    }
+
+    type RunCheckStream = super::looks::Stream;
+
+    async fn run_check(
+        &self,
+        request: Request<v1::RunCheckRequest>,
+    ) -> Result<Response<Self::RunCheckStream>, Status> {
+        self.look(request).await
     }
 }
 

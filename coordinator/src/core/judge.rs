@@ -196,7 +196,7 @@ impl Judge {
                 engine::Input::Heartbeat { voter, session, heartbeat }
             }
             // For whoever holds the session, not for votes.
-            Event::Applied(_) | Event::Goodbye(_) => return,
+            Event::Applied(_) | Event::Goodbye(_) | Event::Looked(_) => return,
         };
         self.decide(input, step);
     }

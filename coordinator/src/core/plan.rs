@@ -392,4 +392,4 @@ fn assignment(
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::core) mod tests;

@@ -193,9 +193,12 @@ impl Sieve {
                 self.heartbeat |= heartbeat.whole;
                 self.heartbeat
             }
-            Frame::Hello(_) | Frame::Pong(_) | Frame::AssignmentsApplied(_) | Frame::Goodbye(_) => {
-                false
-            }
+            Frame::Hello(_)
+            | Frame::Pong(_)
+            | Frame::AssignmentsApplied(_)
+            | Frame::Goodbye(_)
+            // For whoever asked at this member.
+            | Frame::LookResult(_) => false,
         }
     }
 }
@@ -361,6 +364,7 @@ mod tests {
             (outcomes(), true),
             (Frame::Pong(v1::Pong::default()), false),
             (Frame::Goodbye(v1::ProbeGoodbye::default()), false),
+            (Frame::LookResult(v1::LookResult::default()), false),
         ];
         for (n, (frame, passes)) in frames.into_iter().enumerate() {
             assert_eq!(sieve.passes(&frame), passes, "frame {n}");

@@ -9,11 +9,11 @@ use parallax_common::limits::{
     FRAMES_HELD_MAX, TIME_AHEAD_MAX,
 };
 use parallax_common::name::{Generation, Uid};
-use parallax_common::record::Record;
+use parallax_common::record::{LookResult, Record};
 use parallax_common::rule::{self, Rule};
 use parallax_common::time::{BootTime, MeshTime, ns};
 use parallax_proto::convert::assignment::WireError;
-use parallax_proto::convert::record;
+use parallax_proto::convert::{look, record};
 use parallax_proto::v1;
 use parallax_proto::v1::live_request::Frame;
 
@@ -72,6 +72,8 @@ pub enum Event {
     Applied(Generation),
     /// It leaves, and says why.
     Goodbye(String),
+    /// What became of a look that it was asked for.
+    Looked(LookResult),
 }
 
 /// The receiving side of one live lane.
@@ -207,6 +209,7 @@ impl Mapping {
                 Ok(Event::Applied(Generation { epoch: generation.epoch, index: generation.index }))
             }
             Frame::Goodbye(goodbye) => Ok(Event::Goodbye(capped(goodbye.why))),
+            Frame::LookResult(result) => Ok(Event::Looked(look::result(&result)?)),
             Frame::Hello(_) | Frame::Pong(_) => refuse(rule::HELLO_AGAIN, "not expected here"),
         }
     }
@@ -419,5 +422,19 @@ mod tests {
         let without: Vec<&Rule> =
             all.filter(|rule| rows.iter().all(|(broken, _)| broken != *rule)).collect();
         assert!(without.is_empty(), "rules without a row: {without:?}");
+    }
+
+    #[test]
+    fn what_became_of_a_look_is_an_event_of_its_own_and_held_to_the_rules_of_the_wire() {
+        let mut intake = measured();
+        let now = MeshTime::from_ns(20_000_000_000);
+        let seen = v1::OutcomeRecord { number: 3, order: 3, slot: None, ..record() };
+        let result = v1::LookResult { look: 3, record: Some(seen), refusal: 0 };
+        let events = intake.frame(Frame::LookResult(result.clone()), now).unwrap();
+        let [Event::Looked(looked)] = events.as_slice() else { panic!("{events:?}") };
+        assert_eq!((looked.look, looked.said.is_ok()), (3, true));
+        let other = v1::LookResult { look: 4, ..result };
+        let refused = intake.frame(Frame::LookResult(other), now).unwrap_err();
+        assert_eq!(refused.rule, rule::WIRE_NUMBER);
     }
 }

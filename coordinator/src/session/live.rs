@@ -169,6 +169,7 @@ async fn run(
         heard: heard.clone(),
         facts: announcement(id, &who, &hello),
         taps: taps.clone(),
+        looks: hello.looks,
     };
     let before = match inner.sessions.open(&who, lane, welcome(inner), now) {
         Ok(before) => before,
@@ -375,11 +376,20 @@ impl LiveLane {
             self.ping().await;
         }
         for event in events {
-            if let Event::Goodbye(why) = &event {
-                info!(region = self.who.region, probe = self.who.probe, why, "the probe leaves");
-                return Ok(Flow::Over);
+            match event {
+                Event::Goodbye(why) => {
+                    info!(
+                        region = self.who.region,
+                        probe = self.who.probe,
+                        why,
+                        "the probe leaves"
+                    );
+                    return Ok(Flow::Over);
+                }
+                // For whoever asked, and nobody else.
+                Event::Looked(result) => self.inner.sessions.looked(&self.voter, result),
+                event => self.tell(event).await,
             }
-            self.tell(event).await;
         }
         Ok(Flow::On)
     }
@@ -397,7 +407,7 @@ impl LiveLane {
                 self.inner.sessions.update(&self.who, |seen| seen.generation = generation);
                 return;
             }
-            Event::Goodbye(_) => return,
+            Event::Goodbye(_) | Event::Looked(_) => return,
             Event::Snapshot { .. } | Event::Outcomes { .. } => {}
         }
         self.inner.judge.tell(Told::Heard(self.voter.clone(), self.id, event)).await;

@@ -565,7 +565,7 @@ fn window_time(assignment: &Assignment, cause: Cause, handed: MeshTime) -> MeshT
 
 /// Holds what a run says to what the wire takes. Executions keep to it; a record that did not would
 /// end every session that hears it, and every later one by its snapshot.
-fn bound(ended: &mut Ended) {
+pub(super) fn bound(ended: &mut Ended) {
     let latest = ended.started + (TIMEOUT_MAX + RUN_STALL_AFTER);
     ended.ended = ended.ended.clamp(ended.started, latest);
     // `from_slot` adds the run to it.

@@ -3,6 +3,7 @@
 use parallax_common::check::Run;
 use parallax_common::digest::run_digest;
 use parallax_common::limits::IN_FLIGHT_MAX;
+use parallax_common::name::RunDigest;
 use parallax_common::outcome::Phase;
 use parallax_common::record;
 use parallax_proto::convert;
@@ -165,4 +166,69 @@ async fn tokens_for_the_next_run_are_got_behind_the_one_that_is_over() {
         assert!(clock::instant() < deadline, "nobody asked");
         tokio::task::yield_now().await;
     }
+}
+
+/// The next answer to a look, and the outcomes that were told before it.
+async fn answer(world: &mut World) -> (record::LookResult, Vec<v1::OutcomeRecord>) {
+    let mut told = vec![];
+    let picked = async {
+        loop {
+            match world.live.recv().await.expect("a session").frame {
+                Some(v1::live_request::Frame::LookResult(result)) => {
+                    return convert::look::result(&result).unwrap();
+                }
+                Some(v1::live_request::Frame::Outcomes(said)) => told.extend(said.records),
+                _ => {}
+            }
+        }
+    };
+    let picked = tokio::time::timeout(Duration::from_secs(20), picked).await;
+    (picked.expect("an answer within 20 s"), told)
+}
+
+#[tokio::test]
+async fn a_look_is_answered_with_what_it_saw_and_is_no_run_of_the_record() {
+    let provider =
+        Provider::start(|_| says("200 OK", r#"{"access_token": "t", "expires_in": 60}"#));
+    let (target, _) = target(|_| true);
+    // Its first run is within ten seconds, and no other comes while this test lasts.
+    let assignment = assignment(asking(target, &provider, "hunter2"), Duration::from_secs(3_600));
+    let mut world = World::start(&assignment).await;
+    let first = world.outcome(|record| record.number == 1).await;
+    assert_eq!((first.order, first.slot), (0, None));
+    let order = record::LookOrder {
+        look: 7,
+        check: assignment.check,
+        run_digest: assignment.run_digest,
+        expires: Duration::from_secs(2),
+        ordered: None,
+    };
+    world.events.send(Event::Look(1, order.clone())).await.unwrap();
+    let (result, mut told) = answer(&mut world).await;
+    let seen = result.said.expect("it looked");
+    assert_eq!((result.look, seen.check, seen.outcome), (7, assignment.check, Outcome::Pass));
+    assert!(seen.phases.iter().any(|(_, phase, _)| *phase == Phase::Connect), "{seen:?}");
+    // An order of another kind is the next run of the record: the look took no number.
+    let confirm = record::Order {
+        order: 9,
+        check: assignment.check,
+        run_digest: assignment.run_digest,
+        generation: PLAN,
+        count: 1,
+        spacing: Duration::from_millis(50),
+        expires: Duration::from_secs(2),
+        ordered: None,
+    };
+    world.events.send(Event::Order(confirm)).await.unwrap();
+    let next = world.outcome(|record| record.order == 9).await;
+    assert_eq!(next.number, 2);
+    told.retain(|record| record.order != 0);
+    assert!(told.is_empty(), "{told:?}");
+    // One that cannot be is answered at once, and one that came before is not.
+    let other = record::LookOrder { look: 8, run_digest: RunDigest(1), ..order.clone() };
+    world.events.send(Event::Look(1, order)).await.unwrap();
+    world.events.send(Event::Look(1, other)).await.unwrap();
+    let (result, _) = answer(&mut world).await;
+    let refused = Err(record::LookRefusal::OtherVersion);
+    assert_eq!(result, record::LookResult { look: 8, said: refused });
 }

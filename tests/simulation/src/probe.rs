@@ -285,7 +285,8 @@ impl Probe {
                 self.dismissed |= goodbye.r#final;
                 self.hang_up(member, desk);
             }
-            Down::Members(_) => {}
+            // Nobody asks for looks here.
+            Down::Members(_) | Down::LookOrder(_) => {}
         }
         self.turn(desk);
     }

@@ -22,7 +22,7 @@ fn uid(n: u32) -> Uid {
     Uid::from_bytes(bytes)
 }
 
-fn http() -> StepKind {
+pub(in crate::core) fn http() -> StepKind {
     StepKind::Http(HttpStep {
         url: "https://shop.example/".into(),
         method: "GET".into(),
@@ -35,7 +35,7 @@ fn tcp() -> StepKind {
     StepKind::Tcp(TcpStep { host: "shop.example".into(), port: 443, ..TcpStep::default() })
 }
 
-fn check(n: u32, regions: &[&str], kind: StepKind) -> Check {
+pub(in crate::core) fn check(n: u32, regions: &[&str], kind: StepKind) -> Check {
     Check {
         uid: uid(n),
         namespace: "default".into(),

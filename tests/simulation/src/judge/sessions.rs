@@ -78,7 +78,7 @@ impl Judge {
                         lane.watermark = Some(heartbeat.watermark);
                     }
                 }
-                Event::Applied(_) => continue,
+                Event::Applied(_) | Event::Looked(_) => continue,
                 Event::Goodbye(_) => return self.end_lane(line, desk),
                 Event::Snapshot { .. } | Event::Outcomes { .. } => {}
             }
