@@ -2,7 +2,7 @@
 //!
 //! Each of them prints one JSON object on stdout, talks on stderr, and ends with 1 when a figure
 //! misses a bound that was asked for. [`figures`] sums up and judges, [`buckets`] reads histograms, [`cpu`]
-//! reads what a process has used, [`windows`] and [`fleet`] make the load, [`relay`] makes a long line,
+//! reads what a process has used, [`windows`], [`lanes`] and [`fleet`] make the load, [`relay`] makes a long line,
 //! [`etcd`] is a peer, [`grpc`] a client of few steps, [`syncs`] counts what reaches the disk, [`stalls`]
 //! tells when the machine stood still. [`prober`] is one probe at a [`place`] of its own, [`targets`] is
 //! what it looks at ([`nginx`], [`nameserver`], [`silent`]), [`blackbox`] its peer, [`bare`] a client that
@@ -17,6 +17,7 @@ pub mod etcd;
 pub mod figures;
 pub mod fleet;
 pub mod grpc;
+pub mod lanes;
 pub mod nameserver;
 pub mod nginx;
 pub mod opensmtpd;

@@ -2,10 +2,10 @@
 //!
 //! What they say of certificates is handed out beside them: nothing is kept of that.
 //!
-//! Used by the bulk lane (`session/bulk.rs`), once a frame. A window that breaks a rule costs only
+//! Used by the bulk lane (`session/bulk.rs`), a portion of a frame at a time. A window that breaks a rule costs only
 //! itself; the windows around it keep their own numbers.
 
-use parallax_common::limits::TIME_AHEAD_MAX;
+use parallax_common::limits::{INTAKE_PORTION, TIME_AHEAD_MAX};
 use parallax_common::name::Uid;
 use parallax_common::time::MeshTime;
 use parallax_proto::convert::window::check_window;
@@ -39,21 +39,51 @@ pub struct Refused {
 /// What may be kept of one frame. `work` is what the plan gives to the probe; windows of other checks are
 /// marked.
 pub fn admit(work: &Work, spool: &Spool, windows: v1::Windows, now: MeshTime) -> Admitted {
-    let kept = Vec::with_capacity(windows.windows.len());
-    let mut admitted = Admitted { windows: kept, ..Admitted::default() };
-    for (sequence, window) in (windows.first_sequence..).zip(windows.windows) {
-        match record(work, spool, &window, now) {
-            Ok((record, sight)) => {
-                admitted.sights.extend(sight.map(|sight| (record.check, sight)));
-                admitted.windows.push((sequence, record));
-            }
-            Err(why) => {
-                admitted.refused.count += 1;
-                admitted.refused.last = why;
+    let mut admitted = Admitted::default();
+    let mut waiting = Waiting::of(windows);
+    while admitted.take(work, spool, &mut waiting, now) {}
+    admitted
+}
+
+/// The windows of a frame that have not been looked at yet, each with its number.
+#[derive(Debug)]
+pub struct Waiting {
+    windows: std::vec::IntoIter<v1::Window>,
+    sequence: u64,
+}
+
+impl Waiting {
+    /// All of a frame.
+    pub fn of(frame: v1::Windows) -> Self {
+        Self { windows: frame.windows.into_iter(), sequence: frame.first_sequence }
+    }
+}
+
+impl Admitted {
+    /// Looks at the next [`INTAKE_PORTION`] windows of a frame, in their order; whether any are left then.
+    pub fn take(
+        &mut self,
+        work: &Work,
+        spool: &Spool,
+        waiting: &mut Waiting,
+        now: MeshTime,
+    ) -> bool {
+        for window in waiting.windows.by_ref().take(INTAKE_PORTION) {
+            let sequence = waiting.sequence;
+            waiting.sequence += 1;
+            match record(work, spool, &window, now) {
+                Ok((record, sight)) => {
+                    self.sights.extend(sight.map(|sight| (record.check, sight)));
+                    self.windows.push((sequence, record));
+                }
+                Err(why) => {
+                    self.refused.count += 1;
+                    self.refused.last = why;
+                }
             }
         }
+        waiting.windows.len() > 0
     }
-    admitted
 }
 
 /// What is kept of a window: its bytes as they came, under what was checked. And what it says of
@@ -138,6 +168,27 @@ mod tests {
         assert_eq!(numbers, [5, 8]);
         assert!(kept.iter().all(|(_, record)| record.unassigned));
         assert!(kept.iter().all(|(_, record)| record.check == Uid::from_bytes(CHECK)));
+    }
+
+    #[test]
+    fn a_frame_in_portions_gives_what_it_gives_in_one_go() {
+        let spool = Spool { region: "eu".into(), probe: "p".into(), incarnation: Incarnation(1) };
+        let now = MeshTime::from_ns(10_000_000_000);
+        for count in [1, INTAKE_PORTION, INTAKE_PORTION + 1, 3 * INTAKE_PORTION] {
+            let windows: Vec<v1::Window> =
+                (0..count).map(|n| window(if n % 5 == 4 { 11 } else { 10 })).collect();
+            let frame = v1::Windows { first_sequence: 7, windows, replay: false };
+            let mut waiting = Waiting::of(frame);
+            let (mut admitted, mut portions) = (Admitted::default(), 1);
+            while admitted.take(&Work::new(), &spool, &mut waiting, now) {
+                portions += 1;
+            }
+            assert_eq!(portions, count.div_ceil(INTAKE_PORTION), "of {count}");
+            let numbers: Vec<u64> = admitted.windows.iter().map(|(number, _)| *number).collect();
+            let good = (0..count as u64).filter(|n| n % 5 != 4).map(|n| n + 7);
+            assert_eq!(numbers, good.collect::<Vec<u64>>());
+            assert_eq!(admitted.refused.count, count as u64 / 5);
+        }
     }
 
     #[test]

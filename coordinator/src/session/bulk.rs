@@ -3,12 +3,16 @@
 //! A window that breaks a rule is counted, shown against its probe and not kept; the lane goes on,
 //! and the window is acknowledged so that it is not sent again. All others are acknowledged when
 //! the history has them on its disk, in the order in which they came; meanwhile the lane reads on.
+//!
+//! Nobody waits for a window, and somebody may wait for an outcome. So a lane gives way after every portion
+//! of windows: the same threads carry the live lanes and the judge, and what has arrived for those goes first.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parallax_common::limits::{HISTORY_FRAMES_WAITING_MAX, HISTORY_QUEUE_KIB_MAX};
+use parallax_common::time::MeshTime;
 use parallax_proto::v1;
 use parallax_proto::v1::bulk_request::Frame as Up;
 use parallax_proto::v1::bulk_response::Frame as Down;
@@ -19,7 +23,8 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::Who;
 use super::live::{Inner, SessionServer};
-use crate::history::intake::{self, Admitted};
+use crate::core::plan::Work;
+use crate::history::intake::{Admitted, Waiting};
 use crate::history::{Batch, Receipt, Spool};
 
 /// Acknowledgements that may wait for a slow probe.
@@ -140,7 +145,8 @@ async fn keep(
     };
     let work = inner.plan.borrow().for_probe(&who.region, &who.probe).assignments;
     let now = inner.clock.now();
-    let Admitted { windows, sights, refused } = intake::admit(&work, &spool, windows, now);
+    let admitted = in_turns(&work, &spool, windows, now).await;
+    let Admitted { windows, sights, refused } = admitted;
     inner.certificates.take(&spool.region, sights);
     if refused.count > 0 {
         inner.sessions.count_refusal(&who.region, &who.probe, refused.count, &refused.last);
@@ -154,4 +160,56 @@ async fn keep(
     batch.room = Some(room);
     let ack = v1::WindowsAck { through_sequence, refused: refused.count };
     Ok((ack, inner.history.append(batch)))
+}
+
+/// What may be kept of a frame, looked at in portions. After each of them, the last one too, all others have
+/// their turn, and what has arrived on any connection meanwhile is seen.
+async fn in_turns(work: &Work, spool: &Spool, frame: v1::Windows, now: MeshTime) -> Admitted {
+    let (mut admitted, mut waiting) = (Admitted::default(), Waiting::of(frame));
+    loop {
+        let more = admitted.take(work, spool, &mut waiting, now);
+        tokio::task::yield_now().await;
+        if !more {
+            return admitted;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use parallax_common::limits::INTAKE_PORTION;
+    use parallax_common::name::Incarnation;
+
+    use super::*;
+
+    /// How often another task has its turn while a frame of so many windows is looked at.
+    async fn turns(windows: usize) -> usize {
+        let spool = Spool { region: "eu".into(), probe: "p".into(), incarnation: Incarnation(1) };
+        let (count, windows) = (windows as u64, vec![v1::Window::default(); windows]);
+        let frame = v1::Windows { first_sequence: 1, windows, replay: false };
+        let (work, mut turns) = (Work::new(), 0);
+        let others = async {
+            loop {
+                turns += 1;
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            admitted = in_turns(&work, &spool, frame, MeshTime::from_ns(0)) => {
+                // None of them is whole.
+                assert_eq!(admitted.refused.count, count);
+            }
+            () = others => {}
+        }
+        turns
+    }
+
+    #[tokio::test]
+    async fn others_have_their_turn_after_every_portion_of_a_frame() {
+        assert_eq!(turns(1).await, 1);
+        assert_eq!(turns(INTAKE_PORTION).await, 1);
+        assert_eq!(turns(4 * INTAKE_PORTION).await, 4);
+        assert_eq!(turns(WINDOWS_MAX).await, WINDOWS_MAX / INTAKE_PORTION);
+    }
 }

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use clap::{Parser, ValueEnum};
 use parallax_common::check::{Assignment, IpFamily, Run};
 use parallax_common::name::{Incarnation, RunDigest, Uid};
-use parallax_common::time::{MeshTime, ns};
+use parallax_common::time::MeshTime;
 use parallax_coordinator::core::plan::Work;
 use parallax_coordinator::history::ring::Ring;
 use parallax_coordinator::history::{Batch, History as _, Spool, intake};
@@ -22,19 +22,10 @@ use parallax_runtime::clock;
 use parallax_runtime::supervisor::{Supervisor, TaskKind};
 use parallax_tests::bench::figures::Missed;
 use parallax_tests::bench::fleet::Idle;
+use parallax_tests::bench::lanes::{self, PATIENCE, REGIONS, WINDOWS_PER_FRAME};
 use parallax_tests::bench::{self, cpu, windows};
-use parallax_tests::harness::mesh::Mesh;
 use parallax_tests::harness::rogue::Rogue;
-use parallax_tests::harness::wait::{Look, wait_until};
-use parallax_tests::harness::yaml::{self, CheckYaml};
-use prost::Message as _;
 use serde_json::{Value, json};
-
-const REGIONS: [&str; 5] = ["eu-west", "us-east", "us-west", "ap-south", "sa-east"];
-/// As a probe sends them.
-const WINDOWS_PER_FRAME: usize = 64;
-/// Longest wait for a coordinator that is busy with the load.
-const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Measure how many windows a core takes in.
 #[derive(Debug, Parser)]
@@ -98,20 +89,13 @@ async fn run(args: Args) -> Result<Value> {
     }))
 }
 
-/// Where the first of so many windows begins, when the last of them has just ended. Mesh time
-/// reads like UTC in a mesh that has just been started here.
-fn origin(rounds: u32) -> MeshTime {
-    let now = clock::utc().as_ns();
-    MeshTime::from_ns(now - now.rem_euclid(ns(windows::PERIOD))) - windows::PERIOD * rounds
-}
-
 /// What a frame of the bulk lane goes through once it is decoded: every bound, then the ring.
 fn from_messages(args: &Args) -> Result<Taken> {
     let checks: Vec<Uid> =
         (0..args.checks).map(|n| Uid::from_bytes(u128::from(n).to_be_bytes())).collect();
     let work: Work = checks.iter().map(|&check| (check, Arc::new(assignment(check)))).collect();
     let (ring, incarnation) = (Ring::default(), Incarnation(1));
-    let origin = origin(args.rounds);
+    let origin = lanes::origin(args.rounds);
     let now = origin + windows::PERIOD * args.rounds;
     let (mut cpu, mut elapsed, mut taken) = (Duration::ZERO, Duration::ZERO, 0);
     for round in 0..args.rounds {
@@ -188,48 +172,24 @@ fn assignment(check: Uid) -> Assignment {
 /// A coordinator process with the checks, five live lanes that only say that they are there, and
 /// five bulk lanes that send as fast as it takes.
 async fn from_socket(args: &Args) -> Result<Taken> {
-    let mesh = Mesh::coordinator_alone(bench::binaries()?, &REGIONS, Duration::ZERO).await?;
-    let checks: Vec<CheckYaml> = (0..args.checks)
-        .map(|n| CheckYaml {
-            interval: "1s".to_owned(),
-            ..CheckYaml::new(&format!("check-{n}"), "http://127.0.0.1:9/", &REGIONS)
-        })
-        .collect();
-    eprintln!("applying {} checks", checks.len());
-    mesh.apply(&yaml::file(&REGIONS, "${env:PX_HOOK}", &checks)).await?;
+    let (mesh, dialled) = lanes::dialled(args.checks, "1s").await?;
     let mut probes = Vec::new();
-    for region in REGIONS {
-        mesh.issue_probe(region, region).await?;
-        let endpoint = &mesh.ports()?.probes;
-        let rogue = Rogue::dial(endpoint, &mesh.tls(region), region, region).await?;
+    for rogue in dialled {
         let idle = Idle::open(&rogue).await?;
         probes.push((rogue, idle));
     }
-    eprintln!("waiting for the plan");
-    wait_until(PATIENCE, "every check with every probe", || async {
-        let told: Vec<usize> = probes.iter().map(|(_, idle)| idle.assigned().len()).collect();
-        Ok(Look::when(told.iter().all(|&told| told == args.checks as usize), told))
-    })
-    .await?;
+    let told =
+        async || probes.iter().map(|(_, idle)| idle.assigned().len()).collect::<Vec<usize>>();
+    lanes::until_told(args.checks, told).await?;
 
-    let (origin, lanes) = (origin(args.rounds), Supervisor::default());
-    let mut loads = Vec::new();
+    let (origin, sending) = (lanes::origin(args.rounds), Supervisor::default());
+    let mut loads: Vec<(Rogue, Vec<Bytes>, u64)> = Vec::new();
     for (rogue, idle) in &probes {
         let checks: Vec<Uid> = idle.assigned().into_iter().collect();
-        let mut frames = Vec::new();
-        let mut sequence = 1;
-        for round in 0..args.rounds {
-            for checks in checks.chunks(WINDOWS_PER_FRAME) {
-                let windows = made(checks, Rogue::INCARNATION, origin, round);
-                let count = windows.len() as u64;
-                let windows = v1::Windows { first_sequence: sequence, windows, replay: false };
-                let frame = v1::bulk_request::Frame::Windows(windows);
-                let frame = v1::BulkRequest { frame: Some(frame) };
-                frames.push(Bytes::from(frame.encode_to_vec()));
-                sequence += count;
-            }
-        }
-        loads.push((rogue.clone(), frames, sequence - 1));
+        let rounds = 0..args.rounds;
+        let frames = rounds.flat_map(|round| lanes::frames(&checks, origin, round)).collect();
+        let last = u64::from(args.rounds) * checks.len() as u64;
+        loads.push((rogue.clone(), frames, last));
     }
     let bytes: usize = loads.iter().flat_map(|(_, frames, _)| frames).map(Bytes::len).sum();
     let windows: u64 = loads.iter().map(|(_, _, last)| last).sum();
@@ -239,8 +199,8 @@ async fn from_socket(args: &Args) -> Result<Taken> {
     let (before, began) = (cpu::used_by(pid)?, clock::instant());
     let (said, mut ended) = tokio::sync::mpsc::channel(REGIONS.len());
     for (rogue, frames, last) in loads {
-        let (said, stop) = (said.clone(), lanes.stop_token());
-        lanes.spawn(TaskKind::Session("bulk lane"), async move {
+        let (said, stop) = (said.clone(), sending.stop_token());
+        sending.spawn(TaskKind::Session("bulk lane"), async move {
             tokio::select! {
                 () = stop.cancelled() => {}
                 // Nobody waits any more when the bench has failed.
@@ -255,7 +215,7 @@ async fn from_socket(args: &Args) -> Result<Taken> {
         refused += ended.context("a lane ended without a word")??;
     }
     let (cpu, elapsed) = (cpu::used_by(pid)? - before, clock::instant().duration_since(began));
-    lanes.stop();
+    sending.stop();
     ensure!(refused == 0, "{refused} windows were refused");
     mesh.told();
     let more =

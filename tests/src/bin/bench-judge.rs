@@ -1,7 +1,11 @@
 //! How long a coordinator takes from the outcome that decides to the proposal that says so.
 //!
 //! A coordinator process with 10 000 checks. Five probes of this bench stream what real ones would: a
-//! heartbeat a second, and a window of each check every 10 s. Check after check is then told to fail by
+//! heartbeat a second, and a window of each check every 10 s. By default those come as from real probes, which
+//! seal all windows of a period when it is over (`probe/src/core/record.rs`): 50 000 at once every 10 s, from five
+//! probes that share the edges of periods. `--windows` spreads them otherwise. They are made and encoded before
+//! the bench begins, since real probes have machines of their own. Outcomes are told by a thread that streams
+//! nothing, over the connection that carries the windows of the same probe, as in a probe. Check after check is then told to fail by
 //! three regions of five; the last of their outcomes decides. The time begins just before that outcome is
 //! written to its connection, and ends with the time that the proposer stamped into the proposal, which
 //! the incident keeps as its opening: one machine, one clock. So the connection, its decoding and every
@@ -10,36 +14,30 @@
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use parallax_common::name::Uid;
-use parallax_common::time::{MeshTime, ns};
 use parallax_proto::v1;
 use parallax_proto::v1::live_request::Frame as Up;
 use parallax_proto::v1::live_response::Frame as Down;
 use parallax_runtime::clock;
 use parallax_runtime::supervisor::{Supervisor, TaskKind};
 use parallax_tests::bench::figures::{Missed, Samples};
+use parallax_tests::bench::lanes::{self, PATIENCE, REGIONS};
 use parallax_tests::bench::{self, windows};
-use parallax_tests::harness::mesh::Mesh;
 use parallax_tests::harness::rogue::Rogue;
 use parallax_tests::harness::wait::{Look, wait_until};
-use parallax_tests::harness::yaml::{self, CheckYaml};
 use prost::Message as _;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, mpsc};
 use tonic::Streaming;
 
-const REGIONS: [&str; 5] = ["eu-west", "us-east", "us-west", "ap-south", "sa-east"];
 /// So many of them make a check down.
 const DOWN_AT: usize = 3;
-/// As a probe sends them.
-const WINDOWS_PER_FRAME: usize = 64;
-const PATIENCE: Duration = Duration::from_secs(300);
-
 /// Measure how soon an outcome becomes a proposal.
 #[derive(Debug, Parser)]
 struct Args {
@@ -52,9 +50,43 @@ struct Args {
     /// Milliseconds between two of them.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
     apart_ms: u64,
+    /// When the windows of a period are sent.
+    #[arg(long, value_enum, default_value_t = Pace::Edge)]
+    windows: Pace,
     /// The 99th percentile above which the bench fails.
     #[arg(long)]
     p99_at_most_ms: Option<f64>,
+}
+
+impl Args {
+    /// Periods of windows that the outages take at most: twice what they take when nothing comes late, and
+    /// some for what comes before and after.
+    fn rounds(&self) -> u32 {
+        let long = Duration::from_millis(self.apart_ms) * self.outages * 2;
+        let periods = long.as_millis().div_ceil(windows::PERIOD.as_millis());
+        u32::try_from(periods).unwrap_or(u32::MAX).saturating_add(2)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Pace {
+    /// All at once when it is over, as real probes do.
+    Edge,
+    /// A tenth of them at once every second.
+    Second,
+    /// One frame after the other, evenly over the next period.
+    Even,
+}
+
+impl Pace {
+    /// How many of a round's frames go out together.
+    fn together(self, frames: usize) -> usize {
+        match self {
+            Self::Edge => frames,
+            Self::Second => frames.div_ceil(10),
+            Self::Even => 1,
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -64,42 +96,44 @@ fn main() -> ExitCode {
 async fn run(args: Args) -> Result<Value> {
     ensure!(args.outages <= args.checks, "--outages are of --checks");
     let load = bench::load_average();
-    let mesh = Mesh::coordinator_alone(bench::binaries()?, &REGIONS, Duration::ZERO).await?;
-    let checks: Vec<CheckYaml> = (0..args.checks)
-        .map(|n| CheckYaml {
-            interval: "10s".to_owned(),
-            ..CheckYaml::new(&format!("check-{n}"), "http://127.0.0.1:9/", &REGIONS)
-        })
-        .collect();
-    eprintln!("applying {} checks", checks.len());
-    mesh.apply(&yaml::file(&REGIONS, "${env:PX_HOOK}", &checks)).await?;
+    let (mesh, dialled) = lanes::dialled(args.checks, "10s").await?;
     let mut probes = Vec::new();
-    for region in REGIONS {
-        mesh.issue_probe(region, region).await?;
-        let endpoint = &mesh.ports()?.probes;
-        let rogue = Rogue::dial(endpoint, &mesh.tls(region), region, region).await?;
+    for rogue in dialled {
         probes.push(Probe::open(rogue).await?);
     }
-    eprintln!("waiting for the plan");
-    wait_until(PATIENCE, "every check with every probe", || async {
+    let told = async || {
         let mut told = Vec::new();
         for probe in &probes {
             told.push(probe.state.lock().await.assigned.len());
         }
-        Ok(Look::when(told.iter().all(|&told| told == args.checks as usize), told))
-    })
-    .await?;
-    let streaming = Supervisor::default();
+        told
+    };
+    lanes::until_told(args.checks, told).await?;
+    eprintln!("making windows");
+    let rounds = args.rounds();
+    let origin = lanes::origin(rounds);
+    let mut loads = Vec::new();
     for probe in &probes {
-        let assigned: Vec<Uid> = probe.state.lock().await.assigned.keys().copied().collect();
-        let (rogue, stop) = (probe.rogue.clone(), streaming.stop_token());
+        let checks: Vec<Uid> = probe.state.lock().await.assigned.keys().copied().collect();
+        let made = (0..rounds).map(|round| lanes::frames(&checks, origin, round));
+        loads.push(made.collect::<Vec<Vec<Bytes>>>());
+    }
+    let (streaming, begin) = (Supervisor::default(), clock::instant() + Duration::from_secs(1));
+    let broken = Arc::new(AtomicBool::new(false));
+    for (probe, rounds) in probes.iter().zip(loads) {
+        let broken = Arc::clone(&broken);
+        let (rogue, stop, pace) = (probe.rogue.clone(), streaming.stop_token(), args.windows);
         streaming.spawn(TaskKind::Session("bulk lane"), async move {
             tokio::select! {
                 () = stop.cancelled() => {}
-                ended = stream(&rogue, &assigned) => eprintln!("a bulk lane ended: {ended:?}"),
+                ended = stream(&rogue, rounds, pace, begin) => {
+                    eprintln!("a bulk lane ended: {ended:?}");
+                    broken.store(true, Ordering::Relaxed);
+                }
             }
         });
     }
+    tokio::time::sleep_until(begin.into()).await;
 
     eprintln!("{} checks go down", args.outages);
     let api = mesh.api().await?;
@@ -124,6 +158,9 @@ async fn run(args: Args) -> Result<Value> {
     })
     .await?;
     let incidents = api.incidents(false).await?;
+    let lasted = clock::instant().duration_since(begin);
+    ensure!(lasted < windows::PERIOD * rounds, "there were windows for {rounds} periods only");
+    ensure!(!broken.load(Ordering::Relaxed), "a bulk lane ended before the bench");
     streaming.stop();
     let mut samples = Samples::default();
     for incident in &incidents {
@@ -143,6 +180,7 @@ async fn run(args: Args) -> Result<Value> {
         "what": "the deciding outcome is written to its connection -> its proposal is stamped",
         "checks": args.checks,
         "regions": REGIONS.len(),
+        "windows": format!("{:?}", args.windows).to_lowercase(),
         "windows_a_second": f64::from(args.checks) * REGIONS.len() as f64 / windows::PERIOD.as_secs_f64(),
         "latency": samples.summary(),
         (bench::LOAD): load,
@@ -245,34 +283,23 @@ async fn keep(
     Ok(())
 }
 
-/// Tells a tenth of the windows every second, as probes whose checks end at different moments.
-async fn stream(rogue: &Rogue, checks: &[Uid]) -> Result<()> {
+/// Sends one round after the other, from `begin` on.
+async fn stream(rogue: &Rogue, rounds: Vec<Vec<Bytes>>, pace: Pace, begin: Instant) -> Result<()> {
     let (lane, mut answers) = rogue.bulk(Vec::new()).await?;
     let sending = async {
-        let mut every = tokio::time::interval(Duration::from_secs(1));
-        let (mut sequence, mut round) = (1, 0);
-        let now = clock::utc().as_ns();
-        let origin = MeshTime::from_ns(now - now.rem_euclid(ns(windows::PERIOD))) - windows::PERIOD;
-        loop {
-            for tenth in checks.chunks(checks.len().div_ceil(10)) {
-                every.tick().await;
-                for checks in tenth.chunks(WINDOWS_PER_FRAME) {
-                    let made = checks
-                        .iter()
-                        .map(|check| windows::window(*check, Rogue::INCARNATION, origin, round));
-                    let windows: Vec<v1::Window> = made.collect();
-                    let count = windows.len() as u64;
-                    let frame = v1::Windows { first_sequence: sequence, windows, replay: false };
-                    let frame = v1::bulk_request::Frame::Windows(frame);
-                    let frame = v1::BulkRequest { frame: Some(frame) };
-                    lane.send(frame.encode_to_vec().into()).await?;
-                    sequence += count;
+        for (number, frames) in (0..).zip(&rounds) {
+            let together = pace.together(frames.len());
+            for (place, frames_now) in frames.chunks(together).enumerate() {
+                let share = (place * together) as f64 / frames.len() as f64;
+                let due = begin + windows::PERIOD * number + windows::PERIOD.mul_f64(share);
+                tokio::time::sleep_until(due.into()).await;
+                for frame in frames_now {
+                    lane.send(frame.clone()).await?;
                 }
             }
-            round += 1;
         }
-        #[allow(unreachable_code, reason = "says what the block gives")]
-        Ok::<(), anyhow::Error>(())
+        // What was sent is still to be answered.
+        std::future::pending::<Result<()>>().await
     };
     let hearing = async {
         while let Some(answer) = answers.message().await? {
