@@ -1,4 +1,6 @@
-//! Whoever is paged: well, unreachable, or hanging.
+//! Whoever is paged: well, unreachable, hanging, or busy.
+
+use std::time::Duration;
 
 use parallax_coordinator::core::outbox::{Report, Send};
 
@@ -14,6 +16,8 @@ pub enum Health {
     Refusing,
     /// It takes half of the pages and never answers.
     Hanging,
+    /// It answers that it has no time, and now and then when it will have some.
+    Busy,
 }
 
 impl World {
@@ -30,6 +34,17 @@ impl World {
             Health::Hanging => {
                 let arrives = self.mischief.one_in(2);
                 (Report::Ambiguous("no answer".to_owned()), arrives, 2_000_000)
+            }
+            Health::Busy => {
+                self.counters.add("page refused for now");
+                let wait_s = self.mischief.below(6);
+                let (status, retry_after) = match wait_s {
+                    0..3 => (503, None),
+                    _ => (429, Some(Duration::from_secs(wait_s))),
+                };
+                let detail = "busy".to_owned();
+                let answered = Report::Answered { status, retry_after, detail };
+                (answered, false, self.mischief.between(1_000, 50_000))
             }
             Health::Well => {
                 let detail = String::new();

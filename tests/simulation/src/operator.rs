@@ -88,9 +88,8 @@ impl World {
                 self.operator.0 = Some((now_us + WITHIN_US, answer));
             }
             Step::HandOver(to) => {
-                let (reply, _) = oneshot::channel();
-                process.member.transfer(to, instant, WITHIN, reply);
-                self.counters.add("leadership handed over");
+                self.transfer(leader, to);
+                return true;
             }
             Step::Change(change) => {
                 let (reply, mut answer) = oneshot::channel();
@@ -117,6 +116,17 @@ impl World {
         }
         self.turn(leader);
         true
+    }
+
+    /// Asks a leader to hand over to another member.
+    pub(crate) fn transfer(&mut self, leader: u64, to: u64) {
+        let instant = node::instant(self.base, self.now_us);
+        let process = self.nodes.get_mut(&leader).and_then(|node| node.process.as_mut());
+        let Some(process) = process else { return };
+        let (reply, _) = oneshot::channel();
+        process.member.transfer(to, instant, WITHIN, reply);
+        self.counters.add("leadership handed over");
+        self.turn(leader);
     }
 
     /// What is to be done next, by the state and the group as the leader has them.

@@ -11,7 +11,7 @@ use parallax_coordinator::raft::node::ReadError;
 use parallax_coordinator::view::View;
 use parallax_proto::store::entry::Command;
 use parallax_proto::store::{CommitCounts, PageUpdate, UpdatePages};
-use parallax_proto::v1::Incident;
+use parallax_proto::v1::{DeliveryState, Incident};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot::{self, Receiver};
 
@@ -176,8 +176,17 @@ impl Pager {
         let state = context.view.load();
         match state.incidents.get(&send.incident) {
             Some(incident) if may_send(incident, &send, context.node) => out.push(Out::Page(send)),
-            _ => {
+            found => {
                 context.counters.add("page withdrawn");
+                let mut pages = found.into_iter().flat_map(|incident| &incident.deliveries);
+                let page = pages.find(|page| page.idempotency_key == send.key);
+                if page.is_some_and(|page| {
+                    page.state() == DeliveryState::Pending
+                        && page.claimed_by != context.node
+                        && page.attempts + 1 == send.attempt
+                }) {
+                    context.counters.add("claim moved before an attempt");
+                }
                 self.outbox.withdrawn(&send.key);
             }
         }

@@ -113,6 +113,8 @@ pub const SOMETIMES: &[&str] = &[
     "change of members refused",
     "restarts during an election",
     "contact ill",
+    "page refused for now",
+    "leadership handed over",
     "page attempted again",
     "claim re-assigned",
     "feed of pages stalls",
@@ -136,5 +138,6 @@ pub const SOMETIMES: &[&str] = &[
     "removed member refused",
 ];
 
-/// What must happen as well, where there are enough long seeds for it: a learner is steady for 10 s.
-pub const RARELY: &[&str] = &["learner promoted"];
+/// What must happen as well, where there are enough long seeds for it: a learner is steady for 10 s, and a
+/// page that its holder has taken up moves to another member before it is begun.
+pub const RARELY: &[&str] = &["learner promoted", "claim moved before an attempt"];

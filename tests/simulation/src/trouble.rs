@@ -84,8 +84,9 @@ impl World {
         let lasts_us = self.mischief.between(100_000, 3_500_000);
         match self.mischief.below(100) {
             0..17 => self.crash(id, "power"),
-            17..35 => self.break_log(id),
-            35..42 => self.break_rows(id),
+            17..32 => self.break_log(id),
+            32..38 => self.break_rows(id),
+            38..42 => self.hand_over(),
             42..50 => {
                 if let Some(node) = self.nodes.get_mut(&id) {
                     node.paused = true;
@@ -132,9 +133,10 @@ impl World {
             }
             85..88 => self.storm(id),
             88..95 => {
-                self.health = match self.mischief.one_in(2) {
-                    true => Health::Refusing,
-                    false => Health::Hanging,
+                self.health = match self.mischief.below(3) {
+                    0 => Health::Refusing,
+                    1 => Health::Hanging,
+                    _ => Health::Busy,
                 };
                 self.counters.add("contact ill");
                 self.after(2 * lasts_us, Event::Heal(Cure::Contact));
@@ -154,6 +156,19 @@ impl World {
 
     fn others(&self, id: u64) -> Vec<u64> {
         self.nodes.keys().copied().filter(|other| *other != id).collect()
+    }
+
+    /// The leader hands over to another one, as an operator has it do before it takes a machine away: all
+    /// go on, and only who leads is new.
+    fn hand_over(&mut self) {
+        let Some(leader) = self.leader() else { return };
+        let node = self.nodes.get(&leader).filter(|node| !node.paused);
+        let Some(process) = node.and_then(|node| node.process.as_ref()) else { return };
+        let voters = process.member.conf_state().voters.iter().copied();
+        let others: Vec<u64> = voters.filter(|id| *id != leader).collect();
+        if let Some(to) = self.mischief.pick(&others).copied() {
+            self.transfer(leader, to);
+        }
     }
 
     /// One of the next writes to the log fails, before or after it reached the disk.
