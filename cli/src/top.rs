@@ -50,6 +50,7 @@ pub struct Top {
 
 /// What [`TOP_EVERY_DEFAULT`] is as a flag.
 const EVERY: &str = "1s";
+const _: () = assert!(TOP_EVERY_DEFAULT.as_millis() == 1_000, "the flag says another length");
 
 fn every(text: &str) -> Result<Duration, String> {
     let length = parse_duration(text).map_err(|error| error.to_string())?;

@@ -181,7 +181,9 @@ fn matrix(model: &Model, look: &Look, width: usize, room: usize) -> Vec<Line<'st
     let column = |region: &String| if words { region.chars().count().max(10) } else { 4 };
     let fit = match words {
         true => regions.len(),
-        false => (width.saturating_sub(fixed) / 5).min(regions.len()),
+        // Where not all fit, what says how many are left out has its room.
+        false if fixed + regions.len() * 5 <= width => regions.len(),
+        false => width.saturating_sub(fixed + 3) / 5,
     };
     let mut header = format!("  {} {:12}", fitted("CHECK", name), "VERDICT");
     if since {

@@ -129,8 +129,13 @@ fn forty_columns_hold_marks_and_say_how_many_regions_are_left_out() {
     let lines = screen(&model(now), look(now), (40, 12));
     assert_eq!(lines[2], "  CHECK    VERDICT     EU-> US-> AP->");
     assert_eq!(lines[3], "> checkout ✗ down      ✗    ✗    ✓");
-    let lines = screen(&model(now), look(now), (30, 12));
+    let lines = screen(&model(now), look(now), (31, 12));
     assert_eq!(lines[2], "  CHECK    VERDICT     EU-> +2");
+    // As wide as three of four regions: the third goes for the sake of the number.
+    let mut four = model(now);
+    four.board.regions.push("sa-east".to_owned());
+    let lines = screen(&four, look(now), (38, 12));
+    assert_eq!(lines[2], "  CHECK    VERDICT     EU-> US-> +2");
 }
 
 #[test]
