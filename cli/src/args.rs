@@ -17,6 +17,7 @@ pub use self::run::CheckRun;
 pub use self::silence::{Silence, SilenceAdd, SilenceExpire, SilenceGet, SilenceList};
 use crate::dev::Dev;
 use crate::pki::Pki;
+use crate::top::Top;
 
 mod attempt;
 mod maintenance;
@@ -64,13 +65,20 @@ impl Cli {
             | Command::Check(Check::Try(_))
             | Command::Validate(_) => &REMOTE[..REMOTE.len() - 1],
             Command::Completions(_) | Command::Schema => REMOTE,
+            // It draws, and asks for as long as it runs.
+            Command::Top(_) => &REMOTE[REMOTE.len() - 2..],
             _ => &[],
         };
         if let Some(flag) = unread.iter().find(|flag| is_given(&matches, flag)) {
             let flag = flag.replace('_', "-");
             return Err(Self::command().error(
                 clap::error::ErrorKind::ArgumentConflict,
-                format!("--{flag} has no effect here: this command asks no coordinator"),
+                match &cli.command {
+                    Command::Top(_) => {
+                        format!("--{flag} has no effect here: top draws, and never gives up")
+                    }
+                    _ => format!("--{flag} has no effect here: this command asks no coordinator"),
+                },
             ));
         }
         Ok(cli)
@@ -207,6 +215,9 @@ pub enum Command {
     /// Print changes as they happen, until interrupted
     #[command(after_help = "Examples:\n  parallax watch\n  parallax watch --from 1200 -o json")]
     Watch(Watch),
+    /// The mesh in this terminal, as it is now
+    #[command(after_help = "Examples:\n  parallax top\n  parallax top -l team=payments --every 2s")]
+    Top(Top),
     /// Save everything replicated, and what a member has of the past, in one file
     #[command(after_help = "Examples:\n  parallax backup mesh-2026-01-01.plx\n  \
                             parallax-coordinator restore mesh-2026-01-01.plx --data-dir DIR --name c1")]
@@ -327,7 +338,7 @@ pub struct List {
     pub stale: bool,
 }
 
-fn label(text: &str) -> Result<(String, String), String> {
+pub(crate) fn label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("a label is written key=value".to_owned()),

@@ -152,6 +152,11 @@ impl Client {
         Self { say, ..self }
     }
 
+    /// The same, which gives a call up after this long.
+    pub fn retrying_for(self, retry_for: Duration) -> Self {
+        Self { retry_for, ..self }
+    }
+
     /// The namespace that commands work in.
     pub fn namespace(&self) -> String {
         self.namespace.clone().unwrap_or_else(|| "default".to_owned())

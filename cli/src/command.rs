@@ -121,8 +121,8 @@ pub async fn run(
             shell.out.write_all(&script)?;
             Ok(Exit::Ok)
         }
-        Command::Pki(_) | Command::Dev(_) => {
-            Err(Failure::Usage("this command asks no coordinator".to_owned()))
+        Command::Pki(_) | Command::Dev(_) | Command::Top(_) => {
+            Err(Failure::Usage("this command is run elsewhere".to_owned()))
         }
     }
 }

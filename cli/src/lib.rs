@@ -2,8 +2,8 @@
 //!
 //! [`args`] is its grammar, [`command`] what it does, [`config`] how YAML becomes resources,
 //! [`client`] how a coordinator is reached and [`context`] which one, [`output`] how data looks,
-//! [`exit`] how it ends. Data goes to stdout and talk to stderr, always. [`pki`] makes certificates
-//! and [`dev`] runs a whole mesh; neither asks a coordinator that is there already.
+//! [`exit`] how it ends. Data goes to stdout and talk to stderr, always. [`top`] is the
+//! live view. [`pki`] makes certificates and [`dev`] runs a whole mesh; neither asks a coordinator that is there already.
 
 pub mod args;
 pub mod client;
@@ -16,6 +16,7 @@ mod documents;
 pub mod exit;
 pub mod output;
 pub mod pki;
+pub mod top;
 
 use std::process::ExitCode;
 
@@ -77,6 +78,7 @@ async fn run(cli: Cli, shell: &mut Shell) -> Result<Exit, Failure> {
             dev::run(args).await?;
             Ok(Exit::Ok)
         }
+        Command::Top(args) => top::run(&args, || connect(&cli.global), shell).await,
         command => command::run(command, || connect(&cli.global), shell).await,
     }
 }

@@ -143,7 +143,13 @@ pub struct EventView {
 }
 
 impl EventView {
-    fn new(event: &v1::TimelineEvent) -> Self {
+    /// In a sentence.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The view of a message.
+    pub fn new(event: &v1::TimelineEvent) -> Self {
         use v1::timeline_event::Event;
         let noted = |by: &str, note: &str| match (by, note) {
             ("", "") => String::new(),
