@@ -16,6 +16,7 @@ mod hostile;
 mod kill_nine;
 mod later;
 mod linearizable;
+mod looks;
 mod outage;
 mod page_survives;
 mod past;

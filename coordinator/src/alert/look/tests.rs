@@ -369,9 +369,17 @@ fn an_outage_that_told_the_same_contacts_is_not_told_again() {
         }],
         ..v1::Incident::default()
     };
+    let in_a_storm = |uid: &str| {
+        let mut incident = down(None, "ops");
+        incident.deliveries[0].state = v1::DeliveryState::Dropped.into();
+        uid.clone_into(&mut incident.deliveries[0].storm_uid);
+        incident
+    };
     // The look at 12 counts from 10 on.
     for (incident, opens) in [
         (down(None, "ops"), false),
+        (in_a_storm("storm"), false),
+        (in_a_storm(""), true),
         (down(Some(11), "ops"), false),
         (down(Some(10), "ops"), true),
         (down(None, "somebody-else"), true),

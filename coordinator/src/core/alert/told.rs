@@ -12,12 +12,12 @@ use super::burn;
 use crate::core::stamp;
 use crate::core::state::State;
 
-/// Who was told of an incident, or is about to be: not those for whom its pages wait, were dropped or
-/// were given up.
+/// Who was told of an incident, or is about to be, by itself or in a storm: not those for whom its pages
+/// wait, were dropped or were given up.
 fn heard_by(incident: &v1::Incident) -> impl Iterator<Item = &str> {
     let heard = |page: &&v1::Delivery| {
         let goes = matches!(page.state(), v1::DeliveryState::Sent | v1::DeliveryState::Pending);
-        goes || page.ambiguous
+        goes || page.ambiguous || !page.storm_uid.is_empty()
     };
     incident.deliveries.iter().filter(heard).map(|page| page.contact_name.as_str())
 }

@@ -142,6 +142,21 @@ pub fn open(
     incident
 }
 
+fn how_bad(severity: Severity) -> u8 {
+    match severity {
+        Severity::Critical | Severity::Unspecified => 3,
+        Severity::Warning => 2,
+        Severity::Info => 1,
+    }
+}
+
+/// Whether a storm has told of itself, and as something milder than this incident: its receiver knows it
+/// by that, and who is woken by what is critical would not be by one page more of it.
+pub fn told_as_milder(storm_incident: &Incident, incident: &Incident) -> bool {
+    let told = storm_incident.storm.as_ref().is_some_and(|storm| storm.pages > 0);
+    told && how_bad(incident.severity()) > how_bad(storm_incident.severity())
+}
+
 /// Takes an incident in, unless it is in already. A storm that has told of itself tells of this soon.
 pub fn join(storm_incident: &mut Incident, member: &Incident, utc: UtcTime) {
     let before = storm_incident.severity();
@@ -169,12 +184,7 @@ pub fn join(storm_incident: &mut Incident, member: &Incident, utc: UtcTime) {
     // Once a page was written its receiver knows the storm by these.
     if storm.gathered > 0 && storm.pages == 0 {
         storm_incident.labels.retain(|key, value| member.labels.get(key) == Some(value));
-        let worse = |severity: Severity| match severity {
-            Severity::Critical | Severity::Unspecified => 3,
-            Severity::Warning => 2,
-            Severity::Info => 1,
-        };
-        if worse(member.severity()) > worse(before) {
+        if how_bad(member.severity()) > how_bad(before) {
             storm_incident.severity = member.severity;
         }
     }

@@ -75,6 +75,8 @@ impl State {
         let rule = self.storm_rule(&incident.namespace)?;
         let row = self.contacts.get(&page.contact_uid).filter(|row| !row.tombstone)?.clone();
         let open = self.incidents.get(&row.storm_uid).filter(|it| it.resolved_at.is_none());
+        // What is worse than a storm that has told of itself is not hidden in it.
+        let open = open.filter(|open| !storm::told_as_milder(open, incident));
         let open = open.map(|open| open.as_ref().clone());
         let gathers = open.as_ref().is_some_and(|open| open.held.is_some());
         let (many, openings) = storm::count(&rule, &row.openings, &incident.check_uid, stamp.utc);

@@ -396,14 +396,55 @@ fn a_storm_that_grows_after_its_first_page_ends_under_the_same_name() {
     };
     let opening = about(&member);
     assert_eq!(opening.0.len(), 1, "{opening:?}");
-    // Another team's, and critical.
-    member.acts([5], store::VerdictAction::Open);
-    assert_eq!(member.told_of(5), "ops opened dropped in a storm");
+    member.acts([4], store::VerdictAction::Open);
+    assert_eq!(member.told_of(4), "ops opened dropped in a storm");
     member.reopen();
     assert_eq!(about(&member), opening, "in a later attempt");
-    member.acts([0, 1, 2, 3, 5], store::VerdictAction::Resolve);
+    member.acts([0, 1, 2, 3, 4], store::VerdictAction::Resolve);
     assert!(member.storm().resolved_at.is_some());
     assert_eq!(about(&member), opening, "in the end");
+}
+
+#[test]
+fn what_is_worse_than_a_storm_that_has_told_of_itself_is_not_hidden_in_it() {
+    let mut member = labelled_checks(7, 2);
+    member.at_second(100);
+    member.acts(0..5, store::VerdictAction::Open);
+    member.at_second(130);
+    member.review();
+    member.send_all();
+    assert_eq!(member.storm().severity(), v1::Severity::Warning);
+    // It has calmed down: what is critical goes out by itself, as anything would.
+    member.at_second(200);
+    member.acts([6], store::VerdictAction::Open);
+    assert_eq!(member.told_of(6), "ops opened pending");
+    // While openings come fast it is told together with others, and not as a warning.
+    let mut member = labelled_checks(7, 2);
+    member.at_second(100);
+    member.acts(0..3, store::VerdictAction::Open);
+    member.at_second(129);
+    member.acts(3..5, store::VerdictAction::Open);
+    member.at_second(130);
+    member.review();
+    member.send_all();
+    member.acts([6], store::VerdictAction::Open);
+    assert_eq!(member.told_of(6), "ops opened dropped in a storm");
+    let severities = |member: &Member| -> Vec<v1::Severity> {
+        member.storms().iter().map(|storm| storm.severity()).collect()
+    };
+    assert_eq!(severities(&member), [v1::Severity::Warning, v1::Severity::Critical]);
+    // What is milder joins that one; and each storm ends with what it tells of.
+    member.at_second(170);
+    member.review();
+    assert_eq!(member.storm().deliveries[0].state(), DeliveryState::Pending);
+    member.send_all();
+    member.acts(0..5, store::VerdictAction::Resolve);
+    let open = |member: &Member| -> Vec<bool> {
+        member.storms().iter().map(|storm| storm.resolved_at.is_none()).collect()
+    };
+    assert_eq!(open(&member), [false, true]);
+    member.acts([6], store::VerdictAction::Resolve);
+    assert_eq!(open(&member), [false, false]);
 }
 
 /// Many checks of one team that are warnings, but for the last one: another team's, and critical.

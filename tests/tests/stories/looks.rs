@@ -1,0 +1,86 @@
+//! (lo) Somebody asks for a look from everywhere, while one region's probe is gone.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use parallax_proto::v1;
+use parallax_tests::harness::client::brief;
+use parallax_tests::harness::mesh::Mesh;
+use parallax_tests::harness::wait::{Look, SOON, wait_until};
+use parallax_tests::harness::yaml::{self, CheckYaml};
+
+const REGIONS: [&str; 3] = ["eu-west", "us-east", "ap-south"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_shows_every_region_and_moves_no_verdict() -> Result<()> {
+    let mut mesh =
+        Mesh::coordinator_alone(parallax_tests::binaries!(), &REGIONS, Duration::ZERO).await?;
+    // No slot comes while this lasts: all that the target hears after the first runs is asked for.
+    let check = CheckYaml {
+        interval: "1h".to_owned(),
+        ..CheckYaml::new("checkout", &mesh.target.url(), &REGIONS)
+    };
+    mesh.apply(&yaml::file(&REGIONS, "${env:PX_HOOK}", &[check])).await?;
+    let api = mesh.api().await?;
+    for region in REGIONS {
+        mesh.issue_probe(region, region).await?;
+        mesh.start_probe(region)?;
+    }
+    wait_until(SOON, "a vote of each region", || async {
+        let row = api.status("checkout").await?;
+        let passing = row.ballots.iter().filter(|b| b.state() == v1::BallotState::Pass);
+        let decided = row.verdict() == v1::Verdict::Up;
+        Ok(Look::when(decided && passing.count() == 3, brief(&row)))
+    })
+    .await?;
+    let before = api.verdict("checkout").await?.sequence;
+
+    let run = ["check", "run", "checkout", "-o", "json"];
+    let shown = mesh.px_json(&run[..3]).await?;
+    let looks = shown["looks"].as_array().cloned().unwrap_or_default();
+    ensure!(looks.len() == 3, "{shown}");
+    for look in &looks {
+        ensure!(look["outcome"] == "pass" && look["total"].is_string(), "{shown}");
+    }
+    // A failure that somebody asked for is nobody's vote.
+    mesh.target.refuse();
+    mesh.kill_probe("ap-south");
+    let answer = mesh.px(&run).await?;
+    let shown: serde_json::Value = serde_json::from_slice(&answer.stdout)?;
+    let of = |region: &str| shown["looks"].as_array()?.iter().find(|it| it["region"] == region);
+    ensure!(answer.status.code() == Some(1), "{answer:?}");
+    for region in ["eu-west", "us-east"] {
+        let reason = of(region).map(|look| &look["reason"]);
+        ensure!(reason == Some(&"connect_refused".into()), "{shown}");
+    }
+    let gone = of("ap-south").map(|look| &look["ending"]);
+    ensure!(gone == Some(&"no_answer".into()), "{shown}");
+    let row = api.status("checkout").await?;
+    let failing = row.ballots.iter().any(|ballot| ballot.state() == v1::BallotState::Fail);
+    ensure!(!failing, "{}", brief(&row));
+    ensure!(api.verdict("checkout").await?.sequence == before, "a look moved the verdict");
+    ensure!(mesh.sink.pages_of("checkout").is_empty(), "a look has paged");
+
+    // What cannot be is said, and why.
+    let table: [(&[&str], &str); 3] = [
+        (
+            &["check", "run", "checkout", "--region", "mars"],
+            "it looks from eu-west, us-east, ap-south",
+        ),
+        (&["check", "run", "chekout"], "chekout does not exist"),
+        (&["check", "run", "checkout", "--namespace", "other"], "does not exist"),
+    ];
+    for (line, said) in table {
+        let answer = mesh.px(line).await?;
+        let err = String::from_utf8_lossy(&answer.stderr).into_owned();
+        ensure!(!answer.status.success() && err.contains(said), "{line:?}: {err}");
+    }
+    let paused =
+        CheckYaml { enabled: false, ..CheckYaml::new("checkout", &mesh.target.url(), &REGIONS) };
+    mesh.apply(&yaml::file(&REGIONS, "${env:PX_HOOK}", &[paused])).await?;
+    let answer = mesh.px(&run).await?;
+    let err = String::from_utf8_lossy(&answer.stderr).into_owned();
+    ensure!(answer.status.code() == Some(1) && err.contains("is paused"), "{err}");
+    mesh.told();
+    Ok(())
+}
