@@ -14,6 +14,7 @@ pub mod incidents;
 pub mod maintenance;
 pub mod page;
 pub mod regions;
+pub mod settings;
 pub mod silences;
 pub mod status;
 

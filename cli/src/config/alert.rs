@@ -7,7 +7,7 @@ use super::reader::{Field, Reader, field, required};
 use super::tree::{Node, Value};
 use super::value;
 
-const SEVERITIES: &[(&str, v1::Severity)] = &[
+pub(crate) const SEVERITIES: &[(&str, v1::Severity)] = &[
     ("critical", v1::Severity::Critical),
     ("warning", v1::Severity::Warning),
     ("info", v1::Severity::Info),
