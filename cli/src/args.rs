@@ -11,6 +11,7 @@ use clap::{
 use parallax_common::limits::CALL_RETRY_MAX;
 
 pub use self::attempt::{Attempt, Validate};
+pub use self::export::Export;
 pub use self::maintenance::Maintenance;
 pub use self::past::{By, History, Moment, Uptime};
 pub use self::run::CheckRun;
@@ -20,6 +21,7 @@ use crate::pki::Pki;
 use crate::top::Top;
 
 mod attempt;
+mod export;
 mod maintenance;
 mod past;
 mod run;
@@ -98,6 +100,7 @@ Examples:
   parallax dev                          a whole mesh on this machine
   parallax diff -f mesh.yaml            what would change
   parallax apply -f config/ --prune     make it so
+  parallax export > mesh.yaml           what it holds, as a file
   parallax status                       checks x regions
   parallax check explain checkout       why a check is what it is
   parallax incident list --open         what is down
@@ -176,6 +179,9 @@ pub enum Command {
     /// Show what `apply` would change; exits with 10 when something would
     #[command(after_help = DIFF_EXAMPLES)]
     Diff(Diff),
+    /// Print what the mesh holds as a file that `apply` takes
+    #[command(after_help = export::EXAMPLES)]
+    Export(Export),
     /// Say which rules files break, without asking a coordinator
     #[command(after_help = "Examples:\n  parallax validate config/")]
     Validate(Validate),

@@ -6,6 +6,7 @@ pub mod backup;
 pub mod check;
 pub mod cluster;
 pub mod contact;
+pub mod export;
 pub mod incident;
 pub mod list;
 pub mod maintenance;
@@ -49,6 +50,7 @@ pub async fn run(
             let loaded = apply::load(&args.what, shell)?;
             apply::diff(&args, &loaded, &mut connect()?, shell).await
         }
+        Command::Export(args) => export::export(&args, &mut connect()?, shell).await,
         Command::Check(Check::List(args)) => check::list(&args, &mut connect()?, shell).await,
         Command::Check(Check::Get(args)) => check::get(&args, &mut connect()?, shell).await,
         Command::Check(Check::Delete(args)) => check::delete(&args, &mut connect()?, shell).await,

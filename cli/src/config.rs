@@ -11,7 +11,7 @@
 //! `defaults:` holds for the checks of its own document and for nothing else, so that a check can
 //! be understood from the file it stands in.
 
-mod alert;
+pub(crate) mod alert;
 pub mod check;
 pub mod contact;
 pub mod diagnostic;

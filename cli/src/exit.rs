@@ -62,6 +62,9 @@ pub enum Failure {
     /// Configuration that cannot be read.
     #[error(transparent)]
     Source(#[from] SourceError),
+    /// What was named does not exist.
+    #[error("{0}")]
+    Absent(String),
     /// Flags that contradict a file.
     #[error("{0}")]
     Usage(String),
@@ -110,6 +113,7 @@ impl Failure {
             },
             Self::Invalid { conflict: true, .. } => Exit::Conflict,
             Self::Invalid { .. } | Self::Incomplete(_) | Self::Print(_) => Exit::Refused,
+            Self::Absent(_) => Exit::NotFound,
             Self::Pki(_) | Self::Dev(_) => Exit::Refused,
             Self::Context(_) | Self::Source(_) | Self::Usage(_) => Exit::Usage,
             // Whoever read us closed the pipe: they have what they wanted.

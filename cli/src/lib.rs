@@ -14,6 +14,7 @@ pub mod dev;
 #[cfg(test)]
 mod documents;
 pub mod exit;
+pub mod export;
 pub mod output;
 pub mod pki;
 pub mod top;

@@ -15,6 +15,7 @@ pub mod looks;
 pub mod maintenance;
 pub mod page;
 pub mod regions;
+pub mod settings;
 pub mod silences;
 pub mod status;
 

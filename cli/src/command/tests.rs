@@ -3,6 +3,7 @@
 mod apply;
 mod attempt;
 mod calm;
+mod export;
 mod maintenance;
 mod past;
 mod run;
@@ -68,6 +69,9 @@ struct State {
     explain: v1::ExplainCheckResponse,
     status: v1::GetStatusResponse,
     contacts: Vec<v1::Contact>,
+    settings: Option<v1::Settings>,
+    /// An older build: it tells no settings.
+    untold: bool,
     regions: Vec<v1::RegionStatus>,
     probes: Vec<v1::Probe>,
     incident: v1::Incident,
@@ -500,6 +504,7 @@ impl Bench {
             .add_service(v1::check_service_server::CheckServiceServer::new(fake.clone()))
             .add_service(v1::contact_service_server::ContactServiceServer::new(fake.clone()))
             .add_service(v1::region_service_server::RegionServiceServer::new(fake.clone()))
+            .add_service(v1::settings_service_server::SettingsServiceServer::new(fake.clone()))
             .add_service(v1::fleet_service_server::FleetServiceServer::new(fake.clone()))
             .add_service(v1::incident_service_server::IncidentServiceServer::new(fake.clone()))
             .add_service(v1::silence_service_server::SilenceServiceServer::new(fake.clone()))

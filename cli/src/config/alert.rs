@@ -8,7 +8,7 @@ use super::tree::{Node, Value};
 use super::value;
 use super::want::{CONTACTS, length, names, text, word};
 
-const SEVERITIES: &[(&str, v1::Severity)] = &[
+pub(crate) const SEVERITIES: &[(&str, v1::Severity)] = &[
     ("critical", v1::Severity::Critical),
     ("warning", v1::Severity::Warning),
     ("info", v1::Severity::Info),

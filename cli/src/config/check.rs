@@ -41,29 +41,29 @@ impl Draft {
 const NAMES: Want = texts("a list of names");
 const EXPRESSIONS: Want = texts("a list of expressions");
 
-const SOURCES: &[(&str, v1::Source)] = &[
+pub(crate) const SOURCES: &[(&str, v1::Source)] = &[
     ("active", v1::Source::Active),
     ("heartbeat", v1::Source::Heartbeat),
     ("push", v1::Source::Push),
 ];
 
-const MISSING: &[(&str, v1::MissingData)] = &[
+pub(crate) const MISSING: &[(&str, v1::MissingData)] = &[
     ("unknown", v1::MissingData::Unknown),
     ("ignore", v1::MissingData::Ignore),
     ("fail", v1::MissingData::Fail),
     ("pass", v1::MissingData::Pass),
 ];
 
-const SEVERITIES: &[(&str, v1::Severity)] = &[
+pub(crate) const SEVERITIES: &[(&str, v1::Severity)] = &[
     ("critical", v1::Severity::Critical),
     ("warning", v1::Severity::Warning),
     ("info", v1::Severity::Info),
 ];
 
-const FAMILIES: &[(&str, v1::IpFamily)] =
+pub(crate) const FAMILIES: &[(&str, v1::IpFamily)] =
     &[("auto", v1::IpFamily::Auto), ("4", v1::IpFamily::V4), ("6", v1::IpFamily::V6)];
 
-const QUORUMS: &[(&str, v1::Quorum)] =
+pub(crate) const QUORUMS: &[(&str, v1::Quorum)] =
     &[("majority", v1::Quorum::Majority), ("all", v1::Quorum::All), ("any", v1::Quorum::Any)];
 
 /// What only a check itself may say.
@@ -303,7 +303,7 @@ pub(super) const COMMON: &[Field<Draft>] = &[
     }),
 ];
 
-const ANSWERS: &[(&str, v1::CanaryAnswer)] =
+pub(crate) const ANSWERS: &[(&str, v1::CanaryAnswer)] =
     &[("pass", v1::CanaryAnswer::Pass), ("fail", v1::CanaryAnswer::Fail)];
 
 const CANARY: &[Field<v1::Canary>] = &[

@@ -168,21 +168,21 @@ const REDIRECTS: &[Field<v1::Redirects>] = &[required("max", NUMBER, |redirects,
     redirects.max = at_least_one(node, reader);
 })];
 
-const ENCODINGS: &[(&str, v1::ContentEncoding)] = &[
+pub(crate) const ENCODINGS: &[(&str, v1::ContentEncoding)] = &[
     ("gzip", v1::ContentEncoding::Gzip),
     ("deflate", v1::ContentEncoding::Deflate),
     ("br", v1::ContentEncoding::Br),
     ("zstd", v1::ContentEncoding::Zstd),
 ];
 
-const HTTP_VERSIONS: &[(&str, v1::HttpVersion)] = &[
+pub(crate) const HTTP_VERSIONS: &[(&str, v1::HttpVersion)] = &[
     ("auto", v1::HttpVersion::Auto),
     ("1.1", v1::HttpVersion::V1),
     ("2", v1::HttpVersion::V2),
     ("3", v1::HttpVersion::V3),
 ];
 
-pub(super) const TLS_VERSIONS: &[(&str, v1::TlsVersion)] =
+pub(crate) const TLS_VERSIONS: &[(&str, v1::TlsVersion)] =
     &[("1.2", v1::TlsVersion::V12), ("1.3", v1::TlsVersion::V13)];
 
 /// Fields of `tcp`.
@@ -252,7 +252,7 @@ pub(super) const TLS: &[Field<v1::TlsStep>] = &[
     }),
 ];
 
-const TRANSPORTS: &[(&str, v1::DnsTransport)] = &[
+pub(crate) const TRANSPORTS: &[(&str, v1::DnsTransport)] = &[
     ("udp", v1::DnsTransport::Udp),
     ("udp_only", v1::DnsTransport::UdpOnly),
     ("tcp", v1::DnsTransport::Tcp),

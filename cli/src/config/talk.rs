@@ -19,7 +19,7 @@ const SENT: [&str; 3] = ["send", "send_hex", "send_base64"];
 const AWAITED: [&str; 3] = ["expect", "expect_hex", "expect_base64"];
 
 /// The words of `starttls`.
-pub(super) const PROTOCOLS: &[(&str, v1::StartTls)] = &[
+pub(crate) const PROTOCOLS: &[(&str, v1::StartTls)] = &[
     ("smtp", v1::StartTls::Smtp),
     ("imap", v1::StartTls::Imap),
     ("pop3", v1::StartTls::Pop3),

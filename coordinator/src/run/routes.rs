@@ -14,6 +14,7 @@ use parallax_proto::v1::incident_service_server::IncidentServiceServer;
 use parallax_proto::v1::maintenance_service_server::MaintenanceServiceServer;
 use parallax_proto::v1::region_service_server::RegionServiceServer;
 use parallax_proto::v1::session_service_server::SessionServiceServer;
+use parallax_proto::v1::settings_service_server::SettingsServiceServer;
 use parallax_proto::v1::silence_service_server::SilenceServiceServer;
 use parallax_proto::v1::status_service_server::StatusServiceServer;
 use parallax_runtime::supervisor::{Supervisor, TaskKind};
@@ -52,6 +53,7 @@ pub(super) async fn api_routes(
         .add_service(IncidentServiceServer::new(api.clone()))
         .add_service(SilenceServiceServer::new(api.clone()))
         .add_service(MaintenanceServiceServer::new(api.clone()))
+        .add_service(SettingsServiceServer::new(api.clone()))
         .add_service(FleetServiceServer::new(api.clone()))
         .add_service(BackupServiceServer::new(api.clone()))
         .add_service(HistoryServiceServer::new(api.clone()))

@@ -20,7 +20,9 @@ const REGIONS: [&str; 2] = ["eu-west", "us-east"];
 async fn health_reflection_and_metrics_answer() -> Result<()> {
     let mesh = Mesh::start(parallax_tests::binaries!(), &REGIONS).await?;
     let check = CheckYaml::new("checkout", &mesh.target.url(), &REGIONS);
-    mesh.apply(&yaml::file(&REGIONS, &mesh.sink.url(), &[check])).await?;
+    let file = yaml::file(&REGIONS, &mesh.sink.url(), &[check]);
+    let settings = "mesh: {alert: [ops]}\nroutes: [{name: rest, alert: [ops]}]\n";
+    mesh.apply(&format!("{file}{settings}")).await?;
     until::everybody_passes(&mesh.api().await?, "checkout").await?;
     let ports = mesh.ports()?;
     let channel = channel(&ports.api, &mesh.tls("anna")).await?;
@@ -44,7 +46,8 @@ async fn health_reflection_and_metrics_answer() -> Result<()> {
         panic!("{answer:?}");
     };
     let names: Vec<String> = services.service.into_iter().map(|service| service.name).collect();
-    for name in ["Config", "Check", "Region", "Contact", "Incident", "Fleet", "Status"] {
+    for name in ["Config", "Check", "Region", "Contact", "Settings", "Incident", "Fleet", "Status"]
+    {
         let name = format!("parallax.v1.{name}Service");
         assert!(names.contains(&name), "{name} is not among {names:?}");
     }
@@ -63,6 +66,16 @@ async fn health_reflection_and_metrics_answer() -> Result<()> {
     ] {
         assert!(metrics.lines().any(|found| found == line), "{line} is not in:\n{metrics}");
     }
+
+    // What it was told comes out again, and says nothing new.
+    let exported = mesh.px_ok(&["export"]).await?;
+    for line in ["  - name: checkout", "mesh: {alert: [ops]}", "  - {name: rest, alert: [ops]}"] {
+        assert!(exported.lines().any(|found| found == line), "{line} is not in:\n{exported}");
+    }
+    let file = mesh.path("exported.yaml");
+    std::fs::write(&file, &exported)?;
+    let diff = mesh.px(&["diff", "-f", &file]).await?;
+    assert_eq!(diff.status.code(), Some(0), "{diff:?}\n{exported}");
     mesh.told();
     Ok(())
 }
