@@ -14,6 +14,7 @@ pub use self::attempt::{Attempt, Validate};
 pub use self::export::Export;
 pub use self::maintenance::Maintenance;
 pub use self::past::{By, History, Moment, Uptime};
+pub use self::pause::Pause;
 pub use self::run::CheckRun;
 pub use self::silence::{Silence, SilenceAdd, SilenceExpire, SilenceGet, SilenceList};
 use crate::dev::Dev;
@@ -24,6 +25,7 @@ mod attempt;
 mod export;
 mod maintenance;
 mod past;
+mod pause;
 mod run;
 mod silence;
 
@@ -66,7 +68,7 @@ impl Cli {
             Command::Version(Version { client: true })
             | Command::Check(Check::Try(_))
             | Command::Validate(_) => &REMOTE[..REMOTE.len() - 1],
-            Command::Completions(_) | Command::Schema => REMOTE,
+            Command::Completions(_) | Command::Schema | Command::Man(_) => REMOTE,
             // It draws, and asks for as long as it runs.
             Command::Top(_) => &REMOTE[REMOTE.len() - 2..],
             _ => &[],
@@ -236,6 +238,9 @@ pub enum Command {
     /// Print what makes a shell complete this command's words
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions(Completions),
+    /// Write a manual page for each command into a directory
+    #[command(after_help = "Examples:\n  parallax man ~/.local/share/man/man1")]
+    Man(Man),
     /// The mesh's own authority and its certificates
     #[command(subcommand)]
     Pki(Pki),
@@ -261,6 +266,14 @@ pub struct Completions {
     /// Which shell
     #[arg(value_enum)]
     pub shell: clap_complete::Shell,
+}
+
+/// `man`.
+#[derive(Debug, Clone, Args)]
+pub struct Man {
+    /// Where the pages go; made when it is not there
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
 }
 
 const HISTORY_EXAMPLES: &str = "\
@@ -397,6 +410,12 @@ pub enum Check {
     Get(Get),
     /// Delete a check; an open incident ends with it
     Delete(Delete),
+    /// Stop running checks; their open incidents end, and pages say so
+    #[command(after_help = pause::PAUSE)]
+    Pause(Pause),
+    /// Run paused checks again
+    #[command(after_help = pause::RESUME)]
+    Resume(Pause),
     /// Why a check is up, degraded, down or unknown
     #[command(after_help = "Examples:\n  parallax check explain checkout")]
     Explain(Get),

@@ -11,6 +11,7 @@ pub mod incident;
 pub mod list;
 pub mod maintenance;
 pub mod past;
+pub mod pause;
 pub mod probe;
 pub mod region;
 pub mod run;
@@ -54,6 +55,12 @@ pub async fn run(
         Command::Check(Check::List(args)) => check::list(&args, &mut connect()?, shell).await,
         Command::Check(Check::Get(args)) => check::get(&args, &mut connect()?, shell).await,
         Command::Check(Check::Delete(args)) => check::delete(&args, &mut connect()?, shell).await,
+        Command::Check(Check::Pause(args)) => {
+            pause::pause(&args, false, &mut connect()?, shell).await
+        }
+        Command::Check(Check::Resume(args)) => {
+            pause::pause(&args, true, &mut connect()?, shell).await
+        }
         Command::Check(Check::Explain(args)) => check::explain(&args, &mut connect()?, shell).await,
         Command::Check(Check::Run(args)) => run::run(&args, &mut connect()?, shell).await,
         Command::Region(Region::List(args)) => region::list(&args, &mut connect()?, shell).await,
@@ -121,6 +128,15 @@ pub async fn run(
             let mut script = Vec::new();
             clap_complete::generate(args.shell, &mut Cli::command(), "parallax", &mut script);
             shell.out.write_all(&script)?;
+            Ok(Exit::Ok)
+        }
+        Command::Man(args) => {
+            let cannot = |error: std::io::Error| {
+                Failure::Usage(format!("cannot write to {}: {error}", args.dir.display()))
+            };
+            std::fs::create_dir_all(&args.dir).map_err(cannot)?;
+            clap_mangen::generate_to(Cli::command(), &args.dir).map_err(cannot)?;
+            shell.say(&format!("the pages are in {}", args.dir.display()));
             Ok(Exit::Ok)
         }
         Command::Pki(_) | Command::Dev(_) | Command::Top(_) => {

@@ -26,6 +26,7 @@ mod http;
 mod http3;
 mod plugins;
 mod questions;
+mod reference;
 mod steps;
 mod talk;
 mod verdict;

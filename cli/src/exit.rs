@@ -24,6 +24,35 @@ pub enum Exit {
     Changes = 10,
 }
 
+impl Exit {
+    /// Every way to end.
+    pub const ALL: [Self; 7] = [
+        Self::Ok,
+        Self::Refused,
+        Self::Usage,
+        Self::Unreachable,
+        Self::NotFound,
+        Self::Conflict,
+        Self::Changes,
+    ];
+
+    /// What it means, as `parallax --help` has it; a line of it may be a second one.
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::Ok => "done",
+            Self::Refused => {
+                "refused: a rule is broken, a permission is missing, or the request failed;\n\
+                 of `check try` and `check run`, a run failed, or nobody looked"
+            }
+            Self::Usage => "the command line, a file or a context is wrong",
+            Self::Unreachable => "no coordinator could be reached, or none answered in time",
+            Self::NotFound => "what was named does not exist",
+            Self::Conflict => "somebody else changed it meanwhile; read it again",
+            Self::Changes => "`diff` only: something would change",
+        }
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)
@@ -56,6 +85,9 @@ pub enum Failure {
     /// The answer does not hold what the protocol says it must.
     #[error("the coordinator's answer has no {0}: is it of another version?")]
     Incomplete(&'static str),
+    /// What this build would write is not all that there was.
+    #[error("{0}")]
+    Unknown(String),
     /// Where to connect to is not known.
     #[error(transparent)]
     Context(#[from] ContextError),
@@ -112,7 +144,9 @@ impl Failure {
                 _ => Exit::Refused,
             },
             Self::Invalid { conflict: true, .. } => Exit::Conflict,
-            Self::Invalid { .. } | Self::Incomplete(_) | Self::Print(_) => Exit::Refused,
+            Self::Invalid { .. } | Self::Incomplete(_) | Self::Unknown(_) | Self::Print(_) => {
+                Exit::Refused
+            }
             Self::Absent(_) => Exit::NotFound,
             Self::Pki(_) | Self::Dev(_) => Exit::Refused,
             Self::Context(_) | Self::Source(_) | Self::Usage(_) => Exit::Usage,

@@ -91,7 +91,7 @@ pub fn export(namespace: &str, resources: Vec<v1::Resource>) -> Map {
 
 /// A resource with every default filled in. What an earlier build has stored says nothing of
 /// redirects and follows none.
-fn as_it_is(mut resource: v1::Resource) -> v1::Resource {
+pub fn as_it_is(mut resource: v1::Resource) -> v1::Resource {
     if let Some(Kind::Check(check)) = &mut resource.kind {
         let steps = check.run.iter_mut().flat_map(|run| &mut run.steps);
         for step in steps {

@@ -62,7 +62,8 @@ async fn run(
         take: what.take,
         source: source_of(&loaded.sources),
     };
-    let answer = send(header, loaded, client).await?;
+    let resources = loaded.resources.iter().map(|located| located.resource.clone()).collect();
+    let answer = send(header, resources, client).await?;
     if !answer.violations.is_empty() {
         let mut diagnostics: Vec<Diagnostic> =
             answer.violations.iter().map(|violation| loaded.diagnose(violation)).collect();
@@ -176,20 +177,23 @@ fn source_of(sources: &Sources) -> String {
 
 /// Everything that a coordinator says about an apply.
 #[derive(Default)]
-struct Answer {
-    changes: Vec<v1::Change>,
-    violations: Vec<v1::Violation>,
+pub(super) struct Answer {
+    pub(super) changes: Vec<v1::Change>,
+    pub(super) violations: Vec<v1::Violation>,
     advice: Vec<v1::Advice>,
-    result: Option<v1::ApplyResult>,
+    pub(super) result: Option<v1::ApplyResult>,
 }
 
-async fn send(
+/// Sends resources, as one message when they are few.
+///
+/// # Errors
+/// What the coordinator says; broken rules are in the answer.
+pub(super) async fn send(
     header: v1::ApplyHeader,
-    loaded: &Loaded,
+    resources: Vec<v1::Resource>,
     client: &mut Client,
 ) -> Result<Answer, Failure> {
     let request_id = header.request_id.clone();
-    let resources = loaded.resources.iter().map(|located| located.resource.clone()).collect();
     let whole = v1::ApplyWholeRequest { header: Some(header), resources };
     let whole = std::sync::Arc::new(whole);
     client

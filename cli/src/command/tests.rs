@@ -5,7 +5,9 @@ mod attempt;
 mod calm;
 mod export;
 mod maintenance;
+mod man;
 mod past;
+mod pause;
 mod run;
 mod shown;
 mod silence;
@@ -214,9 +216,16 @@ impl v1::check_service_server::CheckService for Fake {
     ) -> Result<Response<v1::ListChecksResponse>, Status> {
         self.here()?;
         // One check a page, so that every list is a list of pages.
-        let token = request.into_inner().options.unwrap_or_default().page_token;
-        let at: usize = token.parse().unwrap_or(0);
-        let checks = self.0.lock().checks.clone();
+        let options = request.into_inner().options.unwrap_or_default();
+        let at: usize = options.page_token.parse().unwrap_or(0);
+        let mut checks = self.0.lock().checks.clone();
+        checks.retain(|check| {
+            let labels = check.meta.as_ref().map(|meta| &meta.labels);
+            options
+                .labels
+                .iter()
+                .all(|(key, value)| labels.and_then(|labels| labels.get(key)) == Some(value))
+        });
         let next_page_token =
             if at + 1 < checks.len() { (at + 1).to_string() } else { String::new() };
         let checks = checks.into_iter().skip(at).take(1).collect();
@@ -483,6 +492,7 @@ struct Bench {
     address: SocketAddr,
     supervisor: Supervisor,
     input: String,
+    terminal: bool,
     width: Option<usize>,
 }
 
@@ -517,7 +527,7 @@ impl Bench {
         supervisor.spawn(TaskKind::Session("fake coordinator"), async move {
             let _ = server.await;
         });
-        Self { fake, address, supervisor, input: String::new(), width: None }
+        Self { fake, address, supervisor, input: String::new(), terminal: false, width: None }
     }
 
     /// Another address of the coordinator, whose connections the fake can cut.
@@ -551,6 +561,7 @@ impl Bench {
             out: Box::new(out.clone()),
             err: Box::new(err.clone()),
             input: Box::new(std::io::Cursor::new(self.input.clone())),
+            terminal: self.terminal,
             format: cli.global.output,
             color_out: false,
             color_err: false,

@@ -59,6 +59,7 @@ pub async fn apply(
         out: Box::new(std::io::sink()),
         err: Box::new(screen.clone()),
         input: Box::new(std::io::empty()),
+        terminal: false,
         format: Format::Table,
         color_out: false,
         color_err: false,

@@ -217,6 +217,7 @@ mod tests {
             out: Box::new(std::io::sink()),
             err: Box::new(std::io::sink()),
             input: Box::new(std::io::empty()),
+            terminal: false,
             format: Format::Table,
             color_out: false,
             color_err: false,

@@ -17,6 +17,8 @@ pub struct Shell {
     pub err: Box<dyn Write + Send>,
     /// What `-f -` reads.
     pub input: Box<dyn Read + Send>,
+    /// Somebody is there who can say yes: the input is a terminal.
+    pub terminal: bool,
     /// How data is printed.
     pub format: Format,
     /// Colours in data.
@@ -40,6 +42,7 @@ impl Shell {
             out: Box::new(std::io::stdout()),
             err: Box::new(std::io::stderr()),
             input: Box::new(std::io::stdin()),
+            terminal: std::io::stdin().is_terminal(),
             format,
             color_out: colors && out,
             color_err: colors && err,

@@ -76,6 +76,14 @@ async fn health_reflection_and_metrics_answer() -> Result<()> {
     std::fs::write(&file, &exported)?;
     let diff = mesh.px(&["diff", "-f", &file]).await?;
     assert_eq!(diff.status.code(), Some(0), "{diff:?}\n{exported}");
+
+    // Paused it is the same but for that, and resumed it is as it was.
+    mesh.px_ok(&["check", "pause", "checkout"]).await?;
+    let paused = mesh.px_ok(&["export"]).await?;
+    let more: Vec<&str> = paused.lines().filter(|line| !exported.contains(line)).collect();
+    assert_eq!(more, ["    enabled: false"], "{paused}");
+    mesh.px_ok(&["check", "resume", "checkout"]).await?;
+    assert_eq!(mesh.px_ok(&["export"]).await?, exported);
     mesh.told();
     Ok(())
 }
