@@ -17,6 +17,9 @@ async fn bench() -> Bench {
     bench
 }
 
+/// One apply: whether it was only tried, its set, its source, and of each check name, etag and `enabled`.
+type Written = (bool, String, String, Vec<(String, u64, Option<bool>)>);
+
 impl Bench {
     /// Every apply changes these fields of `cart`.
     fn answers(&self, fields: &[&str]) {
@@ -26,7 +29,7 @@ impl Bench {
     }
 
     /// Of each apply: dry run, set, source, and the checks with their etags and whether they run.
-    fn written(&self) -> Vec<(bool, String, String, Vec<(String, u64, Option<bool>)>)> {
+    fn written(&self) -> Vec<Written> {
         let of = |parts: &Vec<v1::ApplyRequest>| {
             let mut header = v1::ApplyHeader::default();
             let mut checks = Vec::new();
