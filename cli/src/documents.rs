@@ -246,6 +246,21 @@ fn every_reason_is_documented() {
 }
 
 #[test]
+fn every_kind_of_an_incident_and_why_it_ended_are_in_the_page_about_webhooks() {
+    let text = file("docs/webhook.md");
+    let documented = |field: &str, name: &str, prefix: &str| {
+        let row = text.lines().find(|line| line.starts_with(&format!("| `{field}` |")));
+        let word = name.strip_prefix(prefix).unwrap().to_lowercase();
+        assert!(row.unwrap().contains(&format!("`{word}`")), "{field}: {word}");
+    };
+    let kinds = (1..100).filter_map(|number| v1::IncidentKind::try_from(number).ok());
+    let causes = (1..100).filter_map(|number| v1::ResolveCause::try_from(number).ok());
+    assert!(kinds.clone().count() > 10 && causes.clone().count() > 8);
+    kinds.for_each(|it| documented("incident.kind", it.as_str_name(), "INCIDENT_KIND_"));
+    causes.for_each(|it| documented("incident.cause", it.as_str_name(), "RESOLVE_CAUSE_"));
+}
+
+#[test]
 fn every_metric_is_documented_and_exists() {
     let text = file("docs/operations.md");
     let source = include_str!("../../coordinator/src/public.rs");
