@@ -284,18 +284,22 @@ async fn no_secret_is_in_anything_that_is_written_or_said() -> Result<()> {
         until::verdict(&api, way, v1::Verdict::Down).await?;
     }
     // Each contact was tried for each of them, and what came of it is in the record.
-    let tried = "six contacts tried for each check";
+    // What nobody answers for waits in line: one of the pages to `lost` tries for all of them.
+    let tried = "five contacts tried for each check, and the one that is lost for one";
     wait_until(STALE, tried, || async {
-        let mut untold = Vec::new();
+        let (mut untold, mut lost) = (Vec::new(), 0);
         for way in ways {
             let incidents = api.incidents_of(way).await?;
             let deliveries = incidents.iter().flat_map(|incident| &incident.deliveries);
             let told = deliveries.filter(|page| page.sent_at.is_some() || page.attempts > 0);
-            if told.count() < 6 {
+            let (of_lost, others): (Vec<_>, Vec<_>) =
+                told.partition(|page| page.contact_name == "lost");
+            lost += of_lost.len();
+            if others.len() < 5 {
                 untold.push(way);
             }
         }
-        Ok(Look::when(untold.is_empty(), untold))
+        Ok(Look::when(untold.is_empty() && lost > 0, (untold, lost)))
     })
     .await?;
 
