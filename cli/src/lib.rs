@@ -67,7 +67,7 @@ pub fn end(result: Result<Exit, Failure>, shell: &mut Shell) -> Exit {
 }
 
 /// Runs the command. Those that need no coordinator are dispatched here, all others in
-/// [`command::run`].
+/// [`command::run()`].
 async fn run(cli: Cli, shell: &mut Shell) -> Result<Exit, Failure> {
     match cli.command {
         Command::Version(args) if args.client => command::version::client_only(shell),

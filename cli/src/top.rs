@@ -1,6 +1,6 @@
 //! `top`: the mesh in a terminal, as it is now.
 //!
-//! [`model`] is what it knows, [`view`] how that looks, [`fetch`] who asks. This file reads keys,
+//! `model` is what it knows, `view` how that looks, `fetch` who asks. This file reads keys,
 //! draws, and gives the terminal back as it was, however it ends.
 
 mod fetch;
