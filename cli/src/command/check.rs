@@ -15,20 +15,28 @@ use crate::output::check::{CheckView, ChecksView, ExplainView};
 /// # Errors
 /// What the coordinator says.
 pub async fn list(args: &List, client: &mut Client, shell: &mut Shell) -> Result<Exit, Failure> {
-    let (checks, revision) = all_pages!(
-        client,
-        options(args, client),
-        CheckServiceClient::check_service_client,
-        list_checks,
-        ListChecksRequest {},
-        checks
-    );
+    let (checks, revision) = all(args, client).await?;
     let view = ChecksView::new(&checks, revision);
     shell.data(&view, |shell| view.table(shell))?;
     if checks.is_empty() {
         shell.say("no checks");
     }
     Ok(Exit::Ok)
+}
+
+/// The checks that fit, and the revision of the first answer.
+pub(super) async fn all(
+    args: &List,
+    client: &mut Client,
+) -> Result<(Vec<v1::Check>, u64), Failure> {
+    Ok(all_pages!(
+        client,
+        options(args, client),
+        CheckServiceClient::check_service_client,
+        list_checks,
+        ListChecksRequest {},
+        checks
+    ))
 }
 
 /// One check. A table has no room for one: it is shown as YAML unless JSON is asked for.

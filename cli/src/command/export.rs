@@ -73,14 +73,7 @@ pub async fn export(
 /// read before them, so that an apply in between leaves nothing that names what is not there.
 async fn everything(stale: bool, client: &mut Client) -> Result<(Vec<v1::Resource>, u64), Failure> {
     let list = List { labels: Vec::new(), stale };
-    let (checks, revision) = all_pages!(
-        client,
-        options(&list, client),
-        CheckServiceClient::check_service_client,
-        list_checks,
-        ListChecksRequest {},
-        checks
-    );
+    let (checks, revision) = super::check::all(&list, client).await?;
     let (windows, _) = all_pages!(
         client,
         options(&list, client),

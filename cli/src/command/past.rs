@@ -5,7 +5,6 @@ use parallax_proto::convert::time::{duration_to, timestamp};
 use parallax_proto::v1;
 use parallax_proto::v1::history_service_client::HistoryServiceClient;
 
-use super::list::{all_pages, options};
 use crate::args::{By, History, List, Uptime};
 use crate::client::Client;
 use crate::exit::{Exit, Failure};
@@ -61,14 +60,7 @@ pub async fn uptime(
         Some(name) => vec![name.clone()],
         None => {
             let list = List { labels: args.labels.clone(), stale: args.stale };
-            let (checks, _) = all_pages!(
-                client,
-                options(&list, client),
-                CheckServiceClient::check_service_client,
-                list_checks,
-                ListChecksRequest {},
-                checks
-            );
+            let (checks, _) = super::check::all(&list, client).await?;
             let named = checks.into_iter().filter_map(|check| check.meta);
             named.map(|meta| meta.name).collect()
         }

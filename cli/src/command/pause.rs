@@ -13,7 +13,6 @@ use serde::Serialize;
 use tonic::Code;
 
 use super::apply::send;
-use super::list::{all_pages, options};
 use crate::args::{List, Pause};
 use crate::client::Client;
 use crate::exit::{Exit, Failure};
@@ -121,15 +120,7 @@ async fn named(names: &[String], client: &mut Client) -> Result<Vec<v1::Check>, 
 
 async fn list(labels: &[(String, String)], client: &mut Client) -> Result<Vec<v1::Check>, Failure> {
     let list = List { labels: labels.to_vec(), stale: false };
-    let (checks, _) = all_pages!(
-        client,
-        options(&list, client),
-        CheckServiceClient::check_service_client,
-        list_checks,
-        ListChecksRequest {},
-        checks
-    );
-    Ok(checks)
+    Ok(super::check::all(&list, client).await?.0)
 }
 
 fn unasked(open: &[v1::Check], enabled: bool) -> Failure {
