@@ -110,7 +110,7 @@ Examples:
 Exit codes:
   0  done
   1  refused: a rule is broken, a permission is missing, or the request failed;
-     of `check try` and `check run`, a run failed, or nobody looked
+     of `check try` and `check run`, a run failed, or somebody who was asked did not look
   2  the command line, a file or a context is wrong
   3  no coordinator could be reached, or none answered in time
   4  what was named does not exist

@@ -42,7 +42,7 @@ impl Exit {
             Self::Ok => "done",
             Self::Refused => {
                 "refused: a rule is broken, a permission is missing, or the request failed;\n\
-                 of `check try` and `check run`, a run failed, or nobody looked"
+                 of `check try` and `check run`, a run failed, or somebody who was asked did not look"
             }
             Self::Usage => "the command line, a file or a context is wrong",
             Self::Unreachable => "no coordinator could be reached, or none answered in time",

@@ -19,6 +19,9 @@ use parallax_proto::convert::resource::{meta_of, normalise};
 use parallax_proto::v1;
 use parallax_proto::v1::resource::Kind;
 
+use crate::output::check::secret;
+use crate::output::contact::redacted_url;
+
 use self::document::{Map, Value};
 
 /// The name of a resource, or nothing when it has none.
@@ -113,9 +116,19 @@ pub fn open_secrets(resource: &v1::Resource) -> Vec<String> {
     let Some(Kind::Contact(v1::Contact { kind: Some(kind), .. })) = &resource.kind else {
         return Vec::new();
     };
-    let open = options(kind).into_iter().filter(|(_, setting)| match setting {
+    // A path often is a password; that of an interface, which is said in the field's name, is none.
+    let has_path = |it: &v1::Secret| {
+        let text = secret(Some(it));
+        is_open(it) && redacted_url(&text) != text
+    };
+    let open = options(kind).into_iter().filter(|(field, setting)| match setting {
         Setting::Secret(secret) => secret.is_some_and(is_open),
         Setting::Secrets(secrets) => secrets.iter().any(is_open),
+        Setting::Url(url) => *field != "api_url" && url.is_some_and(has_path),
+        Setting::Urls(urls) => urls.iter().any(has_path),
+        Setting::Headers(headers) => {
+            headers.iter().any(|header| header.value.as_ref().is_some_and(is_open))
+        }
         _ => false,
     });
     open.map(|(field, _)| format!("{}.{field} of contact {}", word(kind), name_of(resource)))

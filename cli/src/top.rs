@@ -106,7 +106,15 @@ async fn show(
     let mut hung_up = signal(SignalKind::hangup())?;
     let mut redraw = tokio::time::interval(DRAWN_EVERY);
     let mut model = Model::default();
+    // What found no room: the newest of its kind, asked for as soon as there is some.
+    let mut waiting: Vec<model::Order> = Vec::new();
     loop {
+        while let Some(order) = waiting.first() {
+            if orders.try_send(order.clone()).is_err() {
+                break;
+            }
+            waiting.remove(0);
+        }
         let look = Look { color, ascii, now: clock::instant(), utc: clock::utc() };
         screen.draw(|frame| {
             let area = frame.area();
@@ -132,12 +140,25 @@ async fn show(
             Effect::None => {}
             Effect::Quit => return Ok(()),
             Effect::Ask(order) => {
-                if orders.try_send(order).is_err() {
+                if let Err(refused) = orders.try_send(order)
+                    && !wait(&mut waiting, refused.into_inner())
+                {
                     model.step(Event::Told("not done: no answer to what was asked before".into()));
                 }
             }
         }
     }
+}
+
+/// Keeps an order for later in place of an older one of its kind; false for what is done at once or not
+/// at all.
+fn wait(waiting: &mut Vec<model::Order>, order: model::Order) -> bool {
+    if matches!(order, model::Order::Ack { .. }) {
+        return false;
+    }
+    waiting.retain(|other| std::mem::discriminant(other) != std::mem::discriminant(&order));
+    waiting.push(order);
+    true
 }
 
 /// What is typed, read by a thread of its own: it never waits for a coordinator.
@@ -183,6 +204,21 @@ mod tests {
 
     use super::*;
     use crate::args::{Cli, Command};
+
+    #[test]
+    fn of_orders_without_room_the_newest_of_each_kind_waits() {
+        use model::Order;
+        let mut waiting = Vec::new();
+        for (order, kept) in [
+            (Order::Look(Some("a".to_owned())), true),
+            (Order::Labels(Vec::new()), true),
+            (Order::Ack { uid: "1".to_owned(), note: "n".to_owned() }, false),
+            (Order::Look(None), true),
+        ] {
+            assert_eq!(wait(&mut waiting, order), kept);
+        }
+        assert_eq!(waiting, [Order::Labels(Vec::new()), Order::Look(None)]);
+    }
 
     #[test]
     fn every_is_as_often_as_the_limits_allow() {

@@ -10,4 +10,7 @@ pub struct CheckRun {
     /// Ask only the probes of this region; may be given several times
     #[arg(long = "region", value_name = "NAME")]
     pub regions: Vec<String>,
+    /// Take the check as the coordinator that answers has it: works without a leader
+    #[arg(long)]
+    pub stale: bool,
 }

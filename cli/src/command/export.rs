@@ -17,6 +17,10 @@ use crate::exit::{Exit, Failure};
 use crate::export::{self, DEFAULT, open_secrets, set_of, yaml};
 use crate::output::Shell;
 
+/// How often the lists are read in search of one revision. Verdicts are revisions, too: a mesh where much
+/// breaks may have none that lasts so long.
+const READ_AT_MOST: usize = 4;
+
 /// Prints one set, or writes a file for each.
 ///
 /// # Errors
@@ -26,7 +30,7 @@ pub async fn export(
     client: &mut Client,
     shell: &mut Shell,
 ) -> Result<Exit, Failure> {
-    let (resources, revision) = everything(args.list.stale, client).await?;
+    let (resources, revision) = at_one_revision(args.list.stale, client, shell).await?;
     let mut sets: BTreeMap<String, Vec<v1::Resource>> = BTreeMap::new();
     for resource in resources {
         sets.entry(set_of(&resource).to_owned()).or_default().push(resource);
@@ -69,9 +73,35 @@ pub async fn export(
     Ok(Exit::Ok)
 }
 
-/// Everything that a namespace was told, and the revision of the first answer. What refers to others is
-/// read before them, so that an apply in between leaves nothing that names what is not there.
-async fn everything(stale: bool, client: &mut Client) -> Result<(Vec<v1::Resource>, u64), Failure> {
+/// Everything that a namespace was told, read again while somebody writes.
+async fn at_one_revision(
+    stale: bool,
+    client: &mut Client,
+    shell: &mut Shell,
+) -> Result<(Vec<v1::Resource>, u64), Failure> {
+    let (mut resources, mut revisions) = everything(stale, client).await?;
+    for _ in 1..READ_AT_MOST {
+        if revisions.0 == revisions.1 {
+            break;
+        }
+        (resources, revisions) = everything(stale, client).await?;
+    }
+    let (first, last) = revisions;
+    if first != last {
+        shell.say(&format!(
+            "warning: the mesh changed from revision {first} to {last} while this was read: `parallax \
+             diff` says whether it is of one piece"
+        ));
+    }
+    Ok((resources, first))
+}
+
+/// Everything that a namespace was told, and the revisions of the first answer and of the last. What
+/// refers to others is read before them: what is added in between is named by nothing.
+async fn everything(
+    stale: bool,
+    client: &mut Client,
+) -> Result<(Vec<v1::Resource>, (u64, u64)), Failure> {
     let list = List { labels: Vec::new(), stale };
     let (checks, revision) = super::check::all(&list, client).await?;
     let (windows, _) = all_pages!(
@@ -91,7 +121,7 @@ async fn everything(stale: bool, client: &mut Client) -> Result<(Vec<v1::Resourc
         ListContactsRequest {},
         contacts
     );
-    let (regions, _) = all_pages!(
+    let (regions, last) = all_pages!(
         client,
         options(&list, client),
         RegionServiceClient::region_service_client,
@@ -106,7 +136,7 @@ async fn everything(stale: bool, client: &mut Client) -> Result<(Vec<v1::Resourc
         .chain(settings.into_iter().map(Kind::Settings))
         .chain(contacts.into_iter().map(Kind::Contact))
         .chain(regions.map(Kind::Region));
-    Ok((kinds.map(|kind| v1::Resource { kind: Some(kind) }).collect(), revision))
+    Ok((kinds.map(|kind| v1::Resource { kind: Some(kind) }).collect(), (revision, last)))
 }
 
 async fn settings(stale: bool, client: &mut Client) -> Result<Option<v1::Settings>, Failure> {

@@ -67,9 +67,12 @@ pub async fn pause(
         let meta = check.meta.clone().unwrap_or_default();
         sets.entry(meta.set).or_default().push(check);
     }
+    for (set, checks) in &sets {
+        write(set, checks, (enabled, true), client, shell).await?;
+    }
     let mut failed = None;
     for (set, checks) in sets {
-        match write(&set, &checks, enabled, client, shell).await {
+        match write(&set, &checks, (enabled, false), client, shell).await {
             Ok(revision) => {
                 views.extend(checks.iter().map(|check| view(check, enabled, Some(revision))));
             }
@@ -139,11 +142,11 @@ fn view(check: &v1::Check, enabled: bool, revision: Option<u64>) -> CheckView {
     CheckView { name: meta.name, set: meta.set, enabled, changed: revision.is_some(), revision }
 }
 
-/// Writes checks of one set, all or none.
+/// Writes checks of one set, all or none; a dry run only says what would be wrong.
 async fn write(
     set: &str,
     checks: &[v1::Check],
-    enabled: bool,
+    (enabled, dry_run): (bool, bool),
     client: &mut Client,
     shell: &mut Shell,
 ) -> Result<u64, Failure> {
@@ -154,43 +157,46 @@ async fn write(
             export::as_it_is(v1::Resource { kind: Some(v1::resource::Kind::Check(check)) })
         })
         .collect();
-    for dry_run in [true, false] {
-        let header = v1::ApplyHeader {
-            request_id: Some(client.request_id()),
-            namespace: client.namespace(),
-            set: set.to_owned(),
-            dry_run,
-            source: if enabled { "check resume" } else { "check pause" }.to_owned(),
-            ..v1::ApplyHeader::default()
-        };
-        let answer = send(header, resources.clone(), client).await?;
-        if !answer.violations.is_empty() {
-            for broken in &answer.violations {
-                let v1::Violation { rule, name, field, message, .. } = broken;
-                shell.say(&format!("error[{rule}]: check \"{name}\", {field}: {message}"));
-            }
-            let conflict = answer.violations.iter().all(|broken| broken.rule == "conflict");
-            return Err(Failure::Invalid {
-                count: answer.violations.len(),
-                after: ", nothing was changed",
-                conflict,
-            });
+    let header = v1::ApplyHeader {
+        request_id: Some(client.request_id()),
+        namespace: client.namespace(),
+        set: set.to_owned(),
+        dry_run,
+        source: if enabled { "check resume" } else { "check pause" }.to_owned(),
+        ..v1::ApplyHeader::default()
+    };
+    let answer = send(header, resources, client).await?;
+    if !answer.violations.is_empty() {
+        for broken in &answer.violations {
+            let v1::Violation { rule, name, field, message, .. } = broken;
+            shell.say(&format!("error[{rule}]: check \"{name}\", {field}: {message}"));
         }
-        let mut others = answer.changes.iter().flat_map(|change| {
-            let other = change.fields.iter().filter(|field| field.field != "enabled");
-            other.map(|field| (change.name.as_str(), field.field.as_str()))
+        let conflict = answer.violations.iter().all(|broken| broken.rule == "conflict");
+        return Err(Failure::Invalid {
+            count: answer.violations.len(),
+            after: if dry_run {
+                ", nothing was changed"
+            } else {
+                ", nothing of this set was changed"
+            },
+            conflict,
         });
-        if let Some((name, field)) = others.next().filter(|_| dry_run) {
-            return Err(Failure::Unknown(format!(
-                "check {name} would lose what this build of parallax does not know of {field}; use \
-                 one as new as the coordinators"
-            )));
-        }
-        if !dry_run {
-            return Ok(answer.result.ok_or(Failure::Incomplete("result"))?.revision);
-        }
     }
-    Err(Failure::Incomplete("result"))
+    let mut others = answer.changes.iter().flat_map(|change| {
+        let other = change.fields.iter().filter(|field| field.field != "enabled");
+        other.map(|field| (change.name.as_str(), field.field.as_str()))
+    });
+    if let Some((name, field)) = others.next().filter(|_| dry_run) {
+        return Err(Failure::Unknown(format!(
+            "check {name} would lose what this build of parallax does not know of {field}; use one as \
+             new as the coordinators"
+        )));
+    }
+    match answer.result {
+        Some(result) => Ok(result.revision),
+        None if dry_run => Ok(0),
+        None => Err(Failure::Incomplete("result")),
+    }
 }
 
 /// A line for each, and for programs all of it as data.

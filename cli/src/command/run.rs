@@ -29,6 +29,7 @@ pub async fn run(args: &CheckRun, client: &mut Client, shell: &mut Shell) -> Res
         namespace: client.namespace(),
         name: args.name.clone(),
         regions: args.regions.clone(),
+        stale: args.stale,
     };
     let answer = client.call(Some(&id), |channel| {
         let request = request.clone();

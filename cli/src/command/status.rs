@@ -8,7 +8,7 @@ use crate::args::List;
 use crate::client::Client;
 use crate::exit::{Exit, Failure};
 use crate::output::Shell;
-use crate::output::status::StatusView;
+use crate::output::status::{StatusView, join};
 
 /// Every check as every region sees it.
 ///
@@ -16,7 +16,7 @@ use crate::output::status::StatusView;
 /// What the coordinator says.
 pub async fn status(args: &List, client: &mut Client, shell: &mut Shell) -> Result<Exit, Failure> {
     let mut options = options(args, client);
-    let mut rows = Vec::new();
+    let (mut rows, mut regions) = (Vec::new(), Vec::new());
     let mut first: Option<v1::GetStatusResponse> = None;
     loop {
         let request = v1::GetStatusRequest { options: Some(options.clone()) };
@@ -28,6 +28,7 @@ pub async fn status(args: &List, client: &mut Client, shell: &mut Shell) -> Resu
             .await?;
         rows.append(&mut answer.rows);
         let next = std::mem::take(&mut answer.next_page_token);
+        join(&mut regions, std::mem::take(&mut answer.regions));
         first.get_or_insert(answer);
         if next.is_empty() || next == options.page_token {
             break;
@@ -35,7 +36,7 @@ pub async fn status(args: &List, client: &mut Client, shell: &mut Shell) -> Resu
         options.page_token = next;
     }
     let answer = first.unwrap_or_default();
-    let view = StatusView::new(&rows, &answer.regions, answer.mesh.as_ref(), answer.revision);
+    let view = StatusView::new(&rows, &regions, answer.mesh.as_ref(), answer.revision);
     shell.data(&view, |shell| view.text(shell))?;
     if rows.is_empty() {
         shell.say("no checks");

@@ -88,7 +88,7 @@ impl StandingView {
 }
 
 /// A URL up to its host, and its references: a path often is a password.
-fn redacted_url(secret_url: &str) -> String {
+pub(crate) fn redacted_url(secret_url: &str) -> String {
     if secret_url.contains("${") {
         return redacted(secret_url);
     }

@@ -167,6 +167,15 @@ impl BudgetView {
     }
 }
 
+/// Adds the regions of one more page: each page names those of its own rows.
+pub fn join(known: &mut Vec<String>, more: Vec<String>) {
+    for region in more {
+        if !known.contains(&region) {
+            known.push(region);
+        }
+    }
+}
+
 /// The mark and word of one vote; nothing for a region the check does not look from.
 fn ballot_cell(ballot: Option<&BallotView>) -> (String, Tone) {
     match ballot {
@@ -342,5 +351,18 @@ impl MeshView {
             "mesh {name}: {probes_live}/{probes_known} probes live, {incidents_open} {incidents} open, \
              revision {applied}, answered by node {node_id} ({leader})"
         ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_later_page_takes_no_region_of_an_earlier_one_away() {
+        let mut known = Vec::new();
+        join(&mut known, vec!["us-east".to_owned(), "ap-south".to_owned()]);
+        join(&mut known, vec!["eu-west".to_owned(), "us-east".to_owned()]);
+        assert_eq!(known, ["us-east", "ap-south", "eu-west"]);
     }
 }

@@ -17,6 +17,12 @@ use tokio::time::MissedTickBehavior;
 use super::model::{Board, Detail, Event, Order};
 use crate::client::Client;
 use crate::exit::Failure;
+use crate::output::status::join;
+
+/// Whether a label asks for what one of `always` rules out.
+fn contradicts(always: &[(String, String)], (key, value): &(String, String)) -> bool {
+    always.iter().any(|(held, other)| held == key && other != value)
+}
 
 /// Who asks, and for what.
 pub struct Fetcher {
@@ -60,7 +66,15 @@ impl Fetcher {
     async fn obey(&mut self, order: Order) {
         match order {
             Order::Look(name) => self.looks_at = name,
-            Order::Labels(labels) => self.labels = labels,
+            Order::Labels(labels) => {
+                let (other, taken) =
+                    labels.into_iter().partition(|it| contradicts(&self.always, it));
+                self.labels = taken;
+                if let Some((key, value)) = other.first() {
+                    let text = format!("{key}={value} is not taken: -l says another {key}");
+                    self.tell(Event::Told(text)).await;
+                }
+            }
             Order::Ack { uid, note } => {
                 let acked = tokio::time::timeout(TOP_ANSWER_WITHIN, self.ack(uid, note)).await;
                 let text = match acked {
@@ -148,7 +162,8 @@ impl Fetcher {
                 })
                 .await?;
             board.rows.extend(answer.rows);
-            (board.regions, board.mesh) = (answer.regions, answer.mesh);
+            join(&mut board.regions, answer.regions);
+            board.mesh = answer.mesh;
             let next = answer.next_page_token;
             if next.is_empty() || next == options.page_token {
                 break;
@@ -172,6 +187,7 @@ impl Fetcher {
             })
             .await?;
         board.incidents = answer.incidents;
+        board.incidents_cut = !answer.next_page_token.is_empty();
         Ok(board)
     }
 
@@ -210,5 +226,21 @@ impl Fetcher {
             .await
             .ok();
         Ok(Detail { check, explained, latency })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_typed_label_never_undoes_one_of_the_command_line() {
+        let label = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        let always = [label("team", "payments")];
+        for (key, value, undoes) in
+            [("team", "search", true), ("team", "payments", false), ("env", "search", false)]
+        {
+            assert_eq!(contradicts(&always, &label(key, value)), undoes, "{key}={value}");
+        }
     }
 }

@@ -21,6 +21,8 @@ pub struct Board {
     pub incidents: Vec<v1::Incident>,
     /// There are more checks than the view holds.
     pub cut: bool,
+    /// There are more incidents than the view holds.
+    pub incidents_cut: bool,
 }
 
 /// More about the check that is looked at.
@@ -199,27 +201,27 @@ pub fn slowest(row: &v1::StatusRow) -> Option<i128> {
 
 /// The worst first.
 fn weight(row: &v1::StatusRow) -> u8 {
-    match verdict(row).as_str() {
-        "down" => 0,
-        "degraded" => 1,
-        "unknown" => 2,
-        "up" => 3,
-        _ => 4,
+    match row.verdict() {
+        _ if !row.enabled => 4,
+        v1::Verdict::Down => 0,
+        v1::Verdict::Degraded => 1,
+        v1::Verdict::Up => 3,
+        v1::Verdict::Unknown | v1::Verdict::Unspecified => 2,
     }
 }
 
 impl Model {
     /// The checks that are shown, in their order.
     pub fn shown(&self) -> Vec<&v1::StatusRow> {
-        let text = self.filter.to_lowercase();
+        // Words with `=` are labels, which the coordinator compares.
+        let words = self.filter.split_whitespace().filter(|word| !word.contains('='));
+        let text = words.collect::<Vec<_>>().join(" ").to_lowercase();
         let mut shown: Vec<&v1::StatusRow> = self
             .board
             .rows
             .iter()
             .filter(|row| {
-                text.contains('=')
-                    || row.name.to_lowercase().contains(&text)
-                    || row.target.to_lowercase().contains(&text)
+                row.name.to_lowercase().contains(&text) || row.target.to_lowercase().contains(&text)
             })
             .collect();
         let since = |row: &v1::StatusRow| row.since.map_or((0, 0), |at| (at.seconds, at.nanos));
@@ -552,6 +554,11 @@ mod tests {
         assert_eq!(press(&mut model, &[KeyCode::Enter]), Effect::Ask(Order::Labels(labels)));
         assert_eq!(names(&model).len(), 3);
         assert_eq!(press(&mut model, &[KeyCode::Esc]), Effect::Ask(Order::Labels(vec![])));
+        // Both at once hold both.
+        press(&mut model, &[&[KeyCode::Char('/')], &text("bl team=pay")[..]].concat());
+        let labels = vec![("team".to_owned(), "pay".to_owned())];
+        assert_eq!(press(&mut model, &[KeyCode::Enter]), Effect::Ask(Order::Labels(labels)));
+        assert_eq!(names(&model), ["blog"]);
     }
 
     #[test]

@@ -259,7 +259,8 @@ fn incidents(model: &Model, look: &Look, most: usize) -> Vec<Line<'static>> {
     if all.is_empty() || most < 2 {
         return Vec::new();
     }
-    let title = format!("OPEN INCIDENTS ({})", all.len());
+    let more = if model.board.incidents_cut { "+" } else { "" };
+    let title = format!("OPEN INCIDENTS ({}{more})", all.len());
     let mut lines = vec![Line::styled(title, Style::default().add_modifier(Modifier::BOLD))];
     for it in all.iter().take(most - 1) {
         let view = IncidentView::new(it, &[]);
@@ -318,6 +319,10 @@ fn detail(model: &Model, look: &Look) -> Vec<Line<'static>> {
     }
     lines.push(title("WHY"));
     lines.extend(detail.explained.sentences.iter().map(|it| look.plain(&format!("  {it}"))));
+    if !detail.explained.now.is_empty() {
+        lines.push(title("NOW"));
+        lines.extend(detail.explained.now.iter().map(|it| look.plain(&format!("  {it}"))));
+    }
     if let Some(it) = &detail.explained.incident {
         let view = IncidentView::new(it, &[]);
         lines.push(title("INCIDENT"));

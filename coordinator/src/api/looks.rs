@@ -36,7 +36,7 @@ impl Api {
         let namespace = namespace_of(&asked.namespace);
         // It makes traffic.
         let actor = self.caller(&request, namespace, Need::Edit)?;
-        let state = self.read(false).await?;
+        let state = self.read(asked.stale).await?;
         let entry = state
             .check_named(namespace, &asked.name)
             .ok_or_else(|| not_found("check", &asked.name))?;

@@ -72,7 +72,9 @@ pub fn seats(
         }
         let advisory = check.is_advisory(place);
         let seat = |voter| Seat { region: region.clone(), advisory, voter };
+        // The plan may be one edit of the list of regions behind or ahead of the check.
         let of = assignees.iter().skip(place * wanted).take(wanted).flatten();
+        let of = of.filter(|probe| *probe.region == **region);
         let before = seats.len();
         seats.extend(of.map(|probe| {
             seat(Some(Voter {

@@ -336,8 +336,7 @@ fn grpc_fields(at: &str, grpc: &v1::GrpcStep, out: &mut Gathered) {
 
 fn http_options(at: &str, http: &v1::HttpStep, out: &mut Gathered) {
     match http.redirects {
-        None => {}
-        Some(v1::Redirects { max: 0 }) => out.text(&format!("{at}redirects"), "none"),
+        None | Some(v1::Redirects { max: 0 }) => out.text(&format!("{at}redirects"), "none"),
         Some(v1::Redirects { max }) => out.number(&format!("{at}redirects.max"), max.into()),
     }
     if let Some(basic) = &http.basic {

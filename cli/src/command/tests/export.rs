@@ -184,7 +184,9 @@ async fn a_secret_that_is_no_reference_is_exported_with_a_warning() {
     bench.holds(
         "contacts:\n  - {name: a, pagerduty: {routing_key: plain}}\n  - {name: b, pagerduty: \
          {routing_key: \"${env:KEY}\"}}\n  - {name: c, webhook: {url: \"https://c.example/\", \
-         signing_secrets: [\"${env:A}\", old]}}\n",
+         signing_secrets: [\"${env:A}\", old]}}\n  - {name: d, slack: {url: \
+         \"https://hooks.example/T0/B1/key\"}}\n  - {name: e, webhook: {url: \"${env:URL}\", headers: \
+         {authorization: Bearer abc, x: \"${env:X}\"}}}\n",
         &[],
     );
     let ran = bench.run("export").await;
@@ -193,7 +195,9 @@ async fn a_secret_that_is_no_reference_is_exported_with_a_warning() {
         warnings,
         [
             "warning: pagerduty.routing_key of contact a is no reference, and stands in what is exported",
-            "warning: webhook.signing_secrets of contact c is no reference, and stands in what is exported"
+            "warning: webhook.signing_secrets of contact c is no reference, and stands in what is exported",
+            "warning: slack.url of contact d is no reference, and stands in what is exported",
+            "warning: webhook.headers of contact e is no reference, and stands in what is exported"
         ]
     );
     assert!(ran.out.contains("routing_key: plain"), "{}", ran.out);

@@ -79,6 +79,23 @@ async fn a_check_is_written_back_as_the_version_that_was_read_in_its_set_after_a
 }
 
 #[tokio::test]
+async fn of_several_sets_each_is_tried_before_any_is_written() {
+    let bench = bench().await;
+    {
+        let checks = &mut bench.fake.0.lock().checks;
+        checks[2].enabled = Some(true);
+    }
+    let ran = bench.run("check pause cart shop").await;
+    assert_eq!(ran.exit, Exit::Ok, "{}", ran.err);
+    let order: Vec<(bool, String)> =
+        bench.written().into_iter().map(|(dry_run, set, ..)| (dry_run, set)).collect();
+    let set = |dry_run, set: &str| (dry_run, set.to_owned());
+    let tried = [set(true, "default"), set(true, "payments")];
+    let written = [set(false, "default"), set(false, "payments")];
+    assert_eq!(order, [tried, written].concat());
+}
+
+#[tokio::test]
 async fn what_is_so_already_is_left_alone() {
     let bench = bench().await;
     let ran = bench.run("check pause shop shop").await;

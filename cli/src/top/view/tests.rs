@@ -73,6 +73,7 @@ fn model(now: Instant) -> Model {
             ..v1::Incident::default()
         }],
         cut: false,
+        incidents_cut: false,
     };
     model.step(Event::Board(Box::new(board), now));
     let member = |name: &str, leader, reached| v1::ClusterMember {

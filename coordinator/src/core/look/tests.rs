@@ -43,6 +43,9 @@ fn every_region_is_asked_or_those_that_are_named() {
         // A plan that does not know of the check yet.
         (1, "", "", "eu/- us/- lab/-*"),
         (2, "eu/a eu/b us/c - - -", "", "eu/a eu/b us/c lab/-*"),
+        // A plan of before an edit of the regions: nobody looks under another region's name.
+        (1, "ap/z eu/a us/b lab/c", "", "eu/- us/- lab/-*"),
+        (2, "eu/a us/b lab/c", "", "eu/a us/- lab/-*"),
     ];
     for (probes, places, named, wanted) in table {
         let named = named.split_whitespace().map(str::to_owned).collect();

@@ -212,8 +212,8 @@ impl State {
     }
 }
 
-/// The same on every member, and one of its kind: a contact has one storm at a time, and an entry opens
-/// one for it at most. Its first half is the time, as in all uids.
+/// The same on every member, and one of its kind: what is told joins one storm of a contact at a time,
+/// and an entry opens one for it at most. Its first half is the time, as in all uids.
 fn storm_uid(stamp: &Stamp, contact_uid: &str) -> String {
     let mut hash = Xxh3Default::new();
     hash.update(&stamp.index.to_be_bytes());

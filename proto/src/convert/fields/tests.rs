@@ -82,6 +82,19 @@ fn values_are_printed_as_yaml_would() {
 }
 
 #[test]
+fn a_check_of_before_redirects_is_one_that_follows_none() {
+    let redirects = |redirects| {
+        let mut check = check();
+        if let Some(v1::step::Kind::Http(http)) = &mut check.run.as_mut().unwrap().steps[0].kind {
+            http.redirects = redirects;
+        }
+        check
+    };
+    let none = redirects(Some(v1::Redirects { max: 0 }));
+    assert_eq!(rows(diff_checks(&redirects(None), &none)), []);
+}
+
+#[test]
 fn the_options_of_http_are_shown_each_by_its_name() {
     let mut other = check();
     let secret =
