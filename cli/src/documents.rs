@@ -24,6 +24,7 @@ mod health;
 mod hours;
 mod http;
 mod http3;
+mod options;
 mod plugins;
 mod questions;
 mod reference;
@@ -78,6 +79,12 @@ pub(crate) fn blocks(text: &str) -> Vec<(&str, usize, String)> {
     blocks
 }
 
+/// A block of a document, as if it were a file beside it: `ca_file` and `body_file` name what is there.
+fn sources(document: &str, block: &str) -> Sources {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(document);
+    Sources::beside(path.parent().unwrap(), document, block)
+}
+
 /// Every check in the valid YAML blocks of a document, with the line of its block.
 fn examples(document: &str) -> Vec<(usize, Check)> {
     let mut examples = Vec::new();
@@ -85,7 +92,7 @@ fn examples(document: &str) -> Vec<(usize, Check)> {
         if word != "yaml" {
             continue;
         }
-        let loaded = load(Sources::from_texts([(document, block.as_str())]));
+        let loaded = load(sources(document, &block));
         let loaded = loaded.unwrap_or_else(|wrong| panic!("line {line}: {:#?}", wrong.diagnostics));
         for located in loaded.resources {
             let normal = resource::normalise(located.resource);
@@ -134,7 +141,7 @@ fn every_yaml_block_is_valid_or_breaks_the_rule_that_it_says() {
     for (name, text) in documents() {
         for (word, line, block) in blocks(&text) {
             let at = format!("{name}:{line}");
-            let loaded = load(Sources::from_texts([(at.as_str(), block.as_str())]));
+            let loaded = load(sources(&at, &block));
             match word {
                 "yaml" => {
                     let wrong = loaded.err().map(|invalid| invalid.diagnostics);

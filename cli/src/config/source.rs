@@ -116,6 +116,13 @@ impl Sources {
         Self { sources }
     }
 
+    /// A text as if it stood in a file of this directory.
+    #[cfg(test)]
+    pub fn beside(directory: &Path, name: &str, text: &str) -> Self {
+        let (name, directory, text) = (name.to_owned(), directory.to_owned(), text.to_owned());
+        Self { sources: vec![Source { name, directory, text }] }
+    }
+
     fn add(
         &mut self,
         name: String,

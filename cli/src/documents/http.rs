@@ -1,17 +1,21 @@
 //! The examples of `docs/checks/http.md`, run against a small server that says what it was sent.
 
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 
-use parallax_common::check::StepKind;
-use parallax_common::outcome::Outcome;
+use parallax_common::check::{HttpAuth, HttpVersion, StepKind};
+use parallax_common::outcome::{Outcome, Reason};
 use parallax_probe::execute::Executor;
 use parallax_probe::execute::secrets::Secrets;
 use parallax_proto::convert::{check, resource};
 use parallax_proto::v1;
+use rcgen::{CertificateParams, KeyPair};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-use super::{blocks, file};
-use crate::config::{Sources, load};
+use super::talk::config;
+use super::{blocks, file, sources};
+use crate::config::load;
 
 /// `{"packed":true}`, as `gzip -9` writes it.
 const PACKED: &[u8] = &[
@@ -31,7 +35,7 @@ fn serve() -> SocketAddr {
     address
 }
 
-fn answer(mut stream: TcpStream) {
+fn answer(mut stream: impl Read + Write) {
     let mut sent = Vec::new();
     let mut byte = [0];
     while !sent.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap_or(0) == 1 {
@@ -40,11 +44,18 @@ fn answer(mut stream: TcpStream) {
     let head = String::from_utf8(sent).unwrap();
     let header = |name: &str| head.lines().find_map(|line| line.strip_prefix(name));
     let length: usize = header("content-length: ").map_or(0, |length| length.parse().unwrap());
-    stream.read_exact(&mut vec![0; length]).unwrap();
+    // Who does not trust the server does not ask it.
+    if stream.read_exact(&mut vec![0; length]).is_err() || head.is_empty() {
+        return;
+    }
     let mut words = head.split(' ');
     let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let (extra, body) = match path {
         "/old" => ("HTTP/1.1 302 Found\r\nlocation: /new\r\n", b"moved".to_vec()),
+        "/oauth2/token" => {
+            let token = r#"{"access_token": "t0ken", "token_type": "bearer", "expires_in": 60}"#;
+            ("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n", token.into())
+        }
         "/packed" => ("HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\n", PACKED.to_vec()),
         _ => {
             let authorization = header("authorization: ").unwrap_or_default();
@@ -56,6 +67,21 @@ fn answer(mut stream: TcpStream) {
     };
     let head = format!("{extra}content-length: {}\r\n\r\n", body.len());
     let _ = stream.write_all(&[head.as_bytes(), &body].concat());
+}
+
+/// The same over TLS.
+fn serve_secure(config: Arc<ServerConfig>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let config = Arc::clone(&config);
+            std::thread::spawn(move || {
+                answer(StreamOwned::new(ServerConnection::new(config).unwrap(), stream));
+            });
+        }
+    });
+    address
 }
 
 /// A proxy that leads to `target`, whatever it is asked for: CONNECT, and SOCKS 5 without a login.
@@ -98,6 +124,12 @@ async fn every_example_of_http_does_what_the_page_says() {
     let proxy = proxy(address);
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("key"), "s3cret\n").unwrap();
+    let key = KeyPair::generate().unwrap();
+    let own = CertificateParams::new(vec!["probe".to_owned()]).unwrap().self_signed(&key).unwrap();
+    std::fs::write(dir.path().join("probe.pem"), own.pem()).unwrap();
+    std::fs::write(dir.path().join("probe.key"), key.serialize_pem()).unwrap();
+    let (config, authority) = config();
+    let secure = serve_secure(config);
     let secrets = || Secrets::new(vec![], vec![dir.path().to_owned()]);
     let (mut run, mut left) = (0, 0);
     for (word, line, block) in blocks(&file("docs/checks/http.md")) {
@@ -109,18 +141,29 @@ async fn every_example_of_http_does_what_the_page_says() {
             .replace("proxy.example:3128", &proxy.to_string())
             .replace("socks.example:1080", &proxy.to_string())
             .replace("/etc/parallax/", &format!("{}/", dir.path().display()));
-        let loaded = load(Sources::from_texts([("page.yaml", text.as_str())]));
+        let loaded = load(sources("docs/checks/http.md", &text));
         let loaded = loaded.unwrap_or_else(|wrong| panic!("line {line}: {:#?}", wrong.diagnostics));
         for located in &loaded.resources {
             let normal = resource::normalise(located.resource.clone());
             let Some(v1::resource::Kind::Check(mut wire)) = normal.kind else { continue };
             wire.meta.get_or_insert_default().uid = "0190b2a4-7c1e-7d5a-9a51-5d3f6a2b8c01".into();
-            let built = check::check(&wire).unwrap();
-            let StepKind::Http(step) = &built.run.steps[0].kind else { panic!("an http step") };
-            // What needs certificates of a server is run by the probe's own tests, HTTP/3 by `http3`.
-            if step.url.starts_with("https:") {
+            let mut built = check::check(&wire).unwrap();
+            let StepKind::Http(step) = &mut built.run.steps[0].kind else { panic!("an http step") };
+            // HTTP/2 is spoken by the probe's own tests, HTTP/3 by `http3`.
+            if matches!(step.version, HttpVersion::V2 | HttpVersion::V3) {
                 left += 1;
                 continue;
+            }
+            let is_secure = step.url.starts_with("https:");
+            if is_secure {
+                // The page's server, and its authority, are these.
+                let (_, path) = step.url["https://".len()..].split_once('/').unwrap();
+                step.url = format!("https://{secure}/{path}");
+                step.tls.server_name.get_or_insert("internal.example".to_owned());
+                step.tls.ca_pem = (!step.tls.insecure).then(|| authority.as_str().into());
+                if let Some(HttpAuth::OAuth2(oauth2)) = &mut step.auth {
+                    oauth2.token_url = format!("https://{secure}/oauth2/token");
+                }
             }
             let execution = Executor::new(secrets(), None, None).run(&built.run).await;
             let finding = execution.finding;
@@ -132,8 +175,17 @@ async fn every_example_of_http_does_what_the_page_says() {
                 let finding = Executor::new(secrets(), None, None).run(&contrary).await.finding;
                 assert_eq!(finding.outcome, Outcome::Fail, "{expectation}: {finding:?}");
             }
+            if is_secure {
+                let mut distrusts = built.run.clone();
+                let StepKind::Http(step) = &mut distrusts.steps[0].kind else { panic!("http") };
+                let asks = step.auth.is_some();
+                (step.tls.ca_pem, step.tls.insecure) = (None, false);
+                let finding = Executor::new(secrets(), None, None).run(&distrusts).await.finding;
+                let reason = if asks { Reason::AuthTokenFailed } else { Reason::TlsUntrusted };
+                assert_eq!(finding.reason, Some(reason), "{} (line {line})", built.name);
+            }
             run += 1;
         }
     }
-    assert!(run >= 8 && left == 4, "{run} were run, {left} were not");
+    assert!(run >= 14 && left == 2, "{run} were run, {left} were not");
 }

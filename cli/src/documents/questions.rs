@@ -1,12 +1,14 @@
 //! The examples of `docs/checks/dns.md`, asked of a small name server that knows the zone of the page.
 
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::sync::Arc;
 
-use parallax_common::check::{Check, StepKind};
+use parallax_common::check::{Check, DnsTransport, StepKind};
 use parallax_common::outcome::Outcome;
 use parallax_probe::execute::Executor;
 use parallax_probe::execute::secrets::Secrets;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use super::{examples, judged};
 
@@ -84,35 +86,65 @@ fn serve() -> SocketAddr {
     });
     std::thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
-            let mut length = [0; 2];
-            stream.read_exact(&mut length).unwrap();
-            let mut asked = vec![0; u16::from_be_bytes(length).into()];
-            stream.read_exact(&mut asked).unwrap();
-            let answer = answer(&asked);
-            let length = u16::try_from(answer.len()).unwrap().to_be_bytes();
-            stream.write_all(&[&length[..], &answer].concat()).unwrap();
+            reply(&mut stream).unwrap();
         }
     });
     at
+}
+
+/// Answers one question of a connection.
+fn reply(stream: &mut (impl Read + Write)) -> std::io::Result<()> {
+    let mut length = [0; 2];
+    stream.read_exact(&mut length)?;
+    let mut asked = vec![0; u16::from_be_bytes(length).into()];
+    stream.read_exact(&mut asked)?;
+    let answer = answer(&asked);
+    let length = u16::try_from(answer.len()).unwrap().to_be_bytes();
+    stream.write_all(&[&length[..], &answer].concat())?;
+    stream.flush()
+}
+
+/// The same over TLS.
+fn serve_secure(config: Arc<ServerConfig>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let session = ServerConnection::new(Arc::clone(&config)).unwrap();
+            // Who does not trust the server does not ask it.
+            let _ = reply(&mut StreamOwned::new(session, stream));
+        }
+    });
+    address
 }
 
 #[tokio::test]
 async fn every_example_of_dns_does_what_the_page_says() {
     let server = serve();
     let mut examples = examples("docs/checks/dns.md");
-    // What needs certificates of a server is run by the probe's own tests.
-    let secure = |check: &Check| match &check.run.steps[0].kind {
-        StepKind::Dns(step) => step.transport.is_secure(),
+    // What is asked over HTTPS is run by the probe's own tests.
+    let over_https = |check: &Check| match &check.run.steps[0].kind {
+        StepKind::Dns(step) => step.transport == DnsTransport::Https,
         _ => false,
     };
     let all = examples.len();
-    examples.retain(|(_, check)| !secure(check));
-    assert!(examples.len() >= 9 && all == examples.len() + 2, "{} examples", examples.len());
+    examples.retain(|(_, check)| !over_https(check));
+    assert!(examples.len() >= 13 && all == examples.len() + 1, "{} examples", examples.len());
+    let (config, pem) = super::talk::config();
+    let private = serve_secure(config);
     for (line, check) in examples {
         let mut run = check.run;
         let StepKind::Dns(step) = &mut run.steps[0].kind else { panic!("line {line}: a dns step") };
         // The page's servers are all this one.
+        let is_private = step.transport == DnsTransport::Tls;
+        if let Some(tls) = &mut step.tls {
+            tls.server_name = Some("dns.shop.example".to_owned());
+            tls.ca_pem = (!tls.insecure).then(|| pem.as_str().into());
+        }
         match &mut step.server {
+            Some(named) if is_private => {
+                *named = (private.ip().to_string(), private.port());
+            }
             Some(named) => *named = (server.ip().to_string(), server.port()),
             None => {
                 assert!(run.resolver.is_some(), "line {line}: whom does it ask?");

@@ -26,7 +26,11 @@ fn script(check: &str) -> Script {
         lines.iter().map(|(hear, say)| (hear.as_bytes(), say.as_bytes().to_vec())).collect()
     };
     let mut script = match check {
-        "database" | "cluster" => text(&[]),
+        "database"
+        | "cluster"
+        | "cluster-of-ours"
+        | "cluster-written-out"
+        | "cluster-unverified" => text(&[]),
         "mail" => text(&[
             ("", "220 mail.example ESMTP\r\n"),
             ("EHLO [127.0.0.1]\r\n", "250-mail.example\r\n250 STARTTLS\r\n"),
@@ -45,7 +49,7 @@ fn script(check: &str) -> Script {
         "bastion" | "policy" => vec![(&b"SSH-2.0-parallax_"[..], offer())],
         other => panic!("which server is that of {other}?"),
     };
-    if matches!(check, "mail" | "directory" | "cluster") {
+    if matches!(check, "mail" | "directory") || check.starts_with("cluster") {
         script.push((b"", SECURE.to_vec()));
     }
     script
@@ -130,7 +134,15 @@ pub(super) fn config() -> (Arc<ServerConfig>, String) {
     let key = KeyPair::generate().unwrap();
     let pem = params.self_signed(&key).unwrap().pem();
     let authority = Issuer::new(params, key);
-    let names = ["mail.example", "ldap.example", "db.example"].map(str::to_owned).to_vec();
+    let names = [
+        "mail.example",
+        "ldap.example",
+        "db.example",
+        "internal.example",
+        "dns.shop.example",
+        "127.0.0.1",
+    ];
+    let names = names.map(str::to_owned).to_vec();
     let key = KeyPair::generate().unwrap();
     let leaf = CertificateParams::new(names).unwrap().signed_by(&key, &authority).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -184,7 +196,7 @@ async fn every_example_of_tcp_does_what_the_page_says() {
         step.port = address.port();
         if let Some(tls) = &mut step.tls {
             tls.server_name.get_or_insert(host);
-            tls.ca_pem = Some(pem.clone().into());
+            tls.ca_pem = (!tls.insecure).then(|| pem.clone().into());
             if let Some(client) = &mut tls.client {
                 (client.cert, client.key) = (cert.clone(), key.clone());
             }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use parallax_common::check::StepKind;
+use rcgen::{CertificateParams, KeyPair};
 use rustls::{ServerConnection, StreamOwned};
 use tungstenite::protocol::Role;
 use tungstenite::{Message, WebSocket};
@@ -77,6 +78,14 @@ async fn every_example_of_websocket_does_what_the_page_says() {
         address
     };
     let (plain, secure) = (listen(false), listen(true));
+    let dir = tempfile::tempdir().unwrap();
+    let key = KeyPair::generate().unwrap();
+    let cert = CertificateParams::new(vec!["probe".to_owned()]).unwrap().self_signed(&key).unwrap();
+    let file = |name: &str, text: String| {
+        std::fs::write(dir.path().join(name), text).unwrap();
+        format!("${{file:{}}}", dir.path().join(name).display())
+    };
+    let (cert, key) = (file("cert", cert.pem()), file("key", key.serialize_pem()));
     pass("docs/checks/websocket.md", 3, |check| {
         let StepKind::Websocket(step) = &mut check.run.steps[0].kind else {
             panic!("a websocket step")
@@ -84,7 +93,10 @@ async fn every_example_of_websocket_does_what_the_page_says() {
         let address = if step.is_secure() { secure } else { plain };
         if step.is_secure() {
             step.tls.server_name = Some("mail.example".to_owned());
-            step.tls.ca_pem = Some(pem.clone().into());
+            step.tls.ca_pem = (!step.tls.insecure).then(|| pem.clone().into());
+            if let Some(client) = &mut step.tls.client {
+                (client.cert, client.key) = (cert.clone(), key.clone());
+            }
         }
         step.url = step.url.replace("shop.example", &address.to_string());
     })

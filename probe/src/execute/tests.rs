@@ -2,14 +2,15 @@
 //! `health` have the kinds `dns`, `tls`, `icmp` and `grpc`; `talk` has STARTTLS, dialogues, `udp` and `ssh`,
 //! `websocket` and `plugins` those kinds, `samples` several runs a slot, `steps` what steps tell one
 //! another, `proxies` the ways through proxies, `tokens` those of OAuth 2.0, `kept` connections that outlive
-//! a run, `http3` what is spoken over QUIC.
+//! a run, `http3` what is spoken over QUIC. `endings` has the steps of an exchange at which a target can give
+//! up, `common_options` what holds for every kind.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::thread;
 
-use parallax_common::check::{Canary, HttpStep, IpFamily, Step, TcpStep, TlsOptions};
+use parallax_common::check::{Canary, HttpStep, IpFamily, Step, TcpStep, TlsOptions, TlsStep};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -17,7 +18,9 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use super::secrets::Secrets;
 use super::*;
 
+mod common_options;
 mod echoes;
+mod endings;
 mod guard;
 mod handshakes;
 mod health;
@@ -145,22 +148,34 @@ async fn a_good_answer_passes_with_its_phases() {
 
 #[tokio::test]
 async fn each_bad_answer_has_its_reason() {
-    for (answer, reason) in [
-        (&b"HTTP/1.1 503 No\r\ncontent-length: 0\r\n\r\n"[..], Reason::HttpStatus),
-        (b"HTTP/1.1 404 No\r\nconnection: close\r\n\r\nbody to the end", Reason::HttpStatus),
-        (b"220 mail.example ESMTP\r\n\r\n", Reason::HttpMalformed),
-        (b"HTTP/1.1 abc OK\r\n\r\n", Reason::HttpMalformed),
-        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n", Reason::HttpMalformed),
-        (b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc", Reason::HttpTruncated),
-        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nab", Reason::HttpTruncated),
-        (b"HTTP/1.1 200", Reason::HttpTruncated),
-        (b"", Reason::HttpTruncated),
-        (b"HTTP/1.1 200 OK\r\ncontent-length: 1001\r\n\r\nabc", Reason::HttpBodyTooLarge),
+    let none = &[Phase::Connect][..];
+    let head = &[Phase::Connect, Phase::FirstByte][..];
+    let whole = &[Phase::Connect, Phase::FirstByte, Phase::Transfer][..];
+    for (answer, reason, wanted) in [
+        (&b"HTTP/1.1 503 No\r\ncontent-length: 0\r\n\r\n"[..], Reason::HttpStatus, whole),
+        (b"HTTP/1.1 404 No\r\nconnection: close\r\n\r\nbody to the end", Reason::HttpStatus, whole),
+        (b"220 mail.example ESMTP\r\n\r\n", Reason::HttpMalformed, none),
+        (b"HTTP/1.1 abc OK\r\n\r\n", Reason::HttpMalformed, none),
+        (
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+            Reason::HttpMalformed,
+            head,
+        ),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc", Reason::HttpTruncated, head),
+        (
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nab",
+            Reason::HttpTruncated,
+            head,
+        ),
+        (b"HTTP/1.1 200", Reason::HttpTruncated, none),
+        (b"", Reason::HttpTruncated, none),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 1001\r\n\r\nabc", Reason::HttpBodyTooLarge, head),
     ] {
         let finding = found(&plain_http(answering(answer))).await;
         let shown = String::from_utf8_lossy(answer);
         assert_eq!(finding.reason, Some(reason), "{shown:?}: {finding:?}");
-        assert_eq!(finding.outcome, Outcome::Fail, "{shown:?}");
+        assert_eq!((finding.outcome, finding.step), (Outcome::Fail, 0), "{shown:?}");
+        assert_eq!(phases(&finding), wanted, "{shown:?}: {finding:?}");
         assert!(!finding.evidence.is_empty(), "{shown:?}");
     }
 }
@@ -172,7 +187,9 @@ async fn a_body_that_does_not_say_its_length_is_measured() {
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n");
         let _ = stream.write_all(&[b'x'; 3_000]);
     });
-    assert_eq!(found(&plain_http(address)).await.reason, Some(Reason::HttpBodyTooLarge));
+    let finding = found(&plain_http(address)).await;
+    assert_eq!(finding.reason, Some(Reason::HttpBodyTooLarge));
+    assert_eq!(phases(&finding), [Phase::Connect, Phase::FirstByte]);
 }
 
 #[tokio::test]
@@ -181,18 +198,23 @@ async fn resets_and_silence_have_their_reasons() {
         request(&mut stream);
         reset(stream);
     });
-    assert_eq!(found(&plain_http(reset_after_request)).await.reason, Some(Reason::HttpReset));
+    let finding = found(&plain_http(reset_after_request)).await;
+    assert_eq!(finding.reason, Some(Reason::HttpReset));
+    assert_eq!(phases(&finding), [Phase::Connect]);
     let reset_in_body = server(|mut stream| {
         request(&mut stream);
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 900\r\n\r\nabc");
         thread::sleep(Duration::from_millis(50));
         reset(stream);
     });
-    assert_eq!(found(&plain_http(reset_in_body)).await.reason, Some(Reason::HttpReset));
+    let finding = found(&plain_http(reset_in_body)).await;
+    assert_eq!(finding.reason, Some(Reason::HttpReset));
+    assert_eq!(phases(&finding), [Phase::Connect, Phase::FirstByte]);
     let mut silent = plain_http(server(hang));
     silent.timeout = Duration::from_millis(200);
     let execution = executor().run(&silent).await;
     assert_eq!(execution.finding.reason, Some(Reason::Timeout));
+    assert_eq!(phases(&execution.finding), [Phase::Connect]);
     assert!(execution.ended.since(execution.started) >= Duration::from_millis(200));
 }
 
@@ -225,7 +247,8 @@ async fn connections_that_do_not_come_about_have_their_reasons() {
     let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let refused = found(&tcp("127.0.0.1", gone.port())).await;
     assert_eq!(refused.reason, Some(Reason::ConnectRefused));
-    assert_eq!(refused.remote, Some(gone));
+    assert_eq!((refused.step, refused.remote), (0, Some(gone)));
+    assert_eq!(phases(&refused), []);
     // A listener whose queue is full: the kernel drops further connects.
     let full = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     full.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
@@ -236,9 +259,14 @@ async fn connections_that_do_not_come_about_have_their_reasons() {
         queued.push(stream);
         assert!(queued.len() < 100);
     }
-    let mut run = tcp("127.0.0.1", address.port());
-    run.timeout = Duration::from_millis(200);
-    assert_eq!(found(&run).await.reason, Some(Reason::ConnectTimeout));
+    let (host, port, tls) = ("127.0.0.1", address.port(), TlsOptions::default());
+    let tls = TlsStep { host: host.to_owned(), port, tls };
+    for mut run in [tcp(host, port), run_of(StepKind::Tls(tls)), plain_http(address)] {
+        run.timeout = Duration::from_millis(200);
+        let finding = found(&run).await;
+        assert_eq!((finding.reason, finding.step), (Some(Reason::ConnectTimeout), 0));
+        assert_eq!((phases(&finding), finding.remote), (vec![], Some(address)));
+    }
     // An address of no interface of ours cannot be a source.
     let mut run = tcp("127.0.0.1", gone.port());
     run.source_address = Some([192, 0, 2, 77].into());
@@ -301,7 +329,11 @@ async fn what_the_resolver_says_has_its_reasons() {
         run.timeout = Duration::from_millis(400);
         run.ip = IpFamily::V4;
         let finding = found(&run).await;
-        assert_eq!(finding.reason, Some(reason), "{finding:?}");
+        assert_eq!((finding.reason, finding.step), (Some(reason), 0), "{finding:?}");
+        // Who is never answered has not been told anything.
+        let answered = reason != Reason::DnsTimeout;
+        assert_eq!(phases(&finding), if answered { vec![Phase::Dns] } else { vec![] });
+        assert_eq!(finding.remote, None, "{finding:?}");
     }
     let address = server(drop);
     let mut run = tcp("shop.example.", address.port());
@@ -407,6 +439,9 @@ async fn certificates_are_judged_each_by_its_own_reason() {
         step(&mut run).tls.ca_pem = Some(ours.pem.clone());
         let finding = found(&run).await;
         assert_eq!((finding.outcome, finding.reason), (outcome, reason), "{finding:?}");
+        let all = [Phase::Connect, Phase::Tls, Phase::FirstByte, Phase::Transfer];
+        let wanted = if reason.is_some() { &all[..1] } else { &all };
+        assert_eq!((phases(&finding).as_slice(), finding.step), (wanted, 0), "{finding:?}");
         assert_eq!(finding.expiry, ends(years.1), "it was shown, whatever is wrong with it");
         // Unverified, each of them answers, and its days are known.
         step(&mut run).tls.insecure = true;
@@ -418,6 +453,14 @@ async fn certificates_are_judged_each_by_its_own_reason() {
         assert_eq!(finding.outcome, Outcome::Pass, "{finding:?}");
         assert!(phases(&finding).contains(&Phase::Tls));
     }
+    // Nobody but itself has signed it.
+    let key = KeyPair::generate().unwrap();
+    let alone = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    let alone = alone.self_signed(&key).unwrap().der().clone();
+    let address = handshakes::tls_server(vec![alone], &key, rustls::DEFAULT_VERSIONS);
+    let finding = found(&http(format!("https://{address}/"))).await;
+    assert_eq!(finding.reason, Some(Reason::TlsUntrusted), "{finding:?}");
+    assert_eq!(phases(&finding), [Phase::Connect]);
     // Another name may be asked for.
     let mut run = http(format!("https://{}/", https(&ours, "shop.example", (2020, 2090))));
     step(&mut run).tls.ca_pem = Some(ours.pem.clone());
@@ -439,10 +482,13 @@ async fn handshakes_that_fail_or_hang_have_their_reasons() {
         let (host, port) = ("127.0.0.1".into(), address.port());
         run_of(StepKind::Tcp(TcpStep { host, port, tls, ..TcpStep::default() }))
     };
-    assert_eq!(found(&tls(speaks_plain)).await.reason, Some(Reason::TlsHandshake));
     let mut silent = tls(server(hang));
     silent.timeout = Duration::from_millis(200);
-    assert_eq!(found(&silent).await.reason, Some(Reason::TlsTimeout));
+    for (run, reason) in [(tls(speaks_plain), Reason::TlsHandshake), (silent, Reason::TlsTimeout)] {
+        let finding = found(&run).await;
+        assert_eq!((finding.reason, finding.step), (Some(reason), 0), "{finding:?}");
+        assert_eq!(phases(&finding), [Phase::Connect], "{finding:?}");
+    }
 }
 
 /// TLS 1.3 lets the client finish its handshake before the server has judged the client.

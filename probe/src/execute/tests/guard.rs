@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
 use parallax_common::check::{
-    DnsClass, DnsStep, DnsTransport, DnsType, GrpcStep, IcmpStep, Payload, Proxy, SshStep,
-    StartTls, TlsStep, UdpStep, WebSocketStep,
+    DnsClass, DnsStep, DnsTransport, DnsType, GrpcStep, HttpAuth, HttpVersion, IcmpStep, OAuth2,
+    Payload, Proxy, SshStep, StartTls, TlsStep, UdpStep, WebSocketStep,
 };
 use parallax_common::target::{HttpUrl, parse_address, parse_resolver, parse_websocket};
 
@@ -210,6 +210,8 @@ fn table(name: &str) -> String {
 
 fn rows(table: &str, port: u16) -> Vec<Row<'_>> {
     let lines = table.lines().filter(|line| !line.starts_with('#') && line.contains('|'));
+    // A build without HTTP/3 looks at nothing over it.
+    let lines = lines.filter(|line| cfg!(feature = "http3") || !line.starts_with("http3 "));
     lines
         .enumerate()
         .map(|(number, line)| {
@@ -329,6 +331,17 @@ impl Row<'_> {
                     step(&mut run).proxy = Some(Proxy { scheme, host, port, credentials: None });
                 }
                 "insecure" => step(&mut run).tls.insecure = true,
+                "http3" => step(&mut run).version = HttpVersion::V3,
+                "token" => {
+                    HttpUrl::parse(value).map_err(|error| error.rule.id)?;
+                    step(&mut run).auth = Some(HttpAuth::OAuth2(Box::new(OAuth2 {
+                        token_url: value.into(),
+                        client_id: "probe".into(),
+                        client_secret: "sesame".into(),
+                        scopes: vec![],
+                        audience: None,
+                    })));
+                }
                 "authority" => match &mut run.steps[0].kind {
                     StepKind::Grpc(grpc) => grpc.authority = Some(value.into()),
                     _ => panic!("{} has no authority", self.line),

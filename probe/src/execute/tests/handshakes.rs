@@ -21,7 +21,7 @@ fn options(run: &mut Run) -> &mut TlsOptions {
 }
 
 /// A server with this chain, leaf first, that shakes hands and reads to the end.
-fn tls_server(
+pub(super) fn tls_server(
     chain: Vec<CertificateDer<'static>>,
     key: &KeyPair,
     versions: &[&'static rustls::SupportedProtocolVersion],

@@ -8,7 +8,7 @@ use super::*;
 
 /// What a server does with a call.
 #[derive(Clone, Default)]
-struct Script {
+pub(super) struct Script {
     status: u16,
     head: Vec<(&'static str, String)>,
     body: Vec<u8>,
@@ -27,7 +27,7 @@ enum End {
 }
 
 /// The good answer, with this status of the service.
-fn says(serving: u8) -> Script {
+pub(super) fn says(serving: u8) -> Script {
     Script {
         status: 200,
         head: vec![("content-type", "application/grpc".into())],
@@ -46,10 +46,10 @@ fn refuses(status: u32, message: &str) -> Script {
 }
 
 /// Head and body of the calls that came.
-type Calls = Arc<Mutex<Vec<(::http::request::Parts, Vec<u8>)>>>;
+pub(super) type Calls = Arc<Mutex<Vec<(::http::request::Parts, Vec<u8>)>>>;
 
 /// A server that does this with each call, in the clear or over TLS.
-fn serve(script: Script, tls: Option<Arc<rustls::ServerConfig>>) -> (SocketAddr, Calls) {
+pub(super) fn serve(script: Script, tls: Option<Arc<rustls::ServerConfig>>) -> (SocketAddr, Calls) {
     let calls = Calls::default();
     let told = Arc::clone(&calls);
     let address = server(move |stream| {
@@ -121,7 +121,7 @@ where
     }
 }
 
-fn call(address: SocketAddr) -> Run {
+pub(super) fn call(address: SocketAddr) -> Run {
     run_of(StepKind::Grpc(GrpcStep {
         host: address.ip().to_string(),
         port: address.port(),

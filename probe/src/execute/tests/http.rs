@@ -49,7 +49,7 @@ fn redirect(status: u16, location: &str) -> Vec<u8> {
         .into_bytes()
 }
 
-fn ok(body: &str) -> Vec<u8> {
+pub(super) fn ok(body: &str) -> Vec<u8> {
     format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
@@ -315,7 +315,7 @@ async fn query_and_credentials_are_sent_encoded_and_never_shown() {
     }
 }
 
-fn gzip(text: &[u8]) -> Vec<u8> {
+pub(super) fn gzip(text: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(vec![], Compression::best());
     encoder.write_all(text).unwrap();
     encoder.finish().unwrap()
@@ -403,7 +403,7 @@ pub(super) fn tls_server(
     Arc::new(builder.with_single_cert(vec![cert.der().clone()], key).unwrap())
 }
 
-fn tls_site(config: Arc<rustls::ServerConfig>, answer: Vec<u8>) -> SocketAddr {
+pub(super) fn tls_site(config: Arc<rustls::ServerConfig>, answer: Vec<u8>) -> SocketAddr {
     server(move |mut stream: TcpStream| {
         let mut session = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
         let mut tls = rustls::Stream::new(&mut session, &mut stream);
@@ -585,19 +585,23 @@ pub(super) fn http2_site(authority: &Authority, alpn: &[&[u8]]) -> SocketAddr {
         let serve = async move {
             stream.set_nonblocking(true).unwrap();
             let stream = tokio::net::TcpStream::from_std(stream).unwrap();
-            let Ok(mut stream) = acceptor.accept(stream).await else { return };
+            let Ok(mut stream) = acceptor.accept(stream).await else { return false };
             if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
                 return http2_session(stream).await;
             }
             let mut text = Vec::new();
             while !text.ends_with(b"\r\n\r\n") {
-                let Ok(byte) = stream.read_u8().await else { return };
+                let Ok(byte) = stream.read_u8().await else { return false };
                 text.push(byte);
             }
             let _ = stream.write_all(OK).await;
             let _ = stream.shutdown().await;
+            false
         };
-        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(serve);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        if runtime.block_on(serve) {
+            return reset(open);
+        }
         // Read to the end: a close with unread bytes would reset, and might overtake what was said.
         let _ = open.shutdown(std::net::Shutdown::Write);
         open.set_nonblocking(false).unwrap();
@@ -605,8 +609,11 @@ pub(super) fn http2_site(authority: &Authority, alpn: &[&[u8]]) -> SocketAddr {
     })
 }
 
-async fn http2_session(stream: tokio_rustls::server::TlsStream<tokio::net::TcpStream>) {
-    let Ok(mut session) = h2::server::handshake(stream).await else { return };
+/// Whether the connection is to be reset.
+async fn http2_session(stream: tokio_rustls::server::TlsStream<tokio::net::TcpStream>) -> bool {
+    let Ok(mut session) = h2::server::handshake(stream).await else { return false };
+    // What is begun and never ended: dropped, it would be reset.
+    let (mut unanswered, mut unfinished) = (Vec::new(), Vec::new());
     while let Some(Ok((request, mut respond))) = session.accept().await {
         let (head, mut body) = request.into_parts();
         let path = head.uri.path().to_owned();
@@ -621,7 +628,7 @@ async fn http2_session(stream: tokio_rustls::server::TlsStream<tokio::net::TcpSt
                     length += data.len();
                     let _ = body.flow_control().release_capacity(data.len());
                 }
-                _ = session.accept() => return,
+                _ = session.accept() => return false,
             }
         }
         let told = format!(
@@ -647,7 +654,39 @@ async fn http2_session(stream: tokio_rustls::server::TlsStream<tokio::net::TcpSt
             }
             "/reset" => respond.send_reset(h2::Reason::REFUSED_STREAM),
             "/old" => respond.send_reset(h2::Reason::HTTP_1_1_REQUIRED),
-            "/close" => return,
+            "/close" => return false,
+            "/silent" => unanswered.push(respond),
+            "/stalls" | "/dies" => {
+                let head = answer(200).header("content-length", 100).body(()).unwrap();
+                let mut send = respond.send_response(head, false).unwrap();
+                send.send_data("half".into(), false).unwrap();
+                unfinished.push(send);
+                if path == "/dies" {
+                    // Sent, and read over there, before all of it is reset.
+                    let soon = tokio::time::sleep(ms(100));
+                    tokio::select! {
+                        () = soon => return true,
+                        _ = session.accept() => return false,
+                    }
+                }
+            }
+            "/dead" => return true,
+            "/longer" => {
+                let head = answer(200).header("content-length", 3).body(()).unwrap();
+                let mut send = respond.send_response(head, false).unwrap();
+                send.send_data("abcdef".into(), true).unwrap();
+            }
+            "/bomb" | "/packed" | "/not_gzip" | "/other" => {
+                let coding = if path == "/other" { "br" } else { "gzip" };
+                let head = answer(200).header("content-encoding", coding).body(()).unwrap();
+                let mut send = respond.send_response(head, false).unwrap();
+                let body = match path.as_str() {
+                    "/bomb" => gzip(&vec![b'x'; 200_000]),
+                    "/not_gzip" => b"not gzip at all".to_vec(),
+                    _ => gzip(b"hello"),
+                };
+                send.send_data(body.into(), true).unwrap();
+            }
             "/moved" => {
                 let head = answer(302).header("location", "/end").body(()).unwrap();
                 respond.send_response(head, true).unwrap();
@@ -673,6 +712,7 @@ async fn http2_session(stream: tokio_rustls::server::TlsStream<tokio::net::TcpSt
             }
         }
     }
+    false
 }
 
 #[tokio::test]
@@ -711,11 +751,24 @@ async fn http2_is_spoken_when_it_is_wanted_and_each_end_has_its_reason() {
         (both, "/close", V2, fail(Reason::HttpTruncated), shaken, ""),
         (both, "/wrong", V2, fail(Reason::HttpMalformed), &all[..3], ""),
         (both, "/large", V2, fail(Reason::HttpBodyTooLarge), &all[..3], ""),
+        (both, "/silent", V2, fail(Reason::Timeout), shaken, ""),
+        (both, "/stalls", V2, fail(Reason::Timeout), &all[..3], ""),
+        (both, "/dead", V2, fail(Reason::HttpReset), shaken, ""),
+        (both, "/dies", V2, fail(Reason::HttpReset), &all[..3], ""),
+        (both, "/longer", V2, fail(Reason::HttpMalformed), &all[..3], ""),
+        (both, "/packed", V2, pass, all, "body == 'hello'"),
+        (both, "/bomb", V2, fail(Reason::HttpDecodedTooLarge), all, ""),
+        (both, "/not_gzip", V2, fail(Reason::HttpEncoding), all, ""),
+        (both, "/other", V2, fail(Reason::HttpEncoding), all, ""),
     ] {
         let mut run = http(format!("https://{address}{path}"));
         step(&mut run).tls.ca_pem = Some(ours.pem.clone());
         step(&mut run).version = version;
         step(&mut run).redirects_max = 1;
+        step(&mut run).accept_encoding = vec![ContentEncoding::Gzip];
+        if finding == fail(Reason::Timeout) {
+            run.timeout = ms(400);
+        }
         run.expect.extend((!expect.is_empty()).then(|| expect.to_owned()));
         let finding_of = found(&run).await;
         assert_eq!(
@@ -724,6 +777,7 @@ async fn http2_is_spoken_when_it_is_wanted_and_each_end_has_its_reason() {
             "{path} {version}: {finding_of:?}"
         );
         assert_eq!(phases(&finding_of), phases_of, "{path} {version}: {finding_of:?}");
+        assert_eq!(finding_of.step, 0, "{path} {version}");
     }
     // A body larger than the window that is open at first.
     let mut run = http(format!("https://{both}/"));

@@ -18,19 +18,19 @@ fn script(dir: &Path, name: &str, text: &str, mode: u32) {
 }
 
 /// A directory with this one plugin, `check_it`.
-fn plugin(text: &str) -> TempDir {
+pub(super) fn plugin(text: &str) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     script(dir.path(), "check_it", text, 0o755);
     dir
 }
 
-fn starting(dir: &Path, env: &[&str]) -> Executor {
+pub(super) fn starting(dir: &Path, env: &[&str]) -> Executor {
     let env: Vec<String> = env.iter().map(|name| (*name).to_owned()).collect();
     let secrets = Secrets::new(vec![], vec![dir.to_owned()]);
     Executor::new(secrets, None, None).with_plugins(Plugins::new(vec![dir.to_owned()], env))
 }
 
-fn step_of(command: &str) -> PluginStep {
+pub(super) fn step_of(command: &str) -> PluginStep {
     PluginStep { command: command.to_owned(), args: vec![], env: vec![], series: vec![] }
 }
 

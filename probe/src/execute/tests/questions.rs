@@ -60,7 +60,7 @@ fn reply(asked: &[u8], flags: u16, sections: [&[Vec<u8>]; 3]) -> Vec<u8> {
     out
 }
 
-fn address(asked: &[u8]) -> Vec<u8> {
+pub(super) fn address(asked: &[u8]) -> Vec<u8> {
     reply(asked, 0, [&[record(None, A, &[192, 0, 2, 1])], &[], &[]])
 }
 
@@ -85,7 +85,7 @@ fn other_question(asked: &[u8]) -> Vec<u8> {
 }
 
 /// What happens to a connection.
-enum Tcp {
+pub(super) enum Tcp {
     /// These bytes behind their length, then the end.
     Message(Vec<u8>),
     /// These bytes as they are, then the end.
@@ -95,11 +95,11 @@ enum Tcp {
     Reset,
 }
 
-type OverUdp = fn(&[u8]) -> Vec<Vec<u8>>;
-type OverTcp = fn(&[u8]) -> Tcp;
+pub(super) type OverUdp = fn(&[u8]) -> Vec<Vec<u8>>;
+pub(super) type OverTcp = fn(&[u8]) -> Tcp;
 
 /// A name server with one port for both. Without `tcp` nobody listens there.
-fn name_server(udp: OverUdp, tcp: Option<OverTcp>) -> SocketAddr {
+pub(super) fn name_server(udp: OverUdp, tcp: Option<OverTcp>) -> SocketAddr {
     let (socket, listener) = (0..100)
         .find_map(|_| {
             let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -155,7 +155,7 @@ fn step_of(server: SocketAddr) -> DnsStep {
     }
 }
 
-fn ask(server: SocketAddr, change: impl FnOnce(&mut DnsStep)) -> Run {
+pub(super) fn ask(server: SocketAddr, change: impl FnOnce(&mut DnsStep)) -> Run {
     let mut step = step_of(server);
     change(&mut step);
     run_of(StepKind::Dns(step))

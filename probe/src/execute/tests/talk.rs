@@ -22,8 +22,10 @@ impl<T: Read + Write + Send> ReadWrite for T {}
 
 /// What a server does next. At the end of its script it closes.
 #[derive(Debug, Clone)]
-enum Do {
+pub(super) enum Do {
     Say(Vec<u8>),
+    /// A byte each 20 ms.
+    Slowly(Vec<u8>),
     /// Reads until this has come.
     Hear(&'static str),
     Secure,
@@ -31,7 +33,7 @@ enum Do {
     Hang,
 }
 
-fn say(text: &str) -> Do {
+pub(super) fn say(text: &str) -> Do {
     Do::Say(text.as_bytes().to_vec())
 }
 
@@ -43,6 +45,13 @@ fn play(stream: TcpStream, script: &[Do], config: &Arc<ServerConfig>) -> io::Res
             Do::Say(bytes) => {
                 stream.write_all(bytes)?;
                 stream.flush()?;
+            }
+            Do::Slowly(bytes) => {
+                for byte in bytes {
+                    stream.write_all(&[*byte])?;
+                    stream.flush()?;
+                    thread::sleep(ms(20));
+                }
             }
             Do::Hear(words) => {
                 let (mut heard, mut byte) = (Vec::new(), [0]);
@@ -91,12 +100,12 @@ pub(super) fn config(
     Arc::new(config.unwrap())
 }
 
-fn scripted(config: &Arc<ServerConfig>, script: Vec<Do>) -> SocketAddr {
+pub(super) fn scripted(config: &Arc<ServerConfig>, script: Vec<Do>) -> SocketAddr {
     let config = Arc::clone(config);
     server(move |stream| drop(play(stream, &script, &config)))
 }
 
-fn exchange(name: &str, send: &str, expect: &str) -> Exchange {
+pub(super) fn exchange(name: &str, send: &str, expect: &str) -> Exchange {
     let hex = |text: &str| text.bytes().collect::<Vec<u8>>();
     Exchange {
         name: name.to_owned(),
@@ -471,7 +480,9 @@ async fn each_protocol_changes_over_to_tls() {
 }
 
 /// A server of datagrams: what it answers to the n-th, from 1.
-fn datagrams(answer: impl Fn(usize, &[u8]) -> Option<Vec<u8>> + Send + 'static) -> SocketAddr {
+pub(super) fn datagrams(
+    answer: impl Fn(usize, &[u8]) -> Option<Vec<u8>> + Send + 'static,
+) -> SocketAddr {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
     thread::spawn(move || {
@@ -487,7 +498,7 @@ fn datagrams(answer: impl Fn(usize, &[u8]) -> Option<Vec<u8>> + Send + 'static) 
     address
 }
 
-fn datagram(address: SocketAddr, expect: &str, resend: Option<Duration>) -> Run {
+pub(super) fn datagram(address: SocketAddr, expect: &str, resend: Option<Duration>) -> Run {
     let Exchange { send, expect, .. } = exchange("", "ping %%{a}", expect);
     run_of(StepKind::Udp(UdpStep {
         host: address.ip().to_string(),
@@ -599,7 +610,7 @@ async fn datagrams_have_their_reasons_and_phases() {
 }
 
 /// The first words of an SSH server.
-fn ssh_offer() -> Vec<u8> {
+pub(super) fn ssh_offer() -> Vec<u8> {
     let mut payload = vec![20];
     payload.extend([7; 16]);
     for list in ["a25519,b", "ssh-ed25519", "c-gcm", "c-gcm,d", "m1", "m1", "none", "none", "", ""]

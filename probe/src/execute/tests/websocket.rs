@@ -27,13 +27,19 @@ fn answer(head: &str) -> String {
 }
 
 /// Upgrades, and says these bytes.
-fn saying(bytes: Vec<u8>, then: fn(TcpStream)) -> SocketAddr {
+pub(super) fn saying(bytes: Vec<u8>, then: fn(TcpStream)) -> SocketAddr {
     server(move |mut stream| {
         let answer = answer(&request(&mut stream));
         let _ = stream.write_all(format!("{answer}\r\n").as_bytes());
         let _ = stream.write_all(&bytes);
         then(stream);
     })
+}
+
+/// By then the client knows that it is connected: sooner it is another reason.
+fn reset_later(stream: TcpStream) {
+    thread::sleep(ms(50));
+    reset(stream);
 }
 
 /// Upgrades, and speaks as `serve` does.
@@ -248,17 +254,38 @@ async fn upgrades_that_are_none_have_their_reasons() {
         let mut run = websocket(address, |step| step.subprotocols = vec!["chat".to_owned()]);
         run.steps[0].name = "live".to_owned();
         let finding = found(&run).await;
-        assert_eq!((finding.outcome, finding.reason), (Outcome::Fail, Some(reason)), "{what}");
+        let said = (finding.outcome, finding.reason, finding.step);
+        assert_eq!(said, (Outcome::Fail, Some(reason), 0), "{what}");
         assert!(finding.evidence.contains(evidence), "{what}: {finding:?}");
+        // An answer of HTTP has come, whatever it says of websockets.
+        let answered = matches!(reason, R::WebsocketRefused | R::WebsocketHandshake);
+        let wanted = [Phase::Connect, Phase::FirstByte];
+        let wanted = if answered { &wanted[..] } else { &wanted[..1] };
+        assert_eq!(phases(&finding), wanted, "{what}: {finding:?}");
     }
-    let mut silent = websocket(server(hang), |_| {});
-    silent.timeout = ms(300);
-    assert_eq!(found(&silent).await.reason, Some(Reason::Timeout));
+    for mut silent in [
+        websocket(server(hang), |_| {}),
+        websocket(
+            server(|mut stream| {
+                request(&mut stream);
+                let _ = stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\nupgr");
+                hang(stream);
+            }),
+            |_| {},
+        ),
+    ] {
+        silent.timeout = ms(300);
+        let finding = found(&silent).await;
+        assert_eq!((finding.reason, finding.step), (Some(R::Timeout), 0), "{finding:?}");
+        assert_eq!(phases(&finding), [Phase::Connect], "{finding:?}");
+    }
     let reset_after = server(|mut stream| {
         request(&mut stream);
         reset(stream);
     });
-    assert_eq!(found(&websocket(reset_after, |_| {})).await.reason, Some(Reason::HttpReset));
+    let finding = found(&websocket(reset_after, |_| {})).await;
+    assert_eq!((finding.reason, finding.step), (Some(R::HttpReset), 0), "{finding:?}");
+    assert_eq!(phases(&finding), [Phase::Connect], "{finding:?}");
 }
 
 #[tokio::test]
@@ -278,6 +305,8 @@ async fn conversations_that_break_have_their_reasons() {
         ),
         ("closed without one", b"\x88\x00", hang, R::WebsocketClosed, "without a code"),
         ("cut off", b"\x81\x05hel", drop, R::ConnectionClosed, "`hello`"),
+        ("reset", b"", reset_later, R::ConnectionReset, "`hello`"),
+        ("reset within a message", b"\x81\x05hel", reset_later, R::ConnectionReset, "`hello`"),
         ("something else", b"\x81\x02no", drop, R::AnswerMismatch, "the target said \"no\""),
         ("silence", b"", hang, R::Timeout, "`hello`"),
         ("something else, and silence", b"\x81\x02no", hang, R::AnswerMismatch, "the time is over"),
@@ -298,8 +327,10 @@ async fn conversations_that_break_have_their_reasons() {
             run.timeout = ms(300);
         }
         let finding = found(&run).await;
-        assert_eq!(finding.reason, Some(reason), "{what}: {finding:?}");
+        assert_eq!((finding.reason, finding.step), (Some(reason), 0), "{what}: {finding:?}");
         assert!(finding.evidence.contains(evidence), "{what}: {finding:?}");
+        // A step that has not ended has no length.
+        assert_eq!(phases(&finding), [Phase::Connect, Phase::FirstByte], "{what}: {finding:?}");
     }
 }
 
