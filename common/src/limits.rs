@@ -535,8 +535,10 @@ pub const BACKUP_PIECE_BYTES: usize = 256 * 1024;
 /// Pieces of one backup that wait for a slow reader. At it the backup waits.
 pub const BACKUP_PIECES_WAITING_MAX: usize = 8;
 /// How far a restored cluster's revisions begin above those of its backup: more than the old cluster
-/// can have written since, so that no revision is given twice and old watchers list again.
-pub const RESTORE_REVISION_GAP: u64 = 1_000_000;
+/// can have written since, so that no revision is given twice and old watchers list again. At a hundred
+/// thousand entries a second, far more than a log takes, the old one would need half a day for as many,
+/// at the thousand of a busy cluster seven weeks. An index has room for billions of such gaps.
+pub const RESTORE_REVISION_GAP: u64 = 1 << 32;
 /// Entries that a learner may lack to be given a vote: a commit that needs it then waits for a round
 /// trip or two, not for a catching up. Refused above.
 pub const PROMOTE_LAG_MAX: u64 = 250;

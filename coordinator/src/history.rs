@@ -159,6 +159,8 @@ pub struct Stats {
     pub expired: u64,
     /// Segments and blocks that could not be read, since the start.
     pub damaged: u64,
+    /// Segments of other members that could not be copied, since the start; one is tried with each look.
+    pub left_out: u64,
     /// Since when the disk has had no room: windows are held back.
     pub full: Option<MeshTime>,
 }

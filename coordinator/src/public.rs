@@ -260,6 +260,12 @@ fn exposition(public: &Public) -> String {
             "Segments and blocks of history that could not be read.",
             windows.damaged,
         ),
+        (
+            "parallax_history_left_out_total",
+            "counter",
+            "Segments of history that other members offered and that could not be copied.",
+            windows.left_out,
+        ),
     ] {
         sample(&mut out, family, kind, help, value);
     }

@@ -43,8 +43,8 @@ use crate::core::state::Answer;
 use crate::escalation;
 use crate::forward::Forwarder;
 use crate::forward::server::ForwardServer;
-use crate::history::copy::Copier;
 use crate::history::copy::serve::{Admit, SegmentServer};
+use crate::history::copy::{Copier, Taker};
 use crate::history::store::Store as HistoryStore;
 use crate::history::{self, History, trim};
 use crate::hours;
@@ -337,13 +337,13 @@ impl Starting<'_> {
         let store = history.get_or_init(|| store).clone();
         let disk = Arc::clone(store.disk());
         let (introduce, clock) = (self.gate.clone(), Arc::clone(&mesh_clock));
-        let copier = Copier {
+        let taker = Taker {
             disk: Arc::clone(&disk),
-            peers: self.standing.peers.clone(),
             introduce: Arc::new(move |node_id| introduce.hello(node_id)),
             now: Arc::new(move || clock.now()),
             fatal: fatal::abort(),
         };
+        let copier = Copier { peers: self.standing.peers.clone(), taker };
         self.vital("copy history", copier.run());
         let (leads, name) = (node.leadership(), config.name.clone());
         self.vital("trim history", trim::run(view.clone(), proposer.clone(), leads, name));

@@ -20,8 +20,8 @@ use parallax_common::name::Incarnation;
 use parallax_common::time::MeshTime;
 use parallax_proto::peer;
 use parallax_proto::peer::segment_service_client::SegmentServiceClient;
-use tonic::Status;
 use tonic::transport::Channel;
+use tonic::{Code, Status};
 use tracing::{debug, info, warn};
 
 use super::Spool;
@@ -40,10 +40,16 @@ pub type Introduce = Arc<dyn Fn(u64) -> peer::PeerHello + Send + Sync>;
 
 /// What the task `copy history` needs.
 pub struct Copier {
-    /// Where segments are taken in.
-    pub disk: Arc<Disk>,
     /// The other members.
     pub peers: Peers,
+    /// What one of them is asked with.
+    pub taker: Taker,
+}
+
+/// Takes from one member what is lacking here.
+pub struct Taker {
+    /// Where segments are taken in.
+    pub disk: Arc<Disk>,
     /// Says who we are.
     pub introduce: Introduce,
     /// Mesh time.
@@ -65,6 +71,31 @@ enum CopyError {
     Segment(#[from] SegmentError),
 }
 
+impl CopyError {
+    /// Whether it is this one segment that cannot be copied, while the next may well be. A member that
+    /// does not answer and a disk of our own that refuses end the look: the next would fail alike.
+    fn is_of_one_segment(&self) -> bool {
+        match self {
+            Self::Malformed(_) => true,
+            Self::Segment(error) => matches!(error, SegmentError::Damaged(_)),
+            // Its file cannot be read there, or is gone, or is shorter than what was told.
+            Self::Call(status) => {
+                matches!(status.code(), Code::Internal | Code::NotFound | Code::OutOfRange)
+            }
+            Self::Slow => false,
+        }
+    }
+}
+
+/// What a look at one member came to.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Copied {
+    /// Segments that were taken in.
+    taken: usize,
+    /// Segments that were left out, as something is wrong with each.
+    left_out: usize,
+}
+
 impl Copier {
     /// Looks at every other member again and again. The first look comes soon after the start, when
     /// members have been dialled.
@@ -81,14 +112,18 @@ impl Copier {
             for peer in peers {
                 // Not dialled yet.
                 let Some(channel) = self.peers.channel(peer.node_id) else { continue };
-                match self.copy_from(peer.node_id, channel).await {
+                match self.taker.copy_from(peer.node_id, channel).await {
                     Ok(copied) => {
                         heard = true;
                         if failing.remove(&peer.node_id) {
                             info!(member = peer.name, "history can be copied again");
                         }
-                        if copied > 0 {
-                            info!(member = peer.name, copied, "copied segments of history");
+                        let (member, Copied { taken, left_out }) = (peer.name, copied);
+                        if taken > 0 {
+                            info!(member, copied = taken, "copied segments of history");
+                        }
+                        if left_out > 0 {
+                            warn!(member, left_out, "segments of history could not be copied");
                         }
                     }
                     Err(error) => {
@@ -104,12 +139,15 @@ impl Copier {
             wait = if heard { HISTORY_COPY_EVERY } else { (wait * 2).min(HISTORY_COPY_EVERY) };
         }
     }
+}
 
-    /// Takes from one member what is lacking here; how many segments.
-    async fn copy_from(&self, node_id: u64, channel: Channel) -> Result<usize, CopyError> {
+impl Taker {
+    /// Takes from one member what is lacking here. A segment that is not what it should be is left out
+    /// and counted: what it holds may come from another member, or with the next look.
+    async fn copy_from(&self, node_id: u64, channel: Channel) -> Result<Copied, CopyError> {
         let client = SegmentServiceClient::new(channel);
         let mut client = client.max_decoding_message_size(SEGMENT_LIST_BYTES_MAX);
-        let mut copied = 0;
+        let mut copied = Copied::default();
         // Minutes before hours: what is rolled up twice as far must hold all of what is below it.
         for tier in [Tier::Minutes, Tier::Hours] {
             let mut token = String::new();
@@ -123,7 +161,15 @@ impl Copier {
                 // The newest first: where room is short, the others are not fetched in vain.
                 list.segments.sort_by_key(|info| Reverse(info.max_end_mesh_ns));
                 for info in &list.segments {
-                    copied += usize::from(self.consider(&mut client, node_id, tier, info).await?);
+                    match self.consider(&mut client, node_id, tier, info).await {
+                        Ok(taken) => copied.taken += usize::from(taken),
+                        Err(error) if error.is_of_one_segment() => {
+                            debug!(node_id, error = chain(&error), "a segment was left out");
+                            self.disk.left_out();
+                            copied.left_out += 1;
+                        }
+                        Err(error) => return Err(error),
+                    }
                 }
                 if list.next_page_token.is_empty() || list.next_page_token <= token {
                     break;
@@ -157,10 +203,7 @@ impl Copier {
                 (self.fatal)(&format!("history: {}", chain(&error)));
                 Err(error.into())
             }
-            Err(error) => {
-                warn!(node_id, error = chain(&error), "a copied segment was refused");
-                Err(error.into())
-            }
+            Err(error) => Err(error.into()),
         }
     }
 

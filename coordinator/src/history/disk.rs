@@ -73,6 +73,7 @@ struct State {
     dropped: u64,
     expired: u64,
     damaged: u64,
+    left_out: u64,
     /// Since when the disk has had no room for what arrives.
     full: Option<MeshTime>,
     /// Whoever reads segments that must not go meanwhile.
@@ -437,6 +438,7 @@ impl Disk {
             dropped: state.dropped,
             expired: state.expired,
             damaged: state.damaged,
+            left_out: state.left_out,
             full: state.full,
         }
     }

@@ -353,6 +353,9 @@ async fn a_backup_comes_back_as_a_new_cluster_with_every_row_but_the_documented_
     // A probe that knew the old plan takes the new one, and nobody who has the old id is let in.
     assert!(now.generation() > state.generation(), "{:?}", now.generation());
     assert_ne!(now.cluster.cluster_id, state.cluster.cluster_id);
+    // No revision is one that the old group, which went on behind the backup, can have given out: not in
+    // half a day of more entries a second than any log takes.
+    assert!(restored.index >= restored.from.revision + 12 * 3_600 * 99_000);
     assert!(now.applied > state.applied && restored.index <= now.applied);
     let members: Vec<_> =
         now.members.values().map(|row| (row.node_id, row.name.as_str())).collect();

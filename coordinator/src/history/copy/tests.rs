@@ -85,22 +85,10 @@ async fn a_list_of_segments_of_a_thousand_spools_each_comes_in_pages_that_a_clie
     let bytes: usize = all.iter().map(|segment| told(segment).encoded_len()).sum();
     assert!(all.len() as u64 == SEGMENTS && bytes > 4 * 1024 * 1024, "{} {bytes}", all.len());
 
-    let supervisor = Supervisor::new(CancellationToken::new());
-    let server = serve::SegmentServer::new(Arc::new(disk), Arc::new(|_, _| Ok(())), supervisor);
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    // In place of the certificate.
-    let service = SegmentServiceServer::with_interceptor(server, move |mut request: Request<()>| {
-        let identity = Identity::Coordinator { mesh: "m".into(), name: "c2".into() };
-        let peer = PeerInfo { identity, remote: address, local: address };
-        request.extensions_mut().insert(peer);
-        Ok(request)
-    });
-    let connections = tokio_stream::wrappers::TcpListenerStream::new(listener);
-    let serving = Server::builder().add_service(service).serve_with_incoming(connections);
+    let (serving, url) = served(disk).await;
     let listing = async {
         // One that takes no more than any client does.
-        let mut client = SegmentServiceClient::connect(format!("http://{address}")).await.unwrap();
+        let mut client = SegmentServiceClient::connect(url).await.unwrap();
         let (mut found, mut pages, mut page_token) = (Vec::new(), 0, String::new());
         loop {
             let hello = Some(peer::PeerHello::default());
@@ -120,4 +108,71 @@ async fn a_list_of_segments_of_a_thousand_spools_each_comes_in_pages_that_a_clie
     };
     assert_eq!(found, all.iter().map(|segment| segment.sha256.to_vec()).collect::<Vec<_>>());
     assert!((4..=8).contains(&pages), "{pages}");
+}
+
+/// Serves a disk as a member does, and where.
+async fn served(disk: Disk) -> (impl Future<Output = Result<(), tonic::transport::Error>>, String) {
+    let supervisor = Supervisor::new(CancellationToken::new());
+    let server = serve::SegmentServer::new(Arc::new(disk), Arc::new(|_, _| Ok(())), supervisor);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    // In place of the certificate.
+    let service = SegmentServiceServer::with_interceptor(server, move |mut request: Request<()>| {
+        let identity = Identity::Coordinator { mesh: "m".into(), name: "c2".into() };
+        let peer = PeerInfo { identity, remote: address, local: address };
+        request.extensions_mut().insert(peer);
+        Ok(request)
+    });
+    let connections = tokio_stream::wrappers::TcpListenerStream::new(listener);
+    let serving = Server::builder().add_service(service).serve_with_incoming(connections);
+    (serving, format!("http://{address}"))
+}
+
+#[tokio::test]
+async fn a_segment_that_is_damaged_at_a_member_is_left_out_and_the_others_are_copied() {
+    let theirs = tempfile::tempdir().unwrap();
+    let (disk, mut journal) = Disk::open(Arc::new(System), theirs.path(), u64::MAX).unwrap();
+    for n in 1..=3 {
+        let windows = vec![(n, window(1, 10 * n as i64))];
+        let batch = Batch { spool: spool("eu", n), windows, now: at(300), room: None };
+        disk.commit(&mut journal, &[batch]).unwrap();
+        disk.flush(&mut journal).unwrap();
+        disk.maintain(at(4_000)).unwrap();
+    }
+    let minutes = disk.segments(Tier::Minutes);
+    assert_eq!(minutes.len(), 3);
+    // The one that is asked for first.
+    let newest = minutes.iter().max_by_key(|one| one.meta.max_end).unwrap();
+    let (first, path) = (newest.sha256, newest.path.clone());
+    let whole = std::fs::read(&path).unwrap();
+    let mut damaged = whole.clone();
+    damaged[60] ^= 1;
+    std::fs::write(&path, &damaged).unwrap();
+
+    let ours = tempfile::tempdir().unwrap();
+    let (here, _journal) = Disk::open(Arc::new(System), ours.path(), u64::MAX).unwrap();
+    let here = Arc::new(here);
+    let taker = Taker {
+        disk: Arc::clone(&here),
+        introduce: Arc::new(|_| peer::PeerHello::default()),
+        now: Arc::new(|| at(4_000)),
+        fatal: Arc::new(|why| panic!("{why}")),
+    };
+    let (serving, url) = served(disk).await;
+    let copying = async {
+        let channel = tonic::transport::Endpoint::new(url).unwrap().connect().await.unwrap();
+        let copied = taker.copy_from(2, channel.clone()).await.unwrap();
+        assert_eq!(copied, Copied { taken: 2, left_out: 1 });
+        assert_eq!(here.stats().left_out, 1);
+        assert!(here.segments(Tier::Minutes).iter().all(|one| one.sha256 != first));
+        // Tried again with every look: here it was the line, and not the disk.
+        std::fs::write(&path, &whole).unwrap();
+        let copied = taker.copy_from(2, channel).await.unwrap();
+        assert_eq!(copied, Copied { taken: 1, left_out: 0 });
+        assert_eq!((here.segments(Tier::Minutes).len(), here.stats().left_out), (3, 1));
+    };
+    tokio::select! {
+        ended = serving => panic!("{ended:?}"),
+        () = copying => {}
+    }
 }

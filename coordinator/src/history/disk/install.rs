@@ -99,6 +99,11 @@ impl Disk {
         self.state.lock().judge(incoming, now, self.bytes_max)
     }
 
+    /// Counts a segment that a member offered and that could not be copied.
+    pub fn left_out(&self) {
+        self.state.lock().left_out += 1;
+    }
+
     /// Where a segment that is being fetched is put together.
     pub fn fetching(&self, sha256: &[u8; 32]) -> PathBuf {
         let hex: String = sha256.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
