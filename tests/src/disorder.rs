@@ -290,7 +290,8 @@ impl Story {
     async fn paged(&self, wanted: usize) -> Result<()> {
         wait_until(STALE, &format!("{wanted} pages"), || async {
             let keys = self.pages();
-            Ok(Look::when(keys.len() >= wanted, &keys))
+            let known = keys.keys().filter(|key| !is_repeat(key)).count();
+            Ok(Look::when(known >= wanted, &keys))
         })
         .await
     }
@@ -346,14 +347,11 @@ impl Story {
                 );
             }
         }
-        // The end that is repeated after an attempt in doubt has a key of its own, and is no page more.
-        let known = |key: &&String| !key.ends_with("/again");
-        self.told.pages = keys.keys().filter(known).count();
-        ensure!(
-            self.told.pages <= 2 * self.told.outages,
-            "{} outages, and pages: {keys:?}",
-            self.told.outages
-        );
+        let named: Vec<Vec<&str>> = incidents
+            .iter()
+            .map(|one| one.deliveries.iter().map(|it| it.idempotency_key.as_str()).collect())
+            .collect();
+        self.told.pages = exactly_two_each(&named, &keys)?;
         self.told.again = keys.values().map(|(_, times)| times - 1).sum();
         self.told.acknowledged = self
             .clients
@@ -363,5 +361,55 @@ impl Story {
         let told = self.told.clone();
         self.group.told();
         Ok(told)
+    }
+}
+
+/// Whether a key is that of an end that was repeated after an attempt in doubt: no page more.
+fn is_repeat(key: &str) -> bool {
+    key.ends_with("/again")
+}
+
+/// Finds of every incident, by the keys it names, that its opening and its end were received, and that
+/// no page is of no incident. How many pages.
+fn exactly_two_each(
+    incidents: &[Vec<&str>],
+    pages: &BTreeMap<String, (String, usize)>,
+) -> Result<usize> {
+    for named in incidents {
+        let named = named.iter().filter(|key| !is_repeat(key));
+        let mut kinds: Vec<&str> =
+            named.filter_map(|key| pages.get(*key)).map(|(kind, _)| kind.as_str()).collect();
+        kinds.sort_unstable();
+        ensure!(
+            kinds == ["opened", "resolved"],
+            "of an incident came {kinds:?}: {incidents:?} and {pages:?}"
+        );
+    }
+    let known = pages.keys().filter(|key| !is_repeat(key)).count();
+    ensure!(known == 2 * incidents.len(), "{} incidents, and pages: {pages:?}", incidents.len());
+    Ok(known)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn received(pages: &[(&str, &str)]) -> BTreeMap<String, (String, usize)> {
+        pages.iter().map(|(key, kind)| ((*key).to_owned(), ((*kind).to_owned(), 1))).collect()
+    }
+
+    #[test]
+    fn a_page_that_is_lost_or_of_no_incident_or_repeated_is_told_apart() {
+        let named = [vec!["a/o", "a/r", "a/r/again"]];
+        let whole = [("a/o", "opened"), ("a/r", "resolved")];
+        assert_eq!(exactly_two_each(&named, &received(&whole)).unwrap(), 2);
+        let repeated = [whole[0], whole[1], ("a/r/again", "resolved")];
+        assert_eq!(exactly_two_each(&named, &received(&repeated)).unwrap(), 2);
+        // A repetition does not stand for what it repeats.
+        assert!(exactly_two_each(&named, &received(&[whole[0], repeated[2]])).is_err());
+        assert!(exactly_two_each(&named, &received(&whole[..1])).is_err());
+        assert!(exactly_two_each(&named, &received(&whole[1..])).is_err());
+        let more = [whole[0], whole[1], ("b/o", "opened")];
+        assert!(exactly_two_each(&named, &received(&more)).is_err());
     }
 }
