@@ -1,3 +1,6 @@
+use std::time::Duration;
+
+use parallax_common::limits::PAGE_ANSWER_WITHIN;
 use parallax_common::rule::Rule;
 
 use super::*;
@@ -83,6 +86,18 @@ fn each_kind_is_in_order_with_what_it_needs_and_has_its_defaults_once() {
     for webhook in table {
         assert!(!is_first_form(&named(Kind::Webhook(webhook))));
     }
+}
+
+#[test]
+fn no_attempt_lasts_until_another_member_would_send_the_page() {
+    assert!(PAGE_TIMEOUT_MAX < PAGE_ANSWER_WITHIN, "{PAGE_TIMEOUT_MAX:?}");
+    let of = |seconds| {
+        let timeout = Some(prost_types::Duration { seconds, nanos: 0 });
+        timeout_of(&Kind::Webhook(v1::WebhookContact { timeout, ..Default::default() }))
+    };
+    assert_eq!(of(12), PAGE_TIMEOUT_MAX);
+    assert_eq!(of(60), PAGE_TIMEOUT_MAX, "stored when that was allowed");
+    assert_eq!(of(5), Duration::from_secs(5));
 }
 
 #[test]
@@ -187,7 +202,7 @@ fn broken() -> Vec<(Kind, Rule, &'static str)> {
         (email(|it| it.ca_pem = "-----BEGIN PRIVATE KEY-----".to_owned()), CA_PEM, "email.ca_pem"),
         (email(|it| it.timeout = seconds(13)), TIMEOUT_TOO_LONG, "email.timeout"),
         (webhook(|it| it.url = None), MISSING_FIELD, "webhook.url"),
-        (webhook(|it| it.timeout = seconds(61)), TIMEOUT_TOO_LONG, "webhook.timeout"),
+        (webhook(|it| it.timeout = seconds(13)), TIMEOUT_TOO_LONG, "webhook.timeout"),
         (
             webhook(|it| it.timeout = Some(prost_types::Duration { seconds: 0, nanos: 1_000 })),
             TIMEOUT_TOO_SHORT,
