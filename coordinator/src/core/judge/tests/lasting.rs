@@ -16,7 +16,7 @@ fn regional(world: &World) -> v1::Incident {
 
 fn after(seconds: i64) -> Option<v1::Lasting> {
     let after = Some(prost_types::Duration { seconds, nanos: 0 });
-    Some(v1::Lasting { after, alert: Vec::new() })
+    Some(v1::Lasting { after, ..v1::Lasting::default() })
 }
 
 /// Says that one region fails, and has the others pass.
