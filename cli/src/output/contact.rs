@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use parallax_proto::convert::contact::redacted::{text_of as redacted, url as redacted_url};
 use parallax_proto::convert::contact::{Setting, settings, word};
 use parallax_proto::v1;
 use serde::Serialize;
@@ -84,28 +85,6 @@ impl StandingView {
             line.push_str(&format!(", {} waiting", self.waiting));
         }
         line
-    }
-}
-
-/// A URL up to its host, and its references: a path often is a password.
-fn redacted_url(secret_url: &str) -> String {
-    if secret_url.contains("${") {
-        return redacted(secret_url);
-    }
-    let Some((scheme, rest)) = secret_url.split_once("://") else { return redacted(secret_url) };
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let host = rest[..end].rsplit('@').next().unwrap_or_default();
-    match &rest[end..] {
-        "" | "/" => format!("{scheme}://{host}{}", &rest[end..]),
-        _ => format!("{scheme}://{host}/..."),
-    }
-}
-
-/// Only the references of a template.
-fn redacted(template: &str) -> String {
-    match parallax_common::secret::Template::parse(template) {
-        Ok(template) => template.redacted(),
-        Err(_) => "...".to_owned(),
     }
 }
 

@@ -5,6 +5,8 @@
 //! compared and shown, and which references its sender resolves. What holds for one kind alone is in
 //! `rules` below. A new kind has its place in [`settings`], [`word`], `normalise_contact` and `rules`.
 
+pub mod redacted;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
