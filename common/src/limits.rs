@@ -246,9 +246,10 @@ pub const PAGE_DEAD_AFTER: Duration = Duration::from_secs(72 * 3_600);
 pub const PAGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Shortest timeout a contact may ask for. Refused.
 pub const PAGE_TIMEOUT_MIN: Duration = Duration::from_millis(100);
-/// Longest timeout a contact may ask for: a hanging contact holds one of the pages in flight.
-/// Refused.
-pub const PAGE_TIMEOUT_MAX: Duration = Duration::from_secs(60);
+/// Longest timeout a contact may ask for, and the longest that one has: a claim that has no answer moves
+/// after 15 s, and the next member would send the same page while the first still does. What was stored
+/// with more is refused at its next `apply`; until then its attempts end here.
+pub const PAGE_TIMEOUT_MAX: Duration = Duration::from_secs(12);
 /// First and longest wait between two attempts at a page.
 pub const PAGE_BACK_OFF_MIN: Duration = Duration::from_secs(1);
 /// See [`PAGE_BACK_OFF_MIN`].

@@ -109,7 +109,7 @@ rules! {
     INTERVAL_TOO_SHORT = "interval_too_short", Resource, "An interval is at least 100ms.";
     INTERVAL_TOO_LONG = "interval_too_long", Resource, "An interval is at most a day.";
     TIMEOUT_TOO_SHORT = "timeout_too_short", Resource, "A timeout is at least 10ms.";
-    TIMEOUT_TOO_LONG = "timeout_too_long", Resource, "A timeout is at most 1m, that of a contact of kind email at most 12s.";
+    TIMEOUT_TOO_LONG = "timeout_too_long", Resource, "A timeout is at most 1m, that of a contact at most 12s.";
     CONFIRM_SPACING_RANGE = "confirm_spacing_range", Resource,
         "A confirm_spacing is between 10ms and 1m.";
     FAILURES_RANGE = "failures_range", Resource, "failures is between 1 and 32.";

@@ -14,6 +14,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use parallax_common::limits::{WATCH_BYTES_MAX, WATCH_CHANGES_MAX, WATCH_PART_CHANGES};
+use parallax_proto::convert::contact::redacted::redacted;
 use parallax_proto::convert::resource::meta_of;
 use parallax_proto::v1::watch_response::Change;
 use parallax_proto::{convert, v1};
@@ -300,7 +301,12 @@ fn describe(state: &State, changed: &Changed) -> Option<(Audience, Change)> {
     }
 }
 
-fn resource(kind: v1::ChangeKind, resource: v1::Resource) -> Option<(Audience, Change)> {
+/// A resource as whoever may watch sees it: with no secret of a contact, as watching needs no more than to
+/// be allowed to look.
+fn resource(kind: v1::ChangeKind, mut resource: v1::Resource) -> Option<(Audience, Change)> {
+    if let Some(v1::resource::Kind::Contact(contact)) = resource.kind {
+        resource.kind = Some(v1::resource::Kind::Contact(redacted(contact)));
+    }
     let audience = Audience::Namespace(meta_of(&resource)?.namespace.clone());
     let changed = v1::ResourceChanged { kind: kind.into(), resource: Some(resource) };
     Some((audience, Change::Resource(changed)))

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use parallax_common::text::nearest;
+use parallax_proto::convert::contact::redacted::is_redacted;
 use parallax_proto::convert::resource::{kind, meta_of};
 use parallax_proto::v1;
 use parallax_proto::v1::resource::Kind;
@@ -31,6 +32,8 @@ pub async fn export(
     shell: &mut Shell,
 ) -> Result<Exit, Failure> {
     let (resources, revision) = at_one_revision(args.list.stale, client, shell).await?;
+    let (resources, revision) = everything(args.list.stale, client).await?;
+    whole(&resources)?;
     let mut sets: BTreeMap<String, Vec<v1::Resource>> = BTreeMap::new();
     for resource in resources {
         sets.entry(set_of(&resource).to_owned()).or_default().push(resource);
@@ -186,6 +189,21 @@ fn inventory(resources: &[v1::Resource]) -> String {
     });
     let said = parts.collect::<Vec<_>>().join(", ");
     if said.is_empty() { "nothing".to_owned() } else { said }
+}
+
+/// Refuses what a coordinator has shown only in part, which would take the place of what is there.
+fn whole(resources: &[v1::Resource]) -> Result<(), Failure> {
+    let hidden = resources.iter().find(|resource| match &resource.kind {
+        Some(Kind::Contact(contact)) => is_redacted(contact),
+        _ => false,
+    });
+    hidden.map_or(Ok(()), |resource| {
+        let name = meta_of(resource).map_or("", |meta| &meta.name);
+        Err(Failure::Unknown(format!(
+            "contact {name} has secrets that are shown only to those who may edit: an export without \
+             them is none"
+        )))
+    })
 }
 
 fn warn(resources: &[v1::Resource], shell: &mut Shell) {

@@ -236,7 +236,7 @@ pub(super) const COMMON: &[Field<Draft>] = &[
     ),
     field(
         "regional",
-        mapping("a mapping with `after` or `alert`", || known(LASTING)),
+        mapping("a mapping with `after`, `alert` or `severity`", || known(LASTING)),
         |draft, node, reader| {
             let mut lasting = v1::Lasting::default();
             reader.mapping(node, LASTING, &mut lasting);
@@ -245,7 +245,7 @@ pub(super) const COMMON: &[Field<Draft>] = &[
     ),
     field(
         "warning",
-        mapping("a mapping with `after` or `alert`", || known(LASTING)),
+        mapping("a mapping with `after`, `alert` or `severity`", || known(LASTING)),
         |draft, node, reader| {
             let mut lasting = v1::Lasting::default();
             reader.mapping(node, LASTING, &mut lasting);
@@ -364,6 +364,14 @@ const LASTING: &[Field<v1::Lasting>] = &[
     field("alert", CONTACTS, |lasting, node, reader| {
         lasting.alert = value::texts(node, reader).unwrap_or_default();
     }),
+    field(
+        "severity",
+        word("one of critical, warning, info", || names(SEVERITIES)),
+        |lasting, node, reader| {
+            let severity = value::word(node, SEVERITIES, reader);
+            lasting.severity = severity.unwrap_or_default().into();
+        },
+    ),
 ];
 
 const UP: &[Field<v1::Up>] = &[

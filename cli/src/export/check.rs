@@ -51,6 +51,7 @@ pub(super) fn check(given: &v1::Check) -> Map {
             let mut map = Map::default();
             map.length("after", lasting.after.as_ref(), None);
             map.texts("alert", &lasting.alert, &[]);
+            map.word("severity", SEVERITIES, lasting.severity, 0);
             out.map(name, map);
         }
     }

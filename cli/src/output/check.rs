@@ -100,11 +100,18 @@ pub struct LastingView {
     after: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     alert: Vec<String>,
+    /// Not there when the check does not say one for these.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    severity: Option<String>,
 }
 
 impl LastingView {
     fn new(lasting: &v1::Lasting) -> Self {
-        Self { after: time::length(lasting.after.as_ref()), alert: lasting.alert.clone() }
+        Self {
+            after: time::length(lasting.after.as_ref()),
+            alert: lasting.alert.clone(),
+            severity: word::said(word::severity(lasting.severity)),
+        }
     }
 }
 

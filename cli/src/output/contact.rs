@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use parallax_proto::convert::contact::redacted::{text_of as redacted, url as redacted_url};
 use parallax_proto::convert::contact::{Setting, settings, word};
 use parallax_proto::v1;
 use serde::Serialize;

@@ -20,6 +20,9 @@ pub const ALERTMANAGERS_MAX: usize = 8;
 pub const ALERT_LASTS_DEFAULT: Duration = Duration::from_secs(30 * 24 * 3_600);
 /// Shortest such time. Refused.
 pub const ALERT_LASTS_MIN: Duration = Duration::from_secs(3_600);
+/// How long an alert lasts in an Alertmanager that was over before it was sent: an Alertmanager tells nobody of
+/// what has ended, and a group that it knows waits for its `group_interval`, 5 min unless it is said.
+pub const ALERT_OVER_LASTS: Duration = Duration::from_secs(600);
 /// Longest such time. Refused.
 pub const ALERT_LASTS_MAX: Duration = Duration::from_secs(365 * 24 * 3_600);
 /// Bytes of a contact's plain option, such as a channel. Refused.

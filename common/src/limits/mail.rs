@@ -1,12 +1,7 @@
 //! Limits of mail: what a contact of that kind may say, and what a server may say to us.
 
-use std::time::Duration;
-
 /// Addresses that a mail goes to. Each costs a round trip within the contact's timeout. Refused.
 pub const MAIL_RECIPIENTS_MAX: usize = 16;
-/// Longest timeout a contact of kind `email` may ask for: a claim that has no answer moves after 15 s, and the
-/// next member would hand in the same mail while the first still does. Refused.
-pub const MAIL_TIMEOUT_MAX: Duration = Duration::from_secs(12);
 /// Bytes before the @ of an address (RFC 5321, 4.5.3.1.1). Refused.
 pub const MAIL_LOCAL_PART_BYTES_MAX: usize = 64;
 /// Characters of a mail's subject: more than any screen shows. The rest is cut.

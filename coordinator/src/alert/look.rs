@@ -220,10 +220,15 @@ impl<'a> Look<'a> {
         check.regions.iter().filter(move |region| !unheeded.contains(*region))
     }
 
-    /// Whether a faster pair's incident is open, or is about to.
+    /// Whether a faster pair's incident is open, or is about to, that tells everybody whom this one would:
+    /// routes may give pairs of different severities to different people.
     fn is_told_by_a_faster(&self, pair: &Pair) -> bool {
+        let utc = clock::utc().max(self.state.last_utc());
         let faster = PAIRS.iter().take_while(|other| other.name != pair.name);
-        faster.map(|other| other.name).any(|name| {
+        let faster = faster.map(|other| other.name);
+        let mut telling =
+            faster.filter(|it| self.state.tells_no_more_than(self.entry, pair.name, it, utc));
+        telling.any(|name| {
             let opens = self
                 .found
                 .iter()

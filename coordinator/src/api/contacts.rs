@@ -1,5 +1,7 @@
-//! Contacts: list, get, delete, test. References inside them are shown as written, never resolved.
+//! Contacts: list, get, delete, test. References inside them are shown as written, never resolved; what is
+//! no reference and may be secret is shown to those alone who may edit it.
 
+use parallax_proto::convert::contact::redacted::redacted;
 use parallax_proto::v1;
 use parallax_proto::v1::contact_service_server::ContactService;
 use parallax_runtime::clock;
@@ -21,6 +23,7 @@ impl ContactService for Api {
         let options = request.get_ref().options.clone().unwrap_or_default();
         let namespace = namespace_of(&options.namespace);
         self.caller(&request, namespace, Need::View)?;
+        let may_edit = self.caller(&request, namespace, Need::Edit).is_ok();
         let state = self.read(options.stale).await?;
         let contacts = state
             .contact_names
@@ -31,7 +34,10 @@ impl ContactService for Api {
                 let meta = contact.meta.clone().unwrap_or_default();
                 matches(&options.labels, &meta.labels)
             });
-        let page = page(&options, contacts)?;
+        let mut page = page(&options, contacts)?;
+        if !may_edit {
+            page.items = page.items.into_iter().map(redacted).collect();
+        }
         let uid = |contact: &v1::Contact| contact.meta.clone().unwrap_or_default().uid;
         Ok(Response::new(v1::ListContactsResponse {
             standings: state.standings(page.items.iter().map(uid)),
@@ -48,13 +54,15 @@ impl ContactService for Api {
         let get = request.get_ref();
         let namespace = namespace_of(&get.namespace);
         self.caller(&request, namespace, Need::View)?;
+        let may_edit = self.caller(&request, namespace, Need::Edit).is_ok();
         let state = self.read(get.stale).await?;
         let contact = state
             .contact_named(namespace, &get.name)
             .ok_or_else(|| not_found("contact", &get.name))?;
         let uid = contact.meta.as_ref().map_or("", |meta| &meta.uid);
+        let shown = if may_edit { contact.clone() } else { redacted(contact.clone()) };
         Ok(Response::new(v1::GetContactResponse {
-            contact: Some(contact.clone()),
+            contact: Some(shown),
             revision: state.applied,
             standing: state.standings([uid.to_owned()]).pop(),
         }))

@@ -10,6 +10,7 @@
 
 mod follow;
 pub mod output;
+mod spells;
 mod watch;
 
 #[cfg(test)]
@@ -22,6 +23,7 @@ use parallax_common::time::{MeshTime, UtcTime};
 use parallax_proto::{convert, v1};
 
 pub use self::output::{About, Act, Outputs, Proposal};
+use self::spells::Spells;
 use self::watch::Watch;
 use super::engine::{self, Engine, Voter};
 use super::fleet::outdated::Needs;
@@ -71,6 +73,7 @@ pub struct Judge {
     /// Enabled checks of each region, as the tracker was told.
     counted: BTreeMap<RegionKey, Counted>,
     watch: Watch,
+    spells: Spells,
 }
 
 impl Judge {
@@ -83,6 +86,7 @@ impl Judge {
             leads: false,
             counted: BTreeMap::new(),
             watch: Watch::default(),
+            spells: Spells::default(),
         }
     }
 

@@ -109,8 +109,17 @@ pub struct Taking<'r> {
 /// about the mesh itself rarely has to.
 pub fn severity(kind: v1::IncidentKind, check: Option<&v1::Check>) -> v1::Severity {
     let own = check.map_or(v1::Severity::Unspecified, v1::Check::severity);
+    let lasting = check.and_then(|check| match kind {
+        v1::IncidentKind::Regional => check.regional.as_ref(),
+        v1::IncidentKind::Warning => check.warning.as_ref(),
+        _ => None,
+    });
+    let said = lasting.map_or(v1::Severity::Unspecified, v1::Lasting::severity);
+    if said != v1::Severity::Unspecified {
+        return said;
+    }
     match (kind, own) {
-        // It is not down: nothing makes that worse than a warning.
+        // It is not down: only who says so makes that worse than a warning.
         (v1::IncidentKind::Regional | v1::IncidentKind::Warning, own) => match own {
             v1::Severity::Info => v1::Severity::Info,
             _ => v1::Severity::Warning,

@@ -173,6 +173,23 @@ fn two_teams() -> Member {
 }
 
 #[test]
+fn a_watcher_who_may_only_look_is_told_no_secret_of_a_contact() {
+    let mut member = Member::default();
+    let Kind::Contact(mut told) = contact("a", 1) else { panic!() };
+    let url = v1::secret::Value::Template("https://hooks.example/hunter2".into());
+    told.kind = Some(v1::contact::Kind::Webhook(v1::WebhookContact {
+        url: Some(v1::Secret { value: Some(url) }),
+        ..v1::WebhookContact::default()
+    }));
+    member.put("a", vec![Kind::Contact(told)]);
+    member.publish();
+    let changes: Vec<_> = member.changes.after(0, "a").unwrap().responses().collect();
+    let said = format!("{changes:?}");
+    assert!(said.contains("https://hooks.example/..."), "{said}");
+    assert!(!said.contains("hunter2"), "{said}");
+}
+
+#[test]
 fn a_watcher_is_told_of_nothing_outside_its_namespace_but_probes() {
     let mut member = two_teams();
     member.down(20, 0);

@@ -256,10 +256,13 @@ fn lasting(
 ) -> Option<Lasting> {
     let default = Lasting::default_of(kind);
     let Some(given) = given else { return Some(default) };
-    let (field, alert) = match kind {
-        DegradedKind::Regional => ("regional.after", "regional.alert"),
-        DegradedKind::Warning => ("warning.after", "warning.alert"),
+    let (field, alert, severity) = match kind {
+        DegradedKind::Regional => ("regional.after", "regional.alert", "regional.severity"),
+        DegradedKind::Warning => ("warning.after", "warning.alert", "warning.severity"),
     };
+    if v1::Severity::try_from(given.severity).is_err() {
+        findings.add(rule::ENUM_UNKNOWN, severity, "severity is critical, warning or info");
+    }
     names(alert, &given.alert, rule::CONTACT_DUPLICATE, findings);
     let after = match &given.after {
         None => default.after,

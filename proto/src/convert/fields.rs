@@ -155,6 +155,11 @@ fn check_fields(check: &v1::Check) -> Fields {
         let Some(lasting) = lasting else { continue };
         out.length(&format!("{kind}.after"), lasting.after.as_ref());
         out.list(&format!("{kind}.alert"), &lasting.alert);
+        if let Ok(severity) = v1::Severity::try_from(lasting.severity)
+            && severity != v1::Severity::Unspecified
+        {
+            out.always(&format!("{kind}.severity"), word(severity.as_str_name(), "SEVERITY_"));
+        }
     }
     match v1::Severity::try_from(check.severity) {
         Ok(v1::Severity::Unspecified) => out.always("severity", "critical".to_owned()),

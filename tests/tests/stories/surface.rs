@@ -1,6 +1,8 @@
 //! What tools find: health, reflection, and the public endpoints.
 
 use anyhow::{Context as _, Result};
+use parallax_proto::v1;
+use parallax_proto::v1::contact_service_client::ContactServiceClient;
 use parallax_tests::harness::client::channel;
 use parallax_tests::harness::http;
 use parallax_tests::harness::mesh::Mesh;
@@ -26,6 +28,24 @@ async fn health_reflection_and_metrics_answer() -> Result<()> {
     until::everybody_passes(&mesh.api().await?, "checkout").await?;
     let ports = mesh.ports()?;
     let channel = channel(&ports.api, &mesh.tls("anna")).await?;
+
+    // Who may look is shown no secret; who may edit is, as an export is to be whole.
+    let chat = "contacts: [{name: chat, slack: {token: xoxb-hunter2, channel: \"#ops\"}}]\n";
+    mesh.apply(chat).await?;
+    mesh.issue(&["user", "vera", "--role", "view"], "vera").await?;
+    for (who, sees) in [("anna", true), ("vera", false)] {
+        let channel = self::channel(&ports.api, &mesh.tls(who)).await?;
+        let mut contacts = ContactServiceClient::new(channel);
+        let got = v1::GetContactRequest { name: "chat".to_owned(), ..Default::default() };
+        let got = contacts.get_contact(got).await?.into_inner();
+        let all = contacts.list_contacts(v1::ListContactsRequest::default()).await?.into_inner();
+        for said in [format!("{:?}", got.contact), format!("{:?}", all.contacts)] {
+            assert!(said.contains("chat"), "{who}: {said}");
+            assert_eq!(said.contains("hunter2"), sees, "{who}: {said}");
+        }
+        let exported = mesh.px_as(who, &["export"]).await?;
+        assert_eq!(exported.status.success(), sees, "{who}: {exported:?}");
+    }
 
     for service in ["", "parallax.v1.ConfigService", "parallax.v1.StatusService"] {
         let request = HealthCheckRequest { service: service.to_owned() };

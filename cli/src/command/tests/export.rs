@@ -204,6 +204,19 @@ async fn a_secret_that_is_no_reference_is_exported_with_a_warning() {
 }
 
 #[tokio::test]
+async fn what_a_coordinator_has_hidden_is_not_exported_as_if_it_were_all() {
+    let bench = Bench::start().await;
+    bench.holds("contacts: [{name: ops, webhook: {url: \"https://a.example/b\"}}]\n", &[]);
+    for contact in &mut bench.fake.0.lock().contacts {
+        *contact = parallax_proto::convert::contact::redacted::redacted(contact.clone());
+    }
+    let ran = bench.run("export").await;
+    assert_eq!((ran.exit, ran.out.as_str()), (Exit::Refused, ""));
+    let said = "contact ops has secrets that are shown only to those who may edit";
+    assert!(ran.err.contains(said), "{}", ran.err);
+}
+
+#[tokio::test]
 async fn a_coordinator_that_tells_no_settings_is_not_exported_in_part() {
     let bench = Bench::start().await;
     bench.holds(HELD, &[]);

@@ -375,6 +375,43 @@ fn an_outage_that_told_the_same_contacts_is_not_told_again() {
         uid.clone_into(&mut incident.deliveries[0].storm_uid);
         incident
     };
+    // Its page waits, is on its way, was given up, and was given up when it may have arrived.
+    let storm = |state: v1::DeliveryState, ambiguous: bool, pages: u32| v1::Incident {
+        uid: "storm".to_owned(),
+        kind: v1::IncidentKind::Storm.into(),
+        deliveries: vec![v1::Delivery {
+            state: state.into(),
+            ambiguous,
+            number: 1,
+            ..v1::Delivery::default()
+        }],
+        storm: Some(v1::Storm {
+            pages,
+            members: vec![v1::StormMember {
+                incident_uid: "outage".to_owned(),
+                since: 1,
+                ..v1::StormMember::default()
+            }],
+            ..v1::Storm::default()
+        }),
+        ..v1::Incident::default()
+    };
+    for (storm, opens) in [
+        (storm(v1::DeliveryState::Held, false, 0), false),
+        (storm(v1::DeliveryState::Pending, false, 1), false),
+        (storm(v1::DeliveryState::Sent, false, 1), false),
+        (storm(v1::DeliveryState::Dead, false, 1), true),
+        (storm(v1::DeliveryState::Dropped, false, 1), true),
+        (storm(v1::DeliveryState::Dead, true, 1), false),
+    ] {
+        let mut world = World::new(check(&[ERRORS], None));
+        let check_uid = world.entry().check.uid.to_string();
+        let told = v1::Incident { check_uid, ..in_a_storm("storm") };
+        world.state.incidents.insert("outage".to_owned(), told.into());
+        world.state.incidents.insert("storm".to_owned(), storm.clone().into());
+        world.run(0..12, [5, 5, 5]);
+        assert_eq!(!world.look(12).is_empty(), opens, "{storm:?}");
+    }
     // The look at 12 counts from 10 on.
     for (incident, opens) in [
         (down(None, "ops"), false),
@@ -596,6 +633,44 @@ fn a_budget_that_burns_fast_is_told_once_and_by_the_fastest_pair() {
     // One region alone is the region's trouble.
     world.run(672..800, [0, 9, 0]);
     assert!(!world.look(800).iter().any(|it| it.alert == "slo:1h"));
+}
+
+#[test]
+fn a_slower_pair_tells_those_whom_routes_have_left_out_of_the_faster_one() {
+    for (slower, opens) in [("ops", false), ("boss", true)] {
+        let mut world = World::new(v1::Check { alert: Vec::new(), ..check(&[], Some("99%")) });
+        let boss = Kind::Contact(v1::Contact {
+            meta: meta("boss"),
+            ..world.state.contact_named("default", "ops").unwrap().clone()
+        });
+        world.configure(vec![boss]);
+        let to = |name: &str, severity: &str, contact: &str| {
+            let mut route = route(&format!("severity={severity}"));
+            (route.name, route.steps[0].alert) = (name.to_owned(), vec![contact.to_owned()]);
+            route.steps.truncate(1);
+            route
+        };
+        let routes = vec![to("fast", "critical", "ops"), to("slow", "warning", slower)];
+        let meta = meta("settings");
+        world.configure(vec![Kind::Settings(v1::Settings {
+            meta,
+            routes,
+            ..v1::Settings::default()
+        })]);
+        world.run(0..660, [0, 0, 0]);
+        // All that fails burns at once as fast as any pair is about.
+        world.run(660..1_080, [0, 9, 9]);
+        let found: Vec<String> = world.look(1_080).into_iter().map(|it| it.alert).collect();
+        let slow = PAIRS.iter().find(|pair| pair.severity == v1::Severity::Warning).unwrap();
+        assert!(found.contains(&"slo:1h".to_owned()), "{found:?}");
+        assert_eq!(found.contains(&slow.name.to_owned()), opens, "{found:?}");
+        // Nor does it open behind one that is open already and told only others.
+        let fast: Vec<_> =
+            world.look(1_080).into_iter().filter(|it| it.alert == "slo:1h").collect();
+        world.change(1_080, fast);
+        let found: Vec<String> = world.look(1_081).into_iter().map(|it| it.alert).collect();
+        assert_eq!(found.contains(&slow.name.to_owned()), opens, "{found:?}");
+    }
 }
 
 #[test]

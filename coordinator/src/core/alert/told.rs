@@ -13,18 +13,43 @@ use crate::core::stamp;
 use crate::core::state::State;
 
 /// Who was told of an incident, or is about to be, by itself or in a storm: not those for whom its pages
-/// wait, were dropped or were given up.
-fn heard_by(incident: &v1::Incident) -> impl Iterator<Item = &str> {
-    let heard = |page: &&v1::Delivery| {
-        let goes = matches!(page.state(), v1::DeliveryState::Sent | v1::DeliveryState::Pending);
-        goes || page.ambiguous || !page.storm_uid.is_empty()
+/// wait, were dropped or were given up, nor whose storm has told nobody of it.
+fn heard_by<'i>(
+    incident: &'i v1::Incident,
+    storm: impl Fn(&str) -> Option<&'i v1::Incident>,
+) -> impl Iterator<Item = &'i str> {
+    let heard = move |page: &&v1::Delivery| match page.storm_uid.as_str() {
+        "" => goes(page),
+        // One that is not in memory any more has ended, and so has what it told of.
+        uid => storm(uid).is_none_or(|storm| tells(storm, incident)),
     };
     incident.deliveries.iter().filter(heard).map(|page| page.contact_name.as_str())
 }
 
-/// Whether all of `contacts` were told of this incident. Of nobody it says no.
-pub fn all_heard(incident: &v1::Incident, contacts: &[String]) -> bool {
-    let heard: BTreeSet<&str> = heard_by(incident).collect();
+/// Whether a page went out, or may have, or is about to.
+fn goes(page: &v1::Delivery) -> bool {
+    matches!(page.state(), v1::DeliveryState::Sent | v1::DeliveryState::Pending) || page.ambiguous
+}
+
+/// Whether a storm has told of an incident that it took in, or is about to: by a page that was written since
+/// then, or by one that is still to be written.
+fn tells(storm: &v1::Incident, incident: &v1::Incident) -> bool {
+    let Some(of) = &storm.storm else { return false };
+    let member = of.members.iter().find(|member| member.incident_uid == incident.uid);
+    // Of those that it only counts it says nothing more: any page may be theirs.
+    let since = member.map_or(0, |member| member.since);
+    let waits = |page: &v1::Delivery| page.state() == v1::DeliveryState::Held;
+    let mut since_then = storm.deliveries.iter().filter(|page| page.number >= since);
+    of.pages < since || since_then.any(|page| goes(page) || waits(page))
+}
+
+/// Whether all of `contacts` were told of this incident, whose storms `storm` gives. Of nobody it says no.
+pub fn all_heard<'i>(
+    incident: &'i v1::Incident,
+    storm: impl Fn(&str) -> Option<&'i v1::Incident>,
+    contacts: &[String],
+) -> bool {
+    let heard: BTreeSet<&str> = heard_by(incident, storm).collect();
     !contacts.is_empty() && contacts.iter().all(|name| heard.contains(name.as_str()))
 }
 

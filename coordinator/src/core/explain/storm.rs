@@ -75,9 +75,11 @@ pub(super) fn sentences(incident: &Incident, clock: &mut words::Clock) -> Vec<St
     let within = format_duration(storm.within.as_ref().map(stamp::length).unwrap_or_default());
     let headline = headline(incident, &is, &was, clock);
     let mut sentences = vec![format!(
-        "{headline}: {} is told of them together, as more than {} checks opened within {within}.",
+        "{headline}: {} is told of them together, as more than {} checks opened within {within}; \
+         {} told before.",
         line(&storm.contact),
-        storm.over
+        storm.over,
+        if storm.over == 1 { "1 was".to_owned() } else { format!("{} were", storm.over) }
     )];
     let named = |names: Vec<String>, all: u32| {
         let known = u32::try_from(names.len()).unwrap_or(u32::MAX);

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parallax_common::name::{Incarnation, Uid};
 use parallax_common::outcome::Verdict;
@@ -132,10 +133,11 @@ impl Judge {
     /// Gives the engine what the state says of these checks.
     fn refresh(&mut self, state: &State, checks: &BTreeSet<Uid>, step: &mut Step) {
         for uid in checks {
+            let stood = self.spells.note(*uid, state.verdicts.get(uid).map(AsRef::as_ref));
             let input = match state.checks.get(uid) {
                 Some(entry) if entry.check.enabled => {
                     let mut subject = subject(state, &self.plan, &entry.check);
-                    subject.lasting_due = lasting_due(state, &entry.check, step);
+                    subject.lasting_due = lasting_due(state, &entry.check, stood, step);
                     engine::Input::Subject(subject)
                 }
                 _ => engine::Input::Remove(*uid),
@@ -222,10 +224,12 @@ fn subject(state: &State, plan: &Plan, check: &Arc<parallax_common::check::Check
 }
 
 /// When the committed verdict has lasted long enough to be a regional or warning incident. Since when it
-/// stands is written in UTC; both clocks are read now, so that it is told in mesh time.
+/// stands is written in UTC; both clocks are read now, so that it is told in mesh time. `stood`: how long it
+/// had before nothing was known for a while.
 fn lasting_due(
     state: &State,
     check: &parallax_common::check::Check,
+    stood: Duration,
     step: &Step,
 ) -> Option<MeshTime> {
     let verdict = state.verdicts.get(&check.uid)?;
@@ -234,7 +238,7 @@ fn lasting_due(
     if taken || state.cluster.level < LASTING_LEVEL {
         return None;
     }
-    let stands = step.utc.since(stamp::utc(verdict.since.as_ref()));
+    let stands = stood + step.utc.since(stamp::utc(verdict.since.as_ref()));
     Some(step.now + check.lasting(kind).after.saturating_sub(stands))
 }
 /// What an incident asks for before it ends. Its own words count, and not what its check says by now.

@@ -141,6 +141,22 @@ fn a_checks_own_severity_has_the_word_and_else_the_kind() {
     let check =
         |severity: v1::Severity| v1::Check { severity: severity.into(), ..v1::Check::default() };
     let silent = v1::IncidentKind::RegionSilent;
+    let lasting = |own: v1::Severity, regional: v1::Severity| {
+        let regional = v1::Lasting { severity: regional.into(), ..v1::Lasting::default() };
+        Some(v1::Check { regional: Some(regional), ..check(own) })
+    };
+    use v1::Severity::{Critical, Info, Unspecified, Warning};
+    for (kind, check, expected) in [
+        (v1::IncidentKind::Regional, Some(check(Critical)), Warning),
+        (v1::IncidentKind::Regional, lasting(Unspecified, Unspecified), Warning),
+        (v1::IncidentKind::Regional, lasting(Info, Unspecified), Info),
+        (v1::IncidentKind::Regional, lasting(Info, Critical), Critical),
+        (v1::IncidentKind::Regional, lasting(Critical, Info), Info),
+        (v1::IncidentKind::Warning, lasting(Unspecified, Critical), Warning),
+        (v1::IncidentKind::Down, lasting(Unspecified, Info), Critical),
+    ] {
+        assert_eq!(severity(kind, check.as_ref()), expected, "{kind:?} {check:?}");
+    }
     for (kind, check, expected) in [
         (v1::IncidentKind::Down, Some(check(v1::Severity::Unspecified)), v1::Severity::Critical),
         (v1::IncidentKind::Down, Some(check(v1::Severity::Warning)), v1::Severity::Warning),

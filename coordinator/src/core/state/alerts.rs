@@ -130,8 +130,24 @@ impl State {
         name: &str,
         now: UtcTime,
     ) -> bool {
-        let told = |with| told::all_heard(outage, &self.told_at_opening(entry, name, now, with));
+        let storm = |uid: &str| self.incidents.get(uid).map(Arc::as_ref);
+        let told = |with| {
+            let contacts = self.told_at_opening(entry, name, now, with);
+            told::all_heard(outage, storm, &contacts)
+        };
         told(None) || told(Some(outage))
+    }
+
+    /// Whether an alert of a check would tell nobody whom `other` would not tell, when both opened now.
+    pub fn tells_no_more_than(
+        &self,
+        entry: &CheckEntry,
+        name: &str,
+        other: &str,
+        now: UtcTime,
+    ) -> bool {
+        let told = self.told_at_opening(entry, other, now, None);
+        self.told_at_opening(entry, name, now, None).iter().all(|contact| told.contains(contact))
     }
 
     /// Whether an outage that lasts has told of what an alert would. The leader does not ask

@@ -7,16 +7,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use parallax_common::limits::ALERT_OVER_LASTS;
 use parallax_proto::v1::AlertmanagerContact;
 use serde_json::{Value, json};
 
 use super::{Call, Plan, Telling, join, words};
-use crate::notify::body::Page;
 
 pub(super) fn plan(contact: &AlertmanagerContact, telling: &Telling<'_>) -> Result<Plan, String> {
     let lasts = contact.lasts.and_then(|length| Duration::try_from(length).ok());
     let lasts = lasts.ok_or("config_error: lasts: not a length of time")?;
-    let alert = json!([alert(contact, telling.page, lasts)]);
+    let alert = json!([alert(contact, telling, lasts)]);
     let call = |url: &String| {
         let mut call = Call::json(join(url, "api/v2/alerts"), &alert);
         call.field = "urls";
@@ -26,7 +26,8 @@ pub(super) fn plan(contact: &AlertmanagerContact, telling: &Telling<'_>) -> Resu
     Ok(Plan::Any(telling.values.all("urls").iter().map(call).collect()))
 }
 
-fn alert(contact: &AlertmanagerContact, page: &Page, lasts: Duration) -> Value {
+fn alert(contact: &AlertmanagerContact, telling: &Telling<'_>, lasts: Duration) -> Value {
+    let page = telling.page;
     let about = &page.incident;
     // What names the alert must be the same in its opening and in its end.
     let mut labels: BTreeMap<String, String> =
@@ -61,7 +62,11 @@ fn alert(contact: &AlertmanagerContact, page: &Page, lasts: Duration) -> Value {
     }
     if let Some(at) = &about.opened_at {
         alert["startsAt"] = json!(at);
-        let end = about.resolved_at.clone().or_else(|| later(at, lasts));
+        let end = match page.kind {
+            // Of what has ended when it comes Alertmanager tells nobody; so it ends soon after.
+            "combined" | "test" => after(telling.now.as_ns(), ALERT_OVER_LASTS),
+            _ => about.resolved_at.clone().or_else(|| later(at, lasts)),
+        };
         alert["endsAt"] = json!(end);
     }
     alert
@@ -70,6 +75,11 @@ fn alert(contact: &AlertmanagerContact, page: &Page, lasts: Duration) -> Value {
 /// The time so much later, in the same form.
 fn later(at: &str, by: Duration) -> Option<String> {
     let at: jiff::Timestamp = at.parse().ok()?;
+    after(i64::try_from(at.as_nanosecond()).ok()?, by)
+}
+
+fn after(utc_ns: i64, by: Duration) -> Option<String> {
+    let at = jiff::Timestamp::from_nanosecond(utc_ns.into()).ok()?;
     let end = at.checked_add(jiff::SignedDuration::try_from(by).ok()?).ok()?;
     Some(end.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
 }

@@ -1,4 +1,5 @@
-//! Slack: blocks, by an incoming webhook or by a bot, whose end answers in the thread of its opening.
+//! Slack: blocks, by an incoming webhook or by a bot, whose later pages of an incident answer in the thread of its
+//! first.
 
 use parallax_common::limits::RECEIPT_BYTES_MAX;
 use parallax_proto::v1::SlackContact;
@@ -25,13 +26,17 @@ pub(super) fn plan(contact: &SlackContact, telling: &Telling<'_>) -> Plan {
     }
     // `channel:time`, as it was answered.
     match telling.receipt.split_once(':') {
-        Some((channel, thread)) if words::tone(page) == Tone::Over => {
+        Some((channel, thread)) => {
             message["channel"] = json!(channel);
             message["thread_ts"] = json!(thread);
-            // In the channel, too: who reads only that must see that it is over.
-            message["reply_broadcast"] = json!(true);
+            // In the channel, too: who reads only that must see that it is over, or that nobody has taken
+            // care of it. A reminder says nothing new, but that of a storm, which names what has joined.
+            let is_new = page.kind != "reminder" || page.storm.is_some();
+            if is_new {
+                message["reply_broadcast"] = json!(true);
+            }
         }
-        _ => message["channel"] = json!(contact.channel),
+        None => message["channel"] = json!(contact.channel),
     }
     let token = telling.values.get("token").trim();
     let mut call = Call::json(join(telling.values.get("api_url"), "chat.postMessage"), &message)

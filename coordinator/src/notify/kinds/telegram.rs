@@ -3,8 +3,7 @@
 use parallax_proto::v1::TelegramContact;
 use serde_json::json;
 
-use super::words::{self, Tone};
-use super::{Answer, Call, Plan, Telling, by_status, join, seconds};
+use super::{Answer, Call, Plan, Telling, by_status, join, seconds, words};
 use crate::core::outbox::Report;
 
 /// Longest message that is taken.
@@ -18,7 +17,7 @@ pub(super) fn plan(contact: &TelegramContact, telling: &Telling<'_>) -> Plan {
         "text": words::cut(&text, TEXT_MAX),
         "link_preview_options": {"is_disabled": true},
     });
-    if let (Tone::Over, Ok(message)) = (words::tone(page), telling.receipt.parse::<i64>()) {
+    if let Ok(message) = telling.receipt.parse::<i64>() {
         body["reply_parameters"] =
             json!({"message_id": message, "allow_sending_without_reply": true});
     }

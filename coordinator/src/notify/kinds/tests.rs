@@ -268,6 +268,11 @@ fn an_alert_has_the_same_labels_at_its_end_and_an_end_far_ahead_before() {
     let over = body(&calls(&kind, &over, &values, "")[0]);
     assert_eq!(over[0]["labels"], expected[0]["labels"]);
     assert_eq!(over[0]["endsAt"], "2026-11-20T12:40:00Z");
+    // An Alertmanager tells nobody of what has ended when it comes: 10 minutes after it was sent it does.
+    for said in ["combined", "test"] {
+        let over = body(&calls(&kind, &page(said), &values, "")[0]);
+        assert_eq!(over[0]["endsAt"], "2021-02-25T15:12:10Z", "{said}");
+    }
 }
 
 #[test]
@@ -307,6 +312,24 @@ fn a_message_to_slack_says_who_sees_it_and_the_end_answers_in_its_thread() {
     assert_eq!(body(&opened), expected);
     let over = body(&calls(&bot, &page("resolved"), &values, "C024:15.0002").remove(0));
     assert_eq!((&over["channel"], &over["thread_ts"]), (&json!("C024"), &json!("15.0002")));
+    assert_eq!(
+        over["reply_broadcast"],
+        json!(true),
+        "who reads only the channel sees that it is over"
+    );
+    // So does what is said meanwhile; reminders are for those who follow the thread, unless they name what has
+    // joined a storm.
+    for (said, storm, broadcast) in [
+        ("escalated", false, Some(json!(true))),
+        ("reminder", false, None),
+        ("reminder", true, Some(json!(true))),
+    ] {
+        let mut page = page(said);
+        page.storm = storm.then(|| StormSays { gathered: 9, ended: 0, incidents: Vec::new() });
+        let sent = body(&calls(&bot, &page, &values, "C024:15.0002").remove(0));
+        assert_eq!((&sent["channel"], &sent["thread_ts"]), (&json!("C024"), &json!("15.0002")));
+        assert_eq!(sent.get("reply_broadcast").cloned(), broadcast, "{said}");
+    }
     // Without a receipt it stands alone, and so it does with an incoming webhook.
     let alone = body(&calls(&bot, &page("resolved"), &values, "").remove(0));
     assert_eq!((&alone["channel"], alone.get("thread_ts")), (&json!("#ops"), None));
@@ -405,9 +428,12 @@ fn telegram_answers_its_own_message_and_is_understood_in_its_words() {
     let sent = body(&opened);
     assert_eq!((&sent["chat_id"], sent.get("parse_mode")), (&json!("-100"), None));
     assert!(sent["text"].as_str().unwrap().starts_with("DOWN: checkout is down"), "{sent}");
-    let over = body(&calls(&kind, &page("resolved"), &values, "77").remove(0));
     let reply = json!({"message_id": 77, "allow_sending_without_reply": true});
-    assert_eq!(over["reply_parameters"], reply);
+    for later in ["escalated", "reminder", "resolved"] {
+        let sent = body(&calls(&kind, &page(later), &values, "77").remove(0));
+        assert_eq!(sent["reply_parameters"], reply, "{later}");
+    }
+    assert_eq!(sent.get("reply_parameters"), None);
     let said = opened.report(&answer(200, r#"{"ok":true,"result":{"message_id":77}}"#));
     assert_eq!(said, Report::Taken { receipt: "77".to_owned(), note: String::new() });
     let limited = r#"{"ok":false,"description":"Too Many","parameters":{"retry_after":9}}"#;

@@ -62,7 +62,8 @@ fn plain(check: &mut v1::Check, max: u32) {
 
 fn lasting(after_ms: u64, alert: &[&str]) -> Option<v1::Lasting> {
     let after = Some(time::duration_to(Duration::from_millis(after_ms)));
-    Some(v1::Lasting { after, alert: alert.iter().map(|name| (*name).to_owned()).collect() })
+    let alert = alert.iter().map(|name| (*name).to_owned()).collect();
+    Some(v1::Lasting { after, alert, ..v1::Lasting::default() })
 }
 
 fn run_of(check: &mut v1::Check) -> &mut v1::Run {
@@ -426,6 +427,9 @@ const BROKEN: &[(Rule, &str, Break)] = &[
     }),
     (rule::LASTING_AFTER_RANGE, "regional.after", |c| c.regional = lasting(999, &[])),
     (rule::LASTING_AFTER_RANGE, "warning.after", |c| c.warning = lasting(604_800_001, &[])),
+    (rule::ENUM_UNKNOWN, "regional.severity", |c| {
+        c.regional = Some(v1::Lasting { severity: 9, ..v1::Lasting::default() });
+    }),
     (rule::CONTACT_DUPLICATE, "regional.alert[1]", |c| c.regional = lasting(1_000, &["a", "a"])),
     (rule::NAME_FORMAT, "warning.alert[0]", |c| c.warning = lasting(1_000, &["A b"])),
     (rule::ALERT_WHEN, "alerts[0].when", |c| c.alerts = vec![alert("slow", "p95 < 1s")]),

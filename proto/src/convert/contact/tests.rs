@@ -1,3 +1,6 @@
+use std::time::Duration;
+
+use parallax_common::limits::PAGE_ANSWER_WITHIN;
 use parallax_common::rule::Rule;
 
 use super::*;
@@ -83,6 +86,102 @@ fn each_kind_is_in_order_with_what_it_needs_and_has_its_defaults_once() {
     for webhook in table {
         assert!(!is_first_form(&named(Kind::Webhook(webhook))));
     }
+}
+
+#[test]
+fn whoever_may_only_look_sees_references_and_hosts_and_no_secret_of_any_kind() {
+    /// All that [`settings`] says may be secret, so that none is forgotten.
+    fn secrets(kind: &Kind) -> Vec<String> {
+        let text = |it: &v1::Secret| match &it.value {
+            Some(v1::secret::Value::Template(text)) => text.clone(),
+            other => panic!("{other:?}"),
+        };
+        let all = settings(kind).into_iter().flat_map(|(_, setting)| match setting {
+            Setting::Url(it) | Setting::Secret(it) => it.iter().map(|it| text(it)).collect(),
+            Setting::Urls(several) | Setting::Secrets(several) => {
+                several.iter().map(text).collect()
+            }
+            Setting::Headers(it) => {
+                it.iter().filter_map(|it| it.value.as_ref()).map(text).collect()
+            }
+            _ => Vec::new(),
+        });
+        all.collect()
+    }
+    let url = || secret("https://me:hunter2@hooks.example/hunter2?k=hunter2");
+    let hidden = || secret("hunter2");
+    let header =
+        || v1::Header { name: "authorization".to_owned(), value: secret("Basic hunter2${env:A}") };
+    let kinds = [
+        Kind::Webhook(v1::WebhookContact {
+            url: url(),
+            headers: vec![header()],
+            signing_secrets: vec![written("hunter2")],
+            ..Default::default()
+        }),
+        Kind::Pagerduty(v1::PagerDutyContact {
+            routing_key: hidden(),
+            url: url(),
+            ..Default::default()
+        }),
+        Kind::Alertmanager(v1::AlertmanagerContact {
+            urls: url().into_iter().collect(),
+            headers: vec![header()],
+            ..Default::default()
+        }),
+        Kind::Slack(v1::SlackContact {
+            url: url(),
+            token: hidden(),
+            api_url: url(),
+            ..Default::default()
+        }),
+        Kind::Email(v1::EmailContact {
+            username: hidden(),
+            password: hidden(),
+            ..Default::default()
+        }),
+        Kind::Ntfy(v1::NtfyContact { url: url(), token: hidden(), ..Default::default() }),
+        Kind::Discord(v1::DiscordContact { url: url(), ..Default::default() }),
+        Kind::Telegram(v1::TelegramContact { token: hidden(), url: url(), ..Default::default() }),
+        Kind::Opsgenie(v1::OpsgenieContact { api_key: hidden(), url: url(), ..Default::default() }),
+        Kind::Teams(v1::TeamsContact { url: url(), ..Default::default() }),
+    ];
+    assert_eq!(kinds.each_ref().map(word), WORDS);
+    for kind in kinds {
+        let asked = settings(&kind);
+        let may_be_secret = asked.iter().filter(|(_, it)| {
+            use Setting::{Headers, Secret, Secrets, Url, Urls};
+            matches!(it, Url(_) | Urls(_) | Secret(_) | Secrets(_) | Headers(_))
+        });
+        assert_eq!(secrets(&kind).len(), may_be_secret.count(), "all are given: {kind:?}");
+        let contact = named(kind);
+        assert!(!redacted::is_redacted(&contact));
+        let shown = redacted::redacted(contact);
+        assert!(redacted::is_redacted(&shown));
+        assert_eq!(redacted::redacted(shown.clone()), shown);
+        for text in secrets(shown.kind.as_ref().unwrap()) {
+            assert!(!text.contains("hunter2"), "{shown:?}");
+            let said = ["***", "***${env:A}", "https://hooks.example/..."];
+            assert!(said.contains(&text.as_str()), "{text}");
+        }
+    }
+    let by_reference = named(Kind::Teams(v1::TeamsContact {
+        url: secret("${env:TEAMS_URL}"),
+        ..Default::default()
+    }));
+    assert_eq!(redacted::redacted(by_reference.clone()), by_reference);
+}
+
+#[test]
+fn no_attempt_lasts_until_another_member_would_send_the_page() {
+    assert!(PAGE_TIMEOUT_MAX < PAGE_ANSWER_WITHIN, "{PAGE_TIMEOUT_MAX:?}");
+    let of = |seconds| {
+        let timeout = Some(prost_types::Duration { seconds, nanos: 0 });
+        timeout_of(&Kind::Webhook(v1::WebhookContact { timeout, ..Default::default() }))
+    };
+    assert_eq!(of(12), PAGE_TIMEOUT_MAX);
+    assert_eq!(of(60), PAGE_TIMEOUT_MAX, "stored when that was allowed");
+    assert_eq!(of(5), Duration::from_secs(5));
 }
 
 #[test]
@@ -187,7 +286,7 @@ fn broken() -> Vec<(Kind, Rule, &'static str)> {
         (email(|it| it.ca_pem = "-----BEGIN PRIVATE KEY-----".to_owned()), CA_PEM, "email.ca_pem"),
         (email(|it| it.timeout = seconds(13)), TIMEOUT_TOO_LONG, "email.timeout"),
         (webhook(|it| it.url = None), MISSING_FIELD, "webhook.url"),
-        (webhook(|it| it.timeout = seconds(61)), TIMEOUT_TOO_LONG, "webhook.timeout"),
+        (webhook(|it| it.timeout = seconds(13)), TIMEOUT_TOO_LONG, "webhook.timeout"),
         (
             webhook(|it| it.timeout = Some(prost_types::Duration { seconds: 0, nanos: 1_000 })),
             TIMEOUT_TOO_SHORT,

@@ -16,7 +16,7 @@ fn regional(world: &World) -> v1::Incident {
 
 fn after(seconds: i64) -> Option<v1::Lasting> {
     let after = Some(prost_types::Duration { seconds, nanos: 0 });
-    Some(v1::Lasting { after, alert: Vec::new() })
+    Some(v1::Lasting { after, ..v1::Lasting::default() })
 }
 
 /// Says that one region fails, and has the others pass.
@@ -117,6 +117,47 @@ fn silence_neither_opens_nor_ends_it() {
     world.advance(60_000);
     assert_eq!(world.take(), "unknown");
     assert!(regional(&world).resolved_at.is_none());
+}
+
+/// Nothing is heard of anybody for a minute, and then the same as before.
+fn falls_silent_for_a_minute(world: &mut World) {
+    for rank in 0..REGIONS {
+        world.disconnect(rank, 0);
+    }
+    world.advance(60_000);
+    for rank in (0..REGIONS).rev() {
+        world.connect(rank, 0);
+    }
+    world.advance(5_000);
+}
+
+#[test]
+fn silence_does_not_begin_it_anew_and_does_not_count() {
+    let mut world = fails_in_one(1, 300);
+    world.advance(240_000);
+    falls_silent_for_a_minute(&mut world);
+    assert_eq!(world.take(), "unknown degraded", "four minutes and silence are not five");
+    world.advance(30_000);
+    assert_eq!(world.take(), "");
+    world.advance(31_000);
+    assert_eq!(world.take(), "degraded~", "one minute more is enough");
+    // What has become an incident, and was resolved by hand, does not open again at once.
+    let uid = regional(&world).uid;
+    world.commit(Command::ResolveIncident(store::ResolveIncident {
+        uid,
+        by: "ada".into(),
+        ..store::ResolveIncident::default()
+    }));
+    falls_silent_for_a_minute(&mut world);
+    world.advance(240_000);
+    assert_eq!(world.take(), "unknown degraded");
+    // Nor does what was well meanwhile.
+    let mut world = fails_in_one(1, 300);
+    world.advance(240_000);
+    twice(&mut world, &[2], Outcome::Pass);
+    twice(&mut world, &[2], Outcome::Fail);
+    world.advance(240_000);
+    assert_eq!(world.take(), "up degraded");
 }
 
 #[test]

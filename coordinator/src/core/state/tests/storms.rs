@@ -164,6 +164,7 @@ fn the_first_pages_go_out_at_once_and_the_others_are_one_that_lists_them() {
     assert_eq!(page.summary, "4 checks are down: web-3, web-4, web-5 and 1 more");
     let text = page.sentences.join(" ");
     assert!(text.contains("They are web-3, web-4, web-5 and web-6."), "{text}");
+    assert!(text.contains("more than 3 checks opened within 30s; 3 were told before."), "{text}");
     let listed = page.storm.expect("a list").incidents;
     assert_eq!(listed.len(), 4);
     // Each one's record says where its page went.
