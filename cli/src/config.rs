@@ -17,6 +17,8 @@ pub mod contact;
 pub mod diagnostic;
 pub mod document;
 mod maintenance;
+#[cfg(test)]
+mod options;
 pub mod parse;
 pub mod place;
 mod plugin;

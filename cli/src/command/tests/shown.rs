@@ -35,6 +35,24 @@ async fn one_check_is_shown_as_yaml_with_references_as_written() {
 }
 
 #[tokio::test]
+async fn what_a_check_says_to_people_is_shown_with_it() {
+    let bench = Bench::start().await;
+    let told = v1::Check {
+        title: "Shop".to_owned(),
+        description: "sells things".to_owned(),
+        group: "web".to_owned(),
+        ..check("shop")
+    };
+    bench.fake.0.lock().checks = vec![check("cart"), told];
+    let with = bench.run("check get shop").await.out;
+    let without = bench.run("check get cart").await.out;
+    for line in ["title: Shop", "description: sells things", "group: web"] {
+        assert!(with.lines().any(|it| it == line), "{line}: {with}");
+        assert!(!without.contains(line), "{line}: {without}");
+    }
+}
+
+#[tokio::test]
 async fn explain_prints_the_sentences_and_the_ballots() {
     let bench = Bench::start().await;
     let mut stale = ballot("ap-south", v1::BallotState::Pass);
