@@ -2,9 +2,10 @@
 //!
 //! One lane carries this life's windows for as long as the session lives. What earlier lives have left
 //! goes over lanes of its own, one after the other, each under the incarnation of its life: the
-//! coordinator knows a window by (incarnation, sequence), whoever brings it. Both go at a bounded rate
-//! through what was there before the session ([`REPLAY_BYTES_PER_S_MAX`]); what is sealed meanwhile is
-//! sent at once, unless it is behind that in its own lane. None of it votes.
+//! coordinator knows a window by (incarnation, sequence), whoever brings it. Both share one bounded rate
+//! for what was there before the session ([`crate::core::pace`]), this life before the others; what is
+//! sealed meanwhile is sent at once, unless it is behind that in its own lane: a coordinator takes the
+//! windows of one life in order, and drops what is behind. None of it votes.
 //!
 //! A lane that ends is opened again, and the session goes on without it meanwhile. When a coordinator
 //! ends it over what it was sent, those windows are sent one by one, and the one that it is over is set
@@ -13,25 +14,27 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use parallax_common::limits::{
-    BACK_OFF_MAX, BACK_OFF_MIN, DIAL_TIMEOUT, LANE_END_GRACE, REPLAY_BYTES_PER_S_MAX,
-    SPOOL_REFUSALS_MAX, WINDOWS_UNACKNOWLEDGED_MAX,
+    BACK_OFF_MAX, BACK_OFF_MIN, DIAL_TIMEOUT, LANE_END_GRACE, SPOOL_REFUSALS_MAX,
+    WINDOWS_UNACKNOWLEDGED_MAX,
 };
 use parallax_common::name::Incarnation;
 use parallax_proto::v1;
 use parallax_proto::v1::session_service_client::SessionServiceClient;
 use parallax_runtime::clock;
 use prost::Message as _;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt as _};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
-use tonic::{Code, Status, Streaming};
+use tonic::{Code, Status};
 use tracing::{debug, error, info, warn};
 
+use crate::core::pace::{Pace, Turn, Whose};
 use crate::core::spool::{Claim, Portion};
 use crate::metrics::Metrics;
 use crate::spool::{Place, Spooler};
@@ -57,6 +60,8 @@ pub struct Bulk {
     pub client: SessionServiceClient<Channel>,
     /// Where refusals are counted.
     pub metrics: Arc<Metrics>,
+    /// What its lanes may send of what was spooled.
+    pub pace: watch::Sender<Pace>,
     /// Cancelled with the session.
     pub end: CancellationToken,
 }
@@ -212,17 +217,33 @@ impl Bulk {
                 return Ended { why: Ok(()), on_its_way: None, moved: false };
             }
         };
+        self.over(life, inward, frames).await
+    }
+
+    /// An open lane, to its end.
+    async fn over(
+        &self,
+        life: Incarnation,
+        inward: impl Stream<Item = Result<v1::BulkResponse, Status>> + Unpin,
+        outward: mpsc::Sender<v1::BulkRequest>,
+    ) -> Ended {
+        let whose = match life == self.spooler.incarnation() {
+            true => Whose::Ours,
+            false => Whose::Earlier,
+        };
         let (cursor, replay_through) = self.spooler.place(life, self.node);
         let mut lane = Lane {
             bulk: self,
             life,
+            whose,
             cursor,
             acknowledged: cursor - 1,
             replay_through,
             place: None,
             paused_until: clock::instant(),
         };
-        let why = lane.deliver(inward, frames).await;
+        let why = lane.deliver(inward, outward).await;
+        lane.behind(false);
         let (first, last) = (lane.acknowledged + 1, lane.cursor - 1);
         let on_its_way = (first <= last).then_some((first, last));
         Ended { why, on_its_way, moved: first > cursor }
@@ -233,13 +254,14 @@ impl Bulk {
 struct Lane<'a> {
     bulk: &'a Bulk,
     life: Incarnation,
+    whose: Whose,
     /// Next window to send.
     cursor: u64,
     acknowledged: u64,
     /// Windows up to here were spooled before the lane was opened.
     replay_through: u64,
     place: Option<Place>,
-    /// The rate of replay allows no more before.
+    /// Nothing more before: the disk is asked again then.
     paused_until: Instant,
 }
 
@@ -259,25 +281,31 @@ enum Next {
 impl Lane<'_> {
     async fn deliver(
         &mut self,
-        mut inward: Streaming<v1::BulkResponse>,
+        mut inward: impl Stream<Item = Result<v1::BulkResponse, Status>> + Unpin,
         outward: mpsc::Sender<v1::BulkRequest>,
     ) -> Result<(), LaneError> {
         let mut changes = self.bulk.spooler.changes();
+        let mut paces = self.bulk.pace.subscribe();
         let mut ready: Option<Ready> = None;
         loop {
             // What changes from here on wakes us again.
             changes.borrow_and_update();
-            let now = clock::instant();
-            if ready.is_none() && self.paused_until <= now {
+            paces.borrow_and_update();
+            let mut pause = self.pause();
+            if ready.is_none() && pause.is_none() {
                 match self.next().await {
                     Next::Send(windows) => ready = Some(windows),
                     Next::Wait => {}
                     Next::Over => return Ok(()),
                 }
+                // While the coordinator lets it send nothing more, the others may.
+                self.behind(ready.is_some());
+                pause = self.pause();
             }
-            let paused = self.paused_until > now;
+            let paused = ready.is_none() && pause.is_some();
+            let until = pause.flatten().unwrap_or_else(|| clock::instant() + BACK_OFF_MAX);
             tokio::select! {
-                frame = inward.message() => match frame?.ok_or(LaneError::Closed)?.frame {
+                frame = inward.next() => match frame.ok_or(LaneError::Closed)??.frame {
                     Some(v1::bulk_response::Frame::Ack(ack)) => self.acknowledged(ack),
                     Some(v1::bulk_response::Frame::Goodbye(goodbye)) => {
                         return Err(LaneError::Goodbye(goodbye.why));
@@ -291,9 +319,38 @@ impl Lane<'_> {
                     }
                 }
                 _ = changes.changed(), if ready.is_none() && !paused => {}
-                () = tokio::time::sleep_until(self.paused_until.into()), if paused => {}
+                _ = paces.changed(), if paused => {}
+                () = tokio::time::sleep_until(until.into()), if paused => {}
                 () = self.bulk.end.cancelled() => return Ok(()),
             }
+        }
+    }
+
+    /// Whether what is next was spooled before the lane was opened.
+    fn is_replay(&self) -> bool {
+        self.cursor <= self.replay_through
+    }
+
+    /// Nothing is sent now: until when, if that is known.
+    fn pause(&self) -> Option<Option<Instant>> {
+        let now = clock::instant();
+        if self.paused_until > now {
+            return Some(Some(self.paused_until));
+        }
+        let boot = clock::boot_time();
+        match self.bulk.pace.borrow().turn(self.whose, boot) {
+            _ if !self.is_replay() => None,
+            Turn::Now => None,
+            Turn::At(at) => Some(Some(now + at.since(boot))),
+            Turn::AfterOurs => Some(None),
+        }
+    }
+
+    /// Whether this life has something spooled to send, and may: then the others wait.
+    fn behind(&self, can_send: bool) {
+        if self.whose == Whose::Ours {
+            let first = can_send && self.is_replay();
+            self.bulk.pace.send_if_modified(|pace| pace.ours_first(first));
         }
     }
 
@@ -336,14 +393,15 @@ impl Lane<'_> {
         let replay = first <= self.replay_through;
         let bytes: usize = windows.iter().map(Bytes::len).sum();
         if replay {
-            let pause = bytes as f64 / REPLAY_BYTES_PER_S_MAX as f64;
-            self.paused_until = clock::instant() + Duration::from_secs_f64(pause);
+            let now = clock::boot_time();
+            self.bulk.pace.send_modify(|pace| pace.sent(bytes as u64, now));
         }
         if self.cursor == self.acknowledged + 1 {
             // What was before it has left.
             self.acknowledged = first - 1;
         }
         self.cursor = first + windows.len() as u64;
+        self.behind(true);
         // Encoded by a life of this probe; an empty window would be refused and counted.
         let read = |bytes: Bytes| v1::Window::decode(bytes).unwrap_or_default();
         wire::windows(first, windows.into_iter().map(read).collect(), replay)
@@ -360,3 +418,6 @@ impl Lane<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 //!
 //! Pure, like `parallax-common`: no task, no socket, no clock, no chance, no logging. The owner
 //! task in [`crate::owner`] reads the clocks, passes `now` down and performs what comes back.
-//! A check goes [`assign`] -> [`schedule`] -> (a run) -> [`record`] -> [`spool`], with
+//! A check goes [`assign`] -> [`schedule`] -> (a run) -> [`record`] -> [`spool`], at the [`pace`] that is allowed, with
 //! [`watermark`] saying how far all of it has come and [`confirm`] ordering runs between slots; [`look`] has those that somebody asked for.
 //! Where a run may connect to is [`guard`]'s, what it says there [`talk`]'s, and to a
 //! proxy on the way [`proxy`]'s, to a provider of tokens [`token`]'s; what echoes are and what their
@@ -15,6 +15,7 @@ pub mod echo;
 pub mod guard;
 pub mod look;
 pub mod machine;
+pub mod pace;
 pub mod perfdata;
 pub mod proxy;
 pub mod record;

@@ -39,6 +39,7 @@ pub mod connect;
 mod converse;
 pub mod decode;
 mod dns;
+mod errno;
 pub mod expect;
 #[doc(hidden)]
 pub mod fuzzing;

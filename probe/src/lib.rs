@@ -180,6 +180,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
         clock: clock::MeshClock::resumed(offset, now),
         cached: cached.map(|cached| cached.plan),
         events: inbox,
+        utc: parallax_runtime::clock::utc,
     };
     let owner::Told { held, kept } = owner::Owner::spawn(setup, &supervisor);
     let session::Identity { mesh, region, probe, .. } = &identity;

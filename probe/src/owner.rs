@@ -17,7 +17,7 @@ use parallax_common::limits::{CACHED_PLAN_AFTER, HEARTBEAT, MEMBER_AWAY_MAX};
 use parallax_common::name::{Generation, Incarnation, Uid};
 use parallax_common::outcome::Outcome;
 use parallax_common::record::{LookOrder, Order};
-use parallax_common::time::MeshTime;
+use parallax_common::time::{MeshTime, UtcTime};
 use parallax_common::window::Window;
 use parallax_proto::convert::window::window_to;
 use parallax_proto::v1;
@@ -142,6 +142,8 @@ pub struct Setup {
     pub cached: Option<Plan>,
     /// From sessions.
     pub events: mpsc::Receiver<Event>,
+    /// The wall clock, which somebody may set at any time. It is asked for a first guess, and told of.
+    pub utc: fn() -> UtcTime,
 }
 
 /// What an owner tells.
@@ -168,6 +170,7 @@ pub struct Owner {
     supervisor: Supervisor,
     metrics: Arc<Metrics>,
     clock: MeshClock,
+    utc: fn() -> UtcTime,
     assignments: Assignments,
     schedule: Schedule,
     recorder: Recorder,
@@ -206,12 +209,13 @@ impl Owner {
         let (done, ended) = mpsc::unbounded_channel();
         // By that of looks at once.
         let (looked, seen) = mpsc::unbounded_channel();
-        let Setup { executor, metrics, spooler, clock: mesh_clock, cached, events } = setup;
+        let Setup { executor, metrics, spooler, clock: mesh_clock, cached, events, utc } = setup;
         let owner = Self {
             executor,
             supervisor: supervisor.clone(),
             metrics,
             clock: mesh_clock,
+            utc,
             assignments: Assignments::default(),
             schedule: Schedule::default(),
             recorder: Recorder::new(spooler.incarnation()),
@@ -524,7 +528,7 @@ impl Owner {
         }
         let Some((plan, _)) = self.cached.take() else { return };
         warn!(generation = ?plan.generation, "no coordinator is heard: cached assignments are run");
-        self.clock.guess(clock::utc(), clock::boot_time());
+        self.clock.guess((self.utc)(), clock::boot_time());
         self.plan(NO_SESSION, plan);
     }
 
@@ -653,7 +657,7 @@ impl Owner {
             );
             self.metrics.spool_gaps.fetch_add(1, Relaxed);
         }
-        let drift = mesh.map_or(0, |mesh| clock::utc().as_ns().saturating_sub(mesh.as_ns()));
+        let drift = mesh.map_or(0, |mesh| (self.utc)().as_ns().saturating_sub(mesh.as_ns()));
         self.metrics.utc_drift_ns.store(drift, Relaxed);
         self.metrics.clock_offset_ns.store(self.clock.measured_offset_ns(boot), Relaxed);
         let health = self_health::told(&self.metrics);

@@ -83,6 +83,8 @@ pub fn told(metrics: &Metrics) -> v1::ProbeHealth {
         clock_round_trip_ns: metrics.clock_round_trip_ns.load(Relaxed),
         utc_drift_ns: metrics.utc_drift_ns.load(Relaxed),
         spool_failing: metrics.spool_failing.load(Relaxed) != 0,
+        windows_set_aside: metrics.windows_set_aside.load(Relaxed),
+        spool_gaps: metrics.spool_gaps.load(Relaxed),
     }
 }
 
@@ -255,6 +257,15 @@ mod tests {
             machine::tcp_sockets(&read("/proc/net/sockstat").unwrap(), "")
         );
         assert!(value(&metrics, "ports") > 0 && value(&metrics, "ports_max") == 0);
+    }
+
+    #[test]
+    fn windows_that_a_coordinator_does_not_get_are_told() {
+        let metrics = Metrics::default();
+        metrics.windows_set_aside.store(2, Relaxed);
+        metrics.spool_gaps.store(3, Relaxed);
+        let said = told(&metrics);
+        assert_eq!((said.windows_set_aside, said.spool_gaps), (2, 3));
     }
 
     #[tokio::test]

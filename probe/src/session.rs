@@ -333,6 +333,7 @@ impl Sessions {
             hello: self.hello(),
             client,
             metrics: Arc::clone(&self.metrics),
+            pace: watch::Sender::default(),
             end: end.clone(),
         };
         self.supervisor.spawn(TaskKind::Session("bulk lanes"), bulk.run());

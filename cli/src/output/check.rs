@@ -394,6 +394,12 @@ impl CheckView {
     }
 
     /// What it looks at, in a few words.
+    /// Its name, and that it does not verify whom it speaks with.
+    fn shown_name(&self) -> String {
+        let insecure = self.steps.iter().any(StepView::is_insecure);
+        if insecure { format!("{} (insecure)", self.name) } else { self.name.clone() }
+    }
+
     fn target(&self) -> String {
         let Some(first) = self.steps.first() else { return "-".to_owned() };
         let target = match first {
@@ -419,6 +425,15 @@ impl CheckView {
 }
 
 impl StepView {
+    fn is_insecure(&self) -> bool {
+        self.http.as_ref().is_some_and(|of| of.insecure)
+            || self.tcp.as_ref().is_some_and(|of| of.insecure)
+            || self.tls.as_ref().is_some_and(|of| of.insecure)
+            || self.dns.as_ref().is_some_and(|of| of.insecure)
+            || self.grpc.as_ref().is_some_and(|of| of.insecure)
+            || self.websocket.as_ref().is_some_and(|of| of.insecure)
+    }
+
     fn new(step: &v1::Step) -> Self {
         let capture = |of: &v1::Capture| (of.name.clone(), of.value.clone());
         let capture = step.capture.iter().map(capture).collect();
@@ -585,7 +600,7 @@ impl ChecksView {
             Table::new(["NAME", "TARGET", "INTERVAL", "TIMEOUT", "REGIONS", "ALERT", "STATE"]);
         for check in &self.checks {
             table.row([
-                check.name.clone(),
+                check.shown_name(),
                 check.target(),
                 time::or_dash(check.interval.clone()),
                 time::or_dash(check.timeout.clone()),
@@ -684,6 +699,27 @@ mod tests {
         let step = v1::Step { kind: Some(kind), ..Default::default() };
         let run = v1::Run { steps: vec![step], ..v1::Run::default() };
         CheckView::new(&v1::Check { run: Some(run), ..v1::Check::default() })
+    }
+
+    #[test]
+    fn a_check_of_any_kind_that_verifies_nobody_is_shown_as_insecure() {
+        use v1::step::Kind;
+        let kinds = |insecure| {
+            [
+                Kind::Http(v1::HttpStep { insecure, ..Default::default() }),
+                Kind::Tcp(v1::TcpStep { insecure, ..Default::default() }),
+                Kind::Tls(v1::TlsStep { insecure, ..Default::default() }),
+                Kind::Dns(v1::DnsStep { insecure, ..Default::default() }),
+                Kind::Grpc(v1::GrpcStep { insecure, ..Default::default() }),
+                Kind::Websocket(v1::WebSocketStep { insecure, ..Default::default() }),
+            ]
+        };
+        for (insecure, shown) in [(true, "shop (insecure)"), (false, "shop")] {
+            for kind in kinds(insecure) {
+                let named = CheckView { name: "shop".to_owned(), ..view(kind.clone()) };
+                assert_eq!(named.shown_name(), shown, "{kind:?}");
+            }
+        }
     }
 
     #[test]

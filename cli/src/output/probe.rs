@@ -48,6 +48,8 @@ pub struct ProbeView {
     #[serde(skip_serializing_if = "String::is_empty")]
     last_refusal: String,
     spool_dropped: u64,
+    windows_set_aside: u64,
+    spool_gaps: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     generation: Option<GenerationView>,
     /// What it says of itself; not there when the member that answers does not hear it.
@@ -121,6 +123,8 @@ impl ProbeView {
             refused: probe.refused,
             last_refusal: probe.last_refusal.clone(),
             spool_dropped: probe.spool_dropped,
+            windows_set_aside: probe.windows_set_aside,
+            spool_gaps: probe.spool_gaps,
             generation: probe
                 .generation
                 .map(|it| GenerationView { epoch: it.epoch, index: it.index }),
@@ -153,6 +157,8 @@ impl ProbeView {
             ("missed", self.missed.to_string()),
             ("refused", self.refusals()),
             ("windows dropped", self.spool_dropped.to_string()),
+            ("windows set aside", self.windows_set_aside.to_string()),
+            ("gaps", self.spool_gaps.to_string()),
         ];
         match &self.health {
             Some(health) => rows.extend(health.rows()),

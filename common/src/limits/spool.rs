@@ -52,8 +52,9 @@ pub const SPOOL_COMMIT_EVERY: Duration = Duration::from_millis(500);
 pub const SPOOL_LIVES_MAX: usize = 256;
 /// Segments that were set aside as damaged and stay on the disk for whoever wants to look, the newest.
 pub const SPOOL_DAMAGED_KEPT: usize = 4;
-/// What was spooled goes to one coordinator at this rate, in bytes a second: several times what a
-/// large probe measures meanwhile, and little beside what its line carries. The rest waits.
+/// What was spooled goes to one coordinator at this rate, in bytes a second and over all lanes of its
+/// session together: several times what a large probe measures meanwhile, and little beside what its line
+/// carries. The rest waits.
 pub const REPLAY_BYTES_PER_S_MAX: u64 = 4 * 1024 * 1024;
 /// A batch of windows that a coordinator ends the lane over so often in a row, sent alone the last
 /// times, is set aside for it. A lane that ends so often without a word is taken for a refusal.

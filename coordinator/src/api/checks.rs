@@ -75,7 +75,7 @@ impl CheckService for Api {
         let state = self.read(get.stale).await?;
         let entry =
             state.check_named(namespace, &get.name).ok_or_else(|| not_found("check", &get.name))?;
-        let mut now = Vec::new();
+        let mut now: Vec<String> = explain::insecure(&entry.check).into_iter().collect();
         // Contacts of its own need no explanation, and nobody is told of a canary.
         let told = entry.check.alert.is_empty() && entry.check.run.canary.is_none();
         if let Some(routes) = state.routes_of(namespace).filter(|_| told) {

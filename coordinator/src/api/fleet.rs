@@ -95,6 +95,8 @@ fn probe(row: &store::ProbeRow, seen: Option<Seen>) -> v1::Probe {
         health: seen.connected.then_some(seen.health),
         exclusion: row.exclusion,
         outdated: Vec::new(),
+        windows_set_aside: seen.health.windows_set_aside,
+        spool_gaps: seen.health.spool_gaps,
     }
 }
 
@@ -104,6 +106,19 @@ mod tests {
 
     use super::*;
     use crate::core::state::CheckEntry;
+
+    #[test]
+    fn what_a_probe_counts_of_lost_windows_is_shown() {
+        let health = v1::ProbeHealth {
+            spool_dropped: 1,
+            windows_set_aside: 2,
+            spool_gaps: 3,
+            ..v1::ProbeHealth::default()
+        };
+        let shown = probe(&store::ProbeRow::default(), Some(Seen { health, ..Seen::default() }));
+        let said = (shown.spool_dropped, shown.windows_set_aside, shown.spool_gaps);
+        assert_eq!(said, (1, 2, 3));
+    }
 
     #[test]
     fn a_probe_lacks_what_enabled_checks_of_its_region_need() {

@@ -1,13 +1,13 @@
 //! Sentences for a person who was just woken up.
 //!
 //! Everything here is rendered from a committed record: the same record gives the same sentences
-//! on every member and at every later time, and no number comes from anywhere else. [`cannot_run`],
+//! on every member and at every later time, and no number comes from anywhere else. [`insecure`], [`cannot_run`],
 //! [`canary`], [`certificate`] and [`would_tell`] say what holds now; answers have their sentences in a
 //! field of their own. Clauses about
 //! single regions are in `ballots`, those about deliveries in `pages`, times and lengths in
 //! `words`.
 
-use parallax_common::check::Canary;
+use parallax_common::check::{Canary, Check};
 use parallax_common::limits::READMIT_AFTER;
 use parallax_proto::v1::{self, DegradedKind, IncidentKind, ResolveCause, Verdict};
 
@@ -64,6 +64,25 @@ pub fn verdict(verdict: &v1::CheckVerdict) -> Vec<String> {
 /// What keeps regions from running a check at this moment, for its owner to mend.
 pub fn cannot_run(ballots: &[v1::Ballot]) -> Option<String> {
     ballots::cannot_run(ballots)
+}
+
+/// That a check does not verify whom it speaks with, and in which steps.
+pub fn insecure(check: &Check) -> Option<String> {
+    let steps = check.run.steps.iter().enumerate().filter(|(_, step)| step.kind.insecure());
+    let named = steps.map(|(place, step)| match step.name.as_str() {
+        "" => (place + 1).to_string(),
+        name => format!("`{}`", line(name)),
+    });
+    let named: Vec<String> = named.collect();
+    let which = match named.len() {
+        0 => return None,
+        _ if check.run.steps.len() == 1 => String::new(),
+        1 => format!(" in step {}", named[0]),
+        _ => format!(" in steps {}", named.join(", ")),
+    };
+    Some(format!(
+        "It is insecure{which}: certificates are not verified, and whoever is on the way can answer."
+    ))
 }
 
 /// What a canary is, and what the regions see of it at this moment.

@@ -16,7 +16,8 @@ use parallax_common::outcome::{Phase, Reason};
 use parallax_runtime::clock;
 use tokio::net::TcpStream;
 
-use super::{Failure, Trace, socket};
+use super::errno::plain;
+use super::{Failure, Trace, errno, socket};
 use crate::core::guard::Allowed;
 
 /// What a run asks for.
@@ -162,9 +163,7 @@ async fn first<T>(open: &mut Vec<(SocketAddr, Attempt<T>)>) -> (SocketAddr, Resu
 /// An error before anything was sent: never the target's.
 pub(super) fn own(error: &Error, what: String) -> Failure {
     match exhausted(error) {
-        Some(out_of) => {
-            Failure::new(Reason::ProbeResources, format!("the probe ran out of {out_of}"))
-        }
+        Some(out_of) => ran_out(out_of, error),
         None => Failure::new(Reason::ConfigError, format!("{what}: {}", plain(error))),
     }
 }
@@ -172,7 +171,7 @@ pub(super) fn own(error: &Error, what: String) -> Failure {
 pub(super) fn failure(error: &Error, remote: SocketAddr) -> Failure {
     if let Some(out_of) = exhausted(error) {
         // Ours, not the target's: it must not vote.
-        return Failure::new(Reason::ProbeResources, format!("the probe ran out of {out_of}"));
+        return ran_out(out_of, error);
     }
     let reason = match error.kind() {
         ErrorKind::ConnectionRefused => Reason::ConnectRefused,
@@ -196,6 +195,11 @@ pub(super) fn datagram_failure(error: &Error, remote: Option<SocketAddr>) -> Fai
     }
 }
 
+fn ran_out(of: &str, error: &Error) -> Failure {
+    let errno = errno::of(error).unwrap_or_default();
+    Failure::new(Reason::ProbeResources, format!("the probe ran out of {of} ({errno})"))
+}
+
 /// What this machine has none left of, when that is what the error says.
 fn exhausted(error: &Error) -> Option<&'static str> {
     use rustix::io::Errno;
@@ -205,12 +209,6 @@ fn exhausted(error: &Error) -> Option<&'static str> {
         Errno::ADDRINUSE | Errno::ADDRNOTAVAIL | Errno::AGAIN => Some("local ports"),
         _ => None,
     }
-}
-
-/// The system's words without its number.
-pub(super) fn plain(error: &Error) -> String {
-    let text = error.to_string().to_lowercase();
-    text.split(" (os error").next().unwrap_or(&text).to_owned()
 }
 
 #[cfg(test)]

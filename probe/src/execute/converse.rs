@@ -10,8 +10,8 @@ use parallax_common::outcome::{Phase, Reason};
 use parallax_runtime::clock;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::connect::{self, plain};
-use super::{Failure, Stage, Trace};
+use super::errno::plain;
+use super::{Failure, Stage, Trace, connect, errno};
 use crate::core::talk::{Action, Cut, Refusal, Speaking, Talk};
 
 /// Bytes that are taken from a connection at once: more than most answers have.
@@ -96,7 +96,14 @@ fn lost(error: &Error, trace: &Trace) -> Failure {
     match (error.kind(), tls) {
         (_, Some(tls)) => Failure::new(Reason::TlsHandshake, format!("after the handshake: {tls}")),
         (ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe, _) => {
-            cut(Cut::Reset, trace)
+            let failure = cut(Cut::Reset, trace);
+            match errno::of(error) {
+                Some(errno) => {
+                    let evidence = format!("{} ({errno})", failure.evidence);
+                    Failure { evidence, ..failure }
+                }
+                None => failure,
+            }
         }
         (ErrorKind::UnexpectedEof, _) => cut(Cut::Closed, trace),
         _ => {

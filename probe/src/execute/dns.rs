@@ -17,9 +17,11 @@ use parallax_common::target::{HttpUrl, shown_address};
 use parallax_runtime::clock;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::connect::{self, plain};
+use super::errno::plain;
 use super::request::Request;
-use super::{Executor, Failure, Seen, Stage, Trace, http_exchange, http2_exchange, socket, tls};
+use super::{
+    Executor, Failure, Seen, Stage, Trace, connect, http_exchange, http2_exchange, socket, tls,
+};
 use crate::core::guard::Allowed;
 
 pub(super) mod message;

@@ -16,7 +16,7 @@ use parallax_runtime::clock;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::answer::{Answer, seen};
-use super::connect::plain;
+use super::errno::plain;
 use super::request::Request;
 use super::{Failure, Seen, Stage, Trace};
 

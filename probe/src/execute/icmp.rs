@@ -15,7 +15,8 @@ use parallax_common::outcome::{Phase, Reason};
 use parallax_runtime::clock;
 use rustix::io::Errno;
 
-use super::connect::{failure, plain};
+use super::connect::failure;
+use super::errno::plain;
 use super::socket::{Echoes, Way, Wish};
 use super::{Executor, Failure, Seen, Stage, Trace};
 use crate::core::echo::Tally;

@@ -6,7 +6,7 @@
 //! [`crate::core::perfdata`]. The guard does not reach into it: it opens its connections itself.
 //!
 //! Between the look at the file and its start somebody who may write to its directory can exchange it; so
-//! neither file nor directory may be writable by everybody.
+//! neither file nor directory may be writable by everybody, or by a group other than root's.
 
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -162,16 +162,16 @@ fn find(command: &str, dirs: &[PathBuf]) -> Result<PathBuf, String> {
     if !meta.is_file() {
         return Err(format!("`{command}` is not a file"));
     }
-    if writable_by_all(&meta) {
-        return Err(format!("`{command}` can be written by everybody on this probe's machine"));
+    if let Some(whom) = also_writable_by(&meta) {
+        return Err(format!("`{command}` can be written by {whom} on this probe's machine"));
     }
     // From the file up to the directory that was named: who may write to one of them may exchange it.
     let above = real.ancestors().skip(1).take_while(|dir| dir.starts_with(within));
     for dir in above {
-        let open = std::fs::metadata(dir).is_ok_and(|meta| writable_by_all(&meta));
-        if open {
+        let open = std::fs::metadata(dir).ok().and_then(|meta| also_writable_by(&meta));
+        if let Some(whom) = open {
             let dir = dir.display();
-            return Err(format!("{dir} can be written by everybody on this probe's machine"));
+            return Err(format!("{dir} can be written by {whom} on this probe's machine"));
         }
     }
     if rustix::fs::access(&real, Access::EXEC_OK).is_err() {
@@ -180,8 +180,14 @@ fn find(command: &str, dirs: &[PathBuf]) -> Result<PathBuf, String> {
     Ok(real)
 }
 
-fn writable_by_all(meta: &std::fs::Metadata) -> bool {
-    meta.mode() & 0o002 != 0
+/// Who may write to it besides its owner and root.
+fn also_writable_by(meta: &std::fs::Metadata) -> Option<String> {
+    let may = |bit| meta.mode() & bit != 0;
+    match meta.gid() {
+        _ if may(0o002) => Some("everybody".to_owned()),
+        0 => None,
+        group => may(0o020).then(|| format!("the group {group}")),
+    }
 }
 
 /// A step with its file found and its references filled in.
@@ -447,7 +453,7 @@ fn not_started(command: &str, error: &io::Error) -> Failure {
     let why = match Errno::from_io_error(error) {
         // The file is there: its interpreter is not.
         Some(Errno::NOENT) => "the program that its first line names is not there".to_owned(),
-        _ => super::connect::plain(error),
+        _ => super::errno::plain(error),
     };
     Failure::new(reason, format!("`{command}` does not start: {why}"))
 }

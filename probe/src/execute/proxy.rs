@@ -16,7 +16,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::capture::References;
-use super::connect::plain;
+use super::errno::plain;
 use super::{Executor, Failure, Stage, Trace};
 use crate::core::guard::Allowed;
 use crate::core::proxy::{Handshake, Login, Next, Refused, Target, encoded};

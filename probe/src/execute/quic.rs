@@ -30,7 +30,8 @@ use rustls::AlertDescription;
 use rustls::pki_types::CertificateDer;
 use tokio::io::{Interest, ReadBuf};
 
-use super::connect::{datagram_failure, own, plain};
+use super::connect::{datagram_failure, own};
+use super::errno::plain;
 use super::visit::shown;
 use super::{Failure, Stage, Trace, socket, tls};
 use crate::core::guard::Allowed;

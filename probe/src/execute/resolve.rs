@@ -26,6 +26,8 @@ use parallax_common::outcome::{Phase, Reason};
 use parallax_runtime::clock;
 
 use super::connect::wrong_family;
+use super::dns::message::rcode;
+use super::errno::plain;
 use super::socket::NameServers;
 use super::{Failure, Trace};
 use crate::core::guard::{Allowed, Denied, Guard};
@@ -286,15 +288,21 @@ fn failure(host: &str, error: &NetError) -> Failure {
     let (reason, what) = match error {
         NetError::Timeout => (Reason::DnsTimeout, "no answer from the resolver".to_owned()),
         NetError::Dns(DnsError::NoRecordsFound(none)) => match none.response_code {
-            ResponseCode::NXDomain => (Reason::DnsNxdomain, "no such name".to_owned()),
-            ResponseCode::Refused => (Reason::DnsRefused, "the resolver refused".to_owned()),
+            ResponseCode::NXDomain => (Reason::DnsNxdomain, "no such name (NXDOMAIN)".to_owned()),
+            ResponseCode::Refused => {
+                (Reason::DnsRefused, "the resolver refused (REFUSED)".to_owned())
+            }
             ResponseCode::NoError => (Reason::DnsNoAddress, "no address".to_owned()),
-            code => (Reason::DnsServfail, format!("the resolver answered {code}")),
+            code => (Reason::DnsServfail, format!("the resolver answered {}", rcode(code))),
         },
         NetError::Dns(DnsError::ResponseCode(ResponseCode::Refused)) => {
-            (Reason::DnsRefused, "the resolver refused".to_owned())
+            (Reason::DnsRefused, "the resolver refused (REFUSED)".to_owned())
+        }
+        NetError::Dns(DnsError::ResponseCode(code)) => {
+            (Reason::DnsServfail, format!("the resolver answered {}", rcode(*code)))
         }
         NetError::Dns(error) => (Reason::DnsServfail, error.to_string()),
+        NetError::Io(error) => (Reason::DnsServfail, plain(error)),
         NetError::Proto(error) => (Reason::DnsMalformed, error.to_string()),
         error => (Reason::DnsServfail, error.to_string()),
     };

@@ -25,7 +25,7 @@ use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 
 use super::connect::{failure, own};
-use super::{Failure, Trace};
+use super::{Failure, Trace, errno};
 use crate::core::guard::Allowed;
 
 /// A TCP connection to exactly this address, from `source`.
@@ -282,7 +282,8 @@ fn filter_v6(id: u16) -> [SockFilter; 7] {
 /// A source address that cannot be bound.
 fn unusable(error: &io::Error, source: IpAddr) -> Failure {
     if error.kind() == ErrorKind::AddrNotAvailable {
-        let evidence = format!("the source address {source} is not one of this machine");
+        let errno = errno::of(error).unwrap_or_default();
+        let evidence = format!("the source address {source} is not one of this machine ({errno})");
         return Failure::new(Reason::ConfigError, evidence);
     }
     own(error, format!("the source address {source} cannot be used"))

@@ -1,6 +1,6 @@
 //! Every reason a run can have, produced by a small real server. `questions`, `handshakes`, `echoes` and
 //! `health` have the kinds `dns`, `tls`, `icmp` and `grpc`; `talk` has STARTTLS, dialogues, `udp` and `ssh`,
-//! `websocket` and `plugins` those kinds, `samples` several runs a slot, `steps` what steps tell one
+//! `websocket` and `plugins` those kinds, `samples` several runs a slot, `evidence` what stands beside a reason, `steps` what steps tell one
 //! another, `proxies` the ways through proxies, `tokens` those of OAuth 2.0, `kept` connections that outlive
 //! a run, `http3` what is spoken over QUIC. `endings` has the steps of an exchange at which a target can give
 //! up, `common_options` what holds for every kind.
@@ -21,6 +21,7 @@ use super::*;
 mod common_options;
 mod echoes;
 mod endings;
+mod evidence;
 mod guard;
 mod handshakes;
 mod health;

@@ -25,7 +25,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::certificate::{describe, not_after_s};
-use super::connect::plain;
+use super::errno::plain;
 use super::{Failure, Stage, Trace};
 
 /// Configurations kept at once; above it they are built anew.
@@ -258,11 +258,11 @@ pub(super) fn server_name(name: &str) -> Result<ServerName<'static>, Failure> {
 pub(super) fn alerted(alert: AlertDescription) -> Failure {
     match alert {
         AlertDescription::NoApplicationProtocol => {
-            let evidence = "handshake: the target speaks no version of HTTP that is wanted";
+            let evidence = "handshake: the target speaks no version of HTTP that is wanted (NoApplicationProtocol)";
             Failure::new(Reason::HttpVersion, evidence)
         }
         AlertDescription::CertificateRevoked => {
-            let evidence = "handshake: the target says that this probe's certificate was revoked";
+            let evidence = "handshake: the target says that this probe's certificate was revoked (CertificateRevoked)";
             Failure::new(Reason::TlsRevoked, evidence)
         }
         alert => {

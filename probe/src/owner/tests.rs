@@ -12,6 +12,8 @@ use super::*;
 use crate::execute::secrets::Secrets;
 use crate::execute::tests::tokens::{Provider, asking, grants, says, target};
 
+mod wall_clock;
+
 const PLAN: Generation = Generation { epoch: 1, index: 1 };
 
 fn setup(metrics: &Arc<Metrics>, events: mpsc::Receiver<Event>) -> Setup {
@@ -22,6 +24,7 @@ fn setup(metrics: &Arc<Metrics>, events: mpsc::Receiver<Event>) -> Setup {
         clock: MeshClock::resumed(Some(1_000_000_000_000_000), clock::boot_time()),
         cached: None,
         events,
+        utc: clock::utc,
     }
 }
 

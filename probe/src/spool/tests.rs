@@ -7,6 +7,8 @@ use super::*;
 use crate::core::spool::record::encode;
 use crate::self_health;
 
+mod full;
+
 const LIFE: Incarnation = Incarnation(1);
 const BOUNDS: Bounds = Bounds { bytes_max: SPOOL_DISK_BYTES_MIN, age_max: SPOOL_AGE_DEFAULT };
 /// Every window of these tests is over then, unless it says otherwise.

@@ -136,6 +136,8 @@ async fn regions_and_probes_are_listed_and_labels_reach_the_coordinator() {
             runs: 100,
             refused: 1,
             last_refusal: "window_edges".to_owned(),
+            windows_set_aside: 2,
+            spool_gaps: 3,
             connected: true,
             generation: Some(v1::Generation { epoch: 1, index: 9 }),
             health: Some(v1::ProbeHealth {
@@ -184,6 +186,8 @@ async fn regions_and_probes_are_listed_and_labels_reach_the_coordinator() {
         "state               probation for 5m",
         "generation          1/9",
         "refused             1 (window_edges)",
+        "windows set aside   2",
+        "gaps                3",
         "health              lagging,descriptors,spool",
         "spool bytes         7 of 1000, its disk refuses more",
         "loop lag            150ms",
@@ -198,6 +202,7 @@ async fn regions_and_probes_are_listed_and_labels_reach_the_coordinator() {
     let json: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
     assert_eq!(json["health"]["ailments"], serde_json::json!(["lagging", "descriptors", "spool"]));
     assert_eq!(json["health"]["spool_failing"], true);
+    assert_eq!((&json["windows_set_aside"], &json["spool_gaps"]), (&2.into(), &3.into()));
     assert_eq!(json["health"]["descriptors_max"], 1_000);
     let ran = bench.run("probe get p2").await;
     let why = "probes of eu-west, us-east are named `p2`: give --region";

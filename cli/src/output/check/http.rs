@@ -18,7 +18,7 @@ pub struct HttpView {
     #[serde(skip_serializing_if = "String::is_empty")]
     body: String,
     body_max_bytes: u64,
-    insecure: bool,
+    pub(super) insecure: bool,
     #[serde(skip_serializing_if = "String::is_empty")]
     server_name: String,
     #[serde(skip_serializing_if = "String::is_empty")]

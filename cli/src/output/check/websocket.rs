@@ -17,7 +17,7 @@ pub struct WebSocketView {
     headers: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     subprotocols: Vec<String>,
-    insecure: bool,
+    pub(super) insecure: bool,
     #[serde(skip_serializing_if = "String::is_empty")]
     server_name: String,
     #[serde(skip_serializing_if = "String::is_empty")]

@@ -88,6 +88,33 @@ fn says(sentences: &[String], expected: &str) {
 }
 
 #[test]
+fn a_check_that_verifies_nobody_is_called_insecure_with_its_steps() {
+    use parallax_common::check::{HttpStep, Step, StepKind, TlsOptions};
+
+    let step = |name: &str, insecure| Step {
+        name: name.to_owned(),
+        kind: StepKind::Http(HttpStep {
+            tls: TlsOptions { insecure, ..TlsOptions::default() },
+            ..HttpStep::default()
+        }),
+        captures: vec![],
+    };
+    let said = |steps: Vec<Step>| {
+        let check = crate::core::engine::tests::rig::check(2, 2);
+        let run = parallax_common::check::Run { steps, ..check.run.clone() };
+        let said = insecure(&Check { run, ..check })?;
+        Some(said.split(':').next().unwrap_or_default().to_owned())
+    };
+    assert_eq!(said(vec![step("", false)]), None);
+    assert_eq!(said(vec![step("", true)]).as_deref(), Some("It is insecure"));
+    let (login, cart) = (step("login", true), step("", true));
+    let fine = step("fine", false);
+    let two = said(vec![login.clone(), fine.clone(), cart]);
+    assert_eq!(two.as_deref(), Some("It is insecure in steps `login`, 3"));
+    assert_eq!(said(vec![fine, login]).as_deref(), Some("It is insecure in step `login`"));
+}
+
+#[test]
 fn what_keeps_a_check_from_being_run_is_told_to_its_owner() {
     let missed = |region, reason: Reason| Ballot {
         last_outcome: Outcome::Missed.into(),

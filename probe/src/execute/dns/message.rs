@@ -209,7 +209,7 @@ const fn record_type(word: DnsType) -> RecordType {
 }
 
 /// The code by the name that it has in the IANA registry.
-fn rcode(code: ResponseCode) -> String {
+pub(in crate::execute) fn rcode(code: ResponseCode) -> String {
     let number = u16::from(code);
     let name = match number {
         0 => "NOERROR",

@@ -265,6 +265,19 @@ async fn only_what_lies_in_the_directories_and_nobody_else_may_write_is_started(
     std::fs::create_dir(at.join("shared")).unwrap();
     script(&at.join("shared"), "inner", "exit 0", 0o755);
     std::fs::set_permissions(at.join("shared"), PermissionsExt::from_mode(0o777)).unwrap();
+    // Root may write everywhere; any other group's members may not.
+    script(at, "roots", "exit 0", 0o775);
+    script(at, "groups", "exit 0", 0o775);
+    std::fs::create_dir(at.join("groups_own")).unwrap();
+    script(&at.join("groups_own"), "inner", "exit 0", 0o755);
+    std::fs::set_permissions(at.join("groups_own"), PermissionsExt::from_mode(0o770)).unwrap();
+    let root = rustix::process::geteuid().is_root();
+    if root {
+        std::os::unix::fs::chown(at.join("roots"), None, Some(0)).unwrap();
+        std::os::unix::fs::chown(at.join("groups"), None, Some(54_321)).unwrap();
+        std::os::unix::fs::chown(at.join("groups_own"), None, Some(54_321)).unwrap();
+    }
+    let group = std::os::unix::fs::MetadataExt::gid(&at.join("groups").metadata().unwrap());
     std::fs::write(at.join("no_interpreter"), "#!/nowhere/sh\n").unwrap();
     std::fs::write(at.join("no_program"), "\u{7f}ELF and no more").unwrap();
     for name in ["no_interpreter", "no_program"] {
@@ -274,10 +287,19 @@ async fn only_what_lies_in_the_directories_and_nobody_else_may_write_is_started(
     symlink("/bin/sh", at.join("shell")).unwrap();
     symlink(at.join("good"), at.join("link")).unwrap();
     symlink(at.join("shared/inner"), at.join("from_shared")).unwrap();
+    symlink(at.join("groups_own/inner"), at.join("from_groups_own")).unwrap();
     symlink(at.join("none"), at.join("dangling")).unwrap();
     let executor = starting(at, &[]);
     let shared = format!("{} can be written", at.join("shared").canonicalize().unwrap().display());
+    let groups = format!("`groups` can be written by the group {group} on this probe's machine");
+    let inner = at.join("groups_own").canonicalize().unwrap();
+    let groups_own = format!("{} can be written by the group {group}", inner.display());
+    // The files of whoever runs the test are of a group of its own, unless that is root.
+    let of_roots = (!root).then(|| groups.replace("`groups`", "`roots`"));
     for (command, refused) in [
+        ("roots", of_roots.as_deref()),
+        ("groups", Some(groups.as_str())),
+        ("from_groups_own", Some(groups_own.as_str())),
         ("good", None),
         ("link", None),
         ("none", Some("`none` is in no directory for plugins of this probe (--plugin-dir)")),
@@ -451,4 +473,61 @@ async fn a_plugin_that_gets_no_turn_is_missed_and_one_that_ends_makes_room() {
     drop(opener.join());
     let finding = finding_of("exit 0", &run_it()).await;
     assert_eq!(finding.outcome, Outcome::Pass);
+}
+
+/// The plugins that people have: Debian's, against small servers.
+#[tokio::test]
+#[ignore = "needs monitoring-plugins-basic: .ci/run runs it"]
+async fn debians_plugins_say_what_they_see_of_a_server() {
+    use Outcome::{Fail, Missed, Pass, Warn};
+    let dir = Path::new("/usr/lib/nagios/plugins");
+    let good = answering(OK).port().to_string();
+    let bad = answering(b"HTTP/1.1 503 No\r\ncontent-length: 0\r\n\r\n").port().to_string();
+    let odd = answering(b"HTTP/1.1 404 No\r\ncontent-length: 0\r\n\r\n").port().to_string();
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let here = ["-H", "127.0.0.1"];
+    for (command, args, outcome, reason, said, series) in [
+        ("check_tcp", vec!["-p", &good], Pass, None, "", &["time"][..]),
+        (
+            "check_tcp",
+            vec!["-p", &gone],
+            Fail,
+            Some(Reason::PluginCritical),
+            "Connection refused",
+            &[],
+        ),
+        ("check_http", vec!["-p", &good, "-u", "/"], Pass, None, "", &["time"]),
+        (
+            "check_http",
+            vec!["-p", &bad, "-u", "/"],
+            Fail,
+            Some(Reason::PluginCritical),
+            "503",
+            &["time"],
+        ),
+        ("check_http", vec!["-p", &odd, "-u", "/"], Warn, Some(Reason::Warning), "404", &["time"]),
+        ("check_http", vec!["--nonsense"], Missed, Some(Reason::PluginUnknown), "", &[]),
+        (
+            "check_ping",
+            vec!["-4", "-w", "500,50%", "-c", "900,90%", "-p", "1"],
+            Pass,
+            None,
+            "",
+            &["rta"],
+        ),
+    ] {
+        let step = PluginStep {
+            args: here.iter().copied().chain(args).map(str::to_owned).collect(),
+            series: series.iter().map(|label| (*label).to_owned()).collect(),
+            ..step_of(command)
+        };
+        let what = format!("{command} {:?}", step.args);
+        let run = Run { timeout: Duration::from_secs(20), ..run_of(StepKind::Plugin(step)) };
+        let finding = starting(dir, &[]).run(&run).await.finding;
+        assert_eq!((finding.outcome, finding.reason), (outcome, reason), "{what}: {finding:?}");
+        assert!(finding.evidence.contains(said), "{what}: {finding:?}");
+        // Its own time is a series.
+        let own = finding.phases.iter().filter(|(_, phase, _)| *phase == Phase::Transfer);
+        assert_eq!(own.count(), series.len(), "{what}: {finding:?}");
+    }
 }
