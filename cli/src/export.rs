@@ -14,13 +14,13 @@ mod step;
 mod talk;
 pub mod yaml;
 
+use parallax_proto::convert::contact::redacted::url as redacted_url;
 use parallax_proto::convert::contact::{Setting, settings as options, word};
 use parallax_proto::convert::resource::{meta_of, normalise};
 use parallax_proto::v1;
 use parallax_proto::v1::resource::Kind;
 
 use crate::output::check::secret;
-use crate::output::contact::redacted_url;
 
 use self::document::{Map, Value};
 

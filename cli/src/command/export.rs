@@ -32,7 +32,6 @@ pub async fn export(
     shell: &mut Shell,
 ) -> Result<Exit, Failure> {
     let (resources, revision) = at_one_revision(args.list.stale, client, shell).await?;
-    let (resources, revision) = everything(args.list.stale, client).await?;
     whole(&resources)?;
     let mut sets: BTreeMap<String, Vec<v1::Resource>> = BTreeMap::new();
     for resource in resources {

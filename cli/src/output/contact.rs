@@ -88,28 +88,6 @@ impl StandingView {
     }
 }
 
-/// A URL up to its host, and its references: a path often is a password.
-pub(crate) fn redacted_url(secret_url: &str) -> String {
-    if secret_url.contains("${") {
-        return redacted(secret_url);
-    }
-    let Some((scheme, rest)) = secret_url.split_once("://") else { return redacted(secret_url) };
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let host = rest[..end].rsplit('@').next().unwrap_or_default();
-    match &rest[end..] {
-        "" | "/" => format!("{scheme}://{host}{}", &rest[end..]),
-        _ => format!("{scheme}://{host}/..."),
-    }
-}
-
-/// Only the references of a template.
-fn redacted(template: &str) -> String {
-    match parallax_common::secret::Template::parse(template) {
-        Ok(template) => template.redacted(),
-        Err(_) => "...".to_owned(),
-    }
-}
-
 /// An option, without what is secret about it; nothing when it is not given.
 fn shown(setting: Setting<'_>) -> Option<Value> {
     let url = |it: &v1::Secret| redacted_url(&secret(Some(it)));

@@ -10,7 +10,7 @@ use crate::outcome::DegradedKind;
 pub struct Lasting {
     /// How long it has to last.
     pub after: Duration,
-    /// Names of contacts; with none it is recorded and nobody is paged.
+    /// Names of contacts; with none it is recorded and nobody is paged without a route.
     pub alert: Vec<String>,
 }
 
