@@ -36,5 +36,7 @@ pub mod routing;
 pub mod session;
 pub(crate) mod stamp;
 pub mod state;
+#[cfg(test)]
+pub mod table;
 pub mod uptime;
 pub mod watchdog;

@@ -53,29 +53,22 @@ fn states(outcomes: &str, terms: &Terms) -> String {
 
 #[test]
 fn m_of_n_counts_among_the_newest_runs_since_the_last_change() {
-    for (down, up, outcomes, wanted) in [
-        // In a row.
-        ((2, 0), (2, 0), "ppfpfpffpfpp", "?ppppppffffp"),
-        // Two of the last three.
-        ((2, 3), (2, 0), "ppfpfppp", "?pppffpp"),
-        ((2, 3), (2, 0), "ppfppfpp", "?ppppppp"),
-        // Three of five down, two of three back.
-        ((3, 5), (2, 3), "ppfpfpfpfp", "?pppppfffp"),
-        ((3, 5), (2, 3), "ppfpfpfpfpp", "?pppppfffpp"),
-        // What led to a state counts for nothing that follows.
-        ((2, 4), (1, 0), "pffpfpf", "ppfpppf"),
-        // A missed slot is none of the N.
-        ((2, 3), (2, 0), "ppfmmmf", "?pppppf"),
-        // What was not told of passed.
-        ((2, 3), (2, 0), "ppf-f", "?pppp"),
-        // Warnings go sideways by the same counts.
-        ((2, 3), (2, 3), "ppwpwppp", "?pppwwpp"),
-        // Nothing at first.
-        ((2, 3), (3, 4), "fpf", "??f"),
-        ((2, 3), (3, 4), "pfpp", "???p"),
-    ] {
-        assert_eq!(states(outcomes, &terms(down, up)), wanted, "{outcomes} {down:?} {up:?}");
+    // `2 of 3`, `2 in a row`.
+    let counted = |text: &str| {
+        let (needed, of) = text.split_once(' ').unwrap();
+        let of = of.trim_start_matches("of ");
+        let of = if of == "in a row" { 0 } else { of.parse().unwrap() };
+        (needed.parse().unwrap(), of)
+    };
+    let lines = include_str!("runs.txt").lines();
+    let mut rows = 0;
+    for line in lines.filter(|line| !line.starts_with('#') && !line.is_empty()) {
+        let columns: Vec<&str> = line.split('|').map(str::trim).collect();
+        let [down, up, outcomes, wanted] = columns[..] else { panic!("{line}") };
+        assert_eq!(states(outcomes, &terms(counted(down), counted(up))), wanted, "{line}");
+        rows += 1;
     }
+    assert_eq!(rows, 11, "all of them");
 }
 
 proptest! {

@@ -7,6 +7,7 @@ use parallax_common::outcome::Outcome;
 
 use super::*;
 use crate::core::engine::tests::rig;
+use crate::core::table::{columns, lines};
 use crate::history::cell::Cell;
 use crate::history::tier::Tier;
 
@@ -48,44 +49,10 @@ fn watch<'c>(check: &'c Check, when: &str, minutes: &[&str]) -> Watch<'c> {
 
 #[test]
 fn alerts_open_resolve_and_rest_as_the_table_says() {
-    // One region a column: x fails, . passes, - says nothing; the newest minute is the last.
-    let table = "
-        stands  | condition                            | regions                  | becomes
-        quiet   | > 10% over 1m                        | ....x ....x .....        | open
-        quiet   | > 10% over 1m                        | ....x ..... .....        | rests
-        quiet   | > 10% over 1m                        | ....x ....x -----        | open
-        quiet   | > 10% over 1m                        | ....x ----- -----        | rests
-        quiet   | > 10% over 1m in any region          | ....x ----- -----        | open
-        quiet   | > 10% over 1m in all regions         | ....x ....x ....x        | open
-        quiet   | > 10% over 1m in all regions         | ....x ....x -----        | rests
-        quiet   | > 10% over 1m for 2m                 | ..xxx ..xxx .....        | open
-        quiet   | > 10% over 1m for 2m                 | ...xx ...xx .....        | rests
-        quiet   | > 10% over 1m for 2m                 | ..x.x ..xxx .....        | rests
-        quiet   | > 10% over 1m for 2m                 | ..xxx ..x-x .....        | rests
-        quiet   | > 10% over 1m for 2m                 | ..x-x ..xxx ...x.        | open
-        quiet   | > 40% over 2m                        | ...x. ...x. .....        | open
-        quiet   | > 50% over 2m                        | ...x. ...x. .....        | rests
-        quiet   | > 40% over 2m                        | ...x- ...x- .....        | open
-        quiet   | > 10% over 1m                        | ----- ----- -----        | rests
-        open    | > 10% over 1m                        | x...... x...... .......  | resolve
-        open    | > 10% over 1m                        | .x..... .x..... .......  | rests
-        open    | > 10% over 1m                        | ......x ....... .......  | resolve
-        open    | > 10% over 1m                        | ....... ....... -------  | resolve
-        open    | > 10% over 1m                        | ....... ------- -------  | rests
-        open    | > 10% over 1m                        | ....... ...-... ...-...  | rests
-        open    | > 10% over 1m in any region          | ....... ....... -------  | rests
-        open    | > 10% over 1m for 6m                 | xx...... xx...... ...... | rests
-        open    | > 10% over 1m for 6m                 | x....... x....... ...... | resolve
-        open    | > 10% over 1m                        | ....x ....x .....        | rests
-        latched | > 10% over 1m                        | ....x ....x .....        | rests
-        latched | > 10% over 1m                        | xxxx. xxxx. xxxxx        | unlatch
-        latched | > 10% over 1m                        | ----- ----- -----        | rests";
-    let lines = table.lines().map(str::trim).filter(|line| !line.is_empty()).skip(1);
     let check = rig::check(3, 2);
     let mut rows = 0;
-    for line in lines {
-        let columns: Vec<&str> = line.split('|').map(str::trim).collect();
-        let [stands, when, regions, expected] = columns[..] else { panic!("{line}") };
+    for line in lines(include_str!("table.txt")) {
+        let [stands, when, regions, expected] = columns(line);
         let standing = match stands {
             "quiet" => Standing::Quiet,
             "open" => Standing::Open,

@@ -10,6 +10,7 @@ use parallax_common::time::MeshTime;
 use proptest::prelude::*;
 
 use super::{Heard, Hearing, Said, Seat, Terms, VoterId};
+use crate::core::table::{columns, lines, yes};
 
 fn terms(failures: u32, successes: u32) -> Terms {
     Terms {
@@ -67,9 +68,7 @@ fn voter(letter: char) -> VoterId {
     VoterId(u64::from(u32::from(letter)))
 }
 
-/// Plays a row of events on a seat that counts digest 1:
-/// `=a` a is assigned (`=-` nobody), `!2` digest 2 is applied, `open` and `shut` are incidents,
-/// `stale`: the vote counts no more; `a5F` is a's run 5 failing, `a5F@2` the same for digest 2.
+/// Plays a row of events, as `streaks.txt` explains them, on a seat that counts digest 1.
 fn play(failures: u32, successes: u32, events: &str) -> Seat {
     let terms = terms(failures, successes);
     let mut seat = Seat::new(RunDigest(1));
@@ -102,114 +101,19 @@ fn play(failures: u32, successes: u32, events: &str) -> Seat {
 
 #[test]
 fn streaks_digests_and_successors_follow_their_rows() {
-    #[rustfmt::skip]
-    let rows = [
-        // failures, successes, events, state, voter, fails in a row, oks in a row
-        // In a row, downwards.
-        (2, 2, "=a",                                   "none", 'a', 0, 0),
-        (2, 2, "=a a1F",                               "none", 'a', 1, 0),
-        (2, 2, "=a a1F a2F",                           "fail", 'a', 2, 0),
-        (1, 1, "=a a1F",                               "fail", 'a', 1, 0),
-        (3, 1, "=a a1P a2F a3F",                       "pass", 'a', 2, 0),
-        (3, 1, "=a a1P a2F a3F a4F",                   "fail", 'a', 3, 0),
-        (2, 1, "=a a1P a2F a3P a4F",                   "pass", 'a', 1, 0),
-        (2, 1, "=a a1P a2F a3W a4F",                   "pass", 'a', 1, 0),
-        // In a row, upwards: a warning is a pass for streaks.
-        (2, 2, "=a a1F a2F a3P",                       "fail", 'a', 0, 1),
-        (2, 2, "=a a1F a2F a3P a4P",                   "pass", 'a', 0, 2),
-        (2, 2, "=a a1F a2F a3P a4F a5P",               "fail", 'a', 0, 1),
-        (2, 2, "=a a1F a2F a3P a4W",                   "warn", 'a', 0, 2),
-        (2, 3, "=a a1F a2F a3W a4W a5P",               "pass", 'a', 0, 3),
-        // Sideways.
-        (2, 2, "=a a1P a2P a3W",                       "pass", 'a', 0, 3),
-        (2, 2, "=a a1P a2P a3W a4W",                   "warn", 'a', 0, 4),
-        (2, 2, "=a a1W a2W a3P",                       "warn", 'a', 0, 3),
-        (2, 2, "=a a1W a2W a3P a4P",                   "pass", 'a', 0, 4),
-        (2, 2, "=a a1W a2W a3F a4F",                   "fail", 'a', 2, 0),
-        // The first state: a streak, or one pass while nothing is open.
-        (2, 2, "=a a1P",                               "none", 'a', 0, 1),
-        (2, 2, "=a a1P a2P",                           "pass", 'a', 0, 2),
-        (2, 2, "shut =a a1P",                          "pass", 'a', 0, 1),
-        (2, 2, "shut =a a1W",                          "warn", 'a', 0, 1),
-        (2, 2, "shut =a a1F",                          "none", 'a', 1, 0),
-        (2, 2, "=a a1P shut",                          "pass", 'a', 0, 1),
-        (2, 2, "shut =a a1P open",                     "pass", 'a', 0, 1),
-        (2, 2, "shut =a a1P open a2F a3P",             "pass", 'a', 0, 1),
-        // `missed` neither feeds nor breaks.
-        (2, 2, "=a a1P a2P a3F a4M a5F",               "fail", 'a', 2, 0),
-        (2, 2, "=a a1P a2P a3F a4M a5M",               "pass", 'a', 1, 0),
-        (2, 2, "=a a1F a2F a3P a4M a5P",               "pass", 'a', 0, 2),
-        (2, 2, "shut =a a1M a2M",                      "none", 'a', 0, 0),
-        // Untold runs are passes: they end a streak of fails and are not heard passes.
-        (2, 2, "=a a1P a2P a3F a9F",                   "pass", 'a', 1, 0),
-        (2, 2, "=a a1P a2P a3F a9F a10F",              "fail", 'a', 2, 0),
-        (2, 2, "=a a1F a2F a3P a9P",                   "fail", 'a', 0, 1),
-        (2, 2, "=a a1F a2F a3P a9P a10P",              "pass", 'a', 0, 2),
-        (2, 2, "=a a40F a41F",                         "fail", 'a', 2, 0),
-        // By number, however it comes.
-        (2, 2, "=a a2F a1F",                           "fail", 'a', 2, 0),
-        (2, 2, "=a a3F a1P a2F",                       "fail", 'a', 2, 0),
-        (2, 2, "=a a1F a3F a2P",                       "none", 'a', 1, 0),
-        (2, 2, "=a a1F a1F a1F",                       "none", 'a', 1, 0),
-        (2, 2, "=a a1F a2F a1F a2F",                   "fail", 'a', 2, 0),
-        (2, 2, "=a a4P a3P a2F a1F",                   "pass", 'a', 0, 2),
-        // A vote is for one version of the check.
-        (2, 2, "=a a1F a2F@2",                         "none", 'a', 1, 0),
-        (2, 2, "=a a1F a2F !2",                        "none", 'a', 0, 0),
-        (2, 2, "=a a1F a2F !2 a3P@2",                  "none", 'a', 0, 1),
-        (2, 2, "=a a1F a2F !2 a3P@2 a4P@2",            "pass", 'a', 0, 2),
-        (2, 2, "=a a1F a2F a3P@2 a4P@2 !2",            "pass", 'a', 0, 2),
-        (2, 2, "=a a1F a2F a3P@2 a4P@2",               "fail", 'a', 2, 0),
-        (2, 2, "=a a1F a2F !2 a3F@2",                  "none", 'a', 1, 0),
-        (2, 2, "=a a1F a2F a3P@2 a4P@3 a5P@3",         "none", 'a', 0, 0),
-        // Replaced by another one before it was applied here.
-        (2, 2, "=a a1F a2F a3P@2 a4P@2 a5P@3 !2",      "none", 'a', 0, 0),
-        // An edit that is taken back starts with empty ballots, whatever is told again.
-        (2, 2, "=a a1F a2F !2 a3P@2 a4P@2 !1",         "none", 'a', 0, 0),
-        (2, 2, "=a a1P a2P !2 a3F@2 a4F@2 !1",         "none", 'a', 0, 0),
-        (2, 2, "=a a1F a2F !2 a3M@2 !1",               "none", 'a', 0, 0),
-        (2, 2, "=a a1F a2F !2 a3P@2 !1 a1F a2F",       "none", 'a', 0, 0),
-        (2, 2, "=a a1F a2F !2 a3P@2 !1 a4F",           "none", 'a', 1, 0),
-        (2, 2, "=a a1F a2F !2 a3P@2 !1 a4F a5F",       "fail", 'a', 2, 0),
-        (2, 2, "=a a1F a2F !2 a3P@2 a4F !1",           "none", 'a', 1, 0),
-        (2, 2, "=a a1F a2F !2 a3P@2 a4F a5F !1",       "fail", 'a', 2, 0),
-        (2, 2, "=a a1F a2F !2 a3P@2 !3 a4P@3 !1 a1F a2F", "none", 'a', 0, 0),
-        (2, 2, "=a a1F a2F !2 a3P@2 !3 a4P@3 !1 a1F a2F a5P@4 a6P@5 a2F a7F", "none", 'a', 1, 0),
-        (2, 2, "=a a1F a2F !2 a3P@2 =b b1P@2 !1",      "none", 'b', 0, 0),
-        (2, 2, "=a a1F a2F =b !2 a3P@2 !1 b1F",        "none", 'b', 1, 0),
-        // A successor: the state passes on with its first run, the streak does not.
-        (2, 2, "=a a1F a2F =b",                        "fail", 'a', 2, 0),
-        (2, 2, "=a a1F a2F =b a3P a4P",                "pass", 'a', 0, 2),
-        (2, 2, "=a a1F a2F =b b1P",                    "fail", 'b', 0, 1),
-        (2, 2, "=a a1F a2F =b b1P b2P",                "pass", 'b', 0, 2),
-        (2, 2, "=a a1P a2P a3F =b b1F",                "pass", 'b', 1, 0),
-        (2, 2, "=a a1P a2P a3F =b b1F b2F",            "fail", 'b', 2, 0),
-        (2, 2, "=a a1P a2P =b b1M",                    "pass", 'a', 0, 2),
-        (2, 2, "=a a1P a2P =b b1M b2F",                "pass", 'b', 1, 0),
-        (2, 2, "=a a1P a2P =b b1F a3F a4F",            "pass", 'b', 1, 0),
-        (2, 2, "=a a1P a2P =b =a a3F",                 "pass", 'a', 1, 0),
-        (2, 2, "=a a1F a2F =b =c b1P b2P",             "fail", 'a', 2, 0),
-        (2, 2, "=a a1F a2F =b =c c1P",                 "fail", 'c', 0, 1),
-        (2, 2, "=a a1F a2F =-",                        "fail", 'a', 2, 0),
-        // A vote that is stale passes nothing on.
-        (2, 2, "=a a1P a2P stale =b b1F",              "none", 'b', 1, 0),
-        (2, 2, "=a a1P a2P =b stale b1F b2F",          "fail", 'b', 2, 0),
-        (2, 2, "=a a1F a2F stale =b b1P",              "none", 'b', 0, 1),
-        (2, 2, "shut =a a1F a2F stale =b b1P",         "pass", 'b', 0, 1),
-        (2, 2, "=a a1F a2F =- =b b1P",                 "fail", 'b', 0, 1),
-        (2, 2, "=a =b b1F",                            "none", 'b', 1, 0),
-        (2, 2, "=a a1F a2F =b !2 b1P@2",               "none", 'b', 0, 1),
-        // Runs of somebody whose assignment was not applied here yet count once it is.
-        (2, 2, "=a a1P a2P b1F b2F",                   "pass", 'a', 0, 2),
-        (2, 2, "=a a1P a2P b1F b2F =b",                "fail", 'b', 2, 0),
-        (2, 2, "=a a1P a2P b1F c1F =b",                "pass", 'a', 0, 2),
-    ];
-    for (failures, successes, events, state, who, fails, oks) in rows {
-        let seat = play(failures, successes, events);
+    let mut rows = 0;
+    for line in lines(include_str!("streaks.txt")) {
+        let [needed, events, expected] = columns(line);
+        let (failures, successes) = needed.split_once(' ').unwrap();
+        let seat = play(failures.parse().unwrap(), successes.parse().unwrap(), events);
         let fold = seat.summary();
-        let got = (fold.state.word(), seat.voter(), fold.fails, fold.oks);
-        assert_eq!(got, (state, Some(voter(who)), fails, oks), "{failures}/{successes} {events}");
+        let who = seat.voter().and_then(|who| char::from_u32(u32::try_from(who.0).ok()?)).unwrap();
+        let got = format!("{} {who} {} {}", fold.state.word(), fold.fails, fold.oks);
+        let expected = expected.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(got, expected, "{line}");
+        rows += 1;
     }
+    assert_eq!(rows, 85, "all of them");
 }
 
 #[test]
@@ -302,39 +206,10 @@ fn a_successors_first_failure_asks_whatever_the_one_before_saw() {
 
 #[test]
 fn the_first_two_scheduled_failures_of_a_streak_ask_and_ordered_ones_do_not() {
-    #[rustfmt::skip]
-    let rows = [
-        // outcomes before, what is heard next and at once, whether it asks
-        ("PP",   "F", true),
-        ("PPF",  "F", true),
-        ("PPFF", "F", false),
-        ("PPFP", "F", true),
-        ("PPFFF", "F", false),
-        ("FFP",  "F", true), // the region fails already, and begins anew
-        ("PPFM", "F", true),
-        ("PPFFM", "F", false),
-        ("PP",   "f", false), // ordered
-        ("PPf",  "F", true), // an ordered run may have been lost
-        ("PPff", "F", true),
-        ("PPfF", "F", true),
-        ("PPfFF", "F", false),
-        ("PPFf", "F", true),
-        ("PPFfF", "F", false),
-        ("PPF",  "f", false),
-        ("",     "F", true),
-        ("PP",   "M", false),
-        ("PP",   "W", false),
-        ("PP",   "FF", true),
-        ("PPFF", "FF", false),
-        ("PPFF", "MF", false),
-        // A streak ends and another begins.
-        ("PPF",  "PF", true),
-        ("PPFF", "PF", true),
-        ("PPFFF", "pfF", true),
-        ("PPFF", "PFP", false),
-        ("PPFF", "Pf", false),
-    ];
-    for (before, next, expected) in rows {
+    let mut rows = 0;
+    for line in lines(include_str!("asks.txt")) {
+        let [before, next, expected] = columns(line);
+        let before = before.trim_start_matches('-');
         let terms = terms(2, 2);
         let mut seat = Seat::new(RunDigest(1));
         seat.assign(Some(voter('a')), true, &terms, at(0));
@@ -348,35 +223,29 @@ fn the_first_two_scheduled_failures_of_a_streak_ask_and_ordered_ones_do_not() {
         }
         let next_ones = (before.len()..).zip(next.chars()).map(record);
         let folded = seat.hear(voter('a'), next_ones, None, true, &terms);
-        assert_eq!(folded.asks, expected, "{before} then {next}");
+        assert_eq!(folded.asks, yes(expected), "{line}");
+        rows += 1;
     }
+    assert_eq!(rows, 27, "all of them");
 }
 
 #[test]
 fn freshness_follows_the_watermark_the_runs_in_flight_and_the_assignment() {
-    // Timeout 3 s: stale when older than 8 s. Seen at 100 s.
-    #[rustfmt::skip]
-    let rows = [
-        // watermark, oldest in flight, stale, changes by itself at (s, then 1 ns)
-        (None,     None,     true,  None),
-        (Some(99), None,     false, None),
-        (Some(92), None,     false, None),
-        (Some(91), None,     true,  None),
-        (Some(99), Some(95), false, Some(103)),
-        (Some(99), Some(92), false, Some(100)),
-        (Some(99), Some(91), true,  None),
-        (Some(99), Some(99), false, Some(107)),
-        (Some(90), Some(99), true,  Some(107)),
-    ];
     let seat = play(2, 2, "=a a1P a2P");
-    for (watermark, in_flight, stale, changes) in rows {
-        let hearing =
-            Hearing { watermark: watermark.map(at), in_flight: in_flight.map(at), excluded: false };
+    let mut rows = 0;
+    for line in lines(include_str!("freshness.txt")) {
+        let [watermark, in_flight, word, changes] = columns(line);
+        let second = |text: &str| (text != "-").then(|| at(text.parse().unwrap()));
+        let (watermark, in_flight) = (second(watermark), second(in_flight));
+        let hearing = Hearing { watermark, in_flight, excluded: false };
         let vote = seat.vote(&hearing, &terms(2, 2), at(100));
-        let changes = changes.map(|seconds| at(seconds) + Duration::from_nanos(1));
-        assert_eq!((vote.stale, vote.changes_at), (stale, changes), "{watermark:?} {in_flight:?}");
+        let changes = second(changes).map(|second| second + Duration::from_nanos(1));
+        let said = if vote.stale { "stale" } else { "fresh" };
+        assert_eq!((said, vote.changes_at), (word, changes), "{line}");
         assert_eq!(vote.state, BallotState::Pass, "what it said is kept");
+        rows += 1;
     }
+    assert_eq!(rows, 9, "all of them");
 }
 
 #[test]

@@ -57,6 +57,7 @@ mod tests {
     use super::*;
     use crate::core::ballots::Vote;
     use crate::core::decide::decide;
+    use crate::core::table::{columns, lines};
 
     const POLICY: Policy = Policy {
         regions: Quorum::Majority,
@@ -103,24 +104,9 @@ mod tests {
 
     #[test]
     fn an_end_waits_for_its_time_and_still_needs_its_quorum_then() {
-        // Open until, passing for, time:votes and what is said of them.
-        let table = "
-            -  | -  | 0:fff 5:ppp                   | down ends
-            20 | -  | 5:ppp 20:ppp                  | down@20 ends
-            20 | -  | 5:ppp 19:ppp 20:ffp 30:ppp    | down@20 down@20 down ends
-            20 | -  | 21:ppf                        | ends
-            20 | -  | 5:fff 20:fff                  | down down
-            20 | -  | 5:ppp 10:SSS 20:ppp           | down@20 unknown ends
-            -  | 10 | 0:ppp 9:ppp 10:ppp            | down@10 down@10 ends
-            -  | 10 | 0:ppp 5:pff 6:ppp 10:ppp 16:ppp | down@10 down down@16 down@16 ends
-            -  | 10 | 0:ppp 5:ppf 10:ppp            | down@10 down@10 ends
-            -  | 10 | 0:ppp 5:pSS 6:ppp 15:ppp      | down@10 unknown down@16 down@16
-            20 | 10 | 0:ppp 10:ppp 20:ppp           | down@20 down@20 ends
-            20 | 10 | 15:ppp 20:ppp 25:ppp          | down@25 down@25 ends";
         let mut rows = 0;
-        for line in table.lines().map(str::trim).filter(|line| !line.is_empty()) {
-            let columns: Vec<&str> = line.split('|').map(str::trim).collect();
-            let [until, passing, steps, expected] = columns[..] else { panic!("{line}") };
+        for line in lines(include_str!("calm.txt")) {
+            let [until, passing, steps, expected] = columns(line);
             let terms = Terms {
                 open_until: until.parse().ok().map(second),
                 passing_for: passing.parse().ok().map(Duration::from_secs),

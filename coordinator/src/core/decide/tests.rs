@@ -9,6 +9,7 @@ use super::rule::Rule;
 use super::{Decision, Open, decide};
 use crate::core::ballots::Vote;
 use crate::core::ballots::panel::Panel;
+use crate::core::table::{columns, lines};
 
 const MAJORITY: Policy = Policy {
     regions: Quorum::Majority,
@@ -63,16 +64,6 @@ fn say(decision: &Decision) -> String {
         }
     }
     said
-}
-
-/// The rows of a table.
-fn lines(table: &'static str) -> impl Iterator<Item = &'static str> {
-    table.lines().filter(|line| !line.starts_with('#') && !line.is_empty())
-}
-
-fn columns<const N: usize>(line: &str) -> [&str; N] {
-    let columns: Vec<_> = line.split('|').map(str::trim).collect();
-    columns.try_into().unwrap_or_else(|_| panic!("{N} columns: {line}"))
 }
 
 fn counts<const N: usize>(mix: &str) -> [usize; N] {

@@ -37,6 +37,7 @@ pub fn opening(flap: &v1::Flap, before: &[prost_types::Timestamp], now: UtcTime)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::table::{columns, lines};
 
     fn minute(at: i64) -> UtcTime {
         UtcTime::from_ns(at * 60_000_000_000)
@@ -44,22 +45,9 @@ mod tests {
 
     #[test]
     fn openings_within_a_while_make_it_flap() {
-        // Openings that make it flap, within so many minutes; when incidents open; of each whether it
-        // flaps, and how many are remembered. `c` before a minute: it had calmed down before.
-        let table = "
-            3 | 60 | 0 10 20          | - - F | 1 2 3
-            3 | 60 | 0 30 60          | - - - | 1 2 2
-            3 | 60 | 0 30 59          | - - F | 1 2 3
-            3 | 60 | 0 100 200        | - - - | 1 1 1
-            3 | 60 | 0 10 20 25 30    | - - F F F | 1 2 3 3 3
-            3 | 60 | 0 10 20 c30 40   | - - F - - | 1 2 3 1 2
-            3 | 60 | 0 10 20 c30 40 50 | - - F - - F | 1 2 3 1 2 3
-            2 | 5  | 0 4 9 13         | - F - F | 1 2 1 2
-            2 | 5  | 0 0              | - F   | 1 2";
         let mut rows = 0;
-        for line in table.lines().map(str::trim).filter(|line| !line.is_empty()) {
-            let columns: Vec<&str> = line.split('|').map(str::trim).collect();
-            let [opens, within, openings, flaps, kept] = columns[..] else { panic!("{line}") };
+        for line in lines(include_str!("flap.txt")) {
+            let [opens, within, openings, flaps, kept] = columns(line);
             let minutes: i64 = within.parse().unwrap();
             let flap = v1::Flap {
                 opens: opens.parse().unwrap(),

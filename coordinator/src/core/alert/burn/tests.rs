@@ -3,6 +3,7 @@
 use parallax_common::limits::SLO_TARGET_PPM_FAST;
 
 use super::*;
+use crate::core::table::{columns, lines, yes};
 
 const SLO: Slo = Slo { target_ppm: 999_000, over: Duration::from_secs(30 * 86_400) };
 
@@ -24,82 +25,58 @@ fn the_pairs_are_those_of_the_workbook() {
 
 #[test]
 fn burn_rates_are_compared_exactly() {
-    // Target, runs, failed, factor in tenths; whether it burns faster.
-    for (target_ppm, runs, failed, tenths, fast) in [
-        // 99.9 %: 14.4 times 0.1 % is 1.44 %.
-        (999_000, 10_000, 144, 144, false),
-        (999_000, 10_000, 145, 144, true),
-        // 6 times 0.1 % is 0.6 %; 360 runs a minute are 129 600 in six hours.
-        (999_000, 129_600, 777, 60, false),
-        (999_000, 129_600, 778, 60, true),
-        // 1 times: 0.1 %.
-        (999_000, 1_000, 1, 10, false),
-        (999_000, 1_000, 2, 10, true),
-        // 99 %: 14.4 %.
-        (990_000, 1_000, 144, 144, false),
-        (990_000, 1_000, 145, 144, true),
-        // 95 %: 72 %.
-        (950_000, 100, 72, 144, false),
-        (950_000, 100, 73, 144, true),
-        // Where an outage just does, and where it does not any more.
-        (SLO_TARGET_PPM_FAST, 1_000, 1_000, 144, true),
-        (SLO_TARGET_PPM_FAST - 1, 1_000, 1_000, 144, false),
-        // 99.999 %: one of 6 944 is 14.4 times; one of 6 945 is not.
-        (999_990, 6_944, 1, 144, true),
-        (999_990, 6_945, 1, 144, false),
-        (999_000, 0, 0, 10, false),
-        (999_000, u64::MAX, u64::MAX / 10, 144, true),
-    ] {
-        let slo = Slo { target_ppm, ..SLO };
-        let runs_of = Count { all: runs, bad: failed, max_us: 0 };
-        assert_eq!(burns(&slo, runs_of, tenths), fast, "{target_ppm} {failed}/{runs} {tenths}");
+    let mut targets = Vec::new();
+    for line in lines(include_str!("rates.txt")) {
+        let [target, runs, failed, factor, fast] = columns(line);
+        // As many places as are written behind the dot, which are four and one.
+        let number = |text: &str| text.replace('.', "").parse().unwrap();
+        let slo = Slo { target_ppm: number(target), ..SLO };
+        let (all, bad) = (runs.parse().unwrap(), failed.parse().unwrap());
+        let runs_of = Count { all, bad, max_us: 0 };
+        assert_eq!(burns(&slo, runs_of, number(factor)), yes(fast), "{line}");
+        targets.push(slo.target_ppm);
+    }
+    assert_eq!(targets.len(), 16, "all of them");
+    for edge in [SLO_TARGET_PPM_FAST, SLO_TARGET_PPM_FAST - 1] {
+        assert!(targets.contains(&edge), "a row of {edge}");
     }
 }
 
 #[test]
 fn both_spans_and_the_floor_open_and_a_quiet_short_span_resolves() {
-    let calm = tally(300, 0, 0);
-    let hot = tally(300, 30, 2);
-    let none = tally(0, 0, 0);
-    // Long span, short spans from the newest, regions, how it stands; what becomes of it.
-    let table: &[(Tally, &[Tally], usize, Standing, &str)] = &[
-        (tally(3_600, 360, 2), &[hot, hot], 3, Standing::Quiet, "open"),
-        (tally(3_600, 360, 2), &[calm, hot], 3, Standing::Quiet, "rests"),
-        (tally(3_600, 36, 2), &[hot, hot], 3, Standing::Quiet, "rests"),
-        // One region is the region's trouble, unless there is only one.
-        (tally(3_600, 360, 1), &[hot], 3, Standing::Quiet, "rests"),
-        (tally(3_600, 360, 1), &[hot], 1, Standing::Quiet, "open"),
-        // Two failed runs of a check that seldom runs are a large share, and chance.
-        (tally(12, 2, 2), &[tally(3, 2, 2)], 3, Standing::Quiet, "rests"),
-        (tally(12, 3, 2), &[tally(3, 2, 2)], 3, Standing::Quiet, "open"),
-        (tally(3_600, 360, 2), &[none], 3, Standing::Quiet, "rests"),
-        (tally(3_600, 360, 2), &[calm, calm, calm], 3, Standing::Open, "resolve"),
-        (tally(3_600, 360, 2), &[calm, calm, hot], 3, Standing::Open, "rests"),
-        (tally(3_600, 360, 2), &[hot, calm, calm], 3, Standing::Open, "rests"),
-        (tally(3_600, 360, 2), &[calm, none, calm], 3, Standing::Open, "rests"),
-        (tally(3_600, 0, 0), &[], 3, Standing::Open, "rests"),
-        (tally(3_600, 360, 2), &[calm], 3, Standing::Latched, "unlatch"),
-        (tally(3_600, 360, 2), &[hot], 3, Standing::Latched, "rests"),
-        (tally(3_600, 360, 2), &[none], 3, Standing::Latched, "rests"),
-    ];
-    for (row, (long, shorts, regions, standing, expected)) in table.iter().enumerate() {
+    let read = |text: &str| {
+        let numbers: Vec<u64> = text.split('/').map(|number| number.parse().unwrap()).collect();
+        let [runs, failed, failing] = numbers[..] else { panic!("{text}") };
+        tally(runs, failed, usize::try_from(failing).unwrap())
+    };
+    let mut rows = 0;
+    for line in lines(include_str!("turns.txt")) {
+        let [stands, regions, long, shorts, expected] = columns(line);
+        let standing = match stands {
+            "quiet" => Standing::Quiet,
+            "open" => Standing::Open,
+            "latched" => Standing::Latched,
+            other => panic!("nothing stands {other}"),
+        };
         let burn = Burn {
             slo: &SLO,
-            regions: *regions,
+            regions: regions.parse().unwrap(),
             pair: &PAIRS[0],
             short: PAIRS[0].short,
-            long: *long,
-            shorts: shorts.to_vec(),
+            long: read(long),
+            shorts: shorts.split(' ').filter(|text| *text != "-").map(read).collect(),
             until: MeshTime::from_ns(0),
         };
-        let said = match burn.turn(*standing) {
+        let said = match burn.turn(standing) {
             None => "rests",
             Some(Turn::Open(_)) => "open",
             Some(Turn::Resolve(_)) => "resolve",
             Some(Turn::Unlatch) => "unlatch",
         };
-        assert_eq!(said, *expected, "row {row}");
+        assert_eq!(said, expected, "{line}");
+        rows += 1;
     }
+    assert_eq!(rows, 16, "all of them");
 }
 
 #[test]

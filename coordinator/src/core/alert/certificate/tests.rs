@@ -7,6 +7,7 @@ use parallax_common::name::RunDigest;
 use super::shown::Sight;
 use super::*;
 use crate::core::engine::tests::rig;
+use crate::core::table::{columns, lines};
 
 /// The first minute that is looked at, of some day of 2026.
 const FIRST_MINUTE: i64 = 29_500_000;
@@ -80,73 +81,10 @@ fn name(turn: Option<&Turn>) -> &'static str {
 
 #[test]
 fn alerts_on_certificates_open_resolve_and_rest_as_the_table_says() {
-    // One region a column, one look a minute, the newest is the last; .17 is seventeen times a dot. x has
-    // fewer days left, = exactly as many, . more, e has expired, n is just new enough to count, o and O are
-    // older: of few and of many days; b and B are not believed: of few and of many days; - was never shown
-    // any, and X by another version of the check. What is open was opened by the regions that begin with x.
-    let table = "
-        stands  | condition                  | regions                  | becomes
-        quiet   | < 14                       | x . .                    | open
-        quiet   | < 14                       | = . .                    | rests
-        quiet   | < 14                       | e - -                    | open
-        quiet   | < 14                       | n . .                    | open
-        quiet   | < 14                       | o . .                    | rests
-        quiet   | < 14                       | b . .                    | rests
-        quiet   | < 14                       | X . .                    | rests
-        quiet   | < 14                       | - - -                    | rests
-        quiet   | < 0                        | e . .                    | open
-        quiet   | < 0                        | x . .                    | rests
-        quiet   | < 14 in majority of regions | x x .                   | open
-        quiet   | < 14 in majority of regions | x . .                   | rests
-        quiet   | < 14 in majority of regions | x x O                   | open
-        quiet   | < 14 in majority of regions | x o o                   | rests
-        quiet   | < 14 in all regions        | x x x                    | open
-        quiet   | < 14 in all regions        | x x -                    | rests
-        quiet   | < 14 for 2m                | .xxx .... ....           | open
-        quiet   | < 14 for 2m                | ..xx .... ....           | rests
-        quiet   | < 14 for 2m                | x.xx .... ....           | rests
-        quiet   | < 14 for 2m                | xoxx .... ....           | rests
-        quiet   | < 14 for 2m                | x..x .xx. ....           | open
-        open    | < 14                       | x.6 x.6 .7               | resolve
-        open    | < 14                       | .x.5 .7 .7               | rests
-        open    | < 14                       | x=.5 .7 .7               | resolve
-        open    | < 14                       | xxxxxxx xxxxxxx xxxxxxx  | rests
-        open    | < 14 for 6m                | x.7 .8 .8                | resolve
-        open    | < 14 for 6m                | xx.6 .8 .8               | rests
-        open    | < 14                       | x.16 x.16 -16O           | rests
-        open    | < 14                       | x.17 .18 -18             | resolve
-        open    | < 14                       | x.16 .17 -17             | rests
-        open    | < 14                       | x.6 .7 -6.               | resolve
-        open    | < 14                       | x.6 .7 ...O...           | resolve
-        open    | < 14                       | x.17 .18 O18             | resolve
-        open    | < 14                       | x.17 .18 o18             | rests
-        open    | < 14                       | x-17 .18 .18             | rests
-        open    | < 14                       | xX17 .18 .18             | rests
-        open    | < 14                       | xO17 .18 .18             | resolve
-        open    | < 14                       | x-17 -18 -18             | rests
-        open    | < 14                       | xO17 -18 -18             | rests
-        open    | < 14                       | x.17 .18 b18             | resolve
-        open    | < 14                       | xB17 .18 .18             | rests
-        open    | < 14 for 30m               | x.29 .30 -30             | rests
-        open    | < 14 for 30m               | x.31 .32 -32             | resolve
-        open    | < 14 in majority of regions | x.6 x.6 o7              | resolve
-        open    | < 14 in majority of regions | .7 o7 -7                | rests
-        open    | < 14 in majority of regions | x.17 o18 -18            | resolve
-        open    | < 14 in majority of regions | x-17 x-17 .18           | rests
-        open    | < 14 in majority of regions | x-17 x.17 .18           | resolve
-        latched | < 14                       | xx .. ..                 | rests
-        latched | < 14                       | x. .. ..                 | unlatch
-        latched | < 14                       | x-16 .17 .17             | rests
-        latched | < 14                       | x-17 .18 .18             | unlatch
-        latched | < 14                       | xo17 .18 -18             | unlatch
-        latched | < 14                       | x-17 -18 -18             | rests
-        latched | < 14                       | x-17 x18 .18             | rests";
-    let lines = table.lines().map(str::trim).filter(|line| !line.is_empty()).skip(1);
     let check = rig::check(3, 2);
     let mut rows = 0;
-    for line in lines {
-        let columns: Vec<&str> = line.split('|').map(str::trim).collect();
-        let [stands, when, regions, expected] = columns[..] else { panic!("{line}") };
+    for line in lines(include_str!("table.txt")) {
+        let [stands, when, regions, expected] = columns(line);
         let standing = match stands {
             "quiet" => Standing::Quiet,
             "open" => Standing::Open,
@@ -184,21 +122,9 @@ fn alerts_on_certificates_open_resolve_and_rest_as_the_table_says() {
 
 #[test]
 fn what_alternates_opens_once_and_ends_a_span_after_it_stopped() {
-    // One region; a window a minute, which ends with it, and a look at its end. A space is a window that
-    // did not come. Spans begin at minutes 0, 5, 10 and so on.
-    let table = "
-        windows                         | becomes
-        x.x.x.x.x.x.x.x.x.x.x.x.20      | open at 0, resolve at 35
-        x........x........x.20          | open at 0, resolve at 30
-        x.13x.20                        | open at 0, resolve at 25
-        x.15x.20                        | open at 0, resolve at 15, open at 16, resolve at 30
-        x 10.10                         | open at 0, resolve at 16
-        x.x.xX.X.X.30                   | open at 0, resolve at 15
-        .X9.10                          | rests
-        xX.10                           | open at 0, resolve at 7";
     let check = rig::check(1, 2);
     let alert = alert("cert_days < 14");
-    for line in table.lines().map(str::trim).filter(|line| !line.is_empty()).skip(1) {
+    for line in lines(include_str!("alternates.txt")) {
         let (windows, expected) = line.split_once('|').unwrap();
         let (mut sights, mut streak, mut found) = (Sights::default(), None, Vec::new());
         let (mut standing, mut opened) = (Standing::Quiet, None);

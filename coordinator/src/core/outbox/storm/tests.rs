@@ -1,4 +1,5 @@
 use super::*;
+use crate::core::table::{columns, lines};
 
 fn at(second: u64) -> UtcTime {
     UtcTime::from_ns(1_700_000_000_000_000_000) + Duration::from_secs(second)
@@ -10,23 +11,12 @@ fn length(seconds: i64) -> Option<prost_types::Duration> {
 
 #[test]
 fn the_first_openings_go_out_and_the_rest_is_one_too_many() {
-    #[rustfmt::skip]
-    let table: [(u32, i64, &str, &str); 9] = [
-        // over, within, which check at which second, which go out (.) and which are one too many (x)
-        (3, 30, "a0 b0 c0",                   "..."),
-        (3, 30, "a0 b0 c0 d0 e1",             "...xx"),
-        (3, 30, "a0 b10 c20 d29",             "...x"),
-        (3, 30, "a0 b10 c20 d30",             "...."),
-        // As long as they keep coming they are too many.
-        (3, 30, "a0 b1 c2 d20 e25 f31 g33 h40", "...xxxxx"),
-        (3, 30, "a0 b1 c2 d3 e60",            "...x."),
-        (1, 30, "a0 b29 c58 d88",             ".xx."),
-        // One that comes and goes is one.
-        (3, 30, "a0 a1 a2 a3 a4 b5 a6 c7",    "........"),
-        (3, 30, "a0 a1 b2 c3 a4 d5",          ".....x"),
-    ];
-    for (over, within, written, expected) in table {
-        let rule = StormRule { over, within: length(within) };
+    let mut rows = 0;
+    for line in lines(include_str!("openings.txt")) {
+        let [rule, written, expected] = columns(line);
+        let (over, within) = rule.split_once(" in ").unwrap();
+        let over: u32 = over.parse().unwrap();
+        let rule = StormRule { over, within: length(within.parse().unwrap()) };
         let mut kept = Vec::new();
         let mut said = String::new();
         for opening in written.split_whitespace() {
@@ -36,8 +26,10 @@ fn the_first_openings_go_out_and_the_rest_is_one_too_many() {
             kept = next;
             said.push(if many { 'x' } else { '.' });
         }
-        assert_eq!(said, expected, "{written} by {over} within {within}");
+        assert_eq!(said, expected, "{line}");
+        rows += 1;
     }
+    assert_eq!(rows, 9, "all of them");
 }
 
 fn member(uid: &str, labels: &[(&str, &str)], failing: &[&str]) -> Incident {
