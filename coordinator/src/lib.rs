@@ -39,13 +39,12 @@ pub mod view;
 pub mod watch;
 
 use std::ffi::OsString;
-use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::CommandFactory as _;
+use parallax_runtime::logging::Log;
 use parallax_runtime::settings::{self, Gathered};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
 pub use self::config::Config;
 pub use self::run::{Bound, RunError, run};
@@ -108,22 +107,13 @@ pub fn main() -> ExitCode {
     if asked.check_config {
         return settings::judged("parallax-coordinator", &config::refusals(&config, &log));
     }
-    let filter = match EnvFilter::try_new(&log) {
-        Ok(filter) => filter,
+    let log = match Log::start(&log, log_json) {
+        Ok(log) => log,
         Err(error) => {
             eprintln!("--log: {error}");
             return ExitCode::from(2);
         }
     };
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
-    if log_json {
-        log.json().init()
-    } else {
-        log.init()
-    }
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(workers()).enable_all().build();
     let runtime = match runtime {
@@ -136,14 +126,8 @@ pub fn main() -> ExitCode {
     let ended = runtime.block_on(async {
         let stop = CancellationToken::new();
         let (ready, _bound) = tokio::sync::oneshot::channel();
-        let mut running = std::pin::pin!(run(config, stop.clone(), ready));
-        tokio::select! {
-            ended = &mut running => ended,
-            () = parallax_runtime::signal::terminated() => {
-                stop.cancel();
-                running.await
-            }
-        }
+        let running = run(config, stop.clone(), ready);
+        parallax_runtime::signal::run(running, stop, || log.reread(&settings)).await
     });
     match ended {
         Ok(()) => ExitCode::SUCCESS,

@@ -4,7 +4,6 @@
 //! brings its assignment, the owner task ([`owner`]) starts its runs, [`execute`] carries one out,
 //! and the owner hands what it found to every session. [`run`] puts them together.
 
-use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -15,6 +14,7 @@ use clap::CommandFactory as _;
 use http::{HeaderName, HeaderValue};
 use parallax_common::limits::{ANCHORS_MAX, SPOOL_BYTES_MAX};
 use parallax_common::name::Incarnation;
+use parallax_runtime::logging::Log;
 use parallax_runtime::settings::{self, Gathered, Settings};
 use parallax_runtime::supervisor::{Supervisor, TaskKind};
 use parallax_runtime::transport::{Credentials, CredentialsError, Identity};
@@ -304,22 +304,13 @@ pub fn main() -> ExitCode {
     if args.settings.check_config {
         return settings::judged("parallax-probe", &config::refusals(&args));
     }
-    let filter = match tracing_subscriber::EnvFilter::try_new(&args.log) {
-        Ok(filter) => filter,
+    let log = match Log::start(&args.log, args.log_json) {
+        Ok(log) => log,
         Err(error) => {
             eprintln!("--log: {error}");
             return ExitCode::from(2);
         }
     };
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
-    if args.log_json {
-        log.json().init()
-    } else {
-        log.init()
-    }
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -330,13 +321,7 @@ pub fn main() -> ExitCode {
     let ended = runtime.block_on(async {
         let stop = CancellationToken::new();
         let probe = run(args.into(), stop.clone());
-        tokio::pin!(probe);
-        tokio::select! {
-            ended = &mut probe => return ended,
-            () = signalled() => info!("stopping"),
-        }
-        stop.cancel();
-        probe.await
+        parallax_runtime::signal::run(probe, stop, || log.reread(&settings)).await
     });
     // What hangs in the system's kernel (a plugin, a disk) is waited for no longer.
     runtime.shutdown_timeout(STOP_WITHIN);
@@ -359,20 +344,6 @@ fn print_config(args: &config::Args, settings: &Settings) -> ExitCode {
         Err(error) => {
             eprintln!("{error}");
             ExitCode::from(2)
-        }
-    }
-}
-
-/// Resolves at SIGTERM or SIGINT.
-async fn signalled() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminate) => tokio::select! {
-            _ = terminate.recv() => {}
-            _ = tokio::signal::ctrl_c() => {}
-        },
-        Err(_) => {
-            let _ = tokio::signal::ctrl_c().await;
         }
     }
 }

@@ -3,8 +3,10 @@
 //!
 //! Cores never see this crate; shells use it to read clocks and pass `now` down.
 
+pub mod build;
 pub mod clock;
 pub mod error;
+pub mod logging;
 pub mod settings;
 pub mod signal;
 pub mod supervisor;
