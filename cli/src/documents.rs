@@ -13,6 +13,7 @@ use parallax_probe::execute::Executor;
 use parallax_probe::metrics::Metrics;
 use parallax_proto::convert::{check, resource};
 use parallax_proto::v1;
+use parallax_runtime::settings::{self, Origin};
 
 use crate::config::schema::judge::Judge;
 use crate::config::{Sources, load, schema};
@@ -163,6 +164,8 @@ fn every_yaml_block_is_valid_or_breaks_the_rule_that_it_says() {
                     invalid += 1;
                 }
                 "sh" | "text" | "json" => {}
+                // Settings of the two programs: another test gives them those.
+                "yaml,coordinator" | "yaml,probe" => {}
                 other => panic!("{at}: a block of `{other}` is tested by nothing"),
             }
         }
@@ -286,38 +289,55 @@ fn every_metric_is_documented_and_exists() {
     assert_eq!(as_set(first_column(&text, "## Metrics of a probe")), of_probe);
 }
 
-/// The long flags of a clap structure in a source file.
-fn flags(source: &str) -> BTreeSet<String> {
-    let before_tests = source.split("#[cfg(test)]").next().unwrap_or_default();
-    before_tests
-        .split("#[arg(")
-        .skip(1)
-        .map(str::trim_start)
-        .filter(|part| part.starts_with("long"))
-        .filter_map(|part| {
-            if let Some(named) = part.strip_prefix("long = \"") {
-                return Some(format!("--{}", named.split('"').next()?));
-            }
-            let field = part.split_once(")]")?.1.split(':').next()?;
-            Some(format!("--{}", field.split_whitespace().last()?.replace('_', "-")))
-        })
-        .collect()
+/// The long flags of a program; those that clap adds by itself are not among them.
+fn flags(program: &clap::Command) -> BTreeSet<String> {
+    program.get_arguments().filter_map(|arg| Some(format!("--{}", arg.get_long()?))).collect()
 }
 
 #[test]
 fn every_flag_of_both_programs_is_documented() {
     let text = file("docs/operations.md");
-    let coordinator = [
-        include_str!("../../coordinator/src/config.rs"),
-        include_str!("../../coordinator/src/lib.rs"),
-    ];
-    let known: BTreeSet<String> = coordinator.into_iter().flat_map(flags).collect();
-    assert!(known.contains("--listen-api") && known.contains("--log-json"), "{known:?}");
-    assert_eq!(as_set(first_column(&text, "## Flags of a coordinator")), known);
+    for (program, heading) in [
+        (parallax_coordinator::command(), "## Flags of a coordinator"),
+        (parallax_probe::command(), "## Flags of a probe"),
+    ] {
+        let known = flags(&program);
+        assert!(known.contains("--log-json") && known.contains("--config"), "{known:?}");
+        assert_eq!(as_set(first_column(&text, heading)), known);
+        // Variables stand in the row of their flag.
+        for arg in program.get_arguments() {
+            let (Some(long), Some(variable)) = (arg.get_long(), arg.get_env()) else { continue };
+            let (row, variable) = (format!("| `--{long}` |"), variable.to_string_lossy());
+            let row = text.split(heading).nth(1).and_then(|it| it.split(&row).nth(1)).unwrap();
+            let row = row.lines().next().unwrap();
+            assert!(row.contains(&format!("[{variable}")), "--{long}: {variable} is not in {row}");
+        }
+    }
+}
 
-    let known = flags(include_str!("../../probe/src/config.rs"));
-    assert!(known.contains("--coordinator") && known.contains("--log-json"), "{known:?}");
-    assert_eq!(as_set(first_column(&text, "## Flags of a probe")), known);
+#[test]
+fn every_file_of_settings_in_the_documents_is_read() {
+    let mut read = 0;
+    for (name, text) in documents() {
+        for (word, line, block) in blocks(&text) {
+            let program = match word {
+                "yaml,coordinator" => parallax_coordinator::command(),
+                "yaml,probe" => parallax_probe::command(),
+                _ => continue,
+            };
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("settings.yaml");
+            std::fs::write(&path, &block).unwrap();
+            let argv = ["program".into(), format!("--config={}", path.display()).into()];
+            let settings = settings::gather_for(program, argv);
+            let settings = settings.unwrap_or_else(|error| panic!("{name}:{line}: {error}"));
+            let from_file =
+                settings.keys().iter().any(|it| matches!(settings.origin(it), Origin::File(_)));
+            assert!(from_file, "{name}:{line} sets nothing");
+            read += 1;
+        }
+    }
+    assert!(read >= 2, "there is none of a coordinator and of a probe");
 }
 
 #[test]

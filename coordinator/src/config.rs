@@ -1,4 +1,6 @@
-//! What a coordinator is told at its start: flags and environment, checked once.
+//! What a coordinator is told at its start, by flags, environment and file, checked once.
+
+mod refusals;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -9,6 +11,7 @@ use parallax_common::guard::{Guard, Network, Owner, TooManyNetworks};
 use parallax_common::limits::{COORDINATORS_MAX, HISTORY_BYTES_DEFAULT, HISTORY_BYTES_MIN};
 use parallax_common::name::is_name;
 
+pub(crate) use self::refusals::refusals;
 use crate::quorum::contact;
 
 /// Settings of one coordinator.

@@ -14,12 +14,14 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use parallax_proto::v1;
+use parallax_runtime::build::labels;
 use parallax_runtime::transport::RefusalCounters;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::history::History;
 use crate::judge::JudgeHandle;
+use crate::level::level;
 use crate::peers::gate::Gate;
 use crate::peers::{Facts, Peers};
 use crate::propose::Proposer;
@@ -116,11 +118,19 @@ fn sample(out: &mut String, family: &str, kind: &str, help: &str, value: impl st
     let _ = writeln!(out, "# HELP {family} {help}\n# TYPE {family} {kind}\n{family} {value}");
 }
 
+/// What this build is, as labels.
+fn build_info() -> String {
+    let (family, labels) =
+        ("parallax_build_info", labels(env!("CARGO_PKG_VERSION"), Some(level())));
+    let help = "1; the build of this member and its feature level are its labels.";
+    format!("# HELP {family} {help}\n# TYPE {family} gauge\n{family}{labels} 1\n")
+}
+
 fn exposition(public: &Public) -> String {
     let state = public.view.load();
     let node = public.proposer.node().status();
     let live = state.probes.values().filter(|row| row.state() == v1::ProbeState::Live).count();
-    let mut out = String::new();
+    let mut out = build_info();
     sample(
         &mut out,
         "parallax_raft_applied_index",
@@ -339,4 +349,17 @@ fn members(out: &mut String, peers: &Peers, gate: &Gate) {
         "Snapshot files that did not arrive.",
         &|facts, _| Some(facts.snapshots_failed as f64),
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_says_which_build_it_is() {
+        let text = build_info();
+        let begins = concat!("build_info{version=\"", env!("CARGO_PKG_VERSION"), "\",commit=");
+        let ends = format!("level=\"{}\"}} 1", level());
+        assert!(text.lines().any(|it| it.contains(begins) && it.ends_with(&ends)), "{text}");
+    }
 }

@@ -1,4 +1,6 @@
-//! What a probe is told at its start: flags, or the environment.
+//! What a probe is told at its start, by flags, environment and file.
+
+mod refusals;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -10,8 +12,9 @@ use parallax_common::limits::{
 };
 use parallax_common::target::parse_address;
 use parallax_common::text::{format_duration, parse_duration};
-use serde::Serialize;
+use parallax_runtime::settings::{Flags, Settings};
 
+pub(crate) use self::refusals::refusals;
 use crate::core::guard::{Effect, Guard, Network, Origin, Rule};
 use crate::core::spool::disk::Bounds;
 
@@ -53,7 +56,7 @@ pub struct Config {
 }
 
 /// A place that should always answer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Anchor {
     /// Host name or address.
     pub host: String,
@@ -62,7 +65,7 @@ pub struct Anchor {
 }
 
 /// Runs checks on time and streams what it saw to every coordinator.
-#[derive(Debug, Parser)]
+#[derive(Debug, Clone, Parser)]
 #[command(name = "parallax-probe", version)]
 pub(crate) struct Args {
     /// Directory with ca.pem, cert.pem and key.pem (`parallax pki issue probe`).
@@ -135,9 +138,8 @@ pub(crate) struct Args {
     /// One JSON object a line instead of text.
     #[arg(long)]
     pub(crate) log_json: bool,
-    /// Print what is in force as JSON, the networks in the order in which they are asked, and end.
-    #[arg(long)]
-    pub(crate) print_config: bool,
+    #[command(flatten)]
+    pub(crate) settings: Flags,
 }
 
 fn anchor(text: &str) -> Result<Anchor, String> {
@@ -179,71 +181,27 @@ impl Config {
     }
 }
 
-/// What `--print-config` prints.
-#[derive(Debug, Serialize)]
-pub(crate) struct InForce {
-    tls_dir: PathBuf,
-    coordinators: Vec<String>,
-    data_dir: Option<PathBuf>,
-    spool_dir: Option<PathBuf>,
-    spool_bytes_max: u64,
-    spool_age_max: String,
-    source_address: Option<IpAddr>,
-    allow_env: Vec<String>,
-    allow_files: Vec<PathBuf>,
-    plugin_dirs: Vec<PathBuf>,
-    plugin_env: Vec<String>,
-    anchors: Vec<Anchor>,
-    health: Option<SocketAddr>,
-    log: String,
-    log_json: bool,
-    networks: Vec<NetworkInForce>,
-}
-
-#[derive(Debug, Serialize)]
-struct NetworkInForce {
-    network: String,
-    rule: &'static str,
-    by: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    why: Option<&'static str>,
-}
-
-impl InForce {
-    pub(crate) fn new(args: Args, guard: &Guard) -> Self {
-        Self {
-            tls_dir: args.tls_dir,
-            coordinators: args.coordinators,
-            spool_dir: args.spool_dir.or_else(|| Some(args.data_dir.as_ref()?.join("spool"))),
-            spool_bytes_max: args.spool_bytes_max,
-            spool_age_max: format_duration(args.spool_age_max),
-            data_dir: args.data_dir,
-            source_address: args.source_address,
-            allow_env: args.allow_env,
-            allow_files: args.allow_files,
-            plugin_dirs: args.plugin_dirs,
-            plugin_env: args.plugin_env,
-            anchors: args.anchors,
-            health: args.health,
-            log: args.log,
-            log_json: args.log_json,
-            networks: guard.rules().iter().map(NetworkInForce::new).collect(),
-        }
+/// What `--print-config` prints: the settings, and as comments what follows from them. The networks stand in
+/// the order in which they are asked.
+pub(crate) fn in_force(args: &Args, settings: &Settings, guard: &Guard) -> String {
+    let mut text = settings.yaml(&[]);
+    match Config::from(args.clone()).spool_dir() {
+        Some(dir) => text.push_str(&format!("# windows wait in {}\n", dir.display())),
+        None => text.push_str("# windows wait in memory\n"),
     }
-}
-
-impl NetworkInForce {
-    fn new(rule: &Rule) -> Self {
-        let (by, why) = match rule.origin {
-            Origin::Flag => ("flag", None),
-            Origin::Default(why) => ("default", Some(why)),
-        };
-        let effect = match rule.effect {
+    text.push_str("# networks, in the order in which they are asked:\n");
+    for Rule { network, effect, origin } in guard.rules() {
+        let effect = match effect {
             Effect::Allow => "allow",
             Effect::Deny => "deny",
         };
-        Self { network: rule.network.to_string(), rule: effect, by, why }
+        let by = match origin {
+            Origin::Flag => "set".to_owned(),
+            Origin::Default(why) => format!("default: {why}"),
+        };
+        text.push_str(&format!("#   {effect} {network} ({by})\n"));
     }
+    text
 }
 
 impl Args {
@@ -278,6 +236,10 @@ impl From<Args> for Config {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
+
+    use parallax_runtime::settings::{self, Gathered};
+
     use super::*;
 
     #[test]
@@ -330,25 +292,15 @@ mod tests {
 
     #[test]
     fn the_spool_is_in_the_data_directory_unless_told_otherwise_and_its_bounds_have_bounds() {
-        let shown = |more: &[&str]| {
-            let args = parse(more).unwrap();
-            let guard = args.guard().unwrap();
-            let config = Config::from(parse(more).unwrap());
-            let shown = serde_json::to_value(InForce::new(args, &guard)).unwrap();
-            assert_eq!(shown["spool_dir"], serde_json::to_value(config.spool_dir()).unwrap());
-            assert_eq!(shown["spool_bytes_max"], config.spool_bounds().bytes_max);
-            (shown, config)
-        };
-        let (_, none) = shown(&[]);
+        let config = |more: &[&str]| Config::from(parse(more).unwrap());
+        let none = config(&[]);
         assert_eq!(none.spool_dir(), None);
         assert_eq!(none.spool_bounds(), Config::default().spool_bounds());
-        let (printed, inside) = shown(&["--data-dir", "/d"]);
-        assert_eq!(inside.spool_dir(), Some("/d/spool".into()));
-        assert_eq!(printed["spool_age_max"], "1d");
+        assert_eq!(config(&["--data-dir", "/d"]).spool_dir(), Some("/d/spool".into()));
         let given = ["--data-dir", "/d", "--spool-dir", "/s", "--spool-bytes-max", "2000000"];
-        let (printed, given) = shown(&[&given[..], &["--spool-age-max", "90m"]].concat());
+        let given = config(&[&given[..], &["--spool-age-max", "90m"]].concat());
         assert_eq!(given.spool_dir(), Some("/s".into()));
-        assert_eq!(printed["spool_bytes_max"], 2_000_000);
+        assert_eq!(given.spool_bounds().bytes_max, 2_000_000);
         assert_eq!(given.spool_bounds().age_max, Duration::from_secs(5_400));
         for (flag, value, why) in [
             ("--spool-bytes-max", "1000", "1048576"),
@@ -362,49 +314,84 @@ mod tests {
 
     #[test]
     fn what_is_printed_is_what_is_in_force() {
-        let args = parse(&[
-            "--allow-network",
-            "169.254.169.254",
-            "--deny-network",
-            "10.0.0.0/8",
-            "--print-config",
-            "--allow-env",
-            "TOKEN",
-            "--plugin-dir",
-            "/usr/lib/nagios/plugins",
-            "--plugin-env",
-            "PGPASSWORD",
-            "--anchor",
-            "gw.example:53",
-        ]);
-        let args = args.unwrap();
-        assert!(args.print_config);
-        let guard = args.guard().unwrap();
-        let shown = serde_json::to_value(InForce::new(args, &guard)).unwrap();
-        assert_eq!(shown["coordinators"][0], "a:1");
-        assert_eq!(shown["allow_env"][0], "TOKEN");
-        assert_eq!(shown["plugin_dirs"][0], "/usr/lib/nagios/plugins");
-        assert_eq!(shown["plugin_env"][0], "PGPASSWORD");
-        assert_eq!(shown["anchors"][0]["host"], "gw.example");
+        let shown = |more: &[&str]| {
+            let needed = ["parallax-probe", "--tls-dir", "/t", "--coordinator", "a:1"];
+            let argv = needed.into_iter().chain(more.iter().copied()).map(OsString::from);
+            let Gathered { args, settings } = settings::gather::<Args>(argv).unwrap();
+            let guard = args.guard().unwrap();
+            in_force(&args, &settings, &guard)
+        };
+        let flags = ["--allow-network", "169.254.169.254", "--deny-network", "10.0.0.0/8"];
+        let text =
+            shown(&[&flags[..], &["--anchor", "gw.example:53", "--data-dir", "/d"]].concat());
+        for (setting, by) in [
+            ("coordinator: [\"a:1\"]", "flag"),
+            ("anchor: [\"gw.example:53\"]", "flag"),
+            ("spool_age_max: 24h", "default"),
+        ] {
+            let line = format!("{setting:48} # {by}");
+            assert!(text.lines().any(|it| it == line), "{line}\nis not in\n{text}");
+        }
+        for line in ["# windows wait in /d/spool", "#   deny 10.0.0.0/8 (set)"] {
+            assert!(text.lines().any(|it| it == line), "{line}\nis not in\n{text}");
+        }
+        assert!(shown(&[]).contains("# windows wait in memory\n"));
+        // The flag stands before the default that it lifts, and both before the wider network.
+        let find = |line: &str| text.find(line).unwrap_or_else(|| panic!("{line}: {text}"));
+        let flag = find("#   allow 169.254.169.254/32 (set)");
+        let default = find("#   deny 169.254.169.254/32 (default: cloud metadata)");
+        assert!(flag < default && default < find("#   deny 169.254.0.0/16 (default"));
         let error = parse(&["--anchor", "gw.example"]).unwrap_err().to_string();
         assert!(error.contains("--anchor") && error.contains("host:port"), "{error}");
         let error = parse(&["--plugin-dir", "plugins"]).unwrap_err().to_string();
         assert!(error.contains("--plugin-dir") && error.contains("absolute"), "{error}");
-        assert_eq!(shown["log"], "info");
-        let networks = shown["networks"].as_array().unwrap();
-        let find = |network: &str, by: &str| {
-            let place = networks.iter().position(|of| of["network"] == network && of["by"] == by);
-            place.unwrap_or_else(|| panic!("{network} by {by} is not in {shown}"))
+    }
+
+    /// A key of each flag, as a file has it, and the arguments' words by which its effect is seen.
+    const KEYS: &[(&str, &str)] = &[
+        ("tls_dir: /file", "tls_dir: \"/file\""),
+        ("coordinator: [f:1, f:2]", "coordinators: [\"f:1\", \"f:2\"]"),
+        ("data_dir: /file", "data_dir: Some(\"/file\")"),
+        ("spool_dir: /file", "spool_dir: Some(\"/file\")"),
+        ("spool_bytes_max: 2000000", "spool_bytes_max: 2000000"),
+        ("spool_age_max: 90m", "spool_age_max: 5400s"),
+        ("source_address: 127.0.3.1", "source_address: Some(127.0.3.1)"),
+        ("allow_env: [FILE]", "allow_env: [\"FILE\"]"),
+        ("allow_file: [/file]", "allow_files: [\"/file\"]"),
+        ("plugin_dir: [/file]", "plugin_dirs: [\"/file\"]"),
+        ("plugin_env: [FILE]", "plugin_env: [\"FILE\"]"),
+        ("allow_network: [10.7.0.0/16]", "10.7.0.0"),
+        ("deny_network: [10.8.0.0/16]", "10.8.0.0"),
+        ("anchor: ['gw.file:53']", "gw.file"),
+        ("health: 127.0.0.1:7104", "health: Some(127.0.0.1:7104)"),
+        ("log: debug", "log: \"debug\""),
+        ("log_json: true", "log_json: true"),
+    ];
+
+    #[test]
+    fn every_flag_has_a_key_and_every_key_an_effect() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("probe.yaml");
+        let told = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            let config = format!("--config={}", path.display());
+            let Gathered { mut args, settings } =
+                settings::gather::<Args>(["p".into(), config.into()]).unwrap();
+            args.settings = Flags::default();
+            (format!("{args:?}"), settings.keys())
         };
-        // The flag stands before the default that it lifts, and both before the wider network.
-        let (flag, default) =
-            (find("169.254.169.254/32", "flag"), find("169.254.169.254/32", "default"));
-        assert!(flag < default && default < find("169.254.0.0/16", "default"));
-        assert_eq!(
-            (&networks[flag]["rule"], &networks[default]["rule"]),
-            (&"allow".into(), &"deny".into())
-        );
-        assert_eq!(networks[default]["why"], "cloud metadata");
-        assert_eq!(networks[find("10.0.0.0/8", "flag")]["rule"], "deny");
+        let needed = [("tls_dir", "/t"), ("coordinator", "a:1")];
+        let base = |but: &str| {
+            let lines = needed.iter().filter(|(key, _)| *key != but);
+            lines.map(|(key, value)| format!("{key}: {value}\n")).collect::<String>()
+        };
+        let (without, known) = told(&base(""));
+        let rows: Vec<&str> =
+            KEYS.iter().map(|(line, _)| line.split_once(':').unwrap().0).collect();
+        assert_eq!(rows, known, "each flag of clap's own list has its row");
+        for (line, effect) in KEYS {
+            let (with, _) = told(&format!("{}{line}\n", base(line.split_once(':').unwrap().0)));
+            assert!(with.contains(effect) && !without.contains(effect), "{line}: {with}");
+        }
     }
 }

@@ -4,17 +4,18 @@
 //! brings its assignment, the owner task ([`owner`]) starts its runs, [`execute`] carries one out,
 //! and the owner hands what it found to every session. [`run`] puts them together.
 
-use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use clap::Parser as _;
+use clap::CommandFactory as _;
 use http::{HeaderName, HeaderValue};
 use parallax_common::limits::{ANCHORS_MAX, SPOOL_BYTES_MAX};
 use parallax_common::name::Incarnation;
+use parallax_runtime::logging::Log;
+use parallax_runtime::settings::{self, Gathered, Settings};
 use parallax_runtime::supervisor::{Supervisor, TaskKind};
 use parallax_runtime::transport::{Credentials, CredentialsError, Identity};
 use tokio::sync::{mpsc, watch};
@@ -286,28 +287,31 @@ fn remember(
     });
 }
 
+/// The command line, for who documents it.
+pub fn command() -> clap::Command {
+    config::Args::command()
+}
+
 /// The program: reads its arguments, logs to stderr, runs until a signal.
 pub fn main() -> ExitCode {
-    let args = config::Args::parse();
-    if args.print_config {
-        return print_config(args);
+    let gathered = settings::gather::<config::Args>(std::env::args_os());
+    let Gathered { args, settings } = match gathered {
+        Ok(gathered) => gathered,
+        Err(error) => return error.report(),
+    };
+    if args.settings.print_config {
+        return print_config(&args, &settings);
     }
-    let filter = match tracing_subscriber::EnvFilter::try_new(&args.log) {
-        Ok(filter) => filter,
+    if args.settings.check_config {
+        return settings::judged("parallax-probe", &config::refusals(&args));
+    }
+    let log = match Log::start(&args.log, args.log_json) {
+        Ok(log) => log,
         Err(error) => {
             eprintln!("--log: {error}");
             return ExitCode::from(2);
         }
     };
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
-    if args.log_json {
-        log.json().init()
-    } else {
-        log.init()
-    }
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -318,13 +322,7 @@ pub fn main() -> ExitCode {
     let ended = runtime.block_on(async {
         let stop = CancellationToken::new();
         let probe = run(args.into(), stop.clone());
-        tokio::pin!(probe);
-        tokio::select! {
-            ended = &mut probe => return ended,
-            () = signalled() => info!("stopping"),
-        }
-        stop.cancel();
-        probe.await
+        parallax_runtime::signal::run(probe, stop, || log.reread(&settings)).await
     });
     // What hangs in the system's kernel (a plugin, a disk) is waited for no longer.
     runtime.shutdown_timeout(STOP_WITHIN);
@@ -338,37 +336,15 @@ pub fn main() -> ExitCode {
 }
 
 /// Prints what is in force; more networks than a start would take are refused here as well.
-fn print_config(args: config::Args) -> ExitCode {
-    let guard = match args.guard() {
-        Ok(guard) => guard,
+fn print_config(args: &config::Args, settings: &Settings) -> ExitCode {
+    match args.guard() {
+        Ok(guard) => {
+            print!("{}", config::in_force(args, settings, &guard));
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             eprintln!("{error}");
-            return ExitCode::from(2);
-        }
-    };
-    let mut out = std::io::stdout().lock();
-    let printed = serde_json::to_writer_pretty(&mut out, &config::InForce::new(args, &guard))
-        .map_err(std::io::Error::from)
-        .and_then(|()| writeln!(out));
-    match printed {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("the configuration cannot be printed: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// Resolves at SIGTERM or SIGINT.
-async fn signalled() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminate) => tokio::select! {
-            _ = terminate.recv() => {}
-            _ = tokio::signal::ctrl_c() => {}
-        },
-        Err(_) => {
-            let _ = tokio::signal::ctrl_c().await;
+            ExitCode::from(2)
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use parallax_common::outcome::{Outcome, Reason};
+use parallax_runtime::build::labels;
 
 use spread::Spread;
 
@@ -166,6 +167,8 @@ impl Metrics {
             }
             let _ = writeln!(out, "parallax_probe_{name}{labels} {value}");
         };
+        let build = labels(env!("CARGO_PKG_VERSION"), None);
+        metric("build_info", "gauge", &build, 1);
         metric("runs_total", "counter", "", self.runs.load(Relaxed).into());
         for (place, outcome) in Outcome::ALL.iter().enumerate() {
             let kind = if place == 0 { "counter" } else { "" };
@@ -232,6 +235,12 @@ mod tests {
         metrics.outcome(Outcome::Missed, Some(Reason::MissedLate), 3);
         metrics.outcome(Outcome::Pass, None, 2);
         let text = metrics.text();
+        let build =
+            format!("parallax_probe_build_info{{version=\"{}\",", env!("CARGO_PKG_VERSION"));
+        assert!(
+            text.lines().any(|line| line.starts_with(&build) && line.ends_with("} 1")),
+            "{text}"
+        );
         for line in [
             "parallax_probe_outcomes_total{outcome=\"pass\"} 2",
             "parallax_probe_outcomes_total{outcome=\"missed\"} 3",

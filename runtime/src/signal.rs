@@ -1,6 +1,11 @@
-//! The two signals that ask a process to end.
+//! The signals that a process heeds: two that ask it to end, one that asks it to read its file again.
+
+use std::future::Future;
+use std::pin::pin;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
 
 /// Waits for SIGTERM or SIGINT. Never returns where neither can be listened for.
 pub async fn terminated() {
@@ -12,5 +17,34 @@ pub async fn terminated() {
     tokio::select! {
         _ = term.recv() => {}
         _ = int.recv() => {}
+    }
+}
+
+/// Runs `process` to its end. SIGTERM or SIGINT cancels `stop`, upon which it is to end; each SIGHUP calls
+/// `hangup`, and ends nothing.
+pub async fn run<T>(
+    process: impl Future<Output = T>,
+    stop: CancellationToken,
+    mut hangup: impl FnMut(),
+) -> T {
+    let mut hangups = signal(SignalKind::hangup()).ok();
+    let (mut process, mut terminated) = (pin!(process), pin!(terminated()));
+    let mut stopping = false;
+    loop {
+        let next = async {
+            match &mut hangups {
+                Some(hangups) => hangups.recv().await,
+                None => None,
+            }
+        };
+        tokio::select! {
+            ended = &mut process => return ended,
+            () = &mut terminated, if !stopping => {
+                info!("stopping");
+                stopping = true;
+                stop.cancel();
+            }
+            Some(()) = next => hangup(),
+        }
     }
 }

@@ -132,7 +132,7 @@ impl Standing {
     }
 }
 
-pub(super) fn check_identity(config: &Config, identity: &Identity) -> Result<(), RunError> {
+pub(crate) fn check_identity(config: &Config, identity: &Identity) -> Result<(), RunError> {
     match identity {
         Identity::Coordinator { mesh, name } if *mesh == config.mesh && *name == config.name => {
             Ok(())
