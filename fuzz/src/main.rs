@@ -21,6 +21,8 @@ const TARGETS: &[(&str, Target)] = &[
     ("dns", parallax_probe::execute::fuzzing::dns),
     ("body", parallax_probe::execute::fuzzing::body),
     ("health", parallax_probe::execute::fuzzing::health),
+    ("certificate", parallax_probe::execute::fuzzing::certificate),
+    ("upgrade", parallax_probe::execute::fuzzing::upgrade),
     ("icmp", probe::icmp),
     ("ssh", probe::ssh),
     ("starttls", probe::starttls),

@@ -5,7 +5,8 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use parallax_common::check::ContentEncoding;
+use parallax_common::check::{ContentEncoding, WebSocketStep};
+use rustls::pki_types::CertificateDer;
 
 /// Decoded bytes that a body may have: enough for every way through a decoder.
 const DECODED_BYTES_MAX: u64 = 256 * 1024;
@@ -29,17 +30,42 @@ pub fn body(bytes: &[u8]) {
 pub fn health(bytes: &[u8]) {
     let end = bytes.windows(2).position(|two| two == b"\n\n").unwrap_or(bytes.len());
     let (lines, body) = (&bytes[..end], bytes.get(end + 2..).unwrap_or_default());
-    let mut trailers = HeaderMap::new();
+    let trailers = fields(lines);
+    let _ = super::grpc::answer(&HeaderMap::new(), Bytes::copy_from_slice(body), &trailers);
+}
+
+/// Header fields, a line each; those that none can be are left out.
+fn fields(lines: &[u8]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
     for line in lines.split(|byte| *byte == b'\n') {
         let at = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
         let value = line.get(at + 1..).unwrap_or_default();
         if let (Ok(name), Ok(value)) =
             (HeaderName::from_bytes(&line[..at]), HeaderValue::from_bytes(value))
         {
-            trailers.append(name, value);
+            headers.append(name, value);
         }
     }
-    let _ = super::grpc::answer(&HeaderMap::new(), Bytes::copy_from_slice(body), &trailers);
+    headers
+}
+
+/// A certificate as a target shows it, in DER.
+pub fn certificate(bytes: &[u8]) {
+    let der = CertificateDer::from(bytes);
+    let described = super::certificate::describe(&der, 1_795_144_320_000_000_000);
+    let ends = described.map(|(_, ends)| ends);
+    assert_eq!(super::certificate::not_after_s(&der), ends, "both read the same end");
+}
+
+/// The header fields of an answer that upgrades to a websocket, a line each.
+pub fn upgrade(bytes: &[u8]) {
+    let offered = || vec!["chat".to_owned(), "chat.v2".to_owned()];
+    let step = WebSocketStep { subprotocols: offered(), ..WebSocketStep::default() };
+    // The key of RFC 6455, 1.3, so that a seed can answer it.
+    if let Ok(chosen) = super::websocket::agreed(&fields(bytes), &step, "dGhlIHNhbXBsZSBub25jZQ==")
+    {
+        assert!(chosen.is_empty() || offered().contains(&chosen), "{chosen} was not offered");
+    }
 }
 
 #[cfg(test)]
@@ -60,5 +86,13 @@ mod tests {
         }
         health(b"grpc-status:0\ngrpc-message:%41%\n\n\x00\x00\x00\x00\x02\x08\x01");
         health(b"");
+        upgrade(b"upgrade:websocket\nconnection:Upgrade\nsec-websocket-accept:s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        upgrade(b"upgrade:\n:");
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(vec!["shop.example".to_owned()]).unwrap();
+        let cert = params.self_signed(&key).unwrap();
+        for end in 0..=cert.der().len() {
+            certificate(&cert.der()[..end]);
+        }
     }
 }

@@ -232,7 +232,11 @@ where
 
 /// What was agreed on (RFC 6455, 4.1): the answer is for this request, and chooses nothing that was not
 /// offered. Gives the subprotocol; empty when none was chosen.
-fn agreed(headers: &HeaderMap, step: &WebSocketStep, key: &str) -> Result<String, Failure> {
+pub(super) fn agreed(
+    headers: &HeaderMap,
+    step: &WebSocketStep,
+    key: &str,
+) -> Result<String, Failure> {
     let wrong = |what: String| Err(Failure::new(Reason::WebsocketHandshake, what));
     let lists = |name: &HeaderName, wanted: &str| {
         let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
