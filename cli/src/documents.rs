@@ -81,7 +81,7 @@ pub(crate) fn blocks(text: &str) -> Vec<(&str, usize, String)> {
 }
 
 /// A block of a document, as if it were a file beside it: `ca_file` and `body_file` name what is there.
-fn sources(document: &str, block: &str) -> Sources {
+pub(crate) fn sources(document: &str, block: &str) -> Sources {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(document);
     Sources::beside(path.parent().unwrap(), document, block)
 }

@@ -3,7 +3,7 @@
 //! A program's flags are the one list of what there is to set: each long flag is a key of the file
 //! (`--listen-api` is `listen_api`), and what the file says is read by the flag's own parser. [`gather`]
 //! puts the three together; [`Settings`] remembers who said what. What is wrong in the file is said with
-//! line and column. How a file becomes texts is in [`file`].
+//! line and column. How a file becomes texts is in [`mod@file`].
 
 pub mod file;
 mod print;

@@ -9,14 +9,14 @@ use parallax_proto::v1;
 use super::document::{Map, Value};
 use super::{export, name_of, yaml};
 use crate::config::{Sources, load};
-use crate::documents::{blocks, documents, every_table};
+use crate::documents::{blocks, documents, every_table, sources};
 
 /// A document with every option that no page shows an example of.
 const OTHERS: &str = include_str!("others.yaml");
 
 /// What a text becomes in the mesh, as the coordinator stores it.
 fn applied(name: &str, text: &str) -> Vec<v1::Resource> {
-    let loaded = match load(Sources::from_texts([(name, text)])) {
+    let loaded = match load(sources(name, text)) {
         Ok(loaded) => loaded,
         Err(invalid) => {
             let said: String =

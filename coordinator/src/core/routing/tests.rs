@@ -145,6 +145,10 @@ fn a_checks_own_severity_has_the_word_and_else_the_kind() {
         let regional = v1::Lasting { severity: regional.into(), ..v1::Lasting::default() };
         Some(v1::Check { regional: Some(regional), ..check(own) })
     };
+    let warned = |severity: v1::Severity| {
+        let warning = v1::Lasting { severity: severity.into(), ..v1::Lasting::default() };
+        Some(v1::Check { warning: Some(warning), ..v1::Check::default() })
+    };
     use v1::Severity::{Critical, Info, Unspecified, Warning};
     for (kind, check, expected) in [
         (v1::IncidentKind::Regional, Some(check(Critical)), Warning),
@@ -154,6 +158,8 @@ fn a_checks_own_severity_has_the_word_and_else_the_kind() {
         (v1::IncidentKind::Regional, lasting(Critical, Info), Info),
         (v1::IncidentKind::Warning, lasting(Unspecified, Critical), Warning),
         (v1::IncidentKind::Down, lasting(Unspecified, Info), Critical),
+        (v1::IncidentKind::Warning, warned(Critical), Critical),
+        (v1::IncidentKind::Regional, warned(Critical), Warning),
     ] {
         assert_eq!(severity(kind, check.as_ref()), expected, "{kind:?} {check:?}");
     }
