@@ -106,7 +106,7 @@ async fn show(
     let mut hung_up = signal(SignalKind::hangup())?;
     let mut redraw = tokio::time::interval(DRAWN_EVERY);
     let mut model = Model::default();
-    // What found no room: the newest of its kind, asked for as soon as there is some.
+    // The newest of each kind, asked for as soon as there is room.
     let mut waiting: Vec<model::Order> = Vec::new();
     loop {
         while let Some(order) = waiting.first() {
@@ -140,9 +140,12 @@ async fn show(
             Effect::None => {}
             Effect::Quit => return Ok(()),
             Effect::Ask(order) => {
-                if let Err(refused) = orders.try_send(order)
-                    && !wait(&mut waiting, refused.into_inner())
-                {
+                // What may wait is sent at the head, behind nothing older of its kind.
+                let order = match wait(&mut waiting, order) {
+                    None => continue,
+                    Some(order) => order,
+                };
+                if orders.try_send(order).is_err() {
                     model.step(Event::Told("not done: no answer to what was asked before".into()));
                 }
             }
@@ -150,15 +153,14 @@ async fn show(
     }
 }
 
-/// Keeps an order for later in place of an older one of its kind; false for what is done at once or not
-/// at all.
-fn wait(waiting: &mut Vec<model::Order>, order: model::Order) -> bool {
+/// Keeps an order in place of an older one of its kind; gives back what is done at once or not at all.
+fn wait(waiting: &mut Vec<model::Order>, order: model::Order) -> Option<model::Order> {
     if matches!(order, model::Order::Ack { .. }) {
-        return false;
+        return Some(order);
     }
     waiting.retain(|other| std::mem::discriminant(other) != std::mem::discriminant(&order));
     waiting.push(order);
-    true
+    None
 }
 
 /// What is typed, read by a thread of its own: it never waits for a coordinator.
@@ -215,7 +217,7 @@ mod tests {
             (Order::Ack { uid: "1".to_owned(), note: "n".to_owned() }, false),
             (Order::Look(None), true),
         ] {
-            assert_eq!(wait(&mut waiting, order), kept);
+            assert_eq!(wait(&mut waiting, order).is_none(), kept);
         }
         assert_eq!(waiting, [Order::Labels(Vec::new()), Order::Look(None)]);
     }

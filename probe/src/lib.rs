@@ -338,10 +338,7 @@ pub fn main() -> ExitCode {
 /// Prints what is in force; more networks than a start would take are refused here as well.
 fn print_config(args: &config::Args, settings: &Settings) -> ExitCode {
     match args.guard() {
-        Ok(guard) => {
-            print!("{}", config::in_force(args, settings, &guard));
-            ExitCode::SUCCESS
-        }
+        Ok(guard) => settings::printed(&config::in_force(args, settings, &guard)),
         Err(error) => {
             eprintln!("{error}");
             ExitCode::from(2)

@@ -11,6 +11,7 @@ mod print;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -394,6 +395,15 @@ pub fn may_write(dir: &Path) -> std::io::Result<()> {
     }
     use rustix::fs::Access;
     Ok(rustix::fs::access(there, Access::WRITE_OK | Access::EXEC_OK)?)
+}
+
+/// Prints what is in force; a reader that is gone is a failure and no panic.
+pub fn printed(text: &str) -> ExitCode {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
 }
 
 /// Tells what is wrong with the settings of a program, and how it ends.

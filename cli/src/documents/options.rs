@@ -78,7 +78,7 @@ fn answer(mut stream: TcpStream) {
         head.push(byte[0]);
     }
     if head.starts_with(b"GET /slow ") {
-        std::thread::sleep(Duration::from_millis(400));
+        std::thread::sleep(Duration::from_millis(1_200));
     }
     let body = format!(r#"{{"peer": "{}"}}"#, stream.peer_addr().unwrap().ip());
     let length = body.len();
@@ -167,7 +167,7 @@ async fn every_example_of_common_options_does_what_the_page_says_and_the_option_
                 Reason::DnsTimeout
             }
             "patient" => {
-                other.timeout = Duration::from_millis(100);
+                other.timeout = Duration::from_millis(500);
                 Reason::Timeout
             }
             "three-times" => {

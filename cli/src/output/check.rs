@@ -393,7 +393,6 @@ impl CheckView {
         }
     }
 
-    /// What it looks at, in a few words.
     /// Its name, and that it does not verify whom it speaks with.
     fn shown_name(&self) -> String {
         let insecure = self.steps.iter().any(StepView::is_insecure);

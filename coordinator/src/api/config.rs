@@ -42,7 +42,7 @@ impl ConfigService for Api {
             Some(RequestPart::Header(header)) => header,
             _ => return Err(Status::invalid_argument("the first message must be the header")),
         };
-        let actor = admitted(&identity, &header)?;
+        let admitted = admitted(&identity, &header)?;
         // The share is held until the apply is over, and given back when its caller goes away.
         let mut share = self.inner.reading.share();
         let reading = read(&mut stream, &mut share);
@@ -52,7 +52,7 @@ impl ConfigService for Api {
                     "the apply was not read within {APPLY_READ_WITHIN:?}"
                 ))
             })??;
-        let parts = self.carry_out(actor, header, resources).await?;
+        let parts = self.carry_out(admitted, header, resources).await?;
         let parts: Vec<_> =
             parts.into_iter().map(|part| Ok(v1::ApplyResponse { part: Some(part) })).collect();
         Ok(Response::new(tokio_stream::iter(parts)))
@@ -67,7 +67,7 @@ impl ConfigService for Api {
         let Some(header) = header else {
             return Err(Status::invalid_argument("header: an apply needs one"));
         };
-        let actor = admitted(identity, &header)?;
+        let admitted = admitted(identity, &header)?;
         if header.prune {
             let message = "header.prune: a prune is streamed, its answer may be long";
             return Err(Status::invalid_argument(message));
@@ -83,17 +83,25 @@ impl ConfigService for Api {
         }
         let mut share = self.inner.reading.share();
         resources.iter().try_for_each(|resource| share.take(resource))?;
-        let parts = self.carry_out(actor, header, resources).await?;
+        let parts = self.carry_out(admitted, header, resources).await?;
         Ok(Response::new(gathered(parts)))
     }
 }
 
 /// Who applies, when their certificate allows it and the header is in order.
-fn admitted(identity: &Identity, header: &v1::ApplyHeader) -> Result<v1::Actor, Status> {
+fn admitted(identity: &Identity, header: &v1::ApplyHeader) -> Result<Admitted, Status> {
     let need = if header.dry_run { Need::View } else { Need::Edit };
-    let actor = Api::actor(identity, namespace_of(&header.namespace), need)?;
+    let namespace = namespace_of(&header.namespace);
+    let actor = Api::actor(identity, namespace, need)?;
     bounded("header.source", &header.source)?;
-    Ok(actor)
+    let hides_secrets = Api::actor(identity, namespace, Need::Edit).is_err();
+    Ok(Admitted { actor, hides_secrets })
+}
+
+/// Who applies, and whether they may only look.
+struct Admitted {
+    actor: v1::Actor,
+    hides_secrets: bool,
 }
 
 /// The parts of an answer in one message.
@@ -128,7 +136,7 @@ async fn read(
 impl Api {
     async fn carry_out(
         &self,
-        actor: v1::Actor,
+        Admitted { actor, hides_secrets }: Admitted,
         mut header: v1::ApplyHeader,
         resources: Vec<v1::Resource>,
     ) -> Result<Vec<Part>, Status> {
@@ -140,6 +148,7 @@ impl Api {
             prune: header.prune,
             yes_delete: header.yes_delete,
             take: header.take,
+            hides_secrets,
         };
         let asked = if header.dry_run {
             None
@@ -291,6 +300,7 @@ mod tests {
             prune: true,
             yes_delete: 1,
             take: false,
+            hides_secrets: false,
         };
         let mut state = State::default();
         let first = regions(&[("r1", ""), ("r2", ""), ("r3", "")]);

@@ -13,6 +13,7 @@ use parallax_common::name::{Uid, is_name};
 use parallax_common::rule::{self, Advice, Rule, Violation};
 use parallax_common::schedule::merge_ranks;
 use parallax_proto::convert::check::{self, Known};
+use parallax_proto::convert::contact::redacted::{HIDDEN, redacted};
 use parallax_proto::convert::{fields, resource};
 use parallax_proto::store::config_change::Change as Put;
 use parallax_proto::v1::resource::Kind as ResourceKind;
@@ -40,6 +41,8 @@ pub struct Request {
     pub yes_delete: u32,
     /// Take resources over from another set.
     pub take: bool,
+    /// Show nothing of what contacts hold secret: who asks may look and not edit.
+    pub hides_secrets: bool,
 }
 
 /// What an apply would do.
@@ -120,6 +123,30 @@ fn violation(
     Violation { rule, resource, name, field, message, nearest: None }
 }
 
+/// The same rows without what a contact holds secret, before and after.
+fn hidden(
+    before: &v1::Resource,
+    after: &v1::Resource,
+    fields: Vec<v1::FieldChange>,
+) -> Vec<v1::FieldChange> {
+    use v1::resource::Kind::Contact;
+    let without = |resource: &v1::Resource| match &resource.kind {
+        Some(Contact(contact)) => {
+            Some(v1::Resource { kind: Some(Contact(redacted(contact.clone()))) })
+        }
+        _ => None,
+    };
+    let (Some(before), Some(after)) = (without(before), without(after)) else { return fields };
+    let shown = fields::diff(Some(&before), Some(&after));
+    let of = |row: v1::FieldChange| {
+        let seen = shown.iter().find(|it| it.field == row.field).cloned();
+        // It differs in what is hidden, and that it does may be known.
+        let (before, after) = (HIDDEN.to_owned(), HIDDEN.to_owned());
+        seen.unwrap_or(v1::FieldChange { before, after, ..row })
+    };
+    fields.into_iter().map(of).collect()
+}
+
 /// Adds one resource's row, and its write when it differs from what is stored.
 fn add(
     kind: Kind,
@@ -140,7 +167,11 @@ fn add(
         kind: change.into(),
         resource: kind.word().to_owned(),
         name: name.to_owned(),
-        fields: if before.is_some() { fields } else { Vec::new() },
+        fields: match before {
+            Some(before) if request.hides_secrets => hidden(before, &after, fields),
+            Some(_) => fields,
+            None => Vec::new(),
+        },
     });
     if change != v1::ChangeKind::Unchanged {
         draft.writes.push(store::ConfigChange {

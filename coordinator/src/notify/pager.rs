@@ -239,7 +239,8 @@ fn start<L: Ledger, S: Sender>(
                 if intents::goes_on(send.kind) {
                     page.acknowledge_url = ledger.ack_link(&incident, &send.contact);
                 }
-                let receipt = intents::receipt(&incident, &send.contact).to_owned();
+                let since = contact.meta.as_ref().and_then(|meta| meta.updated_at.as_ref());
+                let receipt = intents::receipt(&incident, &send.contact, since).to_owned();
                 let attempt = Attempt { key: send.key.clone(), contact, page, receipt };
                 tokio::select! {
                     () = stop.cancelled() => return,

@@ -7,7 +7,7 @@ use parallax_runtime::settings::{may_listen, may_write};
 use parallax_runtime::transport::{Credentials, Identity};
 use tracing_subscriber::EnvFilter;
 
-use super::Args;
+use super::{Args, Config};
 use crate::{RunError, state};
 
 /// What a start with `args` would be refused for.
@@ -39,7 +39,8 @@ pub(crate) fn refusals(args: &Args) -> Vec<String> {
             Err(error) => wrong.push(causes(&error)),
         }
     }
-    for (flag, dir) in [("--data-dir", &args.data_dir), ("--spool-dir", &args.spool_dir)] {
+    let spool_dir = Config::from(args.clone()).spool_dir();
+    for (flag, dir) in [("--data-dir", &args.data_dir), ("--spool-dir", &spool_dir)] {
         if let Some(Err(error)) = dir.as_deref().map(may_write) {
             wrong.push(format!("{flag}: {error}"));
         }

@@ -2,6 +2,8 @@
 
 use clap::{Arg, ArgAction};
 
+use parallax_common::secret::Template;
+
 use super::{Origin, Settings, key, keys, takes_several};
 
 /// Where comments begin, for lines that are shorter.
@@ -40,8 +42,12 @@ fn values(settings: &Settings, arg: &Arg) -> Vec<String> {
     raw.map(|value| value.to_string_lossy().into_owned()).collect()
 }
 
+/// Whether a text is references and nothing else: what stands beside one may be secret, too.
 fn refers(text: &str) -> bool {
-    text.contains("${env:") || text.contains("${file:")
+    Template::parse(text).is_ok_and(|template| {
+        let shown = template.redacted();
+        shown == text && !shown.is_empty() && template.references().next().is_some()
+    })
 }
 
 /// A text as YAML reads it back: in quotes unless it can mean nothing else.

@@ -159,7 +159,7 @@ fn a_file_that_is_not_there_is_named() {
 #[test]
 fn what_is_printed_says_who_gave_it_and_reads_back_as_the_same() {
     let text = "name: \"- c:\"\nallow_env: ['a b', 'c1=h:1', \"${env:X}\"]\nlog_json: true\n\
-                webhook: https://x.example/${env:TOKEN}\n";
+                webhook: ${env:TOKEN}\n";
     let folder = Folder::with(text);
     let first = folder.gather(&["--listen-api", "[::1]:7100"]).unwrap();
     let printed = first.settings.yaml(&["webhook"]);
@@ -170,7 +170,7 @@ fn what_is_printed_says_who_gave_it_and_reads_back_as_the_same() {
         "allow_env: [\"a b\", \"c1=h:1\", \"${env:X}\"]         # file, line 2",
         "log_json: true                                   # file, line 3",
         "# other:                                         # not given",
-        "webhook: \"https://x.example/${env:TOKEN}\"        # file, line 4",
+        "webhook: \"${env:TOKEN}\"                          # file, line 4",
     ] {
         assert!(printed.lines().any(|it| it == line), "{line}\nis not in\n{printed}");
     }
@@ -182,11 +182,14 @@ fn what_is_printed_says_who_gave_it_and_reads_back_as_the_same() {
 
 #[test]
 fn a_secret_is_printed_only_as_a_reference() {
-    let flags = ["--name", "c1", "--webhook", "https://x.example/t0ken"];
-    let settings = gathered(None, &flags).unwrap().settings;
-    let printed = settings.yaml(&["webhook"]);
-    assert!(!printed.contains("t0ken") && printed.contains("# webhook: "), "{printed}");
-    assert!(settings.yaml(&[]).contains("t0ken"));
+    // Nor beside one, nor what only looks like one.
+    for url in ["https://x/t0ken", "https://x/t0ken?team=${env:TEAM}", "$${env:X}t0ken"] {
+        let flags = ["--name", "c1", "--webhook", url];
+        let settings = gathered(None, &flags).unwrap().settings;
+        let printed = settings.yaml(&["webhook"]);
+        assert!(!printed.contains("t0ken") && printed.contains("# webhook: "), "{printed}");
+        assert!(settings.yaml(&[]).contains("t0ken"));
+    }
 }
 
 #[test]

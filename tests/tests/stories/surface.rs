@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use parallax_proto::v1;
+use parallax_proto::v1::config_service_client::ConfigServiceClient;
 use parallax_proto::v1::contact_service_client::ContactServiceClient;
 use parallax_tests::harness::client::channel;
 use parallax_tests::harness::http;
@@ -43,6 +44,28 @@ async fn health_reflection_and_metrics_answer() -> Result<()> {
             assert!(said.contains("chat"), "{who}: {said}");
             assert_eq!(said.contains("hunter2"), sees, "{who}: {said}");
         }
+        // Nor is what stands there shown beside what would take its place.
+        let template = v1::secret::Value::Template("other".to_owned());
+        let slack = v1::SlackContact {
+            token: Some(v1::Secret { value: Some(template) }),
+            channel: "#ops".to_owned(),
+            ..Default::default()
+        };
+        let meta = v1::Meta { name: "chat".to_owned(), ..Default::default() };
+        let contact = v1::Contact {
+            meta: Some(meta),
+            kind: Some(v1::contact::Kind::Slack(slack)),
+            ..Default::default()
+        };
+        let header = v1::ApplyHeader { dry_run: true, ..Default::default() };
+        let kind = Some(v1::resource::Kind::Contact(contact));
+        let request =
+            v1::ApplyWholeRequest { header: Some(header), resources: vec![v1::Resource { kind }] };
+        let channel = self::channel(&ports.api, &mesh.tls(who)).await?;
+        let planned = ConfigServiceClient::new(channel).apply_whole(request).await?;
+        let said = format!("{:?}", planned.into_inner().changes);
+        assert!(said.contains("slack.token"), "{who}: {said}");
+        assert_eq!(said.contains("hunter2"), sees, "{who}: {said}");
         let exported = mesh.px_as(who, &["export"]).await?;
         assert_eq!(exported.status.success(), sees, "{who}: {exported:?}");
     }

@@ -71,6 +71,7 @@ impl Judge {
                 }
                 Changed::CheckGone(uid, _) => {
                     edits.push(CheckChange::Delete(*uid));
+                    self.spells.forget(*uid);
                     self.decide(engine::Input::Remove(*uid), step);
                     recount = true;
                 }
@@ -133,14 +134,18 @@ impl Judge {
     /// Gives the engine what the state says of these checks.
     fn refresh(&mut self, state: &State, checks: &BTreeSet<Uid>, step: &mut Step) {
         for uid in checks {
-            let stood = self.spells.note(*uid, state.verdicts.get(uid).map(AsRef::as_ref));
             let input = match state.checks.get(uid) {
                 Some(entry) if entry.check.enabled => {
+                    let verdict = state.verdicts.get(uid).map(AsRef::as_ref);
+                    let stood = self.spells.note(*uid, entry.check.run_digest, verdict);
                     let mut subject = subject(state, &self.plan, &entry.check);
                     subject.lasting_due = lasting_due(state, &entry.check, stood, step);
                     engine::Input::Subject(subject)
                 }
-                _ => engine::Input::Remove(*uid),
+                _ => {
+                    self.spells.forget(*uid);
+                    engine::Input::Remove(*uid)
+                }
             };
             self.decide(input, step);
         }

@@ -564,9 +564,18 @@ fn again(incident: &mut Incident, end: &Delivery, utc: UtcTime) {
     push(incident, page);
 }
 
-/// By what a contact knows the opening that it was sent; empty when it has not said so.
-pub fn receipt<'a>(incident: &'a Incident, contact_uid: &str) -> &'a str {
-    let known = |page: &&Delivery| page.contact_uid == contact_uid && !page.receipt.is_empty();
+/// By what a contact knows the opening that it was sent; empty when it has not said so. What was sent before
+/// the contact became what it is, at `since`, may be in another room: its newest version begins anew.
+pub fn receipt<'a>(
+    incident: &'a Incident,
+    contact_uid: &str,
+    since: Option<&prost_types::Timestamp>,
+) -> &'a str {
+    let since = stamp::utc(since);
+    let known = |page: &&Delivery| {
+        let of_this = page.contact_uid == contact_uid && !page.receipt.is_empty();
+        of_this && stamp::utc(page.created_at.as_ref()) >= since
+    };
     incident.deliveries.iter().find(known).map_or("", |page| page.receipt.as_str())
 }
 

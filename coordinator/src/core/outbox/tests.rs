@@ -183,9 +183,9 @@ fn what_a_contact_calls_a_page_is_kept_for_the_end() {
     outbox.finished("i:b:opened", Report::Taken { receipt: long, note: String::new() }, at(1), 0.0);
     settle(&mut outbox, &mut incident, at(1));
     assert_eq!(states(&incident), "opened sent, opened sent");
-    assert_eq!(intents::receipt(&incident, "a"), "C1:2.3");
+    assert_eq!(intents::receipt(&incident, "a", None), "C1:2.3");
     assert_eq!(incident.deliveries[0].note, "b was refused");
-    assert_eq!(intents::receipt(&incident, "b"), "", "too long to be kept");
+    assert_eq!(intents::receipt(&incident, "b", None), "", "too long to be kept");
     end(&mut incident, 2);
     outbox.put(&incident, Origin::Applied);
     assert_eq!(sends(&mut outbox, 2).len(), 2);
@@ -196,8 +196,12 @@ fn what_a_contact_calls_a_page_is_kept_for_the_end() {
         0.0,
     );
     settle(&mut outbox, &mut incident, at(3));
-    // The opening is what everything refers to.
-    assert_eq!(intents::receipt(&incident, "a"), "C1:2.3");
+    // The opening is what everything refers to, unless the contact was another one then.
+    assert_eq!(intents::receipt(&incident, "a", None), "C1:2.3");
+    for (edited, known) in [(0, "C1:2.3"), (1, "C1:9.9"), (3, "")] {
+        let since = stamp::timestamp(at(edited));
+        assert_eq!(intents::receipt(&incident, "a", Some(&since)), known, "{edited}");
+    }
 }
 
 #[test]
@@ -446,8 +450,8 @@ fn who_waits_for_a_page_that_tries_is_not_taken_for_silent() {
     assert_eq!(waits(Breaker::default(), 15), 1);
     let open = failing(BREAKER_FAILURES, at(0));
     assert_eq!(waits(open, 15), 0);
-    assert_eq!(waits(open, 104), 0, "30 s to the next, a minute for it, 15 s of grace");
-    assert_eq!(waits(open, 105), 1);
+    assert_eq!(waits(open, 56), 0, "30 s to the next, 12 s for it, 15 s of grace");
+    assert_eq!(waits(open, 57), 1);
 }
 
 #[test]

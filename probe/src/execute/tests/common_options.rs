@@ -14,7 +14,7 @@ use super::*;
 /// The name that every check of the table looks at.
 const NAME: &str = "shop.example.";
 /// How long the slow target of each kind takes.
-const SLOW: Duration = Duration::from_millis(700);
+const SLOW: Duration = Duration::from_millis(1_000);
 
 /// A check of one kind that passes at once, and one that needs [`SLOW`]: with less time it has this reason.
 struct Subject {
@@ -130,7 +130,7 @@ fn subject(word: &str) -> Subject {
         }
         "plugin" => {
             use super::plugins::{plugin, starting, step_of};
-            let late = format!("[ \"$1\" ] && sleep 0.{}; echo OK", SLOW.as_millis() / 100);
+            let late = format!("[ \"$1\" ] && sleep {}; echo OK", SLOW.as_secs_f32());
             let dir = plugin(&late);
             let executor = starting(dir.path(), &[]);
             let fast = step_of("check_it");
@@ -257,7 +257,7 @@ async fn each_option_of_every_kind_changes_what_it_says() {
                 cells.insert((kind, *option));
             }
         }
-        for (timeout, reason) in [(plain.timeout, None), (ms(250), subject.too_late)] {
+        for (timeout, reason) in [(plain.timeout, None), (ms(500), subject.too_late)] {
             let mut run = Run { timeout, ..plain.clone() };
             run.steps[0].kind = subject.slow.clone();
             let execution = subject.executor.run(&run).await;

@@ -118,7 +118,7 @@ async fn an_exchange_ends_at_each_of_its_steps_with_reason_step_and_phases() {
             let address = scripted(&config, whole);
             let mut run = http(format!("{scheme}://{address}/"));
             step(&mut run).tls.ca_pem = secure.then(|| ours.pem.clone());
-            run.timeout = ms(if reason == Some(Reason::Timeout) { 300 } else { 5_000 });
+            run.timeout = ms(if reason == Some(Reason::Timeout) { 600 } else { 5_000 });
             if reason.is_none() {
                 run.expect = vec!["body == 'abc'".to_owned()];
             }

@@ -9,7 +9,7 @@ use crate::v1;
 use crate::v1::contact::Kind;
 
 /// What stands for text that may be secret.
-const HIDDEN: &str = "***";
+pub const HIDDEN: &str = "***";
 /// What stands for the path of a URL, which often is a password.
 const PATH: &str = "/...";
 

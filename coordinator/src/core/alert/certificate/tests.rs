@@ -124,7 +124,9 @@ fn alerts_on_certificates_open_resolve_and_rest_as_the_table_says() {
 fn what_alternates_opens_once_and_ends_a_span_after_it_stopped() {
     let check = rig::check(1, 2);
     let alert = alert("cert_days < 14");
+    let mut rows = 0;
     for line in lines(include_str!("alternates.txt")) {
+        rows += 1;
         let (windows, expected) = line.split_once('|').unwrap();
         let (mut sights, mut streak, mut found) = (Sights::default(), None, Vec::new());
         let (mut standing, mut opened) = (Standing::Quiet, None);
@@ -149,6 +151,7 @@ fn what_alternates_opens_once_and_ends_a_span_after_it_stopped() {
         let found = if found.is_empty() { "rests".to_owned() } else { found.join(", ") };
         assert_eq!(found, expected.trim(), "{line}");
     }
+    assert_eq!(rows, 8);
 }
 
 #[test]
