@@ -6,13 +6,14 @@
 //! [`etcd`] is a peer, [`grpc`] a client of few steps, [`syncs`] counts what reaches the disk, [`stalls`]
 //! tells when the machine stood still. [`prober`] is one probe at a [`place`] of its own, [`targets`] is
 //! what it looks at ([`nginx`], [`nameserver`], [`silent`]), [`blackbox`] its peer, [`bare`] a client that
-//! does nothing else. [`opensmtpd`] and [`alertmanager`] are what others run behind a contact.
+//! does nothing else. [`opensmtpd`], [`dovecot`] and [`alertmanager`] are what others run behind a contact.
 
 pub mod alertmanager;
 pub mod bare;
 pub mod blackbox;
 pub mod buckets;
 pub mod cpu;
+pub mod dovecot;
 pub mod etcd;
 pub mod figures;
 pub mod fleet;

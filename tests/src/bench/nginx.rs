@@ -89,7 +89,7 @@ fn configuration(dir: &Path, addresses: &[Ipv4Addr], port: u16, tls_port: u16) -
 }
 
 /// Writes certificate and key; the authority's certificate, as PEM.
-fn certify(dir: &Path, names: &[String]) -> Result<String> {
+pub(super) fn certify(dir: &Path, names: &[String]) -> Result<String> {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];

@@ -19,7 +19,7 @@ const PROGRAM: &str = "smtpd";
 const ENTER: &str = "mount -t tmpfs -o mode=755 none /run && \
                      mount -t tmpfs -o mode=711 none /var/spool/smtpd && exec \"$@\"";
 /// Whose the mail is: Debian's `nobody`.
-const OWNER: (&str, u32) = ("nobody", 65_534);
+pub(super) const OWNER: (&str, u32) = ("nobody", 65_534);
 
 /// The server and its mail; both end with this.
 #[derive(Debug)]
