@@ -632,6 +632,12 @@ pub const HISTORY_QUESTIONS_MAX: usize = 2;
 /// Verdict intervals that one answer reads: a check that flaps every minute for a month. The range
 /// is cut there, and the answer says so.
 pub const UPTIME_INTERVALS_READ_MAX: usize = 50_000;
+/// While a leader has nothing else to write, it marks the time so often. Short enough for
+/// [`LEADERLESS_RECORDED`], and one sync of each member in that time.
+pub const MARK_TIME_EVERY: Duration = Duration::from_secs(15);
+/// Nothing written for longer than this, in mesh time: nobody led, and uptime counts it as unrecorded. Four
+/// marks, so that a slow disk or an election is not taken for it; a shorter time counts as what stood.
+pub const LEADERLESS_RECORDED: Duration = Duration::from_secs(60);
 /// Verdict intervals that one answer lists, the newest.
 pub const UPTIME_INTERVALS_SHOWN_MAX: usize = 1_000;
 /// Verdict intervals that one entry removes: some 60 bytes each.

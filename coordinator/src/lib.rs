@@ -18,6 +18,7 @@ pub mod level;
 pub mod link_key;
 pub mod machine;
 pub mod maintenance;
+pub mod mark_time;
 pub mod members;
 pub mod mesh_clock;
 pub mod mutant;

@@ -55,7 +55,6 @@ use crate::ledger::{self, StateLedger};
 use crate::level::level;
 use crate::link_key;
 use crate::machine::{Batch, StateMachine};
-use crate::maintenance;
 use crate::members::Dismissal;
 use crate::members::account::Accounts;
 use crate::members::announce::{Account, announce};
@@ -90,6 +89,7 @@ use crate::store::rows::sled::SledRows;
 use crate::store::snapshot::file::FileSnapshots;
 use crate::view::View;
 use crate::watch::Changes;
+use crate::{maintenance, mark_time};
 
 /// How long tasks may take to end before the process goes on without them.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
@@ -328,6 +328,10 @@ impl Starting<'_> {
         self.set_up(&proposer, peer_listener.local_addr()).await?;
         let (leads, name) = (node.leadership(), config.name.clone());
         self.vital("forget clients", forget_clients(view.clone(), proposer.clone(), leads, name));
+        let (leads, clock) = (node.leadership(), Arc::clone(&mesh_clock));
+        let marks =
+            mark_time::run(view.clone(), proposer.clone(), leads, clock, config.name.clone());
+        self.vital("mark time", marks);
 
         // Then the listeners: whoever connects finds everything behind them running.
         let api_listener =

@@ -271,6 +271,9 @@ pub struct UptimeView {
     outages: usize,
     intervals: Vec<IntervalView>,
     intervals_left_out: u64,
+    /// Times without a leader: unrecorded, whatever stood.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    leaderless: Vec<LeaderlessView>,
     regions: Vec<RegionSuccessView>,
     /// The range begins later than asked for.
     truncated: bool,
@@ -283,6 +286,15 @@ pub struct IntervalView {
     verdict: String,
     from: Option<String>,
     /// Absent while it stands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to: Option<String>,
+}
+
+/// Nobody led, from when to when.
+#[derive(Debug, Serialize)]
+pub struct LeaderlessView {
+    from: Option<String>,
+    /// Absent while nobody does.
     #[serde(skip_serializing_if = "Option::is_none")]
     to: Option<String>,
 }
@@ -337,6 +349,14 @@ impl UptimeView {
             outages: answer.intervals.iter().filter(down).count(),
             intervals: answer.intervals.iter().map(interval).collect(),
             intervals_left_out: answer.intervals_left_out,
+            leaderless: answer
+                .leaderless
+                .iter()
+                .map(|time| LeaderlessView {
+                    from: time::instant(time.from.as_ref()),
+                    to: time::instant(time.to.as_ref()),
+                })
+                .collect(),
             regions: answer.regions.iter().map(region).collect(),
             truncated: answer.truncated,
             revision: answer.revision,
@@ -411,6 +431,16 @@ impl UptimesView {
             let _ = write!(text, "\n{}\n{}", shell.rows(regions), shell.rows(intervals));
             if check.intervals_left_out > 0 {
                 let _ = writeln!(text, "and {} older ones", check.intervals_left_out);
+            }
+            if !check.leaderless.is_empty() {
+                let mut nobody = Table::new(["WITHOUT A LEADER FROM", "TO"]);
+                for time in &check.leaderless {
+                    nobody.row([
+                        time::or_dash(time.from.clone()),
+                        time.to.clone().unwrap_or_else(|| "still".to_owned()),
+                    ]);
+                }
+                let _ = write!(text, "\n{}", shell.rows(nobody));
             }
             if check.truncated {
                 let since = check.since.clone().unwrap_or_default();

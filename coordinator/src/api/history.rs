@@ -10,7 +10,7 @@ use std::time::Duration;
 use parallax_common::check::Check;
 use parallax_common::limits::{
     HISTORY_ANSWER_BYTES_MAX, HISTORY_ENTRIES_MAX, HISTORY_QUANTILES_MAX, HISTORY_ROWS_MAX,
-    UPTIME_INTERVALS_READ_MAX,
+    LEADERLESS_RECORDED, UPTIME_INTERVALS_READ_MAX,
 };
 use parallax_common::name::Uid;
 use parallax_common::outcome::Phase;
@@ -26,8 +26,8 @@ use prost_types::Timestamp;
 use tonic::{Request, Response, Status};
 
 use super::{Api, Need, namespace_of, not_found};
-use crate::core::state::State;
-use crate::core::uptime::{self, Interval};
+use crate::core::state::{LEADERLESS, State};
+use crate::core::uptime::{self, Interval, Leaderless};
 use crate::history::Question;
 use crate::history::query::{Fold, Shape};
 use crate::history::segment::SegmentError;
@@ -93,11 +93,18 @@ impl HistoryService for Api {
                 action: "catch up with the state",
                 source: std::io::ErrorKind::BrokenPipe.into(),
             })?;
-            intervals(node.rows().as_ref(), &uid, asked)
+            let rows = node.rows();
+            let of_check = intervals(rows.as_ref(), &uid, asked)?;
+            Ok((of_check, intervals(rows.as_ref(), &LEADERLESS, asked)?))
         };
-        let (closed, complete_from) = blocking(read).await?;
+        let ((closed, complete_from), (nobody_led, led_from)) = blocking(read).await?;
+        let complete_from = complete_from.max(led_from);
         let from = complete_from.unwrap_or(asked).max(asked);
-        let sum = uptime::sum(&closed, standing, from, until_utc);
+        let leads = self.inner.quorum.standing().leaderless.is_none();
+        let still = state.attended().map(|(last, _)| (last, now));
+        let still = still.filter(|(last, now)| !leads && now.since(*last) > LEADERLESS_RECORDED);
+        let leaderless = Leaderless::new(&nobody_led, still);
+        let sum = uptime::sum(&closed, standing, &leaderless, from, until_utc);
         let query =
             v1::QueryHistoryRequest { by_region: true, ..v1::QueryHistoryRequest::default() };
         let ask = Ask::new(&query, &check, (since, until), mesh_now)?;
@@ -127,6 +134,13 @@ impl HistoryService for Api {
             regions,
             revision: state.applied,
             truncated: complete_from.is_some(),
+            leaderless: leaderless
+                .shown(from, until_utc)
+                .map(|(begin, end)| v1::LeaderlessTime {
+                    from: Some(timestamp(begin)),
+                    to: (still != Some((begin, end))).then(|| timestamp(end)),
+                })
+                .collect(),
         }))
     }
 }

@@ -48,6 +48,7 @@ impl Travel {
             | Command::ScheduleMaintenance(_)
             | Command::ScheduleHours(_)
             | Command::ChangeAlerts(_)
+            | Command::MarkTime(_)
             | Command::SetLevel(_) => Self::Stays,
         }
     }
@@ -92,6 +93,7 @@ mod tests {
             (Command::ScheduleHours(store::ScheduleHours::default()), Stays, Stays),
             (Command::ChangeAlerts(store::ChangeAlerts::default()), Stays, Stays),
             (Command::SetLevel(store::SetLevel::default()), Stays, Stays),
+            (Command::MarkTime(store::MarkTime::default()), Stays, Stays),
         ]
     }
 

@@ -50,6 +50,7 @@ use prost::Message as _;
 
 pub use self::alerts::is_of_alert;
 pub use self::config::{Kind, SettingsName};
+pub use self::intervals::LEADERLESS;
 pub use self::requests::{Asked, Client, identified};
 pub use self::rows::{Damaged, Row, RowChange, Rows, Table};
 pub use self::verdicts::{may_resolve, trouble_of};
@@ -85,6 +86,8 @@ pub const HOURS_LEVEL: u32 = 3;
 pub const STORM_LEVEL: u32 = 3;
 /// From this level on checks have alerts on what was measured, and error budgets.
 pub const ALERTS_LEVEL: u32 = 3;
+/// From this level on a leader marks the time, and times without a leader are recorded.
+pub const MARKS_LEVEL: u32 = 3;
 
 /// (namespace, name): how people name a resource.
 pub type Name = (String, String);
@@ -353,6 +356,7 @@ impl State {
         let utc = UtcTime::from_ns(entry.utc_ns.max(floor));
         self.cluster.last_utc_ns = utc.as_ns();
         self.cluster.last_mesh_ns = self.cluster.last_mesh_ns.max(entry.mesh_ns);
+        self.attend(index, entry.command.as_ref(), rows);
         let actor = entry.actor.unwrap_or_default();
         let request = entry.request_id.map(|id| Asked {
             id,
@@ -430,6 +434,8 @@ impl State {
             }
             Some(Command::StateHash(command)) => self.hash_agreed(&stamp, &command),
             Some(Command::SetLevel(command)) => self.set_level(&stamp, &command),
+            // That it is there is all it says.
+            Some(Command::MarkTime(_)) => accepted(&stamp, []),
             None => refused(rule::ENTRY_UNKNOWN, "this build does not know the command", []),
         };
         self.gather_pages(&stamp, changes, rows);
@@ -536,6 +542,7 @@ fn audit_word(command: Option<&Command>) -> Option<&'static str> {
         | Command::ReviewHeld(_)
         | Command::Escalate(_)
         | Command::ScheduleHours(_)
+        | Command::MarkTime(_)
         | Command::StateHash(_) => None,
         Command::SetLinkKey(_) => Some("set_link_key"),
         Command::ChangeAlerts(_) => Some("change_alerts"),

@@ -27,6 +27,66 @@ impl Interval {
     }
 }
 
+/// Times without a leader: what stood through them counts as unrecorded.
+#[derive(Debug, Clone, Default)]
+pub struct Leaderless {
+    /// From when to when, the oldest first; none overlaps another.
+    spans: Vec<(UtcTime, UtcTime)>,
+    /// How much of such time lies before each of them.
+    before: Vec<Duration>,
+}
+
+impl Leaderless {
+    /// From their rows, in whatever order, and the time since `still`, when nobody leads now.
+    pub fn new(rows: &[Interval], still: Option<(UtcTime, UtcTime)>) -> Self {
+        let rows = rows.iter().filter_map(|row| Some((row.from, row.to?)));
+        let mut spans: Vec<_> = rows.chain(still).filter(|(from, to)| from < to).collect();
+        spans.sort_unstable();
+        // Rows of a cluster do not overlap; should some, the time of one is not counted twice.
+        spans.dedup_by(|later, earlier| {
+            let meets = later.0 <= earlier.1;
+            if meets {
+                earlier.1 = earlier.1.max(later.1);
+            }
+            meets
+        });
+        let mut sum = Duration::ZERO;
+        let before = spans.iter().map(|(from, to)| {
+            let before = sum;
+            sum += to.since(*from);
+            before
+        });
+        let before = before.collect();
+        Self { spans, before }
+    }
+
+    /// How much of such time lies before a moment.
+    fn until(&self, moment: UtcTime) -> Duration {
+        match self.spans.partition_point(|(from, _)| *from < moment).checked_sub(1) {
+            None => Duration::ZERO,
+            Some(last) => {
+                let (from, to) = self.spans[last];
+                self.before[last] + to.min(moment).since(from)
+            }
+        }
+    }
+
+    /// How much of `from..to` it is.
+    fn within(&self, from: UtcTime, to: UtcTime) -> Duration {
+        self.until(to).saturating_sub(self.until(from))
+    }
+
+    /// Those that reach into `from..to`, the newest first, at most so many.
+    pub fn shown(
+        &self,
+        from: UtcTime,
+        to: UtcTime,
+    ) -> impl Iterator<Item = (UtcTime, UtcTime)> + '_ {
+        let inside = move |span: &&(UtcTime, UtcTime)| span.0 < to && span.1 > from;
+        self.spans.iter().rev().filter(inside).copied().take(UPTIME_INTERVALS_SHOWN_MAX)
+    }
+}
+
 /// How long each verdict stood.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Sum {
@@ -57,10 +117,11 @@ impl Sum {
     }
 }
 
-/// Adds up closed intervals and the verdict that stands, within `from..to`.
+/// Adds up closed intervals and the verdict that stands, within `from..to`, without what is `leaderless`.
 pub fn sum(
     closed: &[Interval],
     standing: Option<(UtcTime, v1::Verdict)>,
+    leaderless: &Leaderless,
     from: UtcTime,
     to: UtcTime,
 ) -> Sum {
@@ -68,10 +129,11 @@ pub fn sum(
     let mut sum = Sum::default();
     let mut recorded = Duration::ZERO;
     for interval in standing.iter().chain(closed) {
-        let length = interval.to.unwrap_or(to).min(to).since(interval.from.max(from));
-        if length.is_zero() {
+        let (begin, end) = (interval.from.max(from), interval.to.unwrap_or(to).min(to));
+        if end <= begin {
             continue;
         }
+        let length = end.since(begin).saturating_sub(leaderless.within(begin, end));
         recorded += length;
         match interval.verdict {
             v1::Verdict::Up => sum.up += length,
@@ -115,16 +177,42 @@ mod tests {
             interval(Up, 10, 60),
         ];
         let standing = Some((at(90), Up));
-        let whole = sum(&closed, standing, at(0), at(100));
+        let whole = sum(&closed, standing, &Leaderless::default(), at(0), at(100));
         assert_eq!(seconds(&whole), [60, 10, 10, 10, 10]);
         assert_eq!(whole.percent(), Some(87.5));
         assert_eq!(whole.intervals.len(), 5);
         assert_eq!(whole.intervals[0], Interval { verdict: Up, from: at(90), to: None });
-        let part = sum(&closed, standing, at(50), at(75));
+        let part = sum(&closed, standing, &Leaderless::default(), at(50), at(75));
         assert_eq!(seconds(&part), [10, 5, 10, 0, 0]);
         assert_eq!(part.intervals.len(), 3);
-        let paused = sum(&closed, None, at(85), at(100));
+        let paused = sum(&closed, None, &Leaderless::default(), at(85), at(100));
         assert_eq!((seconds(&paused), paused.percent()), ([0, 0, 0, 5, 10], None));
+    }
+
+    #[test]
+    fn what_stood_while_nobody_led_is_unrecorded() {
+        use v1::Verdict::{Down, Unspecified, Up};
+        let closed = [interval(Down, 50, 60), interval(Up, 10, 50)];
+        let rows = [interval(Unspecified, 45, 55), interval(Unspecified, 5, 20)];
+        let none = Leaderless::new(&rows, None);
+        let standing = Some((at(60), Up));
+        let whole = sum(&closed, standing, &none, at(0), at(100));
+        // Up 10..50 without 10..20 and 45..50, down 50..60 without 50..55, up from 60 on.
+        assert_eq!(seconds(&whole), [65, 0, 5, 0, 30]);
+        assert_eq!(whole.intervals.len(), 3, "they go on through it");
+        let part = sum(&closed, standing, &none, at(15), at(47));
+        assert_eq!(seconds(&part), [25, 0, 0, 0, 7]);
+        let within = sum(&closed, standing, &none, at(46), at(54));
+        assert_eq!((seconds(&within), within.percent()), ([0, 0, 0, 0, 8], None));
+        // Nobody leads now, either.
+        let now = Leaderless::new(&rows, Some((at(90), at(100))));
+        assert_eq!(seconds(&sum(&closed, standing, &now, at(0), at(100))), [55, 0, 5, 0, 40]);
+        let shown: Vec<_> = now.shown(at(50), at(100)).collect();
+        assert_eq!(shown, [(at(90), at(100)), (at(45), at(55))]);
+        // Rows that overlap count once.
+        let rows = [interval(Unspecified, 10, 30), interval(Unspecified, 20, 40)];
+        let once = Leaderless::new(&rows, None);
+        assert_eq!(seconds(&sum(&[], Some((at(0), Up)), &once, at(0), at(100))), [70, 0, 0, 0, 30]);
     }
 
     #[test]
@@ -142,7 +230,7 @@ mod tests {
                 interval(if n % 2 == 0 { v1::Verdict::Up } else { v1::Verdict::Down }, n, n + 1)
             })
             .collect();
-        let sum = sum(&closed, None, at(0), at(1_500));
+        let sum = sum(&closed, None, &Leaderless::default(), at(0), at(1_500));
         assert_eq!((sum.intervals.len(), sum.left_out), (UPTIME_INTERVALS_SHOWN_MAX, 500));
         assert_eq!(seconds(&sum), [750, 0, 750, 0, 0]);
     }

@@ -3,16 +3,56 @@
 //! Every verdict that ends leaves a row: check, verdict, from when to when, by the stamped UTC of the
 //! entries that began and ended it. Rows are cold: written once, read from the store, and removed by
 //! [`store::TrimHistory`] when they are too old. The interval that stands is the verdict itself.
+//!
+//! Times without a leader are rows of the same table, under [`LEADERLESS`]: nothing is decided in them, and a
+//! verdict that stood through one says nothing of it. A leader that has nothing to write marks the time
+//! ([`store::MarkTime`]), so that they can be told from a time in which nothing happened.
 
+use parallax_common::limits::LEADERLESS_RECORDED;
 use parallax_common::name::Uid;
-use parallax_common::time::UtcTime;
+use parallax_common::time::{MeshTime, UtcTime, ns};
 use parallax_proto::convert::time::utc;
+use parallax_proto::store::entry::Command;
 use parallax_proto::{store, v1};
 
 use super::rows::{self, Rows};
 use super::{Answer, Stamp, State, accepted};
 
+/// Under which times without a leader are kept. No check has it: a UUIDv7 is never all zeros.
+pub const LEADERLESS: Uid = Uid::from_bytes([0; 16]);
+
 impl State {
+    /// An entry is here, so somebody led when it was made: when the one before it is long ago, nobody did
+    /// between. By mesh time, which no clock that is set moves; said in UTC, as verdicts are.
+    pub(super) fn attend(&mut self, index: u64, command: Option<&Command>, rows: &mut Rows) {
+        let cluster = &mut self.cluster;
+        let begins = matches!(command, Some(Command::MarkTime(_)));
+        // Nobody decides while the members dispute: that time is told of when it is over.
+        if cluster.disputed_index != 0 || (cluster.attended_utc_ns == 0 && !begins) {
+            return;
+        }
+        let (from, to) = (cluster.attended_utc_ns, cluster.last_utc_ns);
+        let nobody = cluster.last_mesh_ns.saturating_sub(cluster.attended_mesh_ns);
+        if from != 0 && from < to && nobody > ns(LEADERLESS_RECORDED) {
+            let row = store::IntervalRow {
+                check_uid: LEADERLESS.to_string(),
+                verdict: v1::Verdict::Unspecified.into(),
+                from_utc_ns: from,
+                to_utc_ns: to,
+            };
+            rows.put(rows::interval_key(&LEADERLESS, index), &row);
+        }
+        cluster.attended_utc_ns = to;
+        cluster.attended_mesh_ns = cluster.last_mesh_ns;
+    }
+
+    /// When somebody led for the last time, as far as this member has applied: UTC and mesh time. `None`:
+    /// it is not marked yet.
+    pub fn attended(&self) -> Option<(UtcTime, MeshTime)> {
+        let (utc, mesh) = (self.cluster.attended_utc_ns, self.cluster.attended_mesh_ns);
+        (utc != 0).then(|| (UtcTime::from_ns(utc), MeshTime::from_ns(mesh)))
+    }
+
     /// Writes the row of a verdict that ends with this entry. One that began with the same moment
     /// lasted no time and leaves none.
     pub(super) fn close_interval(

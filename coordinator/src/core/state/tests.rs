@@ -62,11 +62,23 @@ impl Member {
     }
 
     fn apply_as(&mut self, request_id: Option<v1::RequestId>, command: Command) -> Answer {
+        let second = i64::try_from(self.index + 1).unwrap();
+        self.apply_at(request_id, (second, 0), command)
+    }
+
+    /// An entry with a stamp of its own: the seconds of UTC and of mesh time.
+    fn apply_at(
+        &mut self,
+        request_id: Option<v1::RequestId>,
+        (utc, mesh): (i64, i64),
+        command: Command,
+    ) -> Answer {
         self.index += 1;
         let entry = store::Entry {
             min_level: LEVEL,
             request_id,
-            utc_ns: i64::try_from(self.index).unwrap() * 1_000_000_000,
+            utc_ns: utc * 1_000_000_000,
+            mesh_ns: mesh * 1_000_000_000,
             command: Some(command),
             ..store::Entry::default()
         };

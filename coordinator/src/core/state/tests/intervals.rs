@@ -84,3 +84,55 @@ fn a_trim_removes_what_it_names_and_nothing_else() {
     assert!(member.stored.contains_key(&keys[0]) && !member.stored.contains_key(&keys[1]));
     assert_eq!(State::interval_named(b"a12345678"), None);
 }
+
+/// The times without a leader that are recorded, in seconds of UTC, the newest first.
+fn leaderless(member: &Member) -> Vec<(i64, i64)> {
+    let prefix = State::intervals_of(&LEADERLESS);
+    let rows = member.stored.iter().filter(|(key, _)| key.starts_with(&prefix));
+    rows.map(|(_, value)| {
+        let row = store::IntervalRow::decode(value.clone()).unwrap();
+        assert_eq!(row.verdict(), v1::Verdict::Unspecified);
+        (row.from_utc_ns / 1_000_000_000, row.to_utc_ns / 1_000_000_000)
+    })
+    .collect()
+}
+
+#[test]
+fn a_time_in_which_nobody_led_is_a_row_and_a_quiet_one_or_a_clock_that_is_set_is_none() {
+    let mut member = configured();
+    let mark = || Command::MarkTime(store::MarkTime {});
+    let other = || Command::ForgetClients(store::ForgetClients::default());
+    // Before somebody marks the time, a long time may have been a quiet one.
+    member.apply_at(None, (1_000, 1_000), other());
+    assert_eq!(member.state.attended(), None);
+    member.apply_at(None, (2_000, 2_000), mark());
+    member.apply_at(None, (2_015, 2_015), mark());
+    member.apply_at(None, (2_060, 2_060), other());
+    // An hour by a clock that was set is a moment by mesh time.
+    member.apply_at(None, (5_660, 2_075), mark());
+    assert_eq!(leaderless(&member), []);
+    // Whatever comes first ends it, refused or not.
+    member.apply_at(None, (5_721, 2_136), Command::DropStage(store::DropStage::default()));
+    assert_eq!(leaderless(&member), [(5_660, 5_721)]);
+    member.apply_at(None, (5_781, 2_196), mark());
+    assert_eq!(leaderless(&member).len(), 1, "a minute is not more than one");
+    // While the members dispute, nobody decides; it is told of when they are done with it.
+    let disputed = store::StateHash { index: 9, hash: 0, disputed: true };
+    member.apply_at(None, (5_790, 2_205), Command::StateHash(disputed));
+    member.apply_at(None, (5_900, 2_315), mark());
+    assert_eq!(leaderless(&member).len(), 1);
+    member.reopen();
+    assert_eq!(member.state.attended().unwrap().0, UtcTime::from_ns(5_790 * 1_000_000_000));
+    member.state.cluster.disputed_index = 0;
+    member.apply_at(None, (6_000, 2_415), mark());
+    assert_eq!(leaderless(&member), [(5_790, 6_000), (5_660, 5_721)]);
+    // They are removed as other intervals are.
+    let old = member.stored.keys().filter_map(|key| State::interval_named(key));
+    let old: Vec<_> = old.filter(|key| key.check_uid == LEADERLESS.to_string()).collect();
+    member.apply_at(
+        None,
+        (6_001, 2_416),
+        Command::TrimHistory(store::TrimHistory { intervals: old }),
+    );
+    assert_eq!(leaderless(&member), []);
+}
