@@ -356,7 +356,7 @@ impl State {
         let utc = UtcTime::from_ns(entry.utc_ns.max(floor));
         self.cluster.last_utc_ns = utc.as_ns();
         self.cluster.last_mesh_ns = self.cluster.last_mesh_ns.max(entry.mesh_ns);
-        self.attend(index, entry.command.as_ref(), rows);
+        self.attend(index, rows);
         let actor = entry.actor.unwrap_or_default();
         let request = entry.request_id.map(|id| Asked {
             id,

@@ -12,11 +12,10 @@ use parallax_common::limits::LEADERLESS_RECORDED;
 use parallax_common::name::Uid;
 use parallax_common::time::{MeshTime, UtcTime, ns};
 use parallax_proto::convert::time::utc;
-use parallax_proto::store::entry::Command;
 use parallax_proto::{store, v1};
 
 use super::rows::{self, Rows};
-use super::{Answer, Stamp, State, accepted};
+use super::{Answer, MARKS_LEVEL, Stamp, State, accepted};
 
 /// Under which times without a leader are kept. No check has it: a UUIDv7 is never all zeros.
 pub const LEADERLESS: Uid = Uid::from_bytes([0; 16]);
@@ -24,11 +23,11 @@ pub const LEADERLESS: Uid = Uid::from_bytes([0; 16]);
 impl State {
     /// An entry is here, so somebody led when it was made: when the one before it is long ago, nobody did
     /// between. By mesh time, which no clock that is set moves; said in UTC, as verdicts are.
-    pub(super) fn attend(&mut self, index: u64, command: Option<&Command>, rows: &mut Rows) {
+    pub(super) fn attend(&mut self, index: u64, rows: &mut Rows) {
         let cluster = &mut self.cluster;
-        let begins = matches!(command, Some(Command::MarkTime(_)));
-        // Nobody decides while the members dispute: that time is told of when it is over.
-        if cluster.disputed_index != 0 || (cluster.attended_utc_ns == 0 && !begins) {
+        // Below the level nobody marks the time. Nobody decides while the members dispute: that time is told
+        // of when it is over.
+        if cluster.level < MARKS_LEVEL || cluster.disputed_index != 0 {
             return;
         }
         let (from, to) = (cluster.attended_utc_ns, cluster.last_utc_ns);
@@ -47,7 +46,7 @@ impl State {
     }
 
     /// When somebody led for the last time, as far as this member has applied: UTC and mesh time. `None`:
-    /// it is not marked yet.
+    /// the cluster is below [`MARKS_LEVEL`].
     pub fn attended(&self) -> Option<(UtcTime, MeshTime)> {
         let (utc, mesh) = (self.cluster.attended_utc_ns, self.cluster.attended_mesh_ns);
         (utc != 0).then(|| (UtcTime::from_ns(utc), MeshTime::from_ns(mesh)))

@@ -102,9 +102,12 @@ fn a_time_in_which_nobody_led_is_a_row_and_a_quiet_one_or_a_clock_that_is_set_is
     let mut member = configured();
     let mark = || Command::MarkTime(store::MarkTime {});
     let other = || Command::ForgetClients(store::ForgetClients::default());
-    // Before somebody marks the time, a long time may have been a quiet one.
+    // Where nobody marks the time, a long time may have been a quiet one.
+    member.state.cluster.level = MARKS_LEVEL - 1;
+    member.state.cluster.attended_utc_ns = 0;
     member.apply_at(None, (1_000, 1_000), other());
     assert_eq!(member.state.attended(), None);
+    member.state.cluster.level = MARKS_LEVEL;
     member.apply_at(None, (2_000, 2_000), mark());
     member.apply_at(None, (2_015, 2_015), mark());
     member.apply_at(None, (2_060, 2_060), other());
