@@ -530,6 +530,34 @@ pub enum Probe {
     #[command(after_help = "Examples:\n  parallax probe get probe-1\n  \
                             parallax probe get probe-1 --region eu-west -o json")]
     Get(ProbeGet),
+    /// Give one no checks any more, as before its machine is taken down; others of its region take them over
+    #[command(
+        after_help = "Examples:\n  parallax probe drain probe-1 --note 'new kernel' --wait\n  \
+                            parallax probe drain probe-1 --undo"
+    )]
+    Drain(ProbeDrain),
+}
+
+/// `probe drain`.
+#[derive(Debug, Clone, Args)]
+pub struct ProbeDrain {
+    /// Its name
+    pub name: String,
+    /// Its region: needed when probes of several regions have this name
+    #[arg(long, value_name = "NAME")]
+    pub region: Option<String>,
+    /// Give it checks again
+    #[arg(long, conflicts_with_all = ["force", "note", "wait"])]
+    pub undo: bool,
+    /// Also the only live probe of its region: nobody looks from there then
+    #[arg(long)]
+    pub force: bool,
+    /// Why; shown with it
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub note: String,
+    /// Wait until it runs no check any more, and say how many it still has
+    #[arg(long)]
+    pub wait: bool,
 }
 
 /// `probe get`.

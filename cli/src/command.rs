@@ -97,6 +97,7 @@ pub async fn run(
         }
         Command::Probe(Probe::List(args)) => probe::list(&args, &mut connect()?, shell).await,
         Command::Probe(Probe::Get(args)) => probe::get(&args, &mut connect()?, shell).await,
+        Command::Probe(Probe::Drain(args)) => probe::drain(&args, &mut connect()?, shell).await,
         Command::Cluster(Cluster::Status(args)) => {
             cluster::status(&args, &mut connect()?, shell).await
         }

@@ -318,6 +318,8 @@ rules! {
     CONFLICT = "conflict", Apply, "A resource must not have changed since it was read.";
     IN_USE = "in_use", Apply, "What others name is not deleted.";
     NOT_FOUND = "not_found", Apply, "What is changed or deleted must exist.";
+    LAST_PROBE = "last_probe", Apply,
+        "The only live probe of a region that checks look from is drained with --force alone.";
     TOO_MANY_RESOURCES = "too_many_resources", Apply, "An apply has at most 200 000 resources.";
     RESOURCE_TOO_LARGE = "resource_too_large", Resource, "A resource has at most 128 KiB, encoded.";
     NAMESPACE_MISMATCH = "namespace_mismatch", Apply,

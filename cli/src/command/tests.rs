@@ -363,6 +363,24 @@ impl v1::fleet_service_server::FleetService for Fake {
         let probes = if wanted { self.0.lock().probes.clone() } else { Vec::new() };
         Ok(Response::new(v1::ListProbesResponse { probes, revision: 42, ..Default::default() }))
     }
+
+    async fn drain_probe(
+        &self,
+        request: Request<v1::DrainProbeRequest>,
+    ) -> Result<Response<v1::DrainProbeResponse>, Status> {
+        self.write()?;
+        let drain = request.into_inner();
+        let mut state = self.0.lock();
+        let probe = state.probes.iter_mut().find(|probe| probe.name == drain.name);
+        let probe = probe.ok_or_else(|| Status::not_found("no probe"))?;
+        assert_eq!(probe.region, drain.region);
+        probe.drain =
+            (!drain.undo).then(|| v1::Drain { since: at(40), by: "anna".into(), note: drain.note });
+        // Nothing is left on the second look.
+        let answer = probe.clone();
+        probe.checks = 0;
+        Ok(Response::new(v1::DrainProbeResponse { probe: Some(answer), revision: 43 }))
+    }
 }
 
 #[tonic::async_trait]

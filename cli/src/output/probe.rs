@@ -25,6 +25,9 @@ pub struct ProbeView {
     /// Why it may not vote.
     #[serde(skip_serializing_if = "Option::is_none")]
     exclusion: Option<ExclusionView>,
+    /// Somebody has it given no checks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    drain: Option<DrainView>,
     /// What its build cannot do of what is asked of it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     outdated: Vec<String>,
@@ -92,6 +95,28 @@ impl ExclusionView {
     }
 }
 
+/// Who drained a probe.
+#[derive(Debug, Serialize)]
+pub struct DrainView {
+    since: Option<String>,
+    by: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    note: String,
+    #[serde(skip)]
+    changed: Option<prost_types::Timestamp>,
+}
+
+impl DrainView {
+    fn new(drain: &v1::Drain) -> Self {
+        Self {
+            since: time::instant(drain.since.as_ref()),
+            by: drain.by.clone(),
+            note: drain.note.clone(),
+            changed: drain.since,
+        }
+    }
+}
+
 /// The plan it works by.
 #[derive(Debug, Serialize)]
 pub struct GenerationView {
@@ -108,6 +133,7 @@ impl ProbeView {
             incarnation: format!("{:016x}", probe.incarnation),
             state: word::probe(probe.state),
             exclusion: probe.exclusion.as_ref().map(ExclusionView::new),
+            drain: probe.drain.as_ref().map(DrainView::new),
             outdated: probe.outdated.clone(),
             since: time::instant(probe.since.as_ref()),
             connected: probe.connected,
@@ -145,6 +171,7 @@ impl ProbeView {
             ("region", self.region.clone()),
             ("state", format!("{} for {}", self.state, time::age(self.changed.as_ref(), now))),
             ("may vote", self.franchise(now)),
+            ("is given checks", self.work(now)),
             ("build", self.build()),
             ("incarnation", self.incarnation.clone()),
             ("address", time::or_dash(Some(self.address.clone()))),
@@ -173,6 +200,16 @@ impl ProbeView {
             None => "yes".to_owned(),
             Some(ExclusionView { because, changed, .. }) => {
                 format!("no, for {}: it {because}", time::age(changed.as_ref(), now))
+            }
+        }
+    }
+
+    fn work(&self, now: UtcTime) -> String {
+        match &self.drain {
+            None => "yes".to_owned(),
+            Some(DrainView { by, note, changed, .. }) => {
+                let why = if note.is_empty() { String::new() } else { format!(": {note}") };
+                format!("no, drained by {by} {} ago{why}", time::age(changed.as_ref(), now))
             }
         }
     }
@@ -223,6 +260,10 @@ impl ProbesView {
             };
             let (state, tone) = match &probe.exclusion {
                 Some(_) => ("excluded".to_owned(), Tone::Bad),
+                None if probe.state == "live" && probe.drain.is_some() => {
+                    let word = if probe.checks == 0 { "drained" } else { "draining" };
+                    (word.to_owned(), Tone::Warn)
+                }
                 None if probe.state == "live" && !probe.outdated.is_empty() => {
                     ("outdated".to_owned(), Tone::Warn)
                 }

@@ -2,16 +2,19 @@
 
 use std::collections::BTreeMap;
 
+use parallax_common::rule;
 use parallax_common::time::UtcTime;
+use parallax_proto::store::entry::Command;
 use parallax_proto::v1::fleet_service_server::FleetService;
 use parallax_proto::{convert, store, v1};
+use prost::Message as _;
 use tonic::{Request, Response, Status};
 
 use super::page::page;
-use super::{Api, Need, namespace_of};
+use super::{Api, DEFAULT_NAMESPACE, Need, asked, bounded, namespace_of, with_rule};
 use crate::core::fleet::outdated::{self, Needs, Standard};
 use crate::core::plan;
-use crate::core::state::State;
+use crate::core::state::{DRAIN_LEVEL, State};
 use crate::session::Seen;
 
 #[tonic::async_trait]
@@ -38,6 +41,41 @@ impl FleetService for Api {
             next_page_token: page.next,
             revision: state.applied,
         }))
+    }
+
+    async fn drain_probe(
+        &self,
+        request: Request<v1::DrainProbeRequest>,
+    ) -> Result<Response<v1::DrainProbeResponse>, Status> {
+        // A probe looks for every namespace.
+        let actor = self.caller(&request, DEFAULT_NAMESPACE, Need::Admin)?;
+        let mut drain = request.into_inner();
+        bounded("note", &drain.note)?;
+        let id = drain.request_id.take();
+        let asked = asked(actor, id, "drain_probe", [drain.encode_to_vec()])?;
+        let level = self.read(false).await?.cluster.level;
+        if level < DRAIN_LEVEL {
+            let message = format!(
+                "the cluster is at level {level} and draining probes needs {DRAIN_LEVEL}: upgrade every \
+                 coordinator first"
+            );
+            return Err(with_rule(Status::failed_precondition(message), rule::LEVEL_TOO_LOW.id));
+        }
+        let key = (drain.region.clone(), drain.name.clone());
+        let command = store::DrainProbe {
+            region: drain.region,
+            probe: drain.name,
+            undo: drain.undo,
+            force: drain.force,
+            note: drain.note,
+        };
+        let (revision, _) = self.write(asked, Command::DrainProbe(command)).await?;
+        let state = self.inner.view.load();
+        let probe = state.probes.get(&key).map(|row| {
+            let seen = self.inner.sessions.seen(&key.0, &key.1);
+            v1::Probe { outdated: Asked::of(&state).lacks(row), ..probe(row, seen) }
+        });
+        Ok(Response::new(v1::DrainProbeResponse { probe, revision }))
     }
 }
 
@@ -94,6 +132,7 @@ fn probe(row: &store::ProbeRow, seen: Option<Seen>) -> v1::Probe {
         generation: seen.generation,
         health: seen.connected.then_some(seen.health),
         exclusion: row.exclusion,
+        drain: row.drain.clone(),
         outdated: Vec::new(),
         windows_set_aside: seen.health.windows_set_aside,
         spool_gaps: seen.health.spool_gaps,

@@ -27,6 +27,7 @@ impl Travel {
             | Command::ResolveIncident(_)
             | Command::AddSilence(_)
             | Command::ExpireSilence(_)
+            | Command::DrainProbe(_)
             | Command::AddMember(_)
             | Command::RemoveMember(_) => match identified(entry.request_id.clone()) {
                 Ok(_) => Self::Asked,
@@ -75,6 +76,7 @@ mod tests {
             (Command::ResolveIncident(store::ResolveIncident::default()), Asked, Stays),
             (Command::AddSilence(store::AddSilence::default()), Asked, Stays),
             (Command::ExpireSilence(store::ExpireSilence::default()), Asked, Stays),
+            (Command::DrainProbe(store::DrainProbe::default()), Asked, Stays),
             (Command::AddMember(store::AddMember::default()), Asked, Stays),
             (Command::RemoveMember(store::RemoveMember::default()), Asked, Stays),
             (Command::StageConfig(store::StageConfig::default()), Repeatable, Repeatable),

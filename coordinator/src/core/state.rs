@@ -86,6 +86,8 @@ pub const HOURS_LEVEL: u32 = 3;
 pub const STORM_LEVEL: u32 = 3;
 /// From this level on checks have alerts on what was measured, and error budgets.
 pub const ALERTS_LEVEL: u32 = 3;
+/// From this level on probes may be drained.
+pub const DRAIN_LEVEL: u32 = 3;
 /// From this level on a leader marks the time, and times without a leader are recorded.
 pub const MARKS_LEVEL: u32 = 3;
 
@@ -434,6 +436,7 @@ impl State {
             }
             Some(Command::StateHash(command)) => self.hash_agreed(&stamp, &command),
             Some(Command::SetLevel(command)) => self.set_level(&stamp, &command),
+            Some(Command::DrainProbe(command)) => self.drain_probe(&stamp, command, rows, changes),
             // That it is there is all it says.
             Some(Command::MarkTime(_)) => accepted(&stamp, []),
             None => refused(rule::ENTRY_UNKNOWN, "this build does not know the command", []),
@@ -554,6 +557,7 @@ fn audit_word(command: Option<&Command>) -> Option<&'static str> {
         Command::RemoveMember(command) if command.begin => Some("begin_removal"),
         Command::RemoveMember(_) => Some("remove_member"),
         Command::SetLevel(_) => Some("set_level"),
+        Command::DrainProbe(_) => Some("drain_probe"),
     }
 }
 

@@ -436,3 +436,55 @@ fn every_format_has_its_word() {
     let cli = Cli::try_parse_from(["parallax", "status", "-o", "yaml"]).unwrap();
     assert_eq!(cli.global.output, Format::Yaml);
 }
+
+#[tokio::test]
+async fn a_probe_is_drained_waited_for_and_put_back() {
+    let bench = Bench::start().await;
+    let probe = |region: &str, name: &str, checks| v1::Probe {
+        region: region.to_owned(),
+        name: name.to_owned(),
+        state: v1::ProbeState::Live.into(),
+        since: at(0),
+        connected: true,
+        checks,
+        ..v1::Probe::default()
+    };
+    bench.fake.0.lock().probes =
+        vec![probe("eu-west", "p1", 7), probe("us-east", "p1", 1), probe("us-east", "p2", 3)];
+    let ran = bench.run("probe drain p1").await;
+    assert_eq!(ran.exit, Exit::Usage);
+    assert!(
+        ran.err.contains("probes of eu-west, us-east are named `p1`: give --region"),
+        "{}",
+        ran.err
+    );
+    let ran = bench.run("probe drain p3").await;
+    assert_eq!(ran.exit, Exit::NotFound, "{}", ran.err);
+    let ran = bench.run("probe drain p2 --note kernel").await;
+    assert_eq!((ran.exit, ran.out.as_str()), (Exit::Ok, ""));
+    assert!(ran.err.contains("p2 of us-east is given no checks any more"), "{}", ran.err);
+    let ran = bench.run("probe drain p1 --region eu-west --wait -o json").await;
+    assert_eq!(ran.exit, Exit::Ok, "{}", ran.err);
+    assert!(ran.err.contains("p1 runs no check"), "{}", ran.err);
+    let said: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!((&said["drain"]["by"], &said["checks"]), (&"anna".into(), &0.into()), "{said}");
+    // On its way until it runs nothing; the fake's is empty by then.
+    bench.fake.0.lock().probes[2].checks = 3;
+    let ran = bench.run("probe list").await;
+    let line = |name: &str| ran.out.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
+    assert!(line("p1    eu-west").contains("drained"), "{}", ran.out);
+    assert!(line("p1    us-east").contains("live"), "{}", ran.out);
+    assert!(line("p2").contains("draining"), "{}", ran.out);
+    let ran = bench.run("probe get p2").await;
+    assert!(
+        ran.out.contains("is given checks     no, drained by anna 4m20s ago: kernel"),
+        "{}",
+        ran.out
+    );
+    let ran = bench.run("probe drain p2 --undo").await;
+    assert!(ran.err.contains("p2 of us-east is given checks again"), "{}", ran.err);
+    let ran = bench.run("probe get p2").await;
+    assert!(ran.out.contains("is given checks     yes"), "{}", ran.out);
+    let ran = bench.run("probe drain p2 --undo --force").await;
+    assert_eq!(ran.exit, Exit::Usage);
+}

@@ -18,8 +18,8 @@ use crate::core::stamp;
 /// The row after `change`, stamped `utc` by its proposer. `None`: the probe has no row (any more).
 ///
 /// A change to `lost` or out of the records that names another life than the row's is too late,
-/// and changes nothing; out of the records also one that names another state. Whether a probe may vote
-/// outlives its lives: a new one looks from where the old one looked.
+/// and changes nothing; out of the records also one that names another state. Whether a probe may vote, and
+/// whether it is drained, outlives its lives: a new one looks from where the old one looked.
 pub fn apply(row: Option<ProbeRow>, change: &FleetChange, utc: UtcTime) -> Option<ProbeRow> {
     let late = row.as_ref().is_some_and(|row| row.incarnation != change.incarnation);
     if change.forget {
@@ -49,6 +49,7 @@ pub fn apply(row: Option<ProbeRow>, change: &FleetChange, utc: UtcTime) -> Optio
             kinds: change.kinds.clone(),
             losses_utc_ns: vec![],
             exclusion: None,
+            drain: None,
         });
     };
     if late && change.state() == ProbeState::Lost {
@@ -72,23 +73,24 @@ pub fn apply(row: Option<ProbeRow>, change: &FleetChange, utc: UtcTime) -> Optio
 
 /// Whether the plan sees a difference, and the generation must move.
 pub fn moves_plan(before: Option<&ProbeRow>, after: Option<&ProbeRow>) -> bool {
-    let seen = |row: &ProbeRow| {
-        (row.state() == ProbeState::Live).then(|| (row.incarnation, row.kinds.clone()))
-    };
+    let seen = |row: &ProbeRow| is_given_work(row).then(|| (row.incarnation, row.kinds.clone()));
     before.and_then(seen) != after.and_then(seen)
 }
 
-/// The probes that the plan may give work to: those whose row is `live`.
+/// Whether the plan may give it work: its row is `live`, and nobody has drained it.
+pub fn is_given_work(row: &ProbeRow) -> bool {
+    row.state() == ProbeState::Live && row.drain.is_none()
+}
+
+/// The probes that the plan may give work to.
 pub fn live<'a>(rows: impl IntoIterator<Item = &'a ProbeRow>) -> Fleet {
-    Fleet::new(rows.into_iter().filter(|row| row.state() == ProbeState::Live).map(|row| {
-        LiveProbe {
-            probe: ProbeRef {
-                region: Arc::from(row.region.as_str()),
-                probe: Arc::from(row.probe.as_str()),
-                incarnation: Incarnation(row.incarnation),
-            },
-            kinds: row.kinds.clone(),
-        }
+    Fleet::new(rows.into_iter().filter(|row| is_given_work(row)).map(|row| LiveProbe {
+        probe: ProbeRef {
+            region: Arc::from(row.region.as_str()),
+            probe: Arc::from(row.probe.as_str()),
+            incarnation: Incarnation(row.incarnation),
+        },
+        kinds: row.kinds.clone(),
     }))
 }
 

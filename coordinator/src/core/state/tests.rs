@@ -5,6 +5,7 @@
 mod bounds;
 mod configuration;
 mod flap;
+mod fleet;
 mod incidents;
 mod intervals;
 mod maintenance;

@@ -672,6 +672,14 @@ const ROWS: &[(Rule, Break)] = &[
         Other(|member| quiet(member, |it| it.end = Some(End::EndsAt(moment(400 * 86_400))))),
     ),
     (rule::NOT_FOUND, Other(|member| member.apply(expire("nobody's")))),
+    (rule::NOT_FOUND, Other(|member| member.apply(super::fleet::drain("eu", "nobody", false)))),
+    (
+        rule::LAST_PROBE,
+        Other(|member| {
+            member.apply(super::fleet::live("eu", "p1", 1));
+            member.apply(super::fleet::drain("eu", "p1", false))
+        }),
+    ),
     (
         rule::SILENCE_OVER,
         Other(|member| {
