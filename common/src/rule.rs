@@ -424,6 +424,8 @@ rules! {
     ADVICE_NO_ALERT = "advice_no_alert", Advice, "A check without contacts pages nobody.";
     ADVICE_HOURS = "advice_hours", Advice,
         "A check that only routes with hours fit pages nobody outside of them.";
+    ADVICE_LASTING = "advice_lasting", Advice,
+        "Failures in too few regions for an outage, and warnings, that last tell nobody unless told whom.";
     ADVICE_EVEN_PROBES = "advice_even_probes", Advice,
         "An even number of probes a region can be split, and tolerates no more than one fewer does.";
     ADVICE_QUORUM_ONE = "advice_quorum_one", Advice,

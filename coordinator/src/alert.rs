@@ -95,6 +95,7 @@ pub async fn run(parts: Parts) {
         counted: BTreeMap::new(),
         streaks: BTreeMap::new(),
         unread: 0,
+        spread: ALERT_LOOK_EVERY / 2,
     };
     loop {
         every.tick().await;
@@ -118,6 +119,8 @@ struct Rounds {
     streaks: BTreeMap<Uid, BTreeMap<String, Streak>>,
     /// In this round: checks whose history could not be read.
     unread: u32,
+    /// Over which time the checks of a round are spread.
+    spread: Duration,
 }
 
 impl Rounds {
@@ -171,7 +174,7 @@ impl Rounds {
                 // A round of many checks takes minutes, and outages begin and end within it.
                 (told, told_at) = (self.told(leads), clock::instant());
             }
-            let spread = ALERT_LOOK_EVERY / 2 / many;
+            let spread = self.spread / many;
             tokio::time::sleep(spread.max(took * ALERT_PAUSE_TIMES)).await;
         }
         self.propose(&mut found).await;
@@ -260,3 +263,6 @@ impl Rounds {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

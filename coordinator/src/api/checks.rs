@@ -79,7 +79,7 @@ impl CheckService for Api {
         // Contacts of its own need no explanation, and nobody is told of a canary.
         let told = entry.check.alert.is_empty() && entry.check.run.canary.is_none();
         if let Some(routes) = state.routes_of(namespace).filter(|_| told) {
-            let sample = routing::sample(&entry.wire);
+            let sample = routing::sample(&entry.wire, v1::IncidentKind::Down);
             let utc = clock::utc().max(state.last_utc());
             let taking = routes.taking(&sample, |hours| state.when(hours, utc));
             now.extend(explain::would_tell(&get.name, &taking));

@@ -4,6 +4,7 @@
 //! Pure: uids come from the caller. Every broken rule of every resource is reported, not the first.
 
 mod level;
+mod untold;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -23,7 +24,9 @@ use crate::core::hours::When;
 use crate::core::outbox::fallback;
 use crate::core::quiet::depends;
 use crate::core::routing::{self, Routes};
-use crate::core::state::{Kind, Name, State};
+use crate::core::state::{Kind, LASTING_LEVEL, Name, State};
+
+use self::untold::Untold;
 
 /// Part of a set, in percent, that a prune may delete without being told the number.
 const PRUNE_PERCENT_MAX: usize = 30;
@@ -91,6 +94,7 @@ pub fn draft(
     let wanted = collect(request, resources, &mut broken);
     let mut draft = Draft::default();
     let routes = routes_after(state, request, &wanted);
+    let mut untold = Untold::default();
     for ((kind, name), wanted) in &wanted {
         let before = state.resource(*kind, &request.namespace, name);
         let mut after = wanted.clone();
@@ -99,9 +103,12 @@ pub fn draft(
         refuse_newer(*kind, name, wanted, before.as_ref(), &mut broken);
         broken.extend(resource::validate(&after));
         level::refuse(*kind, name, &after, state.cluster.level, &mut broken);
-        draft.advice.extend(advice(&after, &routes));
+        draft.advice.extend(advice(&after, &routes, &mut untold));
         draft.advice.extend(dropped(before.as_ref(), &after));
         add(*kind, name, before.as_ref(), after, request, &mut draft);
+    }
+    if state.cluster.level >= LASTING_LEVEL {
+        draft.advice.extend(untold.advice());
     }
     broken.extend(references(state, request, &wanted));
     refuse_rings(state, request, &wanted, &mut broken);
@@ -214,13 +221,14 @@ fn collect(request: &Request, resources: Vec<v1::Resource>, broken: &mut Vec<Vio
 }
 
 /// What is worth a thought about a check that is otherwise in order.
-fn advice(after: &v1::Resource, routes: &Routes) -> Vec<Advice> {
+fn advice(after: &v1::Resource, routes: &Routes, untold: &mut Untold) -> Vec<Advice> {
     let Some(ResourceKind::Check(wire)) = &after.kind else { return Vec::new() };
-    let mut advice =
-        check::check(wire).map(|built| check::check_advice(&built)).unwrap_or_default();
+    let Ok(built) = check::check(wire) else { return Vec::new() };
+    untold.look(&built, wire, routes);
+    let mut advice = check::check_advice(&built);
     if !routes.is_empty() {
         // A check without contacts of its own is told of by the route that takes it.
-        let sample = routing::sample(wire);
+        let sample = routing::sample(wire, v1::IncidentKind::Down);
         let taken = !routes.taking(&sample, |_| When::Within).routes.is_empty();
         let at_times = taken && routes.leave_hours_out(&sample);
         for it in advice.iter_mut().filter(|it| at_times && it.rule == rule::ADVICE_NO_ALERT) {

@@ -145,10 +145,9 @@ pub fn severity(kind: v1::IncidentKind, check: Option<&v1::Check>) -> v1::Severi
     }
 }
 
-/// An incident of a check that is down, as routes would see it: for saying who would be told.
-pub fn sample(check: &v1::Check) -> v1::Incident {
+/// An incident of this kind of a check, as routes would see it: for saying who would be told.
+pub fn sample(check: &v1::Check, kind: v1::IncidentKind) -> v1::Incident {
     let meta = check.meta.clone().unwrap_or_default();
-    let kind = v1::IncidentKind::Down;
     v1::Incident {
         namespace: meta.namespace,
         kind: kind.into(),

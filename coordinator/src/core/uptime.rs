@@ -154,6 +154,7 @@ pub fn sum(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::table::{columns, lines};
 
     fn at(seconds: i64) -> UtcTime {
         UtcTime::from_ns(seconds * 1_000_000_000)
@@ -167,26 +168,47 @@ mod tests {
         [sum.up, sum.degraded, sum.down, sum.unknown, sum.unrecorded].map(|d| d.as_secs())
     }
 
+    fn verdict(word: &str) -> v1::Verdict {
+        let name = format!("VERDICT_{}", word.to_uppercase());
+        v1::Verdict::from_str_name(&name).unwrap_or_else(|| panic!("no verdict: {word}"))
+    }
+
+    fn range(text: &str) -> (i64, i64) {
+        let (from, to) = text.split_once('-').expect("from and to");
+        (from.parse().unwrap(), to.parse().unwrap())
+    }
+
     #[test]
     fn intervals_are_cut_to_the_range_and_what_is_missing_is_unrecorded() {
-        use v1::Verdict::{Degraded, Down, Unknown, Up};
-        let closed = [
-            interval(Unknown, 80, 90),
-            interval(Degraded, 70, 80),
-            interval(Down, 60, 70),
-            interval(Up, 10, 60),
-        ];
-        let standing = Some((at(90), Up));
-        let whole = sum(&closed, standing, &Leaderless::default(), at(0), at(100));
-        assert_eq!(seconds(&whole), [60, 10, 10, 10, 10]);
-        assert_eq!(whole.percent(), Some(87.5));
-        assert_eq!(whole.intervals.len(), 5);
-        assert_eq!(whole.intervals[0], Interval { verdict: Up, from: at(90), to: None });
-        let part = sum(&closed, standing, &Leaderless::default(), at(50), at(75));
-        assert_eq!(seconds(&part), [10, 5, 10, 0, 0]);
-        assert_eq!(part.intervals.len(), 3);
-        let paused = sum(&closed, None, &Leaderless::default(), at(85), at(100));
-        assert_eq!((seconds(&paused), paused.percent()), ([0, 0, 0, 5, 10], None));
+        let mut rows = 0;
+        for line in lines(include_str!("uptime/spans.txt")) {
+            let [recorded, now, span, up, degraded, down, unknown, nothing, percent, listed] =
+                columns(line);
+            let recorded = recorded.split(',').filter_map(|one| one.trim().split_once(' '));
+            let mut closed: Vec<Interval> = recorded
+                .map(|(word, text)| {
+                    let (from, to) = range(text);
+                    interval(verdict(word), from, to)
+                })
+                .collect();
+            // The newest comes first.
+            closed.reverse();
+            let standing = now.split_once(' ');
+            let standing = standing.map(|(word, at_s)| (at(at_s.parse().unwrap()), verdict(word)));
+            let (from, to) = range(span);
+            let sum = sum(&closed, standing, &Leaderless::default(), at(from), at(to));
+            let expected =
+                [up, degraded, down, unknown, nothing].map(|cell| cell.parse::<u64>().unwrap());
+            assert_eq!(seconds(&sum), expected, "{line}");
+            let said = sum.percent().map_or("-".to_owned(), |percent| format!("{percent:.1}"));
+            assert_eq!(said.trim_end_matches(".0"), percent, "{line}");
+            assert_eq!(sum.intervals.len(), listed.parse::<usize>().unwrap(), "{line}");
+            let open = sum.intervals.first().filter(|interval| interval.to.is_none());
+            let stands = standing.filter(|(since, _)| *since < at(to));
+            assert_eq!(open.map(|it| (it.from, it.verdict)), stands, "{line}");
+            rows += 1;
+        }
+        assert_eq!(rows, 9);
     }
 
     #[test]

@@ -111,6 +111,52 @@ async fn status_is_a_matrix_of_marks_and_words() {
     assert!(ran.out.contains("coordinator 0.1.0"), "{}", ran.out);
 }
 
+/// A check has a budget or none, and one that has it may not have run yet.
+#[tokio::test]
+async fn status_shows_what_is_left_of_error_budgets() {
+    let mut bench = Bench::start().await;
+    bench.fake.0.lock().status = status_rows();
+    let ran = bench.run("status -o json").await;
+    let json: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert!(json["checks"][0].get("budget").is_none(), "{json}");
+    // Millionths that are left, and how the table and JSON say it.
+    for (left_ppm, cell, percent) in [
+        (Some(732_199), "73.2%", serde_json::json!(73.2199)),
+        (Some(999_999), "99.9%", serde_json::json!(99.9999)),
+        (Some(1_000_000), "100.0%", serde_json::json!(100.0)),
+        (Some(0), "0.0%", serde_json::json!(0.0)),
+        (Some(-255_000), "-25.5%", serde_json::json!(-25.5)),
+        (None, "-", serde_json::Value::Null),
+    ] {
+        let mut status = status_rows();
+        status.rows[0].budget = Some(v1::Budget {
+            target_ppm: 999_000,
+            over: Some(prost_types::Duration { seconds: 30 * 86_400, nanos: 0 }),
+            runs: 200_000,
+            failed: 17,
+            left_ppm,
+            until: at(0),
+        });
+        bench.fake.0.lock().status = status;
+        bench.width = None;
+        let ran = bench.run("status").await;
+        let rows: Vec<Vec<&str>> =
+            ran.out.lines().take(3).map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(rows[0][..4], ["CHECK", "VERDICT", "FOR", "BUDGET"], "{}", ran.out);
+        assert_eq!(rows[1][..5], ["shop", "✗", "down", "5m", cell], "{}", ran.out);
+        assert_eq!(rows[2][..5], ["cart", "-", "paused", "10s", "!"], "it has none: {}", ran.out);
+        bench.width = Some(30);
+        let ran = bench.run("status").await;
+        assert!(ran.out.contains(&format!("shop  ✗ down  5m  budget {cell}\n")), "{}", ran.out);
+        let ran = bench.run("status -o json").await;
+        let json: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+        let budget = &json["checks"][0]["budget"];
+        assert_eq!(budget["left_percent"], percent, "{budget}");
+        assert_eq!((&budget["target"], &budget["over"]), (&"99.9%".into(), &"30d".into()));
+        assert_eq!((&budget["runs"], &budget["failed"]), (&200_000.into(), &17.into()));
+    }
+}
+
 #[tokio::test]
 async fn regions_and_probes_are_listed_and_labels_reach_the_coordinator() {
     let bench = Bench::start().await;

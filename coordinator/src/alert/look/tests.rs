@@ -18,6 +18,7 @@ use crate::history::ring::Ring;
 use crate::history::{Batch, Record};
 
 mod certificates;
+mod options;
 
 const REGIONS: [&str; 3] = ["ap", "eu", "us"];
 

@@ -49,7 +49,7 @@ fn routes_leave_hours_out_when_each_that_fits_has_some_and_none_has_the_others()
     ] {
         let routes: Vec<v1::Route> =
             routes.split(',').filter(|it| !it.is_empty()).map(route).collect();
-        let incident = sample(&v1::Check::default());
+        let incident = sample(&v1::Check::default(), v1::IncidentKind::Down);
         assert_eq!(Routes::new(&routes).leave_hours_out(&incident), expected, "{routes:?}");
     }
 }

@@ -3,6 +3,7 @@ use std::time::Duration;
 use parallax_common::health::Share;
 
 use super::*;
+use crate::core::table::{columns, lines};
 
 const TABLE: &str = include_str!("chances.txt");
 
@@ -297,25 +298,13 @@ fn excluded_of(eu: &str) -> Vec<String> {
 
 #[test]
 fn most_of_a_regions_targets_together_blame_the_region() {
-    #[rustfmt::skip]
-    let table: [(&str, &[&str]); 8] = [
-        // Three targets say nothing, of one probe or of a whole region.
-        ("3/3",                 &[]),
-        ("2/2 1/1",             &[]),
-        // Each of its probes has few; together they are many.
-        ("3/3 3/3",             &["eu-1", "eu-2"]),
-        ("1/1 1/1 1/1 1/1 1/1", &["eu-1", "eu-2", "eu-3", "eu-4", "eu-5"]),
-        // Not most of them: one probe is ill, or a few targets.
-        ("3/3 0/3",             &[]),
-        ("8/8 0/30",            &["eu-1"]),
-        // Most of them, and one of its probes is well.
-        ("2/2 2/2 0/2",         &["eu-1", "eu-2"]),
-        // More than half of all probes, and still one region of three.
-        ("9/9 9/9 9/9 9/9",     &["eu-1", "eu-2", "eu-3", "eu-4"]),
-    ];
-    for (eu, expected) in table {
-        assert_eq!(excluded_of(eu), expected, "{eu}");
+    let mut rows = 0;
+    for line in lines(include_str!("regions.txt")) {
+        let [eu, expected] = columns(line);
+        assert_eq!(excluded_of(eu).join(" "), expected, "{line}");
+        rows += 1;
     }
+    assert_eq!(rows, 8);
 }
 
 #[test]
@@ -356,37 +345,13 @@ fn canaries(rows: &[&[bool]]) -> Survey {
 
 #[test]
 fn who_does_not_see_a_known_answer_is_excluded_unless_half_do_not_see_it() {
-    let (right, wrong) = (false, true);
-    // (what is seen of each canary by a, b, c, d; who is excluded)
-    let table: &[(&[&[bool]], &[&str])] = &[
-        (&[&[right, right, right, right]], &[]),
-        (&[&[right, right, wrong]], &["c"]),
-        (&[&[right, right, right, wrong]], &["d"]),
-        // Half or more: the canary is in doubt.
-        (&[&[right, right, wrong, wrong]], &[]),
-        (&[&[right, wrong, wrong]], &[]),
-        (&[&[wrong, wrong, wrong]], &[]),
-        // Of two nobody is, since without one of them there is no verdict; nor who looks alone.
-        (&[&[right, wrong]], &[]),
-        (&[&[wrong]], &[]),
-        // One that is in doubt does not save who is wrong about another one.
-        (&[&[wrong, wrong, wrong], &[right, right, wrong]], &["c"]),
-        // Two canaries, each wrong for another region: half of the regions are no fault of theirs.
-        (&[&[wrong, right, right], &[right, right, wrong]], &[]),
-        (&[&[wrong, right, right, right], &[wrong, right, right, right]], &["a"]),
-    ];
-    for (seen, expected) in table {
-        let survey = canaries(seen);
-        let mut watchdog = watchdog();
-        watchdog.row(key("d"), None);
-        watchdog.review(&survey, everybody, at(0));
-        let wished = watchdog.review(&survey, everybody, at(5));
-        let who: Vec<_> = wished.iter().map(|(key, _)| key.region.as_str()).collect();
-        assert_eq!(who, *expected, "{seen:?}");
-        for (_, wish) in wished {
-            assert_eq!(wish.unwrap().cause(), ExclusionCause::Canary);
-        }
+    let mut rows = 0;
+    for line in lines(include_str!("canaries.txt")) {
+        let [seen, expected] = columns(line);
+        assert_eq!(excluded_by(seen).join(" "), expected, "{line}");
+        rows += 1;
     }
+    assert_eq!(rows, 24);
 }
 
 #[test]
@@ -489,45 +454,11 @@ fn excluded_by(seen: &str) -> Vec<String> {
     }
     watchdog.review(&survey, everybody, at(0));
     let wished = watchdog.review(&survey, everybody, at(5));
-    wished.into_iter().map(|(key, _)| key.probe).collect()
-}
-
-#[test]
-fn canaries_silence_no_half_of_the_regions_however_many_probes_each_has() {
-    #[rustfmt::skip]
-    let table: [(&str, &[&str]); 7] = [
-        // Blocked for two regions of three, which have two of five probes.
-        ("eeeUA", &[]),
-        // A whole region of three behind a proxy, with three of five probes.
-        ("EEEua", &["e1", "e2", "e3"]),
-        ("EEeua", &["e1", "e2"]),
-        // Each canary wrong for another region, and no half of the regions sees either wrong.
-        ("Eua euA",     &[]),
-        ("EEEua eeeuA", &[]),
-        ("Euabc euAbc", &["a1", "e1"]),
-        ("Euab eUab",   &[]),
-    ];
-    for (seen, expected) in table {
-        assert_eq!(excluded_by(seen), expected, "{seen}");
-    }
-}
-
-#[test]
-fn a_probe_that_flaps_on_a_canary_hides_nobody_else() {
-    #[rustfmt::skip]
-    let table: [(&str, &[&str]); 6] = [
-        // Itself it is not blamed, whatever it says.
-        ("abcD",    &["d1"]),
-        ("abcD?",   &[]),
-        ("abc?dE",  &["e1"]),
-        ("abC?dE",  &["e1"]),
-        // With it, it is half: when a canary recovers, those that have not looked yet are not wrong.
-        ("a?b?C",   &[]),
-        ("aab?bcC", &["c2"]),
-    ];
-    for (seen, expected) in table {
-        assert_eq!(excluded_by(seen), expected, "{seen}");
-    }
+    let named = wished.into_iter().map(|(key, wish)| {
+        assert_eq!(wish.unwrap().cause(), ExclusionCause::Canary);
+        key.probe
+    });
+    named.collect()
 }
 
 #[test]

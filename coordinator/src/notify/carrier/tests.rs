@@ -16,6 +16,8 @@ use crate::notify::body;
 enum Does {
     /// Reads the request and answers with these bytes.
     Answers(&'static str),
+    /// Reads the request, and answers only after so long.
+    Thinks(Duration, &'static str),
     /// Reads the request, answers 500 and sends this many bytes of body after it.
     Floods(usize),
     /// Reads the request and says nothing.
@@ -92,6 +94,12 @@ async fn serve(mut stream: TcpStream, does: Does, seen: &Mutex<Vec<String>>) {
         Does::Answers(answer) => {
             stream.write_all(answer.as_bytes()).await.unwrap();
             stream.shutdown().await.unwrap();
+        }
+        Does::Thinks(length, answer) => {
+            tokio::time::sleep(length).await;
+            // Who has left meanwhile hears nothing.
+            let _ = stream.write_all(answer.as_bytes()).await;
+            let _ = stream.shutdown().await;
         }
         Does::Floods(bytes) => {
             let head = format!("HTTP/1.1 500 No\r\ncontent-length: {bytes}\r\n\r\n");
@@ -546,4 +554,74 @@ async fn what_a_contact_says_of_a_token_is_not_remembered() {
     let kind = each_kind(&origin(&server)).swap_remove(7);
     let report = carried(page_to(kind, PageKind::Opened, ""), Guard::default()).await;
     assert_eq!(report, answered(404, "***?"));
+}
+
+/// The same contact with another timeout.
+fn within_timeout(mut kind: Kind, length: Duration) -> Kind {
+    let timeout = match &mut kind {
+        Kind::Webhook(it) => &mut it.timeout,
+        Kind::Pagerduty(it) => &mut it.timeout,
+        Kind::Alertmanager(it) => &mut it.timeout,
+        Kind::Slack(it) => &mut it.timeout,
+        Kind::Email(it) => &mut it.timeout,
+        Kind::Ntfy(it) => &mut it.timeout,
+        Kind::Discord(it) => &mut it.timeout,
+        Kind::Telegram(it) => &mut it.timeout,
+        Kind::Opsgenie(it) => &mut it.timeout,
+        Kind::Teams(it) => &mut it.timeout,
+    };
+    *timeout = Some(prost_types::Duration::try_from(length).unwrap());
+    kind
+}
+
+/// A receiver that takes its time: who has little of it leaves, who has more waits and is told.
+#[tokio::test]
+async fn each_kind_is_waited_for_as_long_as_its_timeout_says_and_no_longer() {
+    const THINKS: Duration = Duration::from_millis(1_200);
+    // Of all kinds: each finds in it what it looks for.
+    let text = "HTTP/1.1 200 OK\r\ncontent-length: 64\r\n\r\n\
+                {\"ok\":true,\"channel\":\"C\",\"ts\":\"1.2\",\"result\":{\"message_id\":7}}  ";
+    let row = |at: usize, timeout: Duration| async move {
+        let server = Server::start(vec![Does::Thinks(THINKS, text)]).await;
+        let kind = within_timeout(each_kind(&origin(&server)).swap_remove(at), timeout);
+        let name = format!("{kind:?}");
+        let began = clock::instant();
+        let report = carried(page_to(kind, PageKind::Opened, ""), Guard::default()).await;
+        (name, report, clock::instant() - began)
+    };
+    let (short, long) = (Duration::from_millis(400), Duration::from_secs(20));
+    let kinds = 0..each_kind("http://x.example").len();
+    for (name, report, took) in all(kinds.clone().map(|at| row(at, short)).collect()).await {
+        let left = Report::Ambiguous("no answer within 400ms".to_owned());
+        assert_eq!(report, left, "{name}");
+        assert!(took >= short, "{name}: {took:?}");
+    }
+    for (name, report, took) in all(kinds.map(|at| row(at, long)).collect()).await {
+        assert!(is_taken(&report), "{name}: {report:?}");
+        assert!(took >= THINKS, "{name}: {took:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_alertmanager_gets_the_headers_that_its_contact_has_and_no_others() {
+    let own = vec![
+        Header { name: "X-Scope-OrgID".into(), value: template("team-a") },
+        Header { name: "Authorization".into(), value: template("Bearer abc") },
+    ];
+    for (headers, expected) in [(Vec::new(), false), (own, true)] {
+        let server = Server::start(vec![Does::Answers(NO_CONTENT)]).await;
+        let contact = v1::AlertmanagerContact {
+            urls: vec![template(&origin(&server)).unwrap()],
+            headers,
+            lasts: Some(prost_types::Duration { seconds: 86_400, nanos: 0 }),
+            timeout: soon(),
+            ..Default::default()
+        };
+        let page = page_to(Kind::Alertmanager(contact), PageKind::Opened, "");
+        assert_eq!(carried(page, Guard::default()).await, answered(204, ""));
+        let request = server.requests().remove(0).to_ascii_lowercase();
+        for line in ["\r\nx-scope-orgid: team-a\r\n", "\r\nauthorization: bearer abc\r\n"] {
+            assert_eq!(request.contains(line), expected, "{request}");
+        }
+    }
 }

@@ -36,6 +36,8 @@ struct Manner {
     answers: &'static [(&'static str, &'static str)],
     /// Said in one piece with what lets TLS begin.
     after_starttls: &'static str,
+    /// How long it thinks before it greets.
+    greets_after: Duration,
 }
 
 trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -135,6 +137,7 @@ async fn serve(
         #[allow(deprecated, reason = "a reset on close is what this is about")]
         stream.set_linger(Some(Duration::ZERO))?;
     }
+    tokio::time::sleep(manner.greets_after).await;
     let mut wire: Box<dyn Wire> = Box::new(stream);
     if manner.whole {
         wire = Box::new(acceptor.accept(wire).await?);
@@ -318,6 +321,49 @@ async fn an_attempt_is_in_doubt_only_once_the_mail_has_its_end() {
     let server = Server::start(Manner::default()).await;
     let report = send(EmailContact { server: nobody.to_string(), ..server.contact("none") }).await;
     assert!(matches!(report, Report::NotSent(_)), "{report:?}");
+}
+
+/// A contact without TLS at a server that takes everything.
+async fn at_a_server(change: impl FnOnce(&mut EmailContact)) -> (Report, Vec<String>) {
+    let server = Server::start(Manner::default()).await;
+    let mut contact = server.contact("none");
+    change(&mut contact);
+    (send(contact).await, server.said())
+}
+
+#[tokio::test]
+async fn a_slow_server_is_waited_for_as_long_as_the_timeout_says_and_no_longer() {
+    let attempt = |millis: u64| async move {
+        let greets_after = Duration::from_millis(1_200);
+        let server = Server::start(Manner { greets_after, ..Manner::default() }).await;
+        let timeout = Some(Duration::from_millis(millis).try_into().unwrap());
+        send(EmailContact { timeout, ..server.contact("none") }).await
+    };
+    let (short, long) = tokio::join!(attempt(400), attempt(20_000));
+    assert_eq!(short, Report::NotSent("not taken by the server within 400ms".to_owned()));
+    assert_eq!(long, taken(""));
+}
+
+#[tokio::test]
+async fn the_server_that_is_named_gets_the_mail_and_another_one_does_not() {
+    let other = Server::start(Manner::default()).await;
+    let (report, said) = at_a_server(|_| ()).await;
+    assert_eq!(report, taken(""));
+    assert!(said.contains(&"DATA".to_owned()) && other.said().is_empty(), "{said:?}");
+    let address = format!("127.0.0.1:{}", other.port);
+    let (report, said) = at_a_server(|contact| contact.server = address).await;
+    assert_eq!(report, taken(""));
+    assert!(said.is_empty() && other.said().contains(&"DATA".to_owned()), "{said:?}");
+}
+
+#[tokio::test]
+async fn we_call_ourselves_by_our_helo_or_by_our_address() {
+    for (helo, line) in [("pager.example.org", "EHLO pager.example.org"), ("", "EHLO [127.0.0.1]")]
+    {
+        let (report, said) = at_a_server(|contact| contact.helo = helo.to_owned()).await;
+        assert_eq!(report, taken(""), "{helo:?}");
+        assert_eq!(said.first().map(String::as_str), Some(line), "{said:?}");
+    }
 }
 
 #[tokio::test]

@@ -224,3 +224,57 @@ fn no_incident_of_this_kind_opens_while_a_member_would_not_understand_it() {
     assert_eq!(world.take(), "degraded~");
     regional(&world);
 }
+
+fn contact(number: u8, name: &str) -> store::ConfigChange {
+    let meta = meta(Uid::from_bytes([number; 16]), name);
+    put(v1::resource::Kind::Contact(v1::Contact {
+        meta,
+        kind: Some(v1::contact::Kind::Webhook(v1::WebhookContact {
+            url: Some(convert::contact::written("https://hook.example")),
+            ..v1::WebhookContact::default()
+        })),
+        ..v1::Contact::default()
+    }))
+}
+
+/// Each kind tells whom its own `alert` names, and neither whom the check names nor whom the other does.
+#[test]
+fn whom_regional_alert_and_warning_alert_name_is_told_of_their_own_kind_alone() {
+    let with = |seconds, names: &[&str]| {
+        let alert = names.iter().map(|&name| name.to_owned()).collect();
+        after(seconds).map(|lasting| v1::Lasting { alert, ..lasting })
+    };
+    let (regional, warning) = (v1::IncidentKind::Regional, v1::IncidentKind::Warning);
+    let (fail, warn) = (Outcome::Fail, Outcome::Warn);
+    type Row<'r> = (
+        Option<v1::Lasting>,
+        Option<v1::Lasting>,
+        &'r [usize],
+        Outcome,
+        v1::IncidentKind,
+        &'r [&'r str],
+    );
+    #[rustfmt::skip]
+    let table: [Row<'_>; 6] = [
+        (with(10, &["eyes"]),        with(10, &[]),       &[2],    fail, regional, &["eyes"]),
+        (with(10, &["eyes", "ops"]), with(10, &[]),       &[2],    fail, regional, &["eyes", "ops"]),
+        (with(10, &[]),              with(10, &["eyes"]), &[2],    fail, regional, &[]),
+        (with(10, &[]),              with(10, &["eyes"]), &[0, 1], warn, warning,  &["eyes"]),
+        (with(10, &["eyes"]),        with(10, &["ops"]),  &[0, 1], warn, warning,  &["ops"]),
+        (with(10, &["eyes"]),        with(10, &[]),       &[0, 1], warn, warning,  &[]),
+    ];
+    for (row, (regional, warning, ranks, outcome, kind, told)) in table.into_iter().enumerate() {
+        let mut world = World::up(1, [&[0], &[0], &[0]]);
+        world.configure(vec![contact(50, "ops"), contact(51, "eyes"), contact(52, "all")]);
+        world.edit(|check| {
+            check.alert = vec!["all".to_owned()];
+            (check.regional, check.warning) = (regional, warning);
+        });
+        twice(&mut world, ranks, outcome);
+        world.advance(11_000);
+        let [incident] = &of_kind(&world, kind)[..] else { panic!("{row}") };
+        let pages: Vec<&str> =
+            incident.deliveries.iter().map(|page| page.contact_name.as_str()).collect();
+        assert_eq!(pages, told, "row {row}");
+    }
+}

@@ -10,6 +10,7 @@ use crate::core::explain;
 use crate::core::stamp;
 
 mod hours;
+mod untold;
 
 fn named(uid: u8, name: &str) -> v1::resource::Kind {
     match contact(name) {

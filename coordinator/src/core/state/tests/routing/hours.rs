@@ -137,7 +137,8 @@ fn until_the_leader_has_written_hours_down_their_route_tells_and_so_do_those_aft
 #[test]
 fn an_answer_names_the_routes_of_whose_hours_nobody_knows() {
     let would_tell = |member: &Member| {
-        let sample = routing::sample(&member.state.check_named("default", "web").unwrap().wire);
+        let wire = &member.state.check_named("default", "web").unwrap().wire;
+        let sample = routing::sample(wire, v1::IncidentKind::Down);
         let routes = member.state.routes_of("default").unwrap();
         let now = UtcTime::from_ns(HOUR * 1_000_000_000);
         explain::would_tell("web", &routes.taking(&sample, |it| member.state.when(it, now)))
