@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 
 use super::{Sources, load, schema};
 
+mod canaries;
+
 const ROWS: &str = include_str!("options.txt");
 
 /// Kinds of which a step has the same table as a check.
