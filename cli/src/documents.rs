@@ -20,6 +20,7 @@ use crate::config::{Sources, load, schema};
 
 mod contacts;
 mod echoes;
+mod encrypted;
 mod handshakes;
 mod health;
 mod hours;
@@ -93,16 +94,23 @@ fn examples(document: &str) -> Vec<(usize, Check)> {
         if word != "yaml" {
             continue;
         }
-        let loaded = load(sources(document, &block));
-        let loaded = loaded.unwrap_or_else(|wrong| panic!("line {line}: {:#?}", wrong.diagnostics));
-        for located in loaded.resources {
-            let normal = resource::normalise(located.resource);
-            let Some(v1::resource::Kind::Check(mut wire)) = normal.kind else { continue };
-            wire.meta.get_or_insert_default().uid = "0190b2a4-7c1e-7d5a-9a51-5d3f6a2b8c01".into();
-            examples.push((line, check::check(&wire).unwrap()));
-        }
+        let found = checks(sources(&format!("{document}:{line}"), &block));
+        examples.extend(found.into_iter().map(|check| (line, check)));
     }
     examples
+}
+
+/// Every check of what is valid.
+fn checks(sources: Sources) -> Vec<Check> {
+    let mut checks = Vec::new();
+    let loaded = load(sources).unwrap_or_else(|wrong| panic!("{:#?}", wrong.diagnostics));
+    for located in loaded.resources {
+        let normal = resource::normalise(located.resource);
+        let Some(v1::resource::Kind::Check(mut wire)) = normal.kind else { continue };
+        wire.meta.get_or_insert_default().uid = "0190b2a4-7c1e-7d5a-9a51-5d3f6a2b8c01".into();
+        checks.push(check::check(&wire).unwrap());
+    }
+    checks
 }
 
 /// What a run finds. A machine that is too busy for an expression's 50 ms is asked again.

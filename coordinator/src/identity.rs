@@ -83,10 +83,18 @@ pub fn read(data_dir: &Path) -> Result<Option<Identity>, IdentityError> {
     let path = data_dir.join(FILE);
     let failed = |source| IdentityError::File { path: path.clone(), source };
     match std::fs::read(&path) {
-        Ok(text) => serde_json::from_slice(&text).map(Some).map_err(|error| failed(error.into())),
+        Ok(text) => parse(&text).map(Some).map_err(|error| failed(error.into())),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(failed(error)),
     }
+}
+
+/// What the bytes of the file say.
+///
+/// # Errors
+/// They are none that were written.
+pub fn parse(bytes: &[u8]) -> serde_json::Result<Identity> {
+    serde_json::from_slice(bytes)
 }
 
 impl Identity {
@@ -100,8 +108,7 @@ impl Identity {
         let has_log = has_files(&data_dir.join("log")).map_err(failed)?;
         let identity = match std::fs::read(&path) {
             Ok(text) => {
-                let identity: Self =
-                    serde_json::from_slice(&text).map_err(|error| failed(error.into()))?;
+                let identity = parse(&text).map_err(|error| failed(error.into()))?;
                 if identity.name != name {
                     let (held, wanted) = (identity.name, name.to_owned());
                     return Err(IdentityError::OtherName { held, wanted });

@@ -33,13 +33,28 @@ const TARGETS: &[(&str, Target)] = &[
     ("perfdata", probe::perfdata),
     ("redirect", probe::redirect),
     ("spool", probe::spool),
+    ("assignments", probe::assignments),
     ("windows", coordinator::windows),
     ("session", coordinator::session),
     ("peer", coordinator::peer),
     ("snapshot", coordinator::snapshot),
+    ("replies", parallax_coordinator::notify::smtp::fuzzing::replies),
+    ("state", state),
     ("yaml", configuration::yaml),
     ("cel", configuration::cel),
 ];
+
+/// What a probe and a coordinator remember of themselves and of the members, whoever wrote the file.
+fn state(bytes: &[u8]) {
+    if let Ok(state) = parallax_probe::state::parse(bytes) {
+        let again = serde_json::to_vec(&state).expect("what was read can be written");
+        assert_eq!(parallax_probe::state::parse(&again).ok(), Some(state));
+    }
+    if let Ok(identity) = parallax_coordinator::identity::parse(bytes) {
+        let again = serde_json::to_vec(&identity).expect("what was read can be written");
+        assert_eq!(parallax_coordinator::identity::parse(&again).ok(), Some(identity));
+    }
+}
 
 /// The one that was asked for.
 static TARGET: LazyLock<Target> = LazyLock::new(|| {

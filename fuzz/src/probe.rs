@@ -207,3 +207,8 @@ pub fn spool(bytes: &[u8]) {
         merge::merge(&[one.clone(), one.clone()]);
     }
 }
+
+/// The body of a file with cached assignments.
+pub fn assignments(bytes: &[u8]) {
+    parallax_probe::cache::read_back(bytes);
+}

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parallax_common::check::Assignment;
-use parallax_common::name::Generation;
+use parallax_common::name::{Generation, Incarnation};
 use parallax_proto::convert::assignment::{WireError, assignment_to};
 use parallax_proto::convert::time::generation_to;
 use parallax_proto::v1;
@@ -133,6 +133,22 @@ fn decode(identity: &Identity, boot_id: &str, bytes: &[u8]) -> Result<Cached, Ca
     Ok(Cached { plan, offset_ns: known.then_some(head.offset_ns) })
 }
 
+/// A door for `fuzz/`: what a start does with these bytes in the place of the file; and, as checksums are
+/// not to be guessed, behind a right one. How many checks it would run.
+#[doc(hidden)]
+pub fn read_back(bytes: &[u8]) -> usize {
+    let identity = Identity {
+        region: "eu-west".to_owned(),
+        probe: "p1".to_owned(),
+        mesh: "m1".to_owned(),
+        incarnation: Incarnation(1),
+    };
+    let crc = crc32fast::hash(bytes).to_le_bytes();
+    let files = [bytes.to_vec(), [&MARK[..], &crc, bytes].concat()];
+    let taken = files.iter().filter_map(|file| decode(&identity, "b1", file).ok());
+    taken.map(|cached| cached.plan.upserts.len()).sum()
+}
+
 /// What is in a data directory for this probe. What cannot be used is said and left where it is.
 pub fn load(dir: &Path, identity: &Identity, boot_id: &str) -> Option<Cached> {
     let path = dir.join(NAME);
@@ -184,7 +200,6 @@ pub fn keep(
 #[cfg(test)]
 mod tests {
     use parallax_common::digest::run_digest;
-    use parallax_common::name::Incarnation;
 
     use super::*;
     use crate::core::assign::tests::assignment;
@@ -238,6 +253,28 @@ mod tests {
             changed[at] ^= 1;
             assert!(decode(&identity(), "b1", &changed).is_err(), "changed at {at}");
         }
+    }
+
+    /// Those that the fuzz target begins from, cut and changed anywhere: no checksum keeps them out.
+    #[test]
+    fn a_body_that_was_cut_or_changed_anywhere_is_read_with_care() {
+        let encoded = encode(&identity(), "b1", &kept());
+        let seeds = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/seeds/assignments");
+        let seeds = std::fs::read_dir(seeds).unwrap();
+        let seeds = seeds.map(|entry| std::fs::read(entry.unwrap().path()).unwrap());
+        let mut bodies: Vec<Vec<u8>> = seeds.collect();
+        assert!(bodies.iter().any(|body| read_back(body) == 3), "a seed that is a plan");
+        bodies.push(encoded[MARK.len() + 4..].to_vec());
+        for body in bodies {
+            let whole = read_back(&body);
+            for at in 0..body.len() {
+                assert!(read_back(&body[..at]) <= whole, "cut at {at}");
+                let mut changed = body.clone();
+                changed[at] ^= 1;
+                read_back(&changed);
+            }
+        }
+        assert_eq!(read_back(&encoded), 3);
     }
 
     #[test]

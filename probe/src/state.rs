@@ -35,13 +35,22 @@ fn file(dir: &Path) -> PathBuf {
     dir.join("probe.json")
 }
 
+/// What the bytes of the file say.
+///
+/// # Errors
+/// They are none that were written.
+pub fn parse(bytes: &[u8]) -> serde_json::Result<State> {
+    serde_json::from_slice(bytes)
+}
+
 /// Reads the state; an empty one when there is none yet. A file that cannot be read as such is an
 /// error: it may belong to something else.
 pub fn load(dir: &Path) -> Result<State, StateError> {
     let path = file(dir);
     match std::fs::read(&path) {
-        Ok(bytes) => serde_json::from_slice(&bytes)
-            .map_err(|error| StateError { path, source: std::io::Error::other(error) }),
+        Ok(bytes) => {
+            parse(&bytes).map_err(|error| StateError { path, source: std::io::Error::other(error) })
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(State::default()),
         Err(source) => Err(StateError { path, source }),
     }
@@ -88,5 +97,28 @@ mod tests {
         assert_eq!(load(&dir).unwrap(), state);
         std::fs::write(dir.join("probe.json"), "{").unwrap();
         assert!(load(&dir).is_err());
+    }
+
+    /// Those that the fuzz target begins from, cut and changed anywhere.
+    #[test]
+    fn what_a_seed_says_is_said_again_once_it_is_taken() {
+        let seeds = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/seeds/state");
+        let mut taken = 0;
+        for entry in std::fs::read_dir(seeds).unwrap() {
+            let seed = std::fs::read(entry.unwrap().path()).unwrap();
+            let cut = (0..=seed.len()).map(|end| seed[..end].to_vec());
+            let changed = (0..seed.len()).map(|at| {
+                let mut seed = seed.clone();
+                seed[at] ^= 1;
+                seed
+            });
+            for bytes in cut.chain(changed) {
+                let Ok(state) = parse(&bytes) else { continue };
+                let again = serde_json::to_vec(&state).unwrap();
+                assert_eq!(parse(&again).unwrap(), state);
+                taken += 1;
+            }
+        }
+        assert!(taken > 2, "{taken}");
     }
 }

@@ -19,7 +19,7 @@ use tonic_health::ServingStatus;
 use super::{examples, judged};
 
 /// Runs a server on a thread of its own, and says where it listens.
-fn on_a_thread<F: Future<Output = ()>>(
+pub(super) fn on_a_thread<F: Future<Output = ()>>(
     serve: impl FnOnce(TcpListener) -> F + Send + 'static,
 ) -> SocketAddr {
     let (told, address) = channel();
@@ -35,7 +35,7 @@ fn on_a_thread<F: Future<Output = ()>>(
 }
 
 /// A server that serves the page's services.
-fn plain() -> SocketAddr {
+pub(super) fn plain() -> SocketAddr {
     on_a_thread(|listener| async {
         let (health, service) = tonic_health::server::health_reporter();
         health.set_service_status("shop.v1.Cart", ServingStatus::Serving).await;

@@ -15,7 +15,7 @@ use tungstenite::{Message, WebSocket};
 
 use super::talk::{config, pass};
 
-fn serve<S: Read + Write>(mut stream: S) {
+pub(super) fn serve<S: Read + Write>(mut stream: S) {
     let (mut head, mut byte) = (Vec::new(), [0]);
     while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap_or(0) == 1 {
         head.push(byte[0]);

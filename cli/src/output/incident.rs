@@ -309,6 +309,9 @@ pub struct IncidentView {
     severity: Option<String>,
     #[serde(skip_serializing_if = "String::is_empty")]
     check: String,
+    /// Its check verified nobody when it opened.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    insecure: bool,
     /// Name of the alert of the check.
     #[serde(skip_serializing_if = "String::is_empty")]
     alert: String,
@@ -373,6 +376,7 @@ impl IncidentView {
             kind: word::incident(incident.kind),
             severity: word::said(word::severity(incident.severity)),
             check: incident.check_name.clone(),
+            insecure: incident.insecure,
             alert: incident.alert.clone(),
             region: incident.region.clone(),
             state,
@@ -419,7 +423,8 @@ impl IncidentView {
             "burn_rate" => format!("{} spends its budget ({})", self.check, self.alert),
             kind => format!("{} {kind}", self.check),
         };
-        table::clean(&subject)
+        let insecure = if self.insecure { " (insecure)" } else { "" };
+        table::clean(&format!("{subject}{insecure}"))
     }
 
     /// `open`, `acknowledged` or `resolved`, with the cause.

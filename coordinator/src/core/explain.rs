@@ -140,6 +140,13 @@ pub fn incident(incident: &v1::Incident) -> Vec<String> {
         | IncidentKind::BurnRate => measured(incident, &mut clock),
         IncidentKind::Down | IncidentKind::Unspecified => check(incident, &mut clock),
     };
+    if incident.insecure {
+        sentences.push(
+            "Its check was insecure when it opened: certificates are not verified then, and whoever is on \
+             the way can answer."
+                .to_owned(),
+        );
+    }
     if incident.acknowledged_at.is_some() {
         let at = clock.time(incident.acknowledged_at.as_ref());
         let by = line(&incident.acknowledged_by);

@@ -84,6 +84,8 @@ pub const ROUTING_LEVEL: u32 = 3;
 pub const HOURS_LEVEL: u32 = 3;
 /// From this level on many openings for one contact at once are told together.
 pub const STORM_LEVEL: u32 = 3;
+/// From this level on incidents say that their check verifies nobody.
+pub const INSECURE_LEVEL: u32 = 3;
 /// From this level on checks have alerts on what was measured, and error budgets.
 pub const ALERTS_LEVEL: u32 = 3;
 /// From this level on probes may be drained.

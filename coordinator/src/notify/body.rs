@@ -28,7 +28,8 @@
 //!
 //! `kind` is `opened`, `escalated` and `reminder` (it goes on, and nobody has acknowledged it),
 //! `resolved`, `combined` (opened and resolved before anybody was told) or `test`. `incident.severity`
-//! is `critical`, `warning` or `info`; absent in a test, and where nothing is known of it. `storm` is
+//! is `critical`, `warning` or `info`; absent in a test, and where nothing is known of it.
+//! `incident.insecure` is `true` where the check verified nobody, and absent elsewhere. `storm` is
 //! `null` but in pages that tell of many incidents at once; it names the first of them, and a `reminder`
 //! says there what has changed.
 //! `state` is `pass`, `warn`, `fail`, `stale`, `excluded` or `none`. Times are UTC (RFC 3339).
@@ -107,6 +108,9 @@ pub struct About {
     pub cause: Option<String>,
     /// `critical`, `warning`, `info`; absent where it is not known.
     pub severity: Option<&'static str>,
+    /// Its check verified nobody when it opened; absent where it did.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub insecure: bool,
 }
 
 /// Many incidents in one page.
@@ -256,6 +260,7 @@ pub fn test(test: &Test<'_>, key: &str) -> Page {
             resolved_at: at,
             cause: None,
             severity: None,
+            insecure: false,
         },
         regions: vec![],
         runbook: String::new(),
@@ -453,6 +458,7 @@ fn about(incident: &v1::Incident) -> About {
         resolved_at: rfc3339(incident.resolved_at.as_ref()),
         cause: over.then(|| word(incident.cause().as_str_name(), "RESOLVE_CAUSE_")),
         severity: Some(routing::severity_word(incident.severity())).filter(|word| !word.is_empty()),
+        insecure: incident.insecure,
     }
 }
 

@@ -23,6 +23,8 @@ use super::reach::{Reach, Stream};
 use crate::core::outbox::Report;
 
 pub mod dialogue;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod reply;
 
 /// How long we wait to say goodbye to a server that has taken a mail already.

@@ -36,3 +36,20 @@ fn what_hours_have_kept_back_is_said_with_the_hours() {
         assert_eq!((view.event, view.text.as_str()), (word, expected));
     }
 }
+
+#[test]
+fn an_incident_whose_check_verified_nobody_is_shown_as_insecure() {
+    for (insecure, subject) in [(true, "shop is down (insecure)"), (false, "shop is down")] {
+        let incident = v1::Incident {
+            kind: v1::IncidentKind::Down.into(),
+            check_name: "shop".to_owned(),
+            insecure,
+            ..v1::Incident::default()
+        };
+        let view = IncidentView::new(&incident, &[]);
+        assert_eq!(view.subject(), subject);
+        let json = serde_json::to_value(&view).unwrap();
+        let shown = json.get("insecure").and_then(serde_json::Value::as_bool);
+        assert_eq!(shown, insecure.then_some(true), "{json}");
+    }
+}

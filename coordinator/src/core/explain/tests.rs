@@ -333,6 +333,20 @@ fn open_incident() -> Incident {
     }
 }
 
+#[test]
+fn an_incident_of_a_check_that_verified_nobody_says_so() {
+    let insecure = Incident { insecure: true, ..open_incident() };
+    let mut said = super::incident(&insecure);
+    let usual = super::incident(&open_incident());
+    let at = said.iter().position(|sentence| sentence.contains("insecure")).expect("a sentence");
+    assert_eq!(
+        said.remove(at),
+        "Its check was insecure when it opened: certificates are not verified then, and whoever is \
+         on the way can answer."
+    );
+    assert_eq!(said, usual);
+}
+
 const OPENED: &str = "eu-west, us-east and us-west see connect_refused (203.0.113.7:443) since \
     03:12:05 UTC, the last since 03:12:06 UTC; ap-south passes (212 ms); sa-east is stale: last \
     heard 14 s ago.";

@@ -15,7 +15,7 @@ use parallax_proto::{store, v1};
 use super::alerts::is_of_alert;
 use super::pages::note_deliveries;
 use super::rows::{self, Rows};
-use super::{Answer, Changed, Refusal, Stamp, State, accepted, refusal, refused};
+use super::{Answer, Changed, INSECURE_LEVEL, Refusal, Stamp, State, accepted, refusal, refused};
 use crate::core::fleet::{Alarm, Trouble};
 use crate::core::outbox::timeline;
 use crate::core::quiet::flap;
@@ -282,6 +282,14 @@ impl State {
         });
     }
 
+    /// Whether the check of an incident verifies nobody. Below the level members of older builds would leave
+    /// it out.
+    fn is_insecure(&self, incident: &v1::Incident) -> bool {
+        let check = incident.check_uid.parse::<Uid>().ok().and_then(|uid| self.checks.get(&uid));
+        self.cluster.level >= INSECURE_LEVEL
+            && check.is_some_and(|it| it.check.run.steps.iter().any(|step| step.kind.insecure()))
+    }
+
     pub(super) fn open_incident(
         &mut self,
         stamp: &Stamp,
@@ -292,6 +300,7 @@ impl State {
     ) {
         timeline::push(&mut incident, stamp.utc, Event::Opened(v1::Opened {}));
         self.grade(&mut incident);
+        incident.insecure = self.is_insecure(&incident);
         if let Some(flapping) = incident.flapping {
             timeline::push(&mut incident, stamp.utc, Event::Flapping(flapping));
         }

@@ -118,6 +118,19 @@ fn every_attempt_at_an_opening_says_the_same_however_late_it_goes_out() {
 }
 
 #[test]
+fn a_page_says_that_the_check_verified_nobody() {
+    for kind in [PageKind::Opened, PageKind::Reminder, PageKind::Resolved, PageKind::Combined] {
+        for insecure in [true, false] {
+            let page = page(&Incident { insecure, ..ended() }, kind, "k", "prod");
+            let said = page.sentences.iter().any(|sentence| sentence.contains("was insecure"));
+            let json = json(&page);
+            let field = json["incident"].get("insecure").and_then(serde_json::Value::as_bool);
+            assert_eq!((said, field), (insecure, insecure.then_some(true)), "{kind:?}");
+        }
+    }
+}
+
+#[test]
 fn an_end_says_why_and_when() {
     for (kind, word) in [(PageKind::Resolved, "resolved"), (PageKind::Combined, "combined")] {
         let page = json(&page(&ended(), kind, "k", "prod"));

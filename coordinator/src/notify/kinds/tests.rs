@@ -42,6 +42,7 @@ fn page(kind: &'static str) -> Page {
             resolved_at: over.then(|| "2026-11-20T12:40:00Z".to_owned()),
             cause: over.then(|| "recovered".to_owned()),
             severity: None,
+            insecure: false,
         },
         regions: vec![says("eu-west", "fail", Some("timeout")), says("ap-south", "pass", None)],
         runbook: "https://wiki.example/x|y".to_owned(),

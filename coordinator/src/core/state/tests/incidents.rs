@@ -408,3 +408,36 @@ fn an_outdated_region_is_an_incident_beside_its_silence_and_both_end_with_the_re
     member.verdict(change(open, "sixth", true));
     assert_eq!(member.state.open.len(), 2);
 }
+
+#[test]
+fn an_incident_says_that_its_check_verified_nobody_when_it_opened() {
+    let step = |insecure| {
+        let mut check = check("web", 2);
+        let kind = Some(v1::step::Kind::Tcp(v1::TcpStep {
+            address: "127.0.0.1:1".into(),
+            tls: true,
+            insecure,
+            ..v1::TcpStep::default()
+        }));
+        check.run.as_mut().unwrap().steps[0].kind = kind;
+        check
+    };
+    for (insecure, level, said) in [
+        (true, INSECURE_LEVEL, true),
+        (false, INSECURE_LEVEL, false),
+        // A member of an older build would not keep it.
+        (true, INSECURE_LEVEL - 1, false),
+    ] {
+        let mut member = configured();
+        member.state.cluster.level = level;
+        let etag = member.etag(Kind::Check, "web");
+        member.commit(vec![put(etag, wanted(step(insecure)))]);
+        let open = member.change(store::VerdictAction::Open);
+        member.verdict(open);
+        assert_eq!(member.only_incident().insecure, said, "{insecure} {level}");
+        // What the check says later changes nothing about it.
+        let etag = member.etag(Kind::Check, "web");
+        member.commit(vec![put(etag, wanted(step(!insecure)))]);
+        assert_eq!(member.only_incident().insecure, said, "{insecure} {level}");
+    }
+}
