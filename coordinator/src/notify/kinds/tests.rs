@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::notify::body::{About, RegionSays, StormSays};
 
+mod everywhere;
+
 const KEY: &str = "0190-incident:0190-contact:opened";
 /// 2026-11-20T12:38:56.9Z.
 const OPENED_NS: i64 = 1_795_178_336_900_000_000;
