@@ -17,7 +17,7 @@ pub(super) fn plan(telling: &Telling<'_>) -> Plan {
     };
     let mut embed = json!({
         "title": words::cut(&words::headline(page), TITLE_MAX),
-        "description": words::cut(&words::plain(page), DESCRIPTION_MAX),
+        "description": words::plain_within(page, DESCRIPTION_MAX),
         "color": color,
     });
     if !page.runbook.is_empty() {

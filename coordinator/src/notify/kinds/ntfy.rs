@@ -4,7 +4,7 @@ use parallax_proto::v1::NtfyContact;
 use serde_json::json;
 
 use super::words::{self, Tone};
-use super::{Call, Plan, Telling};
+use super::{Call, Page, Plan, Telling};
 
 /// A longer message becomes a file that somebody has to open.
 const MESSAGE_BYTES_MAX: usize = 4_000;
@@ -26,7 +26,7 @@ pub(super) fn plan(contact: &NtfyContact, telling: &Telling<'_>) -> Result<Plan,
     let mut body = json!({
         "topic": topic,
         "title": words::cut(&words::headline(page), TITLE_MAX),
-        "message": message(&words::plain(page)),
+        "message": message(page),
         "priority": priority,
         "tags": [tag],
     });
@@ -41,13 +41,13 @@ pub(super) fn plan(contact: &NtfyContact, telling: &Telling<'_>) -> Result<Plan,
     Ok(Plan::one(call))
 }
 
-/// The beginning of a text that fits, counted in bytes as ntfy does.
-fn message(text: &str) -> String {
-    let mut characters = text.chars().count();
-    let mut kept = text.to_owned();
+/// As much of a page as fits, counted in bytes as ntfy does.
+fn message(page: &Page) -> String {
+    let mut kept = words::plain(page);
+    let mut characters = kept.chars().count();
     while kept.len() > MESSAGE_BYTES_MAX {
         characters -= (kept.len() - MESSAGE_BYTES_MAX).div_ceil(4).min(characters);
-        kept = words::cut(text, characters);
+        kept = words::plain_within(page, characters);
     }
     kept
 }

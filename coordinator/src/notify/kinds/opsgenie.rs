@@ -37,7 +37,7 @@ fn alert(contact: &OpsgenieContact, telling: &Telling<'_>) -> Value {
     json!({
         "message": words::cut(&page.summary, MESSAGE_MAX),
         "alias": telling.thread(),
-        "description": words::cut(&words::plain(page), DESCRIPTION_MAX),
+        "description": words::plain_within(page, DESCRIPTION_MAX),
         "entity": words::subject(page),
         "source": "Parallax",
         "priority": contact.priority,

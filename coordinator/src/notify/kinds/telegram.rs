@@ -11,10 +11,12 @@ const TEXT_MAX: usize = 4_096;
 
 pub(super) fn plan(contact: &TelegramContact, telling: &Telling<'_>) -> Plan {
     let page = telling.page;
-    let text = format!("{}\n\n{}", words::headline(page), words::plain(page));
+    let headline = words::cut(&words::headline(page), TEXT_MAX / 4);
+    let room = TEXT_MAX - headline.chars().count() - 2;
+    let text = format!("{headline}\n\n{}", words::plain_within(page, room));
     let mut body = json!({
         "chat_id": contact.chat_id,
-        "text": words::cut(&text, TEXT_MAX),
+        "text": text,
         "link_preview_options": {"is_disabled": true},
     });
     if let Ok(message) = telling.receipt.parse::<i64>() {

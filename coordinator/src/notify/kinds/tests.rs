@@ -402,7 +402,7 @@ fn ntfy_is_told_at_the_server_of_its_topic() {
     let sent = body(&calls(&kind, &long, &values, "").remove(0));
     let message = sent["message"].as_str().unwrap();
     assert!((3_900..=4_000).contains(&message.len()), "{}", message.len());
-    assert!(message.ends_with('\u{2026}'));
+    assert!(message.contains('\u{2026}'));
 }
 
 #[test]

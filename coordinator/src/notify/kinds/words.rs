@@ -95,10 +95,27 @@ pub fn labels(page: &Page) -> Vec<String> {
     page.labels.iter().map(|(key, value)| format!("{key}={value}")).collect()
 }
 
+/// All of it as plain text, in so many characters at most. What happened is cut first, at its end: what to do
+/// about it and how it is labelled stands behind it, and stays as long as it takes no more than half.
+pub fn plain_within(page: &Page, characters_max: usize) -> String {
+    let mut told = page.sentences.clone();
+    told.extend(regions(page));
+    let (told, tail) = (told.join("\n"), cut(&tail(page), characters_max / 2));
+    let room = characters_max.saturating_sub(tail.chars().count() + 1);
+    match told.is_empty() {
+        true => tail,
+        false => format!("{}\n{tail}", cut(&told, room)),
+    }
+}
+
 /// All of it as plain text.
 pub fn plain(page: &Page) -> String {
-    let mut lines = page.sentences.clone();
-    lines.extend(regions(page));
+    plain_within(page, usize::MAX)
+}
+
+/// What somebody needs who has read what happened.
+fn tail(page: &Page) -> String {
+    let mut lines = Vec::new();
     if !page.runbook.is_empty() {
         lines.push(format!("Runbook: {}", page.runbook));
     }

@@ -68,3 +68,25 @@ fn every_page_to_every_kind_of_contact_has_the_runbook_and_the_labels() {
         }
     }
 }
+
+#[test]
+fn a_page_that_is_too_long_loses_the_end_of_what_happened_and_neither_runbook_nor_labels() {
+    // Mail has no such limit, and encodes what is not ASCII.
+    for kind in contacts().into_iter().filter(|kind| !matches!(kind, Kind::Email(_))) {
+        for letters in ["long ", "l\u{f6}ng\u{2026} "] {
+            let sentences = vec![letters.repeat(8_000), "the last of it".to_owned()];
+            let long = Page { runbook: RUNBOOK.to_owned(), sentences, ..page("opened") };
+            let text = sent(&kind, &long);
+            assert!(text.contains(RUNBOOK), "{kind:?}");
+            let labels = ["team=payments", "\"team\":\"payments\""];
+            assert!(labels.iter().any(|form| text.contains(form)), "{kind:?}");
+        }
+    }
+    let long =
+        Page { runbook: "r".repeat(500), sentences: vec!["s".repeat(500)], ..page("opened") };
+    for characters in [10, 100, 600, 5_000] {
+        let text = words::plain_within(&long, characters);
+        assert!(text.chars().count() <= characters, "{characters}: {}", text.chars().count());
+        assert!(text.starts_with('s') && text.contains("Run"), "{text}");
+    }
+}
