@@ -45,8 +45,11 @@ pub struct Attempt {
 #[derive(Debug, Clone, Args)]
 pub struct Validate {
     /// YAML files, directories of them, or - for the standard input
-    #[arg(required = true, value_name = "PATH")]
+    #[arg(required_unless_present = "file", value_name = "PATH")]
     pub files: Vec<String>,
+    /// The same, as `apply` takes it
+    #[arg(short = 'f', long = "file", value_name = "PATH", conflicts_with = "files")]
+    pub file: Vec<String>,
 }
 
 fn length(text: &str) -> Result<Duration, String> {

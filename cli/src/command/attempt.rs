@@ -71,7 +71,8 @@ pub async fn attempt(args: &Attempt, shell: &mut Shell) -> Result<Exit, Failure>
 /// # Errors
 /// [`Failure::Invalid`] when there is one.
 pub fn validate(args: &Validate, shell: &mut Shell) -> Result<Exit, Failure> {
-    let loaded = read(&args.files, shell)?;
+    // One of the two is empty.
+    let loaded = read(&[&args.files[..], &args.file[..]].concat(), shell)?;
     valid(&loaded, shell)?;
     #[derive(Serialize)]
     struct ValidView {

@@ -36,11 +36,14 @@ checks:
     expect: ['status == 200', 'latency < duration(\"500ms\")']
     warn: ['latency < duration(\"250ms\")']
     alert: [demo]
+    regional: {{alert: [demo]}}
+    warning: {{alert: [demo]}}
   - name: pager
     title: What gets the pages takes connections; `dev break` leaves it alone
     tcp: {{address: \"{sink}\"}}
     interval: 5s
     alert: [demo]
+    regional: {{alert: [demo]}}
 "
     )
 }

@@ -110,6 +110,7 @@ pub fn draft(
     if state.cluster.level >= LASTING_LEVEL {
         draft.advice.extend(untold.advice());
     }
+    draft.advice = gathered(std::mem::take(&mut draft.advice));
     broken.extend(references(state, request, &wanted));
     refuse_rings(state, request, &wanted, &mut broken);
     broken.extend(dependencies(state, request, &wanted));
@@ -218,6 +219,30 @@ fn collect(request: &Request, resources: Vec<v1::Resource>, broken: &mut Vec<Vio
         }
     }
     wanted
+}
+
+/// The same piece of advice on many checks, once: with the first of them, and how many more there are.
+fn gathered(advice: Vec<Advice>) -> Vec<Advice> {
+    let mut kept: Vec<(Advice, u32)> = Vec::new();
+    let mut places: BTreeMap<(&str, String, String), usize> = BTreeMap::new();
+    for advice in advice {
+        let same = (advice.rule.id, advice.field.clone(), advice.message.clone());
+        match places.get(&same) {
+            Some(place) => kept[*place].1 += 1,
+            None => {
+                places.insert(same, kept.len());
+                kept.push((advice, 0));
+            }
+        }
+    }
+    let say = |(mut advice, others): (Advice, u32)| {
+        if others > 0 {
+            let noun = if others == 1 { "check" } else { "checks" };
+            advice.message.push_str(&format!(" (so it is for {others} more {noun})"));
+        }
+        advice
+    };
+    kept.into_iter().map(say).collect()
 }
 
 /// What is worth a thought about a check that is otherwise in order.
