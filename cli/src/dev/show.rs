@@ -48,6 +48,9 @@ impl Show {
             v1::IncidentKind::RegionOutdated => {
                 format!("a probe of region {} is outdated", incident.region)
             }
+            v1::IncidentKind::CanaryInDoubt => {
+                format!("canary {} is in doubt", incident.check_name)
+            }
             v1::IncidentKind::Storm => "a storm of incidents".to_owned(),
             v1::IncidentKind::Regional => {
                 format!("{} fails in too few regions to be down", incident.check_name)

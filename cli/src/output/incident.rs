@@ -412,6 +412,9 @@ impl IncidentView {
     pub fn subject(&self) -> String {
         let subject = match self.kind.as_str() {
             "region_silent" => format!("region {} is silent", self.region),
+            "region_excluded" => format!("a probe of region {} is not believed", self.region),
+            "region_outdated" => format!("a probe of region {} is outdated", self.region),
+            "canary_in_doubt" => format!("canary {} is in doubt", self.check),
             "down" => format!("{} is down", self.check),
             "leaderless" => "no leader".to_owned(),
             "storm" => self.storm.as_ref().map(StormView::line).unwrap_or_default(),

@@ -32,6 +32,13 @@ pub const SURVEY_EVERY: Duration = Duration::from_secs(1);
 /// upgrade the probes of a region one after the other once a check of a new kind is there; nothing waits
 /// for it, since such a check is given to other probes or shown as not looked at from the start.
 pub const OUTDATED_AFTER: Duration = Duration::from_secs(300);
+/// How long half of the regions, or more, must not see the known answer of a canary before that is an
+/// incident. Long enough for a target that is started anew or a network that comes back; nothing waits for
+/// it, since a canary in doubt is held against nobody from the start.
+pub const CANARY_DOUBT_AFTER: Duration = Duration::from_secs(300);
+/// How long more than half of them must have seen it before that incident ends. One that goes to and fro is
+/// one incident.
+pub const CANARY_SURE_AFTER: Duration = Duration::from_secs(60);
 /// Minor versions that a probe may be behind the oldest coordinator: builds are tried with the one before
 /// them. More is outdated.
 pub const VERSIONS_BEHIND_MAX: u64 = 1;

@@ -6,6 +6,7 @@
 //! warnings, latches and the grace of a start, `missing.txt` what silence counts as.
 
 pub mod calm;
+pub mod doubt;
 pub mod record;
 pub mod rule;
 

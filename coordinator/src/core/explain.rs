@@ -13,12 +13,14 @@ use parallax_proto::v1::{self, DegradedKind, IncidentKind, ResolveCause, Verdict
 
 mod alert;
 mod ballots;
+mod doubt;
 mod pages;
 mod routes;
 mod storm;
 mod words;
 
 pub use self::alert::{certificate, summary as alert_summary};
+pub use self::doubt::unseen;
 pub use self::storm::summary as storm_summary;
 use self::words::{Clock, count, line, list, span, verb};
 use crate::core::routing::Taking;
@@ -131,6 +133,7 @@ pub fn incident(incident: &v1::Incident) -> Vec<String> {
         IncidentKind::RegionSilent => region(incident, &mut clock),
         IncidentKind::RegionExcluded => excluded(incident, &mut clock),
         IncidentKind::RegionOutdated => outdated(incident, &mut clock),
+        IncidentKind::CanaryInDoubt => doubt::sentences(incident, &mut clock),
         IncidentKind::Leaderless => leaderless(incident, &mut clock),
         IncidentKind::Storm => storm::sentences(incident, &mut clock),
         IncidentKind::Regional | IncidentKind::Warning => lasting(incident, &mut clock),
@@ -166,6 +169,7 @@ pub fn incident(incident: &v1::Incident) -> Vec<String> {
                 "It resolves when they have been upgraded, or what they lack is not asked of them."
                     .into()
             }
+            IncidentKind::CanaryInDoubt => doubt::resolves_when(),
             IncidentKind::Leaderless => "It resolves when it sees a leader again.".into(),
             IncidentKind::Storm => "It ends with the last of them.".into(),
             IncidentKind::Regional => {
@@ -543,6 +547,12 @@ fn ended(incident: &v1::Incident) -> String {
     let (_, by_hand) = notes(incident);
     match incident.cause() {
         _ if incident.storm.is_some() => "It ended with the last of them.".into(),
+        ResolveCause::Recovered if incident.kind() == IncidentKind::CanaryInDoubt => {
+            doubt::recovered()
+        }
+        ResolveCause::CheckPaused if incident.kind() == IncidentKind::CanaryInDoubt => {
+            "It ended because the check was paused, or is no canary any more.".into()
+        }
         ResolveCause::Recovered
             if matches!(incident.kind(), IncidentKind::Regional | IncidentKind::Warning) =>
         {

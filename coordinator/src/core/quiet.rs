@@ -149,6 +149,7 @@ fn label<'a>(incident: &'a v1::Incident, key: &str) -> &'a str {
             v1::IncidentKind::RegionSilent => "region_silent",
             v1::IncidentKind::RegionExcluded => "region_excluded",
             v1::IncidentKind::RegionOutdated => "region_outdated",
+            v1::IncidentKind::CanaryInDoubt => "canary_in_doubt",
             v1::IncidentKind::Storm => "storm",
             v1::IncidentKind::Leaderless => "leaderless",
             v1::IncidentKind::Regional => "regional",

@@ -128,6 +128,7 @@ pub fn severity(kind: v1::IncidentKind, check: Option<&v1::Check>) -> v1::Severi
             v1::IncidentKind::RegionSilent
             | v1::IncidentKind::RegionExcluded
             | v1::IncidentKind::RegionOutdated
+            | v1::IncidentKind::CanaryInDoubt
             | v1::IncidentKind::Regional
             | v1::IncidentKind::Warning
             // Alerts bring their own.

@@ -74,7 +74,7 @@ pub const MAIL_LEVEL: u32 = 3;
 pub const QUIET_LEVEL: u32 = 2;
 /// The level from which on failures of a minority and warnings that last are incidents.
 pub const LASTING_LEVEL: u32 = 3;
-/// From this level on checks may be canaries.
+/// From this level on checks may be canaries, and doubt in one is an incident.
 pub const CANARY_LEVEL: u32 = 3;
 /// From this level on a region with outdated probes has an incident.
 pub const OUTDATED_LEVEL: u32 = 3;

@@ -30,7 +30,7 @@
 //! * **Canaries** have an answer that is known, so one is enough, and who is wrong needs no other region to
 //!   be told: whoever sees another answer is suspected. But while half of the regions that look at a canary,
 //!   or more, each probe for its share, do not see its answer, it is the canary that is wrong: it is held
-//!   against nobody, and for nobody. Who has just turned there says nothing yet, and may be as wrong.
+//!   against nobody, and for nobody; when that lasts, people are told ([`super::decide::doubt`]). Who has just turned there says nothing yet, and may be as wrong.
 //! * **Anchors and lag.** A probe of whose anchors fewer than half answer, or whose own threads come a
 //!   second late, is suspected too, unless most of the probes say the same of themselves: then it is
 //!   the anchor, or ours, that is ill.

@@ -341,6 +341,16 @@ fn summary(incident: &v1::Incident, opened: &DecisionRecord) -> String {
                 false => format!("region {region}: {probe}"),
             }
         }
+        IncidentKind::CanaryInDoubt => {
+            let check = &incident.check_name;
+            match (over, incident.cause()) {
+                (true, ResolveCause::Recovered) => {
+                    format!("canary {check} is no longer in doubt")
+                }
+                (true, _) => format!("canary {check}: its doubt is over"),
+                (false, _) => format!("canary {check}: {}", explain::unseen(opened)),
+            }
+        }
         IncidentKind::Leaderless => {
             let member = incident.labels.get("member").map(String::as_str).unwrap_or_default();
             match over {
@@ -441,6 +451,7 @@ fn about(incident: &v1::Incident) -> About {
             IncidentKind::RegionSilent => "region_silent",
             IncidentKind::RegionExcluded => "region_excluded",
             IncidentKind::RegionOutdated => "region_outdated",
+            IncidentKind::CanaryInDoubt => "canary_in_doubt",
             IncidentKind::Storm => "storm",
             IncidentKind::Leaderless => "leaderless",
             IncidentKind::Regional => "regional",

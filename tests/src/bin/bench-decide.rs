@@ -291,7 +291,7 @@ fn apply(subject: &mut Subject, draft: &VerdictDraft) {
     match draft.action {
         Action::Open => subject.open_incident = Some(subject.check.uid),
         Action::Resolve => subject.open_incident = None,
-        Action::Set | Action::OpenLasting => {}
+        Action::Set | Action::OpenLasting | Action::OpenDoubt | Action::EndDoubt => {}
     }
     subject.sequence += 1;
     subject.verdict = enums::verdict(draft.record.verdict).unwrap_or(Verdict::Unknown);
@@ -348,6 +348,7 @@ fn subject(uid: Uid, voters: &[Voter]) -> Subject {
         open_incident: None,
         latched: false,
         lasting_due: None,
+        doubted: false,
         calm: Default::default(),
         assignees: voters.iter().cloned().map(Some).collect(),
         generation: Generation { epoch: 1, index: 1 },

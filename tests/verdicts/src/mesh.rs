@@ -469,7 +469,7 @@ impl<'a> Mesh<'a> {
                 subject.open_incident = Some(CHECK);
             }
             Action::Resolve => subject.open_incident = None,
-            Action::Set | Action::OpenLasting => {}
+            Action::Set | Action::OpenLasting | Action::OpenDoubt | Action::EndDoubt => {}
         }
         subject.sequence += 1;
         subject.verdict = enums::verdict(draft.record.verdict).unwrap_or(Verdict::Unknown);
@@ -583,6 +583,7 @@ fn subject(voters: &[Voter]) -> Subject {
         open_incident: None,
         latched: false,
         lasting_due: None,
+        doubted: false,
         calm: Default::default(),
         assignees: voters.iter().cloned().map(Some).collect(),
         generation: Generation { epoch: 1, index: 1 },

@@ -53,3 +53,20 @@ fn an_incident_whose_check_verified_nobody_is_shown_as_insecure() {
         assert_eq!(shown, insecure.then_some(true), "{json}");
     }
 }
+
+#[test]
+fn an_incident_of_the_mesh_says_what_it_is_about() {
+    for (kind, subject) in [
+        (v1::IncidentKind::RegionSilent, "region eu is silent"),
+        (v1::IncidentKind::RegionExcluded, "a probe of region eu is not believed"),
+        (v1::IncidentKind::RegionOutdated, "a probe of region eu is outdated"),
+        (v1::IncidentKind::CanaryInDoubt, "canary no-such-name is in doubt"),
+    ] {
+        let mut incident = v1::Incident { kind: kind.into(), ..v1::Incident::default() };
+        match kind {
+            v1::IncidentKind::CanaryInDoubt => incident.check_name = "no-such-name".to_owned(),
+            _ => incident.region = "eu".to_owned(),
+        }
+        assert_eq!(IncidentView::new(&incident, &[]).subject(), subject);
+    }
+}

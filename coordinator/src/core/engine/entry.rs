@@ -14,9 +14,10 @@ use crate::core::ballots::panel::Panel;
 use crate::core::ballots::{Heard, Hearing, Said, Seat, Terms, Vote, VoterId};
 use crate::core::confirm::{self, Confirmation, Witness};
 use crate::core::decide::calm::Calm;
+use crate::core::decide::doubt::{Doubt, Due};
 use crate::core::decide::rule::Rule;
 use crate::core::decide::{self, Decision, Open, Tally, record};
-use crate::core::watchdog::{Survey, Witnessed};
+use crate::core::watchdog::{self, Shares, Survey, Witnessed};
 
 /// Every voter by its number.
 pub type Links = BTreeMap<VoterId, Link>;
@@ -71,6 +72,8 @@ pub struct Entry {
     confirmation: Option<Confirmation>,
     /// What holds the end of its incident back.
     calm: Calm,
+    /// How long it has been in doubt, of a canary.
+    doubt: Doubt,
 }
 
 impl Entry {
@@ -87,6 +90,7 @@ impl Entry {
             to_confirm: Vec::new(),
             confirmation: None,
             calm: Calm::default(),
+            doubt: Doubt::default(),
         }
     }
 
@@ -121,6 +125,9 @@ impl Entry {
                 panel
             };
             self.panels = new.check.looks_from().map(panel).collect();
+        }
+        if old.check.run_digest != new.check.run_digest {
+            self.doubt = Doubt::default();
         }
         if old.open_incident != new.open_incident {
             self.calm = Calm::default();
@@ -202,6 +209,7 @@ impl Entry {
         self.confirmation = None;
         self.wake = None;
         self.calm = Calm::default();
+        self.doubt = Doubt::default();
     }
 
     /// Decides, and asks for what follows. Only the leader calls this.
@@ -227,11 +235,14 @@ impl Entry {
         let canary = self.subject.check.run.canary.is_some();
         decision.opens &= !canary;
         let lasts = self.subject.lasting_due.filter(|_| !canary && lasts(&decision, &open));
-        self.wake =
-            [decision.reconsider_at, lasts.filter(|due| *due > now)].into_iter().flatten().min();
+        let doubt = self.doubt.step(self.doubts(&votes), self.subject.doubted, now);
+        let doubt_due = if let Due::At(due) = doubt { Some(due) } else { None };
+        let wakes = [decision.reconsider_at, lasts.filter(|due| *due > now), doubt_due];
+        self.wake = wakes.into_iter().flatten().min();
         self.confirm(&votes, &open, &decision, links, office, now, out);
         let opens_lasting = lasts.is_some_and(|due| due <= now);
-        if (decision.moves(&open) || opens_lasting) && self.proposed.is_none() {
+        let moves_doubt = matches!(doubt, Due::Begin | Due::End);
+        if (decision.moves(&open) || opens_lasting || moves_doubt) && self.proposed.is_none() {
             office.last_proposal += 1;
             self.proposed = Some(office.last_proposal);
             let ballots = self.ballots(&votes, links, now);
@@ -245,6 +256,8 @@ impl Entry {
                     (true, _) => Action::Open,
                     (_, true) => Action::Resolve,
                     _ if opens_lasting => Action::OpenLasting,
+                    _ if doubt == Due::Begin => Action::OpenDoubt,
+                    _ if doubt == Due::End => Action::EndDoubt,
                     _ => Action::Set,
                 },
                 record: record::record(&self.subject.check, &decision, ballots, now),
@@ -288,9 +301,27 @@ impl Entry {
         }
     }
 
-    /// Whether as many regions fail now as make it down.
+    /// Of a canary: whether half of the regions that look at it, or more, do not see its known answer, each
+    /// probe for its share. Nothing where nobody says anything of it. That a vote has just turned is no
+    /// doubt here, unlike at the watchdog: what is told to people has lasted.
+    fn doubts(&self, votes: &[Vec<Vote>]) -> Option<bool> {
+        self.subject.check.run.canary?;
+        let mut unseen = Shares::new();
+        for (region, votes) in self.subject.check.regions.iter().zip(votes) {
+            let fresh = votes.iter().filter(|vote| !vote.stale && vote.state != BallotState::None);
+            fresh.for_each(|vote| {
+                watchdog::share(&mut unseen, region, vote.state == BallotState::Fail);
+            });
+        }
+        (!unseen.is_empty()).then(|| watchdog::is_half(&unseen))
+    }
+
+    /// Whether as many regions fail now as make it down; of a canary, whether it is in doubt.
     pub fn still_failing(&self, links: &Links, now: MeshTime) -> bool {
         let votes = self.live_votes(links, now);
+        if self.subject.check.run.canary.is_some() {
+            return self.doubts(&votes) == Some(true);
+        }
         let counted: Vec<Vote> = self.counted(&votes).map(|one| Panel::together(one)).collect();
         let policy = &self.subject.check.policy;
         let tally = Tally::count(&counted, policy.missing);

@@ -41,6 +41,8 @@ pub struct Subject {
     /// When the committed verdict, if it is `degraded`, has lasted long enough to be an incident of its
     /// own; absent when it is one already, or never will be.
     pub lasting_due: Option<MeshTime>,
+    /// A canary's incident of being in doubt is open, or was resolved by hand.
+    pub doubted: bool,
     /// What the open incident asks for before it ends.
     pub calm: calm::Terms,
     /// Who runs it, by place: `probes_per_region` of each region, as the plan has them.
@@ -161,6 +163,10 @@ pub enum Action {
     Resolve,
     /// A regional or warning incident begins.
     OpenLasting,
+    /// The incident of a canary in doubt begins.
+    OpenDoubt,
+    /// It ends, or the canary is not in doubt any more after it was resolved by hand.
+    EndDoubt,
 }
 
 /// A verdict change to be proposed, valid only for the state it was decided on.

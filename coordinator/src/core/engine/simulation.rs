@@ -311,7 +311,10 @@ impl World {
                 self.opened.push(self.now);
             }
             super::Action::Resolve => self.resolved.push(self.now),
-            super::Action::Set | super::Action::OpenLasting => {}
+            super::Action::Set
+            | super::Action::OpenLasting
+            | super::Action::OpenDoubt
+            | super::Action::EndDoubt => {}
         }
         assert!(self.opened.len() - self.resolved.len() <= 1, "one incident at a time");
         let down = matches!(self.subject.verdict, Verdict::Down | Verdict::Unknown);

@@ -578,6 +578,50 @@ fn canaries() {
 }
 
 #[test]
+fn canaries_in_doubt() {
+    let sees = |region: &str, state: BallotState| Ballot {
+        region: region.into(),
+        state: state.into(),
+        ..Default::default()
+    };
+    let (fail, pass) = (BallotState::Fail, BallotState::Pass);
+    // Of several probes one does not see it; of silence and of advisory regions nothing is said.
+    let split = Ballot { probes: vec![sees("us", fail), sees("us", pass)], ..sees("us", pass) };
+    let silent = Ballot { stale: true, ..sees("ap", fail) };
+    let advisory = Ballot { advisory: true, ..sees("af", fail) };
+    let ballots = vec![sees("eu", fail), split, silent, sees("sa", pass), advisory];
+    let mut incident = Incident {
+        kind: IncidentKind::CanaryInDoubt.into(),
+        check_name: "no-such-name".into(),
+        opened_at: at(7),
+        opened_by: Some(DecisionRecord { ballots, ..Default::default() }),
+        ..Default::default()
+    };
+    says(
+        &super::incident(&incident),
+        "Canary no-such-name is in doubt since 2026-11-20 03:12:07 UTC: eu and us of 4 regions do not \
+         see its known answer.
+         Half of the regions or more had not seen it for 5 min when this opened.
+         While that is so nobody is excluded by it, so it guards nothing.
+         It resolves when more than half of the regions have seen its known answer for 60 s.",
+    );
+    incident.resolved_at = at(67);
+    incident.cause = ResolveCause::Recovered.into();
+    incident.opened_by.as_mut().unwrap().ballots.truncate(1);
+    says(
+        &super::incident(&incident),
+        "Canary no-such-name was in doubt for 60 s, from 2026-11-20 03:12:07 UTC to 03:13:07 UTC. At \
+         the opening: eu of 1 region does not see its known answer.
+         Half of the regions or more had not seen it for 5 min when this opened.
+         While that is so nobody is excluded by it, so it guards nothing.
+         It resolved because more than half of the regions have seen its known answer for 60 s.",
+    );
+    incident.cause = ResolveCause::CheckPaused.into();
+    let told = super::incident(&incident).join(" ");
+    assert!(told.ends_with("the check was paused, or is no canary any more."), "{told}");
+}
+
+#[test]
 fn outdated_regions() {
     let probe = |name: &str, lacks: &str| Ballot {
         region: "eu-west".into(),

@@ -222,6 +222,8 @@ fn subject(state: &State, plan: &Plan, check: &Arc<parallax_common::check::Check
         open_incident: verdict.and_then(|verdict| verdict.incident_uid.parse().ok()),
         latched: verdict.is_some_and(|verdict| verdict.latched),
         lasting_due: None,
+        doubted: check.run.canary.is_some()
+            && verdict.is_some_and(|verdict| lasting_taken(verdict)),
         calm: state.open_incident_of(check.uid).map(|it| calm_terms(it)).unwrap_or_default(),
         assignees: assignees.iter().map(|a| a.as_ref().map(voter_of)).collect(),
         generation: plan.generation(),
@@ -239,13 +241,18 @@ fn lasting_due(
 ) -> Option<MeshTime> {
     let verdict = state.verdicts.get(&check.uid)?;
     let kind = enums::degraded_kind(verdict.degraded)?;
-    let taken = !verdict.lasting_incident_uid.is_empty() || verdict.lasting_latched;
-    if taken || state.cluster.level < LASTING_LEVEL {
+    if lasting_taken(verdict) || state.cluster.level < LASTING_LEVEL {
         return None;
     }
     let stands = stood + step.utc.since(stamp::utc(verdict.since.as_ref()));
     Some(step.now + check.lasting(kind).after.saturating_sub(stands))
 }
+
+/// Whether the incident of what lasts, or of a canary in doubt, is open or was resolved by hand.
+fn lasting_taken(verdict: &v1::CheckVerdict) -> bool {
+    !verdict.lasting_incident_uid.is_empty() || verdict.lasting_latched
+}
+
 /// What an incident asks for before it ends. Its own words count, and not what its check says by now.
 fn calm_terms(incident: &v1::Incident) -> calm::Terms {
     // Engines count in mesh time, in which it was decided.

@@ -84,8 +84,8 @@ impl Outputs {
     ) -> Vec<Proposal> {
         let mut verdicts = std::mem::take(&mut self.verdicts);
         for (_, change) in &mut verdicts {
-            let opens = [store::VerdictAction::Open, store::VerdictAction::OpenLasting];
-            if opens.contains(&change.action()) {
+            use store::VerdictAction::{Open, OpenDoubt, OpenLasting};
+            if matches!(change.action(), Open | OpenLasting | OpenDoubt) {
                 change.incident_uid = new_uid();
             }
         }
@@ -193,6 +193,8 @@ fn verdict_change(draft: engine::VerdictDraft) -> store::VerdictChange {
         engine::Action::Open => store::VerdictAction::Open,
         engine::Action::Resolve => store::VerdictAction::Resolve,
         engine::Action::OpenLasting => store::VerdictAction::OpenLasting,
+        engine::Action::OpenDoubt => store::VerdictAction::OpenDoubt,
+        engine::Action::EndDoubt => store::VerdictAction::EndDoubt,
     };
     store::VerdictChange {
         check_uid: draft.check.to_string(),

@@ -137,6 +137,8 @@ impl World {
                     store::VerdictAction::Open => "!",
                     store::VerdictAction::Resolve => ".",
                     store::VerdictAction::OpenLasting => "~",
+                    store::VerdictAction::OpenDoubt => "?",
+                    store::VerdictAction::EndDoubt => ";",
                     _ => "",
                 };
                 self.verdicts.push(word + mark);

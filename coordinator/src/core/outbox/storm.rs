@@ -73,6 +73,7 @@ pub fn may_join(incident: &Incident, utc: UtcTime) -> bool {
         IncidentKind::RegionSilent
         | IncidentKind::RegionExcluded
         | IncidentKind::RegionOutdated
+        | IncidentKind::CanaryInDoubt
         | IncidentKind::Leaderless
         | IncidentKind::Storm
         | IncidentKind::Unspecified => false,

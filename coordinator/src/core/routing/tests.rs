@@ -170,6 +170,7 @@ fn a_checks_own_severity_has_the_word_and_else_the_kind() {
         (v1::IncidentKind::Down, None, v1::Severity::Critical),
         (silent, None, v1::Severity::Warning),
         (v1::IncidentKind::RegionExcluded, None, v1::Severity::Warning),
+        (v1::IncidentKind::CanaryInDoubt, None, v1::Severity::Warning),
     ] {
         assert_eq!(severity(kind, check.as_ref()), expected, "{kind:?}");
     }

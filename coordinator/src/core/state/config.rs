@@ -513,9 +513,10 @@ impl State {
         let before = self.checks.get(&uid).cloned();
         rows.put(rows::check_key(&uid), &entry.wire);
         let enabled = entry.check.enabled;
-        // A canary opens no incident, so nothing would ever end what is open when a check becomes one.
-        let becomes_canary = entry.check.run.canary.is_some()
-            && before.as_ref().is_some_and(|before| before.check.run.canary.is_none());
+        // What is open of a check is nothing that would end of a canary, and the other way round.
+        let turns = before.as_ref().is_some_and(|before| {
+            before.check.run.canary.is_some() != entry.check.run.canary.is_some()
+        });
         let edited = before.as_ref().map(|before| v1::CheckEdited {
             revision: stamp.index,
             run_changed: before.check.run_digest != entry.check.run_digest,
@@ -525,7 +526,7 @@ impl State {
         self.insert_check(Arc::new(entry));
         self.move_generation(stamp);
         changes.push(Changed::Check(uid));
-        if !enabled || becomes_canary {
+        if !enabled || turns {
             self.end_verdict(stamp, uid, v1::ResolveCause::CheckPaused, rows, changes);
         } else if let Some(edited) = edited {
             self.end_alerts(stamp, uid, None, rows, changes);

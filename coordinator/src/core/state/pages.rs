@@ -70,6 +70,7 @@ impl State {
             v1::IncidentKind::RegionSilent
             | v1::IncidentKind::RegionExcluded
             | v1::IncidentKind::RegionOutdated
+            | v1::IncidentKind::CanaryInDoubt
             // It is written for its contact.
             | v1::IncidentKind::Storm
             | v1::IncidentKind::Leaderless

@@ -45,6 +45,9 @@ pub fn may_resolve(incident: &v1::Incident, failing: bool, force: bool) -> Resul
             | v1::IncidentKind::BurnRate => {
                 format!("alert {} of {} has not cleared", incident.alert, incident.check_name)
             }
+            v1::IncidentKind::CanaryInDoubt => {
+                format!("canary {} is still in doubt", incident.check_name)
+            }
             v1::IncidentKind::Storm => "what it tells of has not ended".to_owned(),
             v1::IncidentKind::Down
             | v1::IncidentKind::Regional
@@ -72,9 +75,10 @@ pub fn trouble_of(incident: &v1::Incident) -> Option<Trouble> {
     }
 }
 
-/// Whether it is about a failure or a warning that does not make its check down.
+/// Whether it is about a failure or a warning that does not make its check down, or about a canary in doubt.
 pub fn is_lasting(incident: &v1::Incident) -> bool {
-    matches!(incident.kind(), v1::IncidentKind::Regional | v1::IncidentKind::Warning)
+    use v1::IncidentKind::{CanaryInDoubt, Regional, Warning};
+    matches!(incident.kind(), Regional | Warning | CanaryInDoubt)
 }
 
 /// The kind of incident that a verdict of `degraded` becomes when it lasts.
@@ -127,8 +131,11 @@ impl State {
         if verdict.verdict != record.verdict || verdict.degraded != record.degraded {
             self.close_interval(stamp, &uid, &verdict, rows);
             verdict.since = Some(stamp.timestamp());
-            verdict.lasting_latched = false;
-            self.end_lasting(stamp, &mut verdict, &record, node_id, rows, changes);
+            // Doubt in a canary is no verdict: it ends by itself.
+            if !self.is_canary(uid) {
+                verdict.lasting_latched = false;
+                self.end_lasting(stamp, &mut verdict, &record, node_id, rows, changes);
+            }
         }
         verdict.verdict = record.verdict;
         verdict.degraded = record.degraded;
@@ -157,6 +164,19 @@ impl State {
                 incident.kind = kind_of_lasting(&record).unwrap_or_default().into();
                 verdict.lasting_incident_uid.clone_from(&incident.uid);
                 self.open_incident(stamp, incident, node_id, rows, changes);
+            }
+            store::VerdictAction::OpenDoubt => {
+                let mut incident = self.new_incident(stamp, uid, &change, &record);
+                incident.kind = v1::IncidentKind::CanaryInDoubt.into();
+                verdict.lasting_incident_uid.clone_from(&incident.uid);
+                self.open_incident(stamp, incident, node_id, rows, changes);
+            }
+            store::VerdictAction::EndDoubt => {
+                verdict.lasting_latched = false;
+                let incident = std::mem::take(&mut verdict.lasting_incident_uid);
+                let cause = v1::ResolveCause::Recovered;
+                let resolution = Resolution { record: Some(record.clone()), ..cause.into() };
+                self.close_incident(stamp, &incident, resolution, node_id, rows, changes);
             }
             store::VerdictAction::Set | store::VerdictAction::Unspecified => {}
         }
@@ -190,8 +210,22 @@ impl State {
             store::VerdictAction::Open if latched => Err("resolved by hand and failing since"),
             store::VerdictAction::Resolve if !is_open => Err("no incident is open"),
             store::VerdictAction::OpenLasting => admits_lasting(verdict, change),
+            store::VerdictAction::OpenDoubt | store::VerdictAction::EndDoubt => {
+                let is_open = verdict.is_some_and(|it| !it.lasting_incident_uid.is_empty());
+                let latched = verdict.is_some_and(|it| it.lasting_latched);
+                match (change.action(), is_open || latched) {
+                    _ if entry.check.run.canary.is_none() => Err("the check is no canary"),
+                    (store::VerdictAction::OpenDoubt, true) => Err("its doubt is told already"),
+                    (store::VerdictAction::EndDoubt, false) => Err("no doubt was told"),
+                    _ => Ok(()),
+                }
+            }
             _ => Ok(()),
         }
+    }
+
+    fn is_canary(&self, uid: Uid) -> bool {
+        self.checks.get(&uid).is_some_and(|entry| entry.check.run.canary.is_some())
     }
 
     /// The verdict is about to be what the record says: a regional or warning incident of another one
@@ -423,7 +457,7 @@ impl State {
         self.put_incident(incident, rows, changes);
     }
 
-    /// The regional or warning incident that is open for this check.
+    /// The regional or warning incident that is open for this check, or that of a canary in doubt.
     pub fn lasting_incident_of(&self, uid: Uid) -> Option<&Arc<v1::Incident>> {
         let verdict = self.verdicts.get(&uid)?;
         self.incidents.get(&verdict.lasting_incident_uid)

@@ -192,6 +192,38 @@ fn an_outdated_region_says_which_probe_lacks_what() {
 }
 
 #[test]
+fn a_canary_in_doubt_says_which_and_who_does_not_see_its_answer() {
+    let sees = |region: &str, state: BallotState| Ballot {
+        region: region.into(),
+        state: state.into(),
+        ..Default::default()
+    };
+    let ballots = vec![sees("eu", BallotState::Fail), sees("us", BallotState::Pass)];
+    let mut doubted = Incident {
+        kind: IncidentKind::CanaryInDoubt.into(),
+        check_name: "no-such-name".into(),
+        opened_by: Some(DecisionRecord { ballots, ..Default::default() }),
+        ..incident()
+    };
+    let opened = json(&page(&doubted, PageKind::Opened, "k", "prod"));
+    assert_eq!(
+        opened["summary"],
+        "canary no-such-name: eu of 2 regions does not see its known answer"
+    );
+    assert_eq!(opened["incident"]["kind"], "canary_in_doubt");
+    assert_eq!(opened["incident"]["check"], "no-such-name");
+    doubted.resolved_at = doubted.opened_at;
+    for (cause, summary) in [
+        (ResolveCause::Recovered, "canary no-such-name is no longer in doubt"),
+        (ResolveCause::CheckDeleted, "canary no-such-name: its doubt is over"),
+    ] {
+        doubted.cause = cause.into();
+        let ended = json(&page(&doubted, PageKind::Resolved, "k", "prod"));
+        assert_eq!(ended["summary"], summary);
+    }
+}
+
+#[test]
 fn advisory_regions_and_probes_beside_each_other_are_marked() {
     let mut incident = incident();
     let record = incident.opened_by.as_mut().unwrap();

@@ -88,6 +88,7 @@ pub fn subject(check: Check) -> Subject {
         open_incident: None,
         latched: false,
         lasting_due: None,
+        doubted: false,
         calm: Default::default(),
         assignees: (0..regions).map(|rank| Some(voter(rank, 1))).collect(),
         generation: Generation { epoch: 1, index: 1 },
@@ -109,6 +110,8 @@ pub fn apply(subject: &mut Subject, draft: &VerdictDraft) -> bool {
             subject.open_incident = Some(Uid::from_bytes([9; 16]));
         }
         Action::Resolve => assert!(subject.open_incident.take().is_some(), "nothing to resolve"),
+        Action::OpenDoubt => subject.doubted = true,
+        Action::EndDoubt => subject.doubted = false,
         Action::Set | Action::OpenLasting => {}
     }
     let rule = record.rule.as_ref().expect("a record has its rule");
@@ -414,6 +417,8 @@ impl Rig {
                     Action::Open => format!("{}!", verdict.to_lowercase()),
                     Action::Resolve => format!("{}.", verdict.to_lowercase()),
                     Action::OpenLasting => format!("{}~", verdict.to_lowercase()),
+                    Action::OpenDoubt => format!("{}?", verdict.to_lowercase()),
+                    Action::EndDoubt => format!("{};", verdict.to_lowercase()),
                 }
             })
             .collect();

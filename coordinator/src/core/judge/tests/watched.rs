@@ -45,21 +45,79 @@ fn a_probe_that_alone_sees_another_answer_than_the_known_one_votes_no_more() {
 }
 
 #[test]
-fn a_canary_that_most_see_wrong_is_in_doubt_itself_and_is_no_incident() {
-    for wrong in [&[0, 1, 2][..], &[0, 1]] {
+fn a_canary_that_most_see_wrong_is_in_doubt_itself_and_is_one_incident_of_the_mesh() {
+    for (wrong, unseen) in [
+        (&[0, 1, 2][..], "r0, r1 and r2 of 3 regions do not see its known answer"),
+        (&[0, 1], "r0 and r1 of 3 regions do not see its known answer"),
+    ] {
         let mut world = World::up(1, [&[0], &[0], &[0]]);
         as_canary(&mut world);
         twice(&mut world, wrong, Outcome::Fail);
-        // As long as any failure that lasts would take to be an incident.
+        world.advance(290_000);
+        assert!(
+            world.take().ends_with("down"),
+            "{wrong:?}: its verdict is shown, and opens nothing"
+        );
+        assert!(world.state.incidents.is_empty(), "{wrong:?}: it may pass");
+        // As long as any failure that lasts would take to be an incident, too.
         world.advance(1_200_000);
+        assert_eq!(world.take(), "down?", "{wrong:?}");
         assert!((0..REGIONS).all(|rank| !world.excluded(0, rank)), "{wrong:?}");
-        assert!(world.state.incidents.is_empty(), "{wrong:?}: {:?}", world.state.incidents);
-        assert!(world.take().ends_with("down"), "{wrong:?}: it is shown, and opens nothing");
+        let incident = world.open_incident();
+        assert_eq!(incident.kind(), v1::IncidentKind::CanaryInDoubt);
+        let told = crate::core::explain::incident(&incident).join(" ");
+        assert!(told.contains(unseen), "{told}");
         let ballots = world.judges[0].as_ref().unwrap().live_ballots(CHECK, world.now);
         let canary = world.state.checks[&CHECK].check.run.canary.unwrap();
         let told = crate::core::explain::canary(canary, &ballots).join(" ");
         assert!(told.contains("the canary is in doubt, not they"), "{told}");
     }
+}
+
+#[test]
+fn doubt_in_a_canary_ends_when_it_was_seen_for_a_minute_and_outlives_its_leader() {
+    let mut world = World::up(2, [&[0, 1], &[0, 1], &[0, 1]]);
+    as_canary(&mut world);
+    twice(&mut world, &[0, 1], Outcome::Fail);
+    world.advance(310_000);
+    let uid = world.open_incident().uid;
+    world.kill(0);
+    world.lead(1);
+    world.advance(400_000);
+    assert_eq!(world.open_incident().uid, uid, "it is the same one");
+    let failing = |world: &World| world.judges[1].as_ref().unwrap().still_failing(CHECK, world.now);
+    assert!(failing(&world), "only force resolves it by hand");
+    // Who alone went on to see another thing would be excluded.
+    twice(&mut world, &[0, 1], Outcome::Pass);
+    assert!(!failing(&world));
+    world.advance(50_000);
+    assert_eq!(world.state.open.len(), 1);
+    world.advance(15_000);
+    assert!(world.state.open.is_empty());
+    let incident = world.open_incident();
+    assert_eq!(incident.cause(), v1::ResolveCause::Recovered);
+    assert!(crate::core::explain::incident(&incident).join(" ").contains("for 60 s"));
+}
+
+#[test]
+fn doubt_that_is_resolved_by_hand_comes_back_only_after_the_canary_was_seen_for_a_minute() {
+    let mut world = World::up(1, [&[0], &[0], &[0]]);
+    as_canary(&mut world);
+    twice(&mut world, &[0, 1], Outcome::Fail);
+    world.advance(310_000);
+    let (uid, by) = (world.open_incident().uid, "me".to_owned());
+    let by_hand = store::ResolveIncident { uid, by, latch: true, ..Default::default() };
+    world.commit(Command::ResolveIncident(by_hand));
+    world.advance(1_200_000);
+    // Another verdict is no end of the doubt.
+    twice(&mut world, &[2], Outcome::Fail);
+    world.advance(1_200_000);
+    assert!(world.state.open.is_empty() && world.state.incidents.len() == 1);
+    twice(&mut world, &[0, 1, 2], Outcome::Pass);
+    world.advance(65_000);
+    twice(&mut world, &[0, 1], Outcome::Fail);
+    world.advance(310_000);
+    assert_eq!((world.state.open.len(), world.state.incidents.len()), (1, 2));
 }
 
 #[test]

@@ -87,6 +87,75 @@ fn a_check_that_becomes_a_canary_ends_its_incident_as_pausing_does() {
 }
 
 #[test]
+fn doubt_in_a_canary_is_told_to_the_mesh_and_ends_with_the_canary() {
+    for ending in ["another verdict", "recovered", "no canary", "paused", "deleted"] {
+        let mut member = configured();
+        let settings = v1::Settings {
+            meta: meta(4, "settings"),
+            mesh_alert: vec!["ops".into()],
+            ..v1::Settings::default()
+        };
+        member.commit(vec![put(0, v1::resource::Kind::Settings(settings))]);
+        let expect = v1::CanaryAnswer::Fail.into();
+        let canary = v1::Canary { expect, ..v1::Canary::default() };
+        let canary = v1::Check { canary: Some(canary), alert: vec![], ..check("web", 1) };
+        let put_check = |member: &mut Member, check| {
+            let etag = member.etag(Kind::Check, "web");
+            member.commit(vec![put(etag, wanted(check))]);
+        };
+        let (open, end) = (store::VerdictAction::OpenDoubt, store::VerdictAction::EndDoubt);
+        // Of what is no canary there is no doubt.
+        let change = member.change(open);
+        member.verdict(change);
+        assert!(member.state.incidents.is_empty());
+        put_check(&mut member, canary.clone());
+        let change = member.change(open);
+        member.verdict(change);
+        let incident = member.only_incident();
+        assert_eq!(incident.kind(), v1::IncidentKind::CanaryInDoubt);
+        assert_eq!(incident.severity(), v1::Severity::Warning);
+        assert_eq!(incident.deliveries.len(), 1, "whom the mesh names");
+        // Nor is it told twice.
+        let change = member.change(open);
+        member.verdict(change);
+        member.reopen();
+        assert_eq!((member.state.incidents.len(), member.state.open.len()), (1, 1));
+        let cause = match ending {
+            "another verdict" => {
+                let mut change = member.change(store::VerdictAction::Set);
+                let record = change.record.as_mut().unwrap();
+                record.verdict = v1::Verdict::Up.into();
+                member.verdict(change);
+                assert_eq!(member.state.open.len(), 1, "a verdict is no end of doubt");
+                continue;
+            }
+            "recovered" => {
+                let change = member.change(end);
+                member.verdict(change);
+                v1::ResolveCause::Recovered
+            }
+            "no canary" => {
+                put_check(&mut member, check("web", 1));
+                v1::ResolveCause::CheckPaused
+            }
+            "paused" => {
+                put_check(&mut member, v1::Check { enabled: Some(false), ..canary });
+                v1::ResolveCause::CheckPaused
+            }
+            _ => {
+                let etag = member.etag(Kind::Check, "web");
+                member.commit(vec![delete(etag, "check", "web", false)]);
+                v1::ResolveCause::CheckDeleted
+            }
+        };
+        let incident = member.only_incident();
+        assert_eq!(incident.cause(), cause, "{ending}");
+        assert_eq!(incident.deliveries.len(), 2, "{ending}: the end is told too");
+        assert!(member.state.open.is_empty(), "{ending}");
+    }
+}
+
+#[test]
 fn an_edit_keeps_the_incident_open_and_is_noted() {
     let mut member = configured();
     let open = member.change(store::VerdictAction::Open);
