@@ -317,6 +317,8 @@ async fn validate_names_the_rule_and_the_place_without_a_coordinator() {
     bench.input = MESH.to_owned();
     let ran = bench.run_at("validate -", vec![]).await;
     assert_eq!((ran.exit, ran.out.as_str()), (Exit::Ok, "2 resources, no rule is broken\n"));
+    let same = bench.run("validate -f -").await;
+    assert_eq!((same.exit, same.out), (Exit::Ok, ran.out));
     bench.input = MESH.replace("timeout: 1s", "timeout: 70s").replace("name: shop", "name: Shop!");
     let ran = bench.run_at("validate -", vec![]).await;
     assert_eq!(ran.exit, Exit::Refused);
