@@ -8,6 +8,8 @@
 //! A server that says no says so by the first digit: 4 is a matter of time, 5 one of somebody's hand. No
 //! name and no password leaves before there is TLS: without it there are none ([`Letter`]).
 
+use std::iter;
+
 use lettre::transport::smtp::authentication::{DEFAULT_MECHANISMS, Mechanism};
 use lettre::transport::smtp::commands::{Auth, Data, Ehlo, Mail, Rcpt, Starttls};
 use lettre::transport::smtp::extension::{ClientId, Extension, ServerInfo};
@@ -99,9 +101,7 @@ impl Dialogue<'_> {
     }
 
     fn greeted(&mut self, reply: &Response) -> Next {
-        // Its words may be written in any case (RFC 5321, 2.4).
-        let words = reply.message().map(str::to_ascii_uppercase).collect();
-        let Ok(server) = ServerInfo::from_response(&Response::new(reply.code(), words)) else {
+        let Ok(server) = ServerInfo::from_response(&extensions(reply)) else {
             return self.refused("EHLO", reply);
         };
         if self.letter.tls == Tls::Starttls && !self.secured {
@@ -180,6 +180,15 @@ impl Dialogue<'_> {
         };
         Next::Over(Report::Taken { receipt: self.letter.id.clone(), note })
     }
+}
+
+/// The reply to EHLO as its parser takes it: words may be written in any case (RFC 5321, 2.4), a server
+/// that leaves out its name still has extensions, and a line of blanks, on which that parser panics,
+/// offers nothing.
+fn extensions(reply: &Response) -> Response {
+    let lines = reply.message().filter(|line| !line.trim().is_empty());
+    let lines = iter::once("NAME".to_owned()).chain(lines.map(str::to_ascii_uppercase));
+    Response::new(reply.code(), lines.collect())
 }
 
 /// What a reply was about that says no.
@@ -290,6 +299,20 @@ mod tests {
             let (_, report) = told(&letter, &[&hello[..], &asked, &[more]].concat());
             assert!(matches!(report, Report::Refused { lasting: true, .. }), "{more}: {report:?}");
         }
+    }
+
+    /// Found by the fuzz target `replies`: a line of nothing but blanks.
+    #[test]
+    fn blanks_among_what_a_server_offers_are_passed_over() {
+        let letter = letter(Tls::Starttls, false, &["a@example.com"]);
+        for hello in ["250-   \r\n250 STARTTLS", "250-mail.example\r\n250-  \t \r\n250 STARTTLS"] {
+            let after = ["220 go", "250 x", "250 ok", "250 ok", "354 go", "250 kept"];
+            let (said, report) = told(&letter, &[&["220 hi", hello], &after[..]].concat());
+            assert_eq!(said[1], "STARTTLS", "{hello:?}");
+            assert!(matches!(report, Report::Taken { .. }), "{hello:?}: {report:?}");
+        }
+        let (_, report) = told(&letter, &["220 hi", "250    "]);
+        assert!(format!("{report:?}").contains("no STARTTLS"), "{report:?}");
     }
 
     #[test]

@@ -110,6 +110,6 @@ mod tests {
                 None => nothing += 1,
             }
         }
-        assert_eq!((taken, refused, nothing), (2, 3, 1));
+        assert_eq!((taken, refused, nothing), (2, 4, 1));
     }
 }
