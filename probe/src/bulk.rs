@@ -298,8 +298,8 @@ impl Lane<'_> {
                     Next::Wait => {}
                     Next::Over => return Ok(()),
                 }
-                // While the coordinator lets it send nothing more, the others may.
-                self.behind(ready.is_some());
+                // While the coordinator lets it send nothing more, or takes nothing, the others may.
+                self.behind(ready.is_some() && outward.capacity() > 0);
                 pause = self.pause();
             }
             let paused = ready.is_none() && pause.is_some();

@@ -30,6 +30,8 @@ pub mod core;
 pub mod execute;
 pub mod health;
 pub mod metrics;
+#[cfg(test)]
+mod nobody;
 pub mod owner;
 pub mod self_health;
 pub mod session;

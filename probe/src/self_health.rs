@@ -200,6 +200,7 @@ mod tests {
 
     use super::*;
     use crate::execute::secrets::Secrets;
+    use crate::nobody::Nobody;
 
     fn value(metrics: &Metrics, name: &str) -> i64 {
         let line = format!("parallax_probe_{name} ");
@@ -291,7 +292,8 @@ mod tests {
     async fn anchors_that_answer_are_told_from_those_that_do_not() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let nobody_there = Nobody::new();
+        let gone = nobody_there.at.port();
         let anchor = |host: &str, port| Anchor { host: host.to_owned(), port };
         let executor = Arc::new(Executor::new(Secrets::default(), None, None));
         // The guard holds for anchors, too.

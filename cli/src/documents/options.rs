@@ -123,7 +123,10 @@ fn name_server() -> (SocketAddr, Arc<AtomicUsize>) {
 #[tokio::test]
 async fn every_example_of_common_options_does_what_the_page_says_and_the_option_decides() {
     let (shop, (resolver, asked)) = (shop(), name_server());
-    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // Bound and not listening; kept, as another might listen on what was given back.
+    let kept = tokio::net::TcpSocket::new_v4().unwrap();
+    kept.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let gone = kept.local_addr().unwrap();
     let executor = Executor::new(Secrets::default(), None, None);
     let look = async |run: &Run| executor.slot(run, Duration::from_secs(60)).await.finding;
     let mut names = BTreeSet::new();

@@ -445,8 +445,10 @@ async fn ask_at(
 async fn a_leader_that_cannot_be_dialled_or_found_has_nothing() {
     let ca = Ca::new();
     let peers = Peers::new(ca.credentials("spiffe://demo/coordinator/c1"), 1);
-    // A port that was free a moment ago.
-    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // Bound and not listening; kept, as another might listen on what was given back.
+    let kept = tokio::net::TcpSocket::new_v4().unwrap();
+    kept.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = kept.local_addr().unwrap();
     peers.learn([Peer { node_id: 2, name: "c2".into(), address: address.to_string() }]);
     let forwarder = Forwarder::new(peers, Arc::new(|_| peer::PeerHello::default()));
     assert_eq!((forwarder.name(2), forwarder.name(3)), ("c2 (2)".into(), "3".into()));

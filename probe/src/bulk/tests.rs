@@ -65,23 +65,55 @@ fn lane() -> (ReceiverStream<Result<v1::BulkResponse, Status>>, mpsc::Sender<v1:
     (ReceiverStream::new(inward), outward, Far { frames, acks })
 }
 
-#[tokio::test]
-async fn both_lanes_share_one_rate_and_what_is_fresh_waits_only_for_its_own_life() {
-    let dir = tempfile::tempdir().unwrap();
-    push(&spooler(dir.path(), EARLIER), WINDOWS);
-    let spooler = spooler(dir.path(), OURS);
+/// As many windows of an earlier life as of this one, and nobody to send them to yet.
+fn two_lives(dir: &Path) -> Bulk {
+    push(&spooler(dir, EARLIER), WINDOWS);
+    let spooler = spooler(dir, OURS);
     push(&spooler, WINDOWS);
-    let _attached = spooler.attach(NODE);
-    spooler.turn();
-    let bulk = Bulk {
-        spooler: spooler.clone(),
+    Bulk {
+        spooler,
         node: NODE,
         hello: v1::Hello::default(),
         client: SessionServiceClient::new(endpoint("127.0.0.1:1").unwrap().connect_lazy()),
         metrics: Arc::default(),
         pace: watch::Sender::default(),
         end: CancellationToken::new(),
+    }
+}
+
+#[tokio::test]
+async fn an_earlier_life_does_not_wait_for_a_lane_that_takes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let bulk = two_lives(dir.path());
+    let _attached = bulk.spooler.attach(NODE);
+    bulk.spooler.turn();
+    // Room for one frame, which nobody reads.
+    let (out_a, unread) = mpsc::channel(1);
+    let (_silent, in_a) = mpsc::channel(1);
+    let (in_b, out_b, mut earlier) = lane();
+    let far = async {
+        let mut through = 0;
+        while through < WINDOWS {
+            let (first, count, _) = earlier.next().await.expect("an open lane");
+            through = first + count - 1;
+        }
+        bulk.end.cancel();
     };
+    let lanes = async {
+        let in_a = ReceiverStream::new(in_a);
+        tokio::join!(bulk.over(OURS, in_a, out_a), bulk.over(EARLIER, in_b, out_b), far)
+    };
+    tokio::time::timeout(Duration::from_secs(50), lanes).await.expect("all of the earlier life");
+    assert_eq!(unread.len(), 1, "this life's lane was full");
+}
+
+#[tokio::test]
+async fn both_lanes_share_one_rate_and_what_is_fresh_waits_only_for_its_own_life() {
+    let dir = tempfile::tempdir().unwrap();
+    let bulk = two_lives(dir.path());
+    let spooler = bulk.spooler.clone();
+    let _attached = spooler.attach(NODE);
+    spooler.turn();
     let ((in_a, out_a, mut ours), (in_b, out_b, mut earlier)) = (lane(), lane());
     let begun = clock::instant();
     let far = async {

@@ -17,6 +17,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::secrets::Secrets;
 use super::*;
+use crate::nobody::Nobody;
 
 mod common_options;
 mod echoes;
@@ -245,7 +246,8 @@ async fn a_run_that_a_stall_of_the_probe_cut_short_is_no_vote() {
 
 #[tokio::test]
 async fn connections_that_do_not_come_about_have_their_reasons() {
-    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nobody_there = Nobody::new();
+    let gone = nobody_there.at;
     let refused = found(&tcp("127.0.0.1", gone.port())).await;
     assert_eq!(refused.reason, Some(Reason::ConnectRefused));
     assert_eq!((refused.step, refused.remote), (0, Some(gone)));
@@ -706,7 +708,8 @@ fn evidence_is_cut_at_a_character() {
 #[cfg(not(feature = "http3"))]
 #[tokio::test]
 async fn a_build_without_http3_looks_at_nothing() {
-    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nobody_there = Nobody::new();
+    let gone = nobody_there.at;
     let mut run = http(format!("https://{gone}/"));
     assert_eq!(found(&run).await.reason, Some(Reason::ConnectRefused));
     step(&mut run).version = parallax_common::check::HttpVersion::V3;

@@ -16,6 +16,7 @@ use v1::live_request::Frame as Said;
 use v1::live_response::Frame as Say;
 
 use super::*;
+use crate::nobody::Nobody;
 use crate::{Config, RunError};
 
 /// One opened lane: what comes in, and where answers go.
@@ -297,7 +298,8 @@ async fn a_session_from_hello_to_dismissal() {
 
     // One check that passes, one that is refused, in two chunks.
     let target = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nobody_there = Nobody::new();
+    let gone = nobody_there.at;
     let generation = Generation { epoch: 1, index: 9 };
     let checks = [assignment(1, target.local_addr().unwrap().port()), assignment(2, gone.port())];
     for (n, check) in checks.iter().enumerate() {
@@ -483,7 +485,8 @@ async fn several_coordinators_hear_the_same() {
     let offset_ns = offset_ns();
     let ping = v1::Ping { id: 7, measured: true, offset_ns, leader: true, ..Default::default() };
     say(&one, Say::Ping(ping)).await;
-    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nobody_there = Nobody::new();
+    let gone = nobody_there.at;
     let generation = Generation { epoch: 1, index: 9 };
     let chunk = v1::AssignmentChunk {
         generation: Some(convert::time::generation_to(generation)),

@@ -115,7 +115,10 @@ async fn a_run_that_fails_says_why_and_exits_with_one() {
     let ran = bench.run_at(&format!("check try http://{}/", serve("503 Busy")), vec![]).await;
     assert_eq!(ran.exit, Exit::Refused);
     assert!(ran.out.contains("  http_status: status 503, 11 bytes\n"), "{}", ran.out);
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // Bound and not listening; kept, as another might listen on what was given back.
+    let kept = tokio::net::TcpSocket::new_v4().unwrap();
+    kept.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let closed = kept.local_addr().unwrap();
     let ran = bench.run_at(&format!("check try tcp://{closed} --count 2"), vec![]).await;
     assert_eq!(ran.exit, Exit::Refused);
     assert!(ran.out.contains("  connect_refused"), "{}", ran.out);

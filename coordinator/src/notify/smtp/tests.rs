@@ -317,7 +317,10 @@ async fn an_attempt_is_in_doubt_only_once_the_mail_has_its_end() {
         assert!(matches!(report, Report::Ambiguous(_)), "{does}: {report:?}");
         assert!(server.commands().contains("DATA"));
     }
-    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    // Bound and not listening; kept, as another might listen on what was given back.
+    let kept = tokio::net::TcpSocket::new_v4().unwrap();
+    kept.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let nobody = kept.local_addr().unwrap();
     let server = Server::start(Manner::default()).await;
     let report = send(EmailContact { server: nobody.to_string(), ..server.contact("none") }).await;
     assert!(matches!(report, Report::NotSent(_)), "{report:?}");

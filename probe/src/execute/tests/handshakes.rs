@@ -88,7 +88,8 @@ async fn handshakes_that_break_have_their_reasons_step_and_phases() {
         let mut rest = vec![0; u16::from_be_bytes([head[3], head[4]]).into()];
         stream.read_exact(&mut rest).unwrap();
     };
-    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nobody_there = Nobody::new();
+    let gone = nobody_there.at;
     let good = https(&authority(), "127.0.0.1", (2020, 2090));
     let table = [
         ("nobody", gone, Some(Reason::ConnectRefused), &[][..], "refused"),

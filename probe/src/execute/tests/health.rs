@@ -240,7 +240,8 @@ async fn each_answer_of_a_health_service_has_its_reason_and_phases() {
     silent.timeout = ms(200);
     assert_eq!(found(&silent).await.reason, Some(Reason::Timeout));
     // What speaks no HTTP/2.
-    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nobody_there = Nobody::new();
+    let gone = nobody_there.at;
     let banner = |mut stream: TcpStream| {
         stream.write_all(b"220 mail.example ESMTP\r\n").unwrap();
         let _ = stream.read_to_end(&mut Vec::new());

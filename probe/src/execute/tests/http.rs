@@ -67,7 +67,8 @@ fn lines(requests: &Receiver<String>) -> Vec<String> {
 
 #[tokio::test]
 async fn each_chain_of_redirects_has_its_end() {
-    let refused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nobody_there = Nobody::new();
+    let refused = nobody_there.at;
     let (other, _) = site(|path| match path {
         "/" => ok("there"),
         _ => b"HTTP/1.1 404 No\r\ncontent-length: 0\r\n\r\n".to_vec(),

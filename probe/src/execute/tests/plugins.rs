@@ -484,7 +484,8 @@ async fn debians_plugins_say_what_they_see_of_a_server() {
     let good = answering(OK).port().to_string();
     let bad = answering(b"HTTP/1.1 503 No\r\ncontent-length: 0\r\n\r\n").port().to_string();
     let odd = answering(b"HTTP/1.1 404 No\r\ncontent-length: 0\r\n\r\n").port().to_string();
-    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let nobody_there = Nobody::new();
+    let gone = nobody_there.at.port().to_string();
     let here = ["-H", "127.0.0.1"];
     for (command, args, outcome, reason, said, series) in [
         ("check_tcp", vec!["-p", &good], Pass, None, "", &["time"][..]),

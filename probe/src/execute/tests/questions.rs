@@ -542,7 +542,8 @@ async fn each_answer_has_its_reason_and_its_phases() {
 
 #[tokio::test]
 async fn a_port_where_nobody_listens_refuses() {
-    let gone = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nobody_there = Nobody::new();
+    let gone = nobody_there.at;
     for (transport, evidence) in [(UDP, "udp to 127.0.0.1"), (TCP, "connect to 127.0.0.1")] {
         let finding = found(&ask(gone, |step| step.transport = transport)).await;
         assert_eq!(finding.reason, Some(Reason::ConnectRefused), "{finding:?}");

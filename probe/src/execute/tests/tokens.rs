@@ -185,7 +185,8 @@ async fn a_token_that_is_over_or_refused_is_replaced() {
 #[tokio::test]
 async fn each_way_to_get_no_token_has_its_reason_and_the_target_is_left_alone() {
     let (_dir, executor, reference) = place();
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nobody_there = Nobody::new();
+    let nobody = nobody_there.at;
     let (target, shown) = target(|_| true);
     let (refused, failed) = (Reason::AuthTokenRefused, Reason::AuthTokenFailed);
     for (answer, reason, evidence) in [
