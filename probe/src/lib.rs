@@ -30,8 +30,6 @@ pub mod core;
 pub mod execute;
 pub mod health;
 pub mod metrics;
-#[cfg(test)]
-mod nobody;
 pub mod owner;
 pub mod self_health;
 pub mod session;

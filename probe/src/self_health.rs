@@ -200,7 +200,7 @@ mod tests {
 
     use super::*;
     use crate::execute::secrets::Secrets;
-    use crate::nobody::Nobody;
+    use crate::execute::tests::nobody::Nobody;
 
     fn value(metrics: &Metrics, name: &str) -> i64 {
         let line = format!("parallax_probe_{name} ");

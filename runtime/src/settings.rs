@@ -379,8 +379,20 @@ impl fmt::Display for Origin {
 ///
 /// # Errors
 /// It is no address of this machine.
-pub fn may_listen(address: SocketAddr) -> std::io::Result<()> {
-    std::net::TcpListener::bind(SocketAddr::new(address.ip(), 0)).map(drop)
+pub fn may_listen(mut address: SocketAddr) -> std::io::Result<()> {
+    // With the scope that an address of a link needs.
+    address.set_port(0);
+    std::net::TcpListener::bind(address).map(drop)
+}
+
+/// Whether one of two listeners would keep the other from its port: the same address, or one that stands
+/// for all of them. `[::]` takes what comes over IPv4, too. Port 0 is another one each time.
+pub fn collide(one: SocketAddr, other: SocketAddr) -> bool {
+    let covers = |all: SocketAddr, it: SocketAddr| {
+        all.ip().is_unspecified() && (all.is_ipv6() || it.is_ipv4())
+    };
+    let same = one.ip() == other.ip() || covers(one, other) || covers(other, one);
+    one.port() != 0 && one.port() == other.port() && same
 }
 
 /// Why nothing could be written below `dir`, which need not be there yet.

@@ -4,10 +4,10 @@
 //! looked at as well. What only the group or the data can say (whose disk it is, whether the log is
 //! whole) is left to the start.
 
-use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use parallax_runtime::error::causes;
-use parallax_runtime::settings::{may_listen, may_write};
+use parallax_runtime::settings::{collide, may_listen, may_write};
 use parallax_runtime::transport::Credentials;
 use tracing_subscriber::EnvFilter;
 
@@ -30,7 +30,7 @@ pub(crate) fn refusals(config: &Config, log: &str) -> Vec<String> {
         let path = config.data_dir.display().to_string();
         wrong.push(causes(&RunError::DataDir { path, source }));
     }
-    let mut taken = BTreeMap::new();
+    let mut taken: Vec<(SocketAddr, &str)> = Vec::new();
     for (flag, address) in [
         ("--listen-api", Some(config.listen_api)),
         ("--listen-probes", Some(config.listen_probes)),
@@ -41,12 +41,13 @@ pub(crate) fn refusals(config: &Config, log: &str) -> Vec<String> {
         if let Err(error) = may_listen(address) {
             wrong.push(format!("{flag}: cannot listen on {address}: {error}"));
         }
-        // Port 0 is another one each time.
-        if address.port() != 0
-            && let Some(first) = taken.insert(address, flag)
-        {
-            wrong.push(format!("{flag}: {address} is that of {first}"));
+        for (other, first) in taken.iter().filter(|(other, _)| collide(*other, address)) {
+            wrong.push(match *other == address {
+                true => format!("{flag}: {address} is that of {first}"),
+                false => format!("{flag}: {address} and {other} of {first} exclude each other"),
+            });
         }
+        taken.push((address, flag));
     }
     wrong.extend(EnvFilter::try_new(log).err().map(|error| format!("--log: {error}")));
     wrong
@@ -76,6 +77,8 @@ mod tests {
             "192.0.2.1:7101",
             "--listen-public",
             "127.0.0.1:7100",
+            "--listen-peers",
+            "0.0.0.0:7100",
             "--contact-deny-network",
             &networks,
         ]);
@@ -86,7 +89,9 @@ mod tests {
             "contact",
             "the data directory /proc/version cannot be used: ",
             "--listen-probes: cannot listen on 192.0.2.1:7101: ",
+            "--listen-peers: 0.0.0.0:7100 and 127.0.0.1:7100 of --listen-api exclude each other",
             "--listen-public: 127.0.0.1:7100 is that of --listen-api",
+            "--listen-public: 127.0.0.1:7100 and 0.0.0.0:7100 of --listen-peers exclude each other",
             "--log: ",
         ];
         assert_eq!(wrong.len(), expected.len(), "{wrong:#?}");

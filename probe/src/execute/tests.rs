@@ -15,9 +15,9 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_tim
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use self::nobody::Nobody;
 use super::secrets::Secrets;
 use super::*;
-use crate::nobody::Nobody;
 
 mod common_options;
 mod echoes;
@@ -30,6 +30,7 @@ mod http;
 #[cfg(feature = "http3")]
 mod http3;
 mod kept;
+pub(crate) mod nobody;
 mod plugins;
 mod proxies;
 mod questions;

@@ -16,7 +16,7 @@ use v1::live_request::Frame as Said;
 use v1::live_response::Frame as Say;
 
 use super::*;
-use crate::nobody::Nobody;
+use crate::execute::tests::nobody::Nobody;
 use crate::{Config, RunError};
 
 /// One opened lane: what comes in, and where answers go.

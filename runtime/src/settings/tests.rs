@@ -1,4 +1,5 @@
 use std::ffi::OsString;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
@@ -216,4 +217,25 @@ fn a_place_to_listen_must_be_of_this_machine() {
     assert!(may_listen("127.0.0.1:7100".parse().unwrap()).is_ok());
     // Set aside for documentation (RFC 5737): no machine has it.
     assert!(may_listen("192.0.2.1:7100".parse().unwrap()).is_err());
+    for (one, other, wanted) in [
+        ("127.0.0.1:7100", "127.0.0.1:7100", true),
+        ("127.0.0.1:7100", "127.0.0.1:7101", false),
+        ("127.0.0.1:7100", "127.0.0.2:7100", false),
+        ("0.0.0.0:7100", "127.0.0.1:7100", true),
+        ("0.0.0.0:7100", "[::1]:7100", false),
+        ("[::]:7100", "[::1]:7100", true),
+        ("[::]:7100", "127.0.0.1:7100", true),
+        ("[::]:7100", "0.0.0.0:7100", true),
+        ("[::1]:7100", "127.0.0.1:7100", false),
+        ("0.0.0.0:0", "0.0.0.0:0", false),
+    ] {
+        let (a, b): (SocketAddr, SocketAddr) = (one.parse().unwrap(), other.parse().unwrap());
+        assert_eq!((collide(a, b), collide(b, a)), (wanted, wanted), "{one} {other}");
+        // The system agrees, where these are addresses of this machine.
+        if wanted && let Ok(first) = TcpListener::bind(SocketAddr::new(a.ip(), 0)) {
+            let port = first.local_addr().unwrap().port();
+            let error = TcpListener::bind(SocketAddr::new(b.ip(), port)).unwrap_err();
+            assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse, "{one} {other}: {error}");
+        }
+    }
 }
