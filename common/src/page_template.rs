@@ -138,8 +138,29 @@ pub fn check(source: &str, json: bool) -> Result<(), TemplateError> {
 /// # Errors
 /// The template cannot be used, for this page or at all.
 pub fn render(source: &str, page: &serde_json::Value) -> Result<String, TemplateError> {
+    render_with(source, page, str::to_owned)
+}
+
+/// The same within a text that has marks of its own: what comes from the page is written as `escape`
+/// makes it, and what stands in the template as it is.
+///
+/// # Errors
+/// As [`render`].
+pub fn render_with(
+    source: &str,
+    page: &serde_json::Value,
+    escape: fn(&str) -> String,
+) -> Result<String, TemplateError> {
     tame(source)?;
-    let environment = environment(UndefinedBehavior::Chainable);
+    let mut environment = environment(UndefinedBehavior::Chainable);
+    environment.set_formatter(move |out, _, value| {
+        // What a page lacks is an undefined value, and no text.
+        match value.as_str() {
+            Some(text) => out.write_str(&escape(text))?,
+            None => out.write_str(&escape(&value.to_string()))?,
+        }
+        Ok(())
+    });
     let template = environment.template_from_str(source).map_err(|error| {
         let what = error.detail().unwrap_or("it cannot be read").to_owned();
         TemplateError::Syntax { line: error.line().unwrap_or_default(), what }

@@ -48,7 +48,7 @@ pub struct Validate {
     #[arg(required_unless_present = "file", value_name = "PATH")]
     pub files: Vec<String>,
     /// The same, as `apply` takes it
-    #[arg(short = 'f', long = "file", value_name = "PATH", conflicts_with = "files")]
+    #[arg(short = 'f', long = "file", value_name = "PATH")]
     pub file: Vec<String>,
 }
 

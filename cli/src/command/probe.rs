@@ -94,13 +94,26 @@ async fn emptied(
     let mut said = String::new();
     loop {
         let now = find(&probe.name, Some(&probe.region), false, client).await?;
-        let live = now.state() == v1::ProbeState::Live;
-        if !live || (now.connected && now.checks == 0) {
+        if now.drain.is_none() {
+            let message = format!("{} is put back: somebody has undone the drain", now.name);
+            return Err(Failure::Unknown(message));
+        }
+        if now.state() != v1::ProbeState::Live {
+            shell.say(&format!(
+                "{} is not live: the plan gives it nothing, and what it runs by itself is not known",
+                now.name
+            ));
+            return Ok(now);
+        }
+        if now.connected && now.checks == 0 {
             shell.say(&format!("{} runs no check", now.name));
             return Ok(now);
         }
         let left = match (now.connected, now.checks) {
-            (false, _) => format!("{} is not connected to this coordinator, waiting", now.name),
+            (false, _) => format!(
+                "{} is not connected to this coordinator, which cannot tell: waiting (another may, --endpoint)",
+                now.name
+            ),
             (true, 1) => format!("{} still runs 1 check", now.name),
             (true, checks) => format!("{} still runs {checks} checks", now.name),
         };

@@ -187,6 +187,9 @@ const SLACK: &[Field<v1::SlackContact>] = &[
         contact.channel = value::text(node, reader).unwrap_or_default();
     }),
     field("api_url", URL, |contact, node, reader| contact.api_url = secret(node, reader)),
+    field("template", TEXT, |contact, node, reader| {
+        contact.template = value::text(node, reader).unwrap_or_default();
+    }),
     field("timeout", TIMEOUT, |contact, node, reader| {
         contact.timeout = value::duration(node, reader);
     }),
@@ -229,6 +232,12 @@ const EMAIL: &[Field<v1::EmailContact>] = &[
     field("ca_pem", text("PEM certificates"), |contact, node, reader| {
         contact.ca_pem = value::text(node, reader).unwrap_or_default();
     }),
+    field("subject", TEXT, |contact, node, reader| {
+        contact.subject = value::text(node, reader).unwrap_or_default();
+    }),
+    field("template", TEXT, |contact, node, reader| {
+        contact.template = value::text(node, reader).unwrap_or_default();
+    }),
     field("timeout", TIMEOUT, |contact, node, reader| {
         contact.timeout = value::duration(node, reader);
     }),
@@ -242,6 +251,9 @@ const NTFY: &[Field<v1::NtfyContact>] = &[
     field("priority", whole("a number from 1 to 5"), |contact, node, reader| {
         contact.priority = value::at_least_one(node, reader);
     }),
+    field("template", TEXT, |contact, node, reader| {
+        contact.template = value::text(node, reader).unwrap_or_default();
+    }),
     field("timeout", TIMEOUT, |contact, node, reader| {
         contact.timeout = value::duration(node, reader);
     }),
@@ -249,6 +261,9 @@ const NTFY: &[Field<v1::NtfyContact>] = &[
 
 const DISCORD: &[Field<v1::DiscordContact>] = &[
     required("url", URL, |contact, node, reader| contact.url = secret(node, reader)),
+    field("template", TEXT, |contact, node, reader| {
+        contact.template = value::text(node, reader).unwrap_or_default();
+    }),
     field("timeout", TIMEOUT, |contact, node, reader| {
         contact.timeout = value::duration(node, reader);
     }),
@@ -262,6 +277,9 @@ const TELEGRAM: &[Field<v1::TelegramContact>] = &[
         contact.chat_id = value::text(node, reader).unwrap_or_default();
     }),
     field("url", URL, |contact, node, reader| contact.url = secret(node, reader)),
+    field("template", TEXT, |contact, node, reader| {
+        contact.template = value::text(node, reader).unwrap_or_default();
+    }),
     field("timeout", TIMEOUT, |contact, node, reader| {
         contact.timeout = value::duration(node, reader);
     }),
@@ -286,6 +304,9 @@ const OPSGENIE: &[Field<v1::OpsgenieContact>] = &[
 
 const TEAMS: &[Field<v1::TeamsContact>] = &[
     required("url", URL, |contact, node, reader| contact.url = secret(node, reader)),
+    field("template", TEXT, |contact, node, reader| {
+        contact.template = value::text(node, reader).unwrap_or_default();
+    }),
     field("timeout", TIMEOUT, |contact, node, reader| {
         contact.timeout = value::duration(node, reader);
     }),

@@ -125,6 +125,10 @@ impl Carrier {
             Ok(Plan::Any(calls)) => self.any(&calls, attempt, limit).await,
             Ok(Plan::Mail(letter)) => {
                 used.extend(letter.hidden.iter().cloned());
+                if !letter.note.is_empty() {
+                    let (key, note) = (&attempt.key, &letter.note);
+                    warn!(key, note, "page worded otherwise");
+                }
                 let report = smtp::deliver(&self.reach, &letter, limit).await;
                 if let Report::Taken { note, .. } = &report
                     && !note.is_empty()

@@ -25,6 +25,7 @@ pub mod slack;
 pub mod teams;
 pub mod telegram;
 pub mod webhook;
+mod wording;
 pub mod words;
 
 /// The options of a contact that may hold references, as they are on this machine.
@@ -84,6 +85,18 @@ pub enum Plan {
 impl Plan {
     fn one(call: Call) -> Self {
         Self::InTurn(vec![call])
+    }
+
+    /// With what the log has to say of it, if that is anything.
+    fn noted(mut self, note: String) -> Self {
+        let place = match &mut self {
+            Self::InTurn(calls) | Self::Any(calls) => calls.first_mut().map(|call| &mut call.note),
+            Self::Mail(letter) => Some(&mut letter.note),
+        };
+        if let Some(place) = place.filter(|_| !note.is_empty()) {
+            *place = note;
+        }
+        self
     }
 }
 
@@ -203,18 +216,21 @@ fn seconds(value: &serde_json::Value) -> Option<Duration> {
 /// # Errors
 /// One line that says what is wrong with the contact.
 pub fn plan(kind: &Kind, telling: &Telling<'_>) -> Result<Plan, String> {
-    match kind {
-        Kind::Webhook(it) => webhook::plan(it, telling),
-        Kind::Pagerduty(it) => Ok(pagerduty::plan(it, telling)),
-        Kind::Alertmanager(it) => alertmanager::plan(it, telling),
-        Kind::Slack(it) => Ok(slack::plan(it, telling)),
-        Kind::Email(it) => email::plan(it, telling),
-        Kind::Ntfy(it) => ntfy::plan(it, telling),
-        Kind::Discord(_) => Ok(discord::plan(telling)),
-        Kind::Telegram(it) => Ok(telegram::plan(it, telling)),
-        Kind::Opsgenie(it) => Ok(opsgenie::plan(it, telling)),
-        Kind::Teams(_) => Ok(teams::plan(telling)),
-    }
+    let wording = wording::of(kind, telling.page);
+    let telling = &Telling { page: &wording.page, ..*telling };
+    let plan = match kind {
+        Kind::Webhook(it) => webhook::plan(it, telling)?,
+        Kind::Pagerduty(it) => pagerduty::plan(it, telling),
+        Kind::Alertmanager(it) => alertmanager::plan(it, telling)?,
+        Kind::Slack(it) => slack::plan(it, telling, wording.is_own),
+        Kind::Email(it) => email::plan(it, telling, wording.subject.as_deref())?,
+        Kind::Ntfy(it) => ntfy::plan(it, telling)?,
+        Kind::Discord(_) => discord::plan(telling),
+        Kind::Telegram(it) => telegram::plan(it, telling),
+        Kind::Opsgenie(it) => opsgenie::plan(it, telling),
+        Kind::Teams(_) => teams::plan(telling, wording.is_own),
+    };
+    Ok(plan.noted(wording.note))
 }
 
 /// A base and what follows it, with one slash between.

@@ -130,6 +130,7 @@ pub fn settings(kind: &Kind) -> Vec<(&'static str, Setting<'_>)> {
             ("token", Secret(it.token.as_ref())),
             ("channel", Text(&it.channel)),
             ("api_url", Url(it.api_url.as_ref())),
+            ("template", Source(&it.template)),
             ("timeout", Length(it.timeout.as_ref())),
         ],
         Kind::Email(it) => vec![
@@ -143,21 +144,27 @@ pub fn settings(kind: &Kind) -> Vec<(&'static str, Setting<'_>)> {
             ("helo", Text(&it.helo)),
             ("server_name", Text(&it.server_name)),
             ("ca_pem", Source(&it.ca_pem)),
+            ("subject", Source(&it.subject)),
+            ("template", Source(&it.template)),
             ("timeout", Length(it.timeout.as_ref())),
         ],
         Kind::Ntfy(it) => vec![
             ("url", Url(it.url.as_ref())),
             ("token", Secret(it.token.as_ref())),
             ("priority", Number(it.priority)),
+            ("template", Source(&it.template)),
             ("timeout", Length(it.timeout.as_ref())),
         ],
-        Kind::Discord(it) => {
-            vec![("url", Url(it.url.as_ref())), ("timeout", Length(it.timeout.as_ref()))]
-        }
+        Kind::Discord(it) => vec![
+            ("url", Url(it.url.as_ref())),
+            ("template", Source(&it.template)),
+            ("timeout", Length(it.timeout.as_ref())),
+        ],
         Kind::Telegram(it) => vec![
             ("token", Secret(it.token.as_ref())),
             ("chat_id", Text(&it.chat_id)),
             ("url", Url(it.url.as_ref())),
+            ("template", Source(&it.template)),
             ("timeout", Length(it.timeout.as_ref())),
         ],
         Kind::Opsgenie(it) => vec![
@@ -166,9 +173,11 @@ pub fn settings(kind: &Kind) -> Vec<(&'static str, Setting<'_>)> {
             ("url", Url(it.url.as_ref())),
             ("timeout", Length(it.timeout.as_ref())),
         ],
-        Kind::Teams(it) => {
-            vec![("url", Url(it.url.as_ref())), ("timeout", Length(it.timeout.as_ref()))]
-        }
+        Kind::Teams(it) => vec![
+            ("url", Url(it.url.as_ref())),
+            ("template", Source(&it.template)),
+            ("timeout", Length(it.timeout.as_ref())),
+        ],
     }
 }
 
@@ -204,7 +213,24 @@ pub fn newer_fields(contact: &v1::Contact) -> Vec<&'static str> {
         ("fallback", !contact.fallback.is_empty()),
         ("rate", !contact.rate.is_empty()),
     ];
-    used.into_iter().filter(|(_, used)| *used).map(|(field, _)| field).collect()
+    let used = used.into_iter().filter(|(_, used)| *used).map(|(field, _)| field);
+    let worded = contact.kind.iter().flat_map(own_words).map(|(field, _)| field);
+    used.chain(worded).collect()
+}
+
+/// The templates that word a part of what a contact for people is told, with where they stand. That of a
+/// webhook is the whole of it, and not among them.
+fn own_words(kind: &Kind) -> Vec<(&'static str, &str)> {
+    let all: Vec<(&'static str, &str)> = match kind {
+        Kind::Slack(it) => vec![("slack.template", &it.template)],
+        Kind::Email(it) => vec![("email.subject", &it.subject), ("email.template", &it.template)],
+        Kind::Ntfy(it) => vec![("ntfy.template", &it.template)],
+        Kind::Discord(it) => vec![("discord.template", &it.template)],
+        Kind::Telegram(it) => vec![("telegram.template", &it.template)],
+        Kind::Teams(it) => vec![("teams.template", &it.template)],
+        Kind::Webhook(_) | Kind::Pagerduty(_) | Kind::Alertmanager(_) | Kind::Opsgenie(_) => vec![],
+    };
+    all.into_iter().filter(|(_, source)| !source.is_empty()).collect()
 }
 
 /// A value as it is written.
@@ -305,6 +331,9 @@ pub fn validate_contact(contact: &v1::Contact) -> Vec<Violation> {
                 each(&format!("{}.{name}", word(kind)), setting, &mut findings);
             }
             rules(kind, &mut findings);
+            for (at, source) in own_words(kind) {
+                words(at, source, false, &mut findings);
+            }
         }
     }
     findings.finish()
@@ -474,18 +503,22 @@ fn webhook(it: &v1::WebhookContact, findings: &mut Findings<'_>) {
         let message = "must be a content type such as text/plain; charset=utf-8";
         findings.add(rule::CONTACT_OPTION, "webhook.content_type", message);
     }
-    if ["${env:", "${file:"].iter().any(|reference| it.template.contains(reference)) {
-        let message = "references are not resolved in a template; `headers` and `url` take them";
-        findings.add(rule::REFERENCE_NOT_HERE, "webhook.template", message);
-    }
     let json = page_template::is_json(&it.content_type);
-    if let Err(error) = page_template::check(&it.template, json) {
+    words("webhook.template", &it.template, json, findings);
+}
+
+/// A template of a page.
+fn words(at: &str, source: &str, json: bool, findings: &mut Findings<'_>) {
+    if ["${env:", "${file:"].iter().any(|reference| source.contains(reference)) {
+        let message = "references are not resolved in a template; `headers` and `url` take them";
+        findings.add(rule::REFERENCE_NOT_HERE, at, message);
+    }
+    if let Err(error) = page_template::check(source, json) {
         let near = match &error {
             TemplateError::Unknown { nearest, .. } => nearest.clone(),
             _ => None,
         };
-        let message = error.to_string();
-        findings.add_near(rule::PAGE_TEMPLATE, "webhook.template", message, near.as_deref());
+        findings.add_near(rule::PAGE_TEMPLATE, at, error.to_string(), near.as_deref());
     }
 }
 

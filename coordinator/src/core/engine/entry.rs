@@ -302,18 +302,19 @@ impl Entry {
     }
 
     /// Of a canary: whether half of the regions that look at it, or more, do not see its known answer, each
-    /// probe for its share. Nothing where nobody says anything of it. That a vote has just turned is no
+    /// probe for its share. Nothing where fewer than half of them are heard at all. That a vote has just turned is no
     /// doubt here, unlike at the watchdog: what is told to people has lasted.
     fn doubts(&self, votes: &[Vec<Vote>]) -> Option<bool> {
         self.subject.check.run.canary?;
+        let is_fresh = |vote: &Vote| !vote.stale && vote.state != BallotState::None;
         let mut unseen = Shares::new();
         for (region, votes) in self.subject.check.regions.iter().zip(votes) {
-            let fresh = votes.iter().filter(|vote| !vote.stale && vote.state != BallotState::None);
-            fresh.for_each(|vote| {
+            votes.iter().filter(|vote| is_fresh(vote)).for_each(|vote| {
                 watchdog::share(&mut unseen, region, vote.state == BallotState::Fail);
             });
         }
-        (!unseen.is_empty()).then(|| watchdog::is_half(&unseen))
+        let heard = votes.iter().filter(|votes| votes.iter().any(is_fresh)).count();
+        (heard > 0 && heard * 2 >= votes.len()).then(|| watchdog::is_half(&unseen))
     }
 
     /// Whether as many regions fail now as make it down; of a canary, whether it is in doubt.

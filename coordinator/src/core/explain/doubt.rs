@@ -16,7 +16,12 @@ pub fn unseen(record: &v1::DecisionRecord) -> String {
     };
     let regions: Vec<String> = counted().filter(fails_in).map(|it| line(&it.region)).collect();
     let verb = if regions.len() == 1 { "does" } else { "do" };
-    let all = u32::try_from(counted().count()).unwrap_or(u32::MAX);
+    let heard = |ballot: &v1::Ballot| ballot.state() != v1::BallotState::None && !ballot.stale;
+    let heard_in = |ballot: &&v1::Ballot| match &ballot.probes[..] {
+        [] => heard(ballot),
+        probes => probes.iter().any(heard),
+    };
+    let all = u32::try_from(counted().filter(heard_in).count()).unwrap_or(u32::MAX);
     format!("{} of {} {verb} not see its known answer", list(&regions), count(all, "region"))
 }
 

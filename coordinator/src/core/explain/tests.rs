@@ -599,7 +599,7 @@ fn canaries_in_doubt() {
     };
     says(
         &super::incident(&incident),
-        "Canary no-such-name is in doubt since 2026-11-20 03:12:07 UTC: eu and us of 4 regions do not \
+        "Canary no-such-name is in doubt since 2026-11-20 03:12:07 UTC: eu and us of 3 regions do not \
          see its known answer.
          Half of the regions or more had not seen it for 5 min when this opened.
          While that is so nobody is excluded by it, so it guards nothing.

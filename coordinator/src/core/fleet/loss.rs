@@ -76,7 +76,9 @@ impl Tracker {
             let speaks = !known.silent_for(PROBE_LOST_AFTER, now);
             speaks.then(|| since.max(UtcTime::from_ns(row.since_utc_ns)))
         });
-        let replaced = speakers.min().map(|both| both + PROBE_REPLACED_AFTER);
+        // One that is drained comes back after the work on its machine, and is drained still.
+        let replaced = speakers.min().filter(|_| row.drain.is_none());
+        let replaced = replaced.map(|both| both + PROBE_REPLACED_AFTER);
         let old = since + PROBE_FORGOTTEN_AFTER;
         replaced.map_or(old, |replaced| replaced.min(old))
     }
@@ -111,7 +113,9 @@ impl Tracker {
         silent: impl Fn(&Known) -> bool,
     ) -> Option<Option<MeshTime>> {
         let (mut base, mut gone, mut until) = (0, 0, None::<MeshTime>);
-        for (_, known) in self.in_region(region) {
+        // What somebody has drained goes when it likes: that is no loss.
+        let drained = |known: &Known| known.row.as_ref().is_some_and(|row| row.drain.is_some());
+        for (_, known) in self.in_region(region).filter(|(_, known)| !drained(known)) {
             let recent = known.lost_at.map(|at| at + MASS_LOSS_WITHIN).filter(|&end| now < end);
             match known.state() {
                 Some(ProbeState::Live) => {}

@@ -762,3 +762,38 @@ fn an_incident_of_a_region_names_as_many_probes_as_a_check_has_voters_and_counts
         }
     }
 }
+
+/// A region of three, some of which are drained or not, and die after a minute.
+fn down_to(drained: bool, dead: &[&str]) -> Mesh {
+    let mut mesh = Mesh::new(&["eu"]);
+    for probe in ["p1", "p2", "p3"] {
+        mesh.start("eu", probe, 1);
+    }
+    mesh.run(60);
+    for probe in dead {
+        let row = mesh.rows.get_mut(&key("eu", probe)).unwrap();
+        row.drain = drained.then(v1::Drain::default);
+        let row = row.clone();
+        mesh.give(Input::Row(row));
+        mesh.kill("eu", probe);
+    }
+    mesh
+}
+
+#[test]
+fn a_drained_probe_that_stops_is_no_loss_of_its_region_and_is_known_for_a_day() {
+    for drained in [false, true] {
+        let has = |mesh: &Mesh, what: &str| mesh.log.iter().any(|line| line.contains(what));
+        let mut mesh = down_to(drained, &["p1", "p2"]);
+        mesh.run(120);
+        assert_eq!(has(&mesh, "open 2/3"), !drained, "{:?}", mesh.log);
+        assert_eq!(has(&mesh, "p1 lost"), drained, "{:?}", mesh.log);
+        // Somebody else speaks for the region: an hour is enough, where nobody wants it back.
+        let mut mesh = down_to(drained, &["p1"]);
+        mesh.run(2 * 3_600);
+        assert!(has(&mesh, "p1 lost"), "{:?}", mesh.log);
+        assert_eq!(has(&mesh, "p1 forgotten"), !drained, "{:?}", mesh.log);
+        mesh.run(25 * 3_600);
+        assert!(has(&mesh, "p1 forgotten"), "{:?}", mesh.log);
+    }
+}

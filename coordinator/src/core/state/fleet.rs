@@ -59,7 +59,8 @@ impl State {
             let message = format!("there is no probe {} in region {}", key.1, key.0);
             return refused(rule::NOT_FOUND, message, [key.1]);
         };
-        if !command.undo && !command.force && before.drain.is_none() {
+        // One that is given no work anyway takes nothing away.
+        if !command.undo && !command.force && is_given_work(&before) {
             let (alone, checks) = (self.is_alone(&key), self.looking_from(&key.0));
             if alone && checks > 0 {
                 let (noun, look) =
@@ -90,11 +91,11 @@ impl State {
         accepted(stamp, [])
     }
 
-    /// Whether no other probe of its region is given work.
+    /// Whether no other probe of its region is given work and may vote.
     fn is_alone(&self, (region, probe): &(String, String)) -> bool {
         let mut others =
             self.probes.values().filter(|row| row.region == *region && row.probe != *probe);
-        !others.any(|row| is_given_work(row))
+        !others.any(|row| is_given_work(row) && row.exclusion.is_none())
     }
 
     /// Enabled checks that look from a region, whatever their namespace: a probe looks for all of them.

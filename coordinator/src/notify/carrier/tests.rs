@@ -371,6 +371,7 @@ fn each_kind(server: &str) -> Vec<Kind> {
         chat_id: "-100".into(),
         url: at(""),
         timeout: soon(),
+        ..Default::default()
     };
     let opsgenie = v1::OpsgenieContact {
         api_key: some("genie-key-1"),
@@ -395,10 +396,18 @@ fn each_kind(server: &str) -> Vec<Kind> {
             timeout: soon(),
             ..Default::default()
         }),
-        Kind::Discord(v1::DiscordContact { url: at("/api/webhooks/1/x"), timeout: soon() }),
+        Kind::Discord(v1::DiscordContact {
+            url: at("/api/webhooks/1/x"),
+            timeout: soon(),
+            ..Default::default()
+        }),
         Kind::Telegram(telegram),
         Kind::Opsgenie(opsgenie),
-        Kind::Teams(v1::TeamsContact { url: at("/workflows/x"), timeout: soon() }),
+        Kind::Teams(v1::TeamsContact {
+            url: at("/workflows/x"),
+            timeout: soon(),
+            ..Default::default()
+        }),
     ]
 }
 

@@ -62,6 +62,8 @@ pub struct Letter {
     pub id: String,
     /// Header and body.
     pub content: Vec<u8>,
+    /// What the coordinator's log has to say of it; empty for nothing.
+    pub note: String,
 }
 
 impl fmt::Debug for Letter {
@@ -76,7 +78,12 @@ impl fmt::Debug for Letter {
     }
 }
 
-pub(super) fn plan(contact: &EmailContact, telling: &Telling<'_>) -> Result<Plan, String> {
+/// `worded`: the subject, where the contact has its own.
+pub(super) fn plan(
+    contact: &EmailContact,
+    telling: &Telling<'_>,
+    worded: Option<&str>,
+) -> Result<Plan, String> {
     let (host, port) = parse_address(&contact.server).map_err(|error| wrong("server", error))?;
     let tls = match contact.tls.as_str() {
         "tls" => Tls::Whole,
@@ -108,7 +115,7 @@ pub(super) fn plan(contact: &EmailContact, telling: &Telling<'_>) -> Result<Plan
         .message_id(Some(id.clone()))
         .date(date(telling.page))
         .from(from.clone())
-        .subject(subject(telling.page))
+        .subject(subject(telling.page, worded))
         .header(AutoSubmitted);
     for to in &to {
         message = message.to(to.clone());
@@ -138,6 +145,7 @@ pub(super) fn plan(contact: &EmailContact, telling: &Telling<'_>) -> Result<Plan
         to: to.into_iter().map(|to| to.email).collect(),
         id,
         content: message.formatted(),
+        note: String::new(),
     })))
 }
 
@@ -180,9 +188,10 @@ fn date(page: &Page) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(since.as_secs())
 }
 
-/// One line, and the mesh at its end, where it does not push away what matters.
-fn subject(page: &Page) -> String {
-    let text = format!("{} [{}]", words::headline(page), page.mesh);
+/// One line: the contact's own, or with the mesh at its end, where it does not push away what matters.
+fn subject(page: &Page, worded: Option<&str>) -> String {
+    let ours = || format!("{} [{}]", words::headline(page), page.mesh);
+    let text = worded.map_or_else(ours, str::to_owned);
     let line: Vec<&str> = text.split(char::is_control).flat_map(str::split_whitespace).collect();
     words::cut(&line.join(" "), MAIL_SUBJECT_MAX)
 }

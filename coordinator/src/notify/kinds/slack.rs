@@ -14,11 +14,11 @@ use crate::notify::body::Page;
 const HEADER_MAX: usize = 150;
 const SECTION_MAX: usize = 3_000;
 
-pub(super) fn plan(contact: &SlackContact, telling: &Telling<'_>) -> Plan {
+pub(super) fn plan(contact: &SlackContact, telling: &Telling<'_>, is_own: bool) -> Plan {
     let page = telling.page;
     let mut message = json!({
         "text": words::cut(&escaped(&words::headline(page)), SECTION_MAX),
-        "blocks": blocks(page),
+        "blocks": blocks(page, is_own),
         "unfurl_links": false,
     });
     if contact.token.is_none() {
@@ -80,7 +80,7 @@ fn read(answer: &Answer) -> Report {
 }
 
 /// The three characters that mean something in a message.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
@@ -88,7 +88,8 @@ fn section(text: &str) -> Value {
     json!({"type": "section", "text": {"type": "mrkdwn", "text": words::cut(text, SECTION_MAX)}})
 }
 
-fn blocks(page: &Page) -> Vec<Value> {
+/// `is_own`: the sentences have marks of Slack in them, and what is none is escaped.
+fn blocks(page: &Page, is_own: bool) -> Vec<Value> {
     let sign = match words::tone(page) {
         Tone::Open if page.incident.severity == Some("warning") => ":large_orange_circle:",
         Tone::Open if page.incident.severity == Some("info") => ":large_blue_circle:",
@@ -100,7 +101,8 @@ fn blocks(page: &Page) -> Vec<Value> {
         json!({"type": "header", "text": {"type": "plain_text", "text": headline, "emoji": true}}),
     ];
     if !page.sentences.is_empty() {
-        blocks.push(section(&escaped(&page.sentences.join("\n"))));
+        let text = page.sentences.join("\n");
+        blocks.push(section(&if is_own { text } else { escaped(&text) }));
     }
     let regions: Vec<String> =
         words::regions(page).iter().map(|line| format!("\u{2022} {}", escaped(line))).collect();

@@ -8,22 +8,24 @@ use super::{Call, Plan, Telling};
 /// A message may have 28 KB with everything around it.
 const TEXT_MAX: usize = 4_000;
 
-pub(super) fn plan(telling: &Telling<'_>) -> Plan {
+pub(super) fn plan(telling: &Telling<'_>, is_own: bool) -> Plan {
     let page = telling.page;
     let color = match words::tone(page) {
         Tone::Open => "Attention",
         Tone::Over => "Good",
     };
-    let block = |text: &str| json!({"type": "TextBlock", "text": escaped(text), "wrap": true});
+    let marked = |text: &str| json!({"type": "TextBlock", "text": text, "wrap": true});
+    let block = |text: &str| marked(&escaped(text));
     let mut title = block(&words::cut(&words::headline(page), TEXT_MAX / 8));
     title["size"] = json!("Large");
     title["weight"] = json!("Bolder");
     title["color"] = json!(color);
     let mut body: Vec<Value> = vec![title];
-    for lines in [page.sentences.clone(), words::regions(page)] {
+    for (lines, is_own) in [(page.sentences.clone(), is_own), (words::regions(page), false)] {
         if !lines.is_empty() {
             // One line after the other needs an empty one between them.
-            body.push(block(&words::cut(&lines.join("\n\n"), TEXT_MAX)));
+            let text = words::cut(&lines.join("\n\n"), TEXT_MAX);
+            body.push(if is_own { marked(&text) } else { block(&text) });
         }
     }
     let mut last = vec![words::origin(page)];
@@ -61,7 +63,7 @@ pub(super) fn plan(telling: &Telling<'_>) -> Plan {
 }
 
 /// Without what a text block would take for markup.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         if matches!(c, '*' | '_' | '[' | ']' | '`' | '\\') {

@@ -9,6 +9,7 @@ use super::*;
 use crate::notify::body::{About, RegionSays, StormSays};
 
 mod everywhere;
+mod own_words;
 
 const KEY: &str = "0190-incident:0190-contact:opened";
 /// 2026-11-20T12:38:56.9Z.

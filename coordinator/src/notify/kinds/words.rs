@@ -96,16 +96,19 @@ pub fn labels(page: &Page) -> Vec<String> {
 }
 
 /// All of it as plain text, in so many characters at most. What happened is cut first, at its end: what to do
-/// about it and how it is labelled stands behind it, and stays as long as it takes no more than half.
+/// about it and how it is labelled stands behind it, and is cut only where it leaves what happened less than
+/// half.
 pub fn plain_within(page: &Page, characters_max: usize) -> String {
     let mut told = page.sentences.clone();
     told.extend(regions(page));
-    let (told, tail) = (told.join("\n"), cut(&tail(page), characters_max / 2));
-    let room = characters_max.saturating_sub(tail.chars().count() + 1);
-    match told.is_empty() {
-        true => tail,
-        false => format!("{}\n{tail}", cut(&told, room)),
+    let (told, tail) = (told.join("\n"), tail(page));
+    if told.is_empty() {
+        return cut(&tail, characters_max);
     }
+    let least = told.chars().count().min(characters_max / 2);
+    let tail = cut(&tail, characters_max.saturating_sub(least + 1));
+    let room = characters_max.saturating_sub(tail.chars().count() + 1);
+    format!("{}\n{tail}", cut(&told, room))
 }
 
 /// All of it as plain text.

@@ -230,6 +230,7 @@ mod tests {
             to: to.iter().map(|to| to.parse().unwrap()).collect(),
             id: "<1@example.com>".to_owned(),
             content: b"Subject: x\r\n\r\nx\r\n".to_vec(),
+            note: String::new(),
         }
     }
 

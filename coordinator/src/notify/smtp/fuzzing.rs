@@ -41,6 +41,7 @@ fn told(bytes: &[u8]) -> Option<Report> {
         to: ["a@example.com", "b@example.com"].map(|it| it.parse().expect("an address")).to_vec(),
         id: "<1@example.com>".to_owned(),
         content: Vec::new(),
+        note: String::new(),
     };
     let mut secured = tls == Tls::Whole;
     let client = ClientId::Domain("me.example".to_owned());

@@ -285,6 +285,9 @@ fn broken() -> Vec<(Kind, Rule, &'static str)> {
         (email(|it| it.server_name = "a b".to_owned()), CONTACT_OPTION, "email.server_name"),
         (email(|it| it.ca_pem = "-----BEGIN PRIVATE KEY-----".to_owned()), CA_PEM, "email.ca_pem"),
         (email(|it| it.timeout = seconds(13)), TIMEOUT_TOO_LONG, "email.timeout"),
+        (email(|it| it.subject = "{{ sumary }}".to_owned()), PAGE_TEMPLATE, "email.subject"),
+        (email(|it| it.subject = "${env:KEY}".to_owned()), REFERENCE_NOT_HERE, "email.subject"),
+        (email(|it| it.template = "{% set x = 1 %}".to_owned()), PAGE_TEMPLATE, "email.template"),
         (webhook(|it| it.url = None), MISSING_FIELD, "webhook.url"),
         (webhook(|it| it.timeout = seconds(13)), TIMEOUT_TOO_LONG, "webhook.timeout"),
         (

@@ -75,6 +75,21 @@ fn a_canary_that_most_see_wrong_is_in_doubt_itself_and_is_one_incident_of_the_me
 }
 
 #[test]
+fn regions_that_nobody_hears_say_nothing_of_a_canary() {
+    let mut world = World::up(1, [&[0], &[0], &[0]]);
+    as_canary(&mut world);
+    // The one that is left sees another thing: that is the fleet's trouble, and not the canary's.
+    for rank in [0, 1] {
+        world.disconnect(rank, 0);
+    }
+    world.advance(30_000);
+    twice(&mut world, &[2], Outcome::Fail);
+    world.advance(1_200_000);
+    let kinds: Vec<_> = world.state.incidents.values().map(|it| it.kind()).collect();
+    assert!(!kinds.contains(&v1::IncidentKind::CanaryInDoubt), "{kinds:?}");
+}
+
+#[test]
 fn doubt_in_a_canary_ends_when_it_was_seen_for_a_minute_and_outlives_its_leader() {
     let mut world = World::up(2, [&[0, 1], &[0, 1], &[0, 1]]);
     as_canary(&mut world);

@@ -3,16 +3,25 @@
 use super::*;
 use crate::core::fleet::rows::is_given_work;
 
-/// A probe that is live in this life.
-pub(super) fn live(region: &str, probe: &str, incarnation: u64) -> Command {
-    let change = store::FleetChange {
+fn change(
+    region: &str,
+    probe: &str,
+    incarnation: u64,
+    state: v1::ProbeState,
+) -> store::FleetChange {
+    store::FleetChange {
         region: region.into(),
         probe: probe.into(),
         incarnation,
-        state: v1::ProbeState::Live.into(),
+        state: state.into(),
         kinds: vec!["http".into()],
         ..store::FleetChange::default()
-    };
+    }
+}
+
+/// A probe that is live in this life.
+pub(super) fn live(region: &str, probe: &str, incarnation: u64) -> Command {
+    let change = change(region, probe, incarnation, v1::ProbeState::Live);
     Command::ChangeFleet(store::ChangeFleet { changes: vec![change] })
 }
 
@@ -77,5 +86,29 @@ fn the_last_probe_of_a_region_is_drained_with_force_or_when_nobody_looks_from_th
     assert!(!is_accepted(&member.apply(drain("eu", "p1", false))));
     assert!(is_accepted(&member.apply(drain("us", "q1", false))), "no check looks from us");
     assert!(is_accepted(&member.apply(drain("eu", "p1", true))));
+    assert!(!is_given_work(row(&member, "eu", "p1")));
+}
+
+#[test]
+fn who_may_not_vote_takes_nobodys_place_and_who_is_given_no_work_leaves_none() {
+    let mut member = configured();
+    for probe in ["p1", "p2"] {
+        member.apply(live("eu", probe, 1));
+    }
+    let exclusion = Some(v1::Exclusion::default());
+    let excluded = store::FleetChange {
+        franchise: Some(store::Franchise { exclusion }),
+        ..change("eu", "p2", 1, v1::ProbeState::Live)
+    };
+    member.apply(Command::ChangeFleet(store::ChangeFleet { changes: vec![excluded] }));
+    assert!(row(&member, "eu", "p2").exclusion.is_some());
+    assert!(!is_accepted(&member.apply(drain("eu", "p1", false))), "p2 would be alone, unheard");
+    assert!(is_accepted(&member.apply(drain("eu", "p2", false))));
+    assert!(is_accepted(&member.apply(undo("eu", "p2"))));
+    // A machine that is broken already is drained before it comes back.
+    let lost = change("eu", "p1", 1, v1::ProbeState::Lost);
+    member.apply(Command::ChangeFleet(store::ChangeFleet { changes: vec![lost] }));
+    assert!(is_accepted(&member.apply(drain("eu", "p1", false))));
+    assert!(is_accepted(&member.apply(live("eu", "p1", 2))));
     assert!(!is_given_work(row(&member, "eu", "p1")));
 }

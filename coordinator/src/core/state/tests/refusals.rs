@@ -803,7 +803,7 @@ fn plan_contacts(state: &State) -> Result<configure::Draft, Vec<Violation>> {
     let secret = |text: &str| v1::Secret { value: Some(v1::secret::Value::Template(text.into())) };
     webhook.signing_secrets = vec![secret("${env:KEY}")];
     let url = Some(secret("https://x.example/"));
-    let teams = v1::contact::Kind::Teams(v1::TeamsContact { url, timeout: None });
+    let teams = v1::contact::Kind::Teams(v1::TeamsContact { url, ..Default::default() });
     let teams = v1::Contact { kind: Some(teams), ..signed.clone() };
     let teams = v1::Contact { meta: meta(4, "teams"), ..teams };
     let resources = [signed, teams]

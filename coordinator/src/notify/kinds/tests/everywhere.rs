@@ -89,4 +89,16 @@ fn a_page_that_is_too_long_loses_the_end_of_what_happened_and_neither_runbook_no
         assert!(text.chars().count() <= characters, "{characters}: {}", text.chars().count());
         assert!(text.starts_with('s') && text.contains("Run"), "{text}");
     }
+    // What fits is left whole, however it is divided.
+    for (told, runbook) in [(10, 900), (900, 10)] {
+        let page = Page {
+            runbook: "r".repeat(runbook),
+            sentences: vec!["s".repeat(told)],
+            regions: Vec::new(),
+            ..page("opened")
+        };
+        let whole = words::plain(&page);
+        assert_eq!(words::plain_within(&page, whole.chars().count()), whole);
+        assert!(words::plain_within(&page, whole.chars().count() - 1).contains('\u{2026}'));
+    }
 }
