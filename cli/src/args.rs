@@ -16,6 +16,7 @@ pub use self::maintenance::Maintenance;
 pub use self::past::{By, History, Moment, Uptime};
 pub use self::pause::Pause;
 pub use self::run::CheckRun;
+pub use self::select::Select;
 pub use self::silence::{Silence, SilenceAdd, SilenceExpire, SilenceGet, SilenceList};
 use crate::dev::Dev;
 use crate::pki::Pki;
@@ -27,6 +28,7 @@ mod maintenance;
 mod past;
 mod pause;
 mod run;
+mod select;
 mod silence;
 
 /// The whole command line.
@@ -349,19 +351,12 @@ pub struct What {
 /// What every list takes.
 #[derive(Debug, Clone, Default, Args)]
 pub struct List {
-    /// Only resources with this label, key=value; several must all hold
-    #[arg(long = "label", short = 'l', value_name = "KEY=VALUE", value_parser = label)]
-    pub labels: Vec<(String, String)>,
+    /// Which of them.
+    #[command(flatten)]
+    pub select: Select,
     /// Answer from the member's own state without asking the leader
     #[arg(long)]
     pub stale: bool,
-}
-
-pub(crate) fn label(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err("a label is written key=value".to_owned()),
-    }
 }
 
 /// What every get takes.

@@ -95,6 +95,9 @@ pub const EVIDENCE_BYTES_MAX: usize = 512;
 pub const LABELS_MAX: usize = 64;
 /// Key or value of a label. Refused.
 pub const LABEL_BYTES_MAX: usize = 256;
+/// A selector of labels as it is written: room for dozens of values, and a bound on what each resource of a
+/// list is compared with. Refused.
+pub const SELECTOR_BYTES_MAX: usize = 4 * 1024;
 /// Free text fields (title, description, runbook). Refused.
 pub const TEXT_BYTES_MAX: usize = 4 * 1024;
 /// One resource, encoded. Refused.

@@ -20,7 +20,7 @@ pub async fn list(
     shell: &mut Shell,
 ) -> Result<Exit, Failure> {
     let check = args.check.clone().unwrap_or_default();
-    let (incidents, revision) = all_pages!(
+    let (mut incidents, revision) = all_pages!(
         client,
         options(&args.list, client),
         IncidentServiceClient::incident_service_client,
@@ -28,6 +28,8 @@ pub async fn list(
         ListIncidentsRequest { open_only: args.open, check: check },
         incidents
     );
+    let selector = args.list.select.all();
+    incidents.retain(|incident| selector.fits(&incident.labels));
     let view = IncidentsView::new(&incidents, revision);
     shell.data(&view, |shell| view.table(shell))?;
     if incidents.is_empty() {

@@ -1,5 +1,6 @@
 //! `probe list`, `probe get`, `probe drain`.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use parallax_common::text::nearest;
@@ -16,19 +17,28 @@ use crate::output::probe::{ProbeView, ProbesView};
 /// Between two looks at a probe that is waited for.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// All probes.
+/// All probes, or those of the regions whose labels fit: a probe has none of its own.
 ///
 /// # Errors
 /// What the coordinator says.
 pub async fn list(args: &List, client: &mut Client, shell: &mut Shell) -> Result<Exit, Failure> {
-    let (probes, revision) = all_pages!(
+    let every = List { stale: args.stale, ..List::default() };
+    let (mut probes, revision) = all_pages!(
         client,
-        options(args, client),
+        options(&every, client),
         FleetServiceClient::fleet_service_client,
         list_probes,
         ListProbesRequest {},
         probes
     );
+    if !args.select.all().is_empty() {
+        let regions = super::region::all(args, client).await?.0;
+        let meant: BTreeSet<&str> = regions
+            .iter()
+            .filter_map(|status| Some(status.region.as_ref()?.meta.as_ref()?.name.as_str()))
+            .collect();
+        probes.retain(|probe| meant.contains(probe.region.as_str()));
+    }
     let view = ProbesView::new(&probes, revision);
     shell.data(&view, |shell| view.table(shell))?;
     if probes.is_empty() {

@@ -5,11 +5,12 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use clap::{Arg, Command, CommandFactory as _};
+use parallax_common::selector::Selector;
 
 use crate::args::Cli;
 use crate::exit::{Exit, Failure};
 
-use super::file;
+use super::{file, first_column};
 
 /// Set, the page is written in place of being compared.
 const RENEW: &str = "PARALLAX_RENEW_DOCS";
@@ -117,6 +118,20 @@ fn the_page_about_the_command_line_says_what_the_command_line_does() {
         "docs/cli.md is out of date: run {RENEW}=1 cargo test -p parallax-cli --lib \
          documents::reference (the first line that differs: {differs:?})"
     );
+}
+
+#[test]
+fn every_selector_of_the_page_is_one_and_its_example_of_an_error_is_what_is_said() {
+    let page = file("docs/configuration.md");
+    let selectors = first_column(&page, "## Selectors");
+    assert!(selectors.len() > 6, "{selectors:?}");
+    for text in selectors {
+        Selector::parse(&text).unwrap_or_else(|error| panic!("{text}: {error}"));
+    }
+    let error = Cli::read(["parallax", "status", "-l", "team in payments"]).unwrap_err();
+    let said = error.to_string();
+    let said = said.lines().next().unwrap();
+    assert!(page.contains(&format!("```text\n{said}\n```\n")), "{said}");
 }
 
 #[test]

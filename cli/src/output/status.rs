@@ -1,6 +1,6 @@
 //! The matrix: every check as every region sees it, and the mesh in one line.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use parallax_common::alert::percent;
 use parallax_proto::v1;
@@ -174,6 +174,16 @@ pub fn join(known: &mut Vec<String>, more: Vec<String>) {
             known.push(region);
         }
     }
+}
+
+/// Leaves the rows of these checks, and the regions that one of them looks from.
+pub fn choose(rows: &mut Vec<v1::StatusRow>, regions: &mut Vec<String>, checks: &BTreeSet<&str>) {
+    rows.retain(|row| checks.contains(row.name.as_str()));
+    let seen: BTreeSet<&str> = rows
+        .iter()
+        .flat_map(|row| row.ballots.iter().map(|ballot| ballot.region.as_str()))
+        .collect();
+    regions.retain(|region| seen.contains(region.as_str()));
 }
 
 /// The mark and word of one vote; nothing for a region the check does not look from.
