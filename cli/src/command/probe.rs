@@ -22,15 +22,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// # Errors
 /// What the coordinator says.
 pub async fn list(args: &List, client: &mut Client, shell: &mut Shell) -> Result<Exit, Failure> {
-    let every = List { stale: args.stale, ..List::default() };
-    let (mut probes, revision) = all_pages!(
-        client,
-        options(&every, client),
-        FleetServiceClient::fleet_service_client,
-        list_probes,
-        ListProbesRequest {},
-        probes
-    );
+    let (mut probes, revision) = every(args.stale, client).await?;
     if !args.select.all().is_empty() {
         let regions = super::region::all(args, client).await?.0;
         let meant: BTreeSet<&str> = regions
@@ -45,6 +37,22 @@ pub async fn list(args: &List, client: &mut Client, shell: &mut Shell) -> Result
         shell.say("no probes");
     }
     Ok(Exit::Ok)
+}
+
+/// Every probe, and the revision of the first answer.
+pub(super) async fn every(
+    stale: bool,
+    client: &mut Client,
+) -> Result<(Vec<v1::Probe>, u64), Failure> {
+    let list = List { stale, ..List::default() };
+    Ok(all_pages!(
+        client,
+        options(&list, client),
+        FleetServiceClient::fleet_service_client,
+        list_probes,
+        ListProbesRequest {},
+        probes
+    ))
 }
 
 /// All that is known of one probe.
@@ -129,15 +137,7 @@ async fn find(
     stale: bool,
     client: &mut Client,
 ) -> Result<v1::Probe, Failure> {
-    let all = List { stale, ..List::default() };
-    let (probes, _) = all_pages!(
-        client,
-        options(&all, client),
-        FleetServiceClient::fleet_service_client,
-        list_probes,
-        ListProbesRequest {},
-        probes
-    );
+    let (probes, _) = every(stale, client).await?;
     let named: Vec<&v1::Probe> = probes
         .iter()
         .filter(|probe| probe.name == name)

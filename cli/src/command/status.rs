@@ -46,7 +46,10 @@ pub async fn status(args: &List, client: &mut Client, shell: &mut Shell) -> Resu
         choose(&mut rows, &mut regions, &meant);
     }
     let answer = first.unwrap_or_default();
-    let view = StatusView::new(&rows, &regions, answer.mesh.as_ref(), answer.revision);
+    // What was asked for stands all the same when nobody says who is drained.
+    let probes = super::probe::every(args.stale, client).await.map(|(probes, _)| probes);
+    let view = StatusView::new(&rows, &regions, answer.mesh.as_ref(), answer.revision)
+        .beside(&probes.unwrap_or_default());
     shell.data(&view, |shell| view.text(shell))?;
     if rows.is_empty() {
         shell.say("no checks");

@@ -6,12 +6,14 @@ mod calm;
 mod export;
 mod maintenance;
 mod man;
+mod members;
 mod past;
 mod pause;
 mod run;
 mod select;
 mod shown;
 mod silence;
+mod terminals;
 mod watch;
 
 use std::io::Write;
@@ -76,6 +78,8 @@ struct State {
     /// An older build: it tells no settings.
     untold: bool,
     regions: Vec<v1::RegionStatus>,
+    /// Nothing where there are none: an older build, which tells none of them.
+    members: Vec<v1::ClusterMember>,
     probes: Vec<v1::Probe>,
     incident: v1::Incident,
     sentences: Vec<String>,
@@ -541,6 +545,7 @@ impl Bench {
                 fake.clone(),
             ))
             .add_service(v1::status_service_server::StatusServiceServer::new(fake.clone()))
+            .add_service(v1::cluster_service_server::ClusterServiceServer::new(fake.clone()))
             .add_service(v1::history_service_server::HistoryServiceServer::new(fake.clone()))
             .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop.cancelled_owned());
         supervisor.spawn(TaskKind::Session("fake coordinator"), async move {

@@ -10,6 +10,7 @@ use super::ballot::BallotView;
 use super::mark::{self, Tone};
 use super::quiet::HeldView;
 use super::table::{self, Table};
+use super::unwatched::UnwatchedView;
 use super::{Shell, time, word};
 
 /// `status`.
@@ -19,6 +20,9 @@ pub struct StatusView {
     #[serde(skip_serializing_if = "Option::is_none")]
     mesh: Option<MeshView>,
     regions: Vec<String>,
+    /// Regions that a check looks from, and no probe does.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unwatched: Vec<UnwatchedView>,
     checks: Vec<RowView>,
 }
 
@@ -227,8 +231,15 @@ impl StatusView {
                 disputed_since: Some(mesh.disputed_index).filter(|index| *index != 0),
             }),
             regions: regions.to_vec(),
+            unwatched: Vec::new(),
             checks: rows.iter().map(RowView::new).collect(),
         }
+    }
+
+    /// The same, which names regions that nobody looks from as their probes were drained.
+    #[must_use]
+    pub fn beside(self, probes: &[v1::Probe]) -> Self {
+        Self { unwatched: UnwatchedView::of(&self.columns(), probes), ..self }
     }
 
     /// Regions as the coordinator orders them, and after them those that only a ballot names.
@@ -248,6 +259,13 @@ impl StatusView {
         let matrix = self.matrix(&columns, shell);
         let fits = shell.width.is_none_or(|width| matrix.natural_width() <= width);
         let mut text = if fits { matrix.render(None, shell.color_out) } else { self.blocks(shell) };
+        if !self.unwatched.is_empty() {
+            text.push('\n');
+        }
+        for region in &self.unwatched {
+            let line = region.line((shell.now)());
+            text.push_str(&format!("{}\n", Tone::Warn.paint(&line, shell.color_out)));
+        }
         if let Some(mesh) = &self.mesh {
             text.push_str(&format!("\n{}\n", mesh.line()));
             for line in [mesh.leaderless(), mesh.standstill(), mesh.dispute()].into_iter().flatten()
