@@ -15,7 +15,7 @@ pub fn sentences<'a>(check: &Check, probes: impl Iterator<Item = &'a ProbeRow>) 
     let kinds = plan::kinds(check);
     let can = |row: &&ProbeRow| {
         let knows = |kind: &&str| row.kinds.iter().any(|known| known == kind);
-        row.state() == ProbeState::Live && kinds.iter().all(|kind| knows(kind))
+        row.state() == ProbeState::Live && kinds.iter().all(knows)
     };
     let everywhere: Vec<&ProbeRow> = probes.filter(can).collect();
     let mut clock = Clock::default();
@@ -79,7 +79,7 @@ mod tests {
         let expected = format!(
             "Nobody looks from {region}: probe a was drained by anna at 2026-11-20 03:12:00 UTC (new kernel)."
         );
-        assert_eq!(said(&[drained.clone()]), [expected]);
+        assert_eq!(said(std::slice::from_ref(&drained)), [expected]);
         // Somebody looks; nobody is there; whoever is drained could not look anyway.
         assert!(said(&[drained.clone(), probe("b", &region, Live, None)]).is_empty());
         assert!(said(&[]).is_empty() && said(&[probe("a", &region, Lost, Some(""))]).is_empty());
