@@ -16,6 +16,7 @@ pub use self::maintenance::Maintenance;
 pub use self::past::{By, History, Moment, Uptime};
 pub use self::pause::Pause;
 pub use self::run::CheckRun;
+pub use self::select::Select;
 pub use self::silence::{Silence, SilenceAdd, SilenceExpire, SilenceGet, SilenceList};
 use crate::dev::Dev;
 use crate::pki::Pki;
@@ -27,6 +28,7 @@ mod maintenance;
 mod past;
 mod pause;
 mod run;
+mod select;
 mod silence;
 
 /// The whole command line.
@@ -197,7 +199,9 @@ pub enum Command {
     #[command(subcommand)]
     Contact(Contact),
     /// Every check as every region sees it
-    #[command(after_help = "Examples:\n  parallax status\n  parallax status -l team=payments")]
+    #[command(
+        after_help = "Examples:\n  parallax status\n  parallax status -l 'team=payments,tier!=test'"
+    )]
     Status(List),
     /// Stretches of down
     #[command(subcommand)]
@@ -231,6 +235,7 @@ pub enum Command {
                             parallax-coordinator restore mesh-2026-01-01.plx --data-dir DIR --name c1")]
     Backup(Backup),
     /// The version of this program and of the coordinator that answers
+    #[command(after_help = "Examples:\n  parallax version\n  parallax version --client")]
     Version(Version),
     /// Print the JSON Schema of configuration files, for editors
     #[command(after_help = SCHEMA_EXAMPLES)]
@@ -349,19 +354,12 @@ pub struct What {
 /// What every list takes.
 #[derive(Debug, Clone, Default, Args)]
 pub struct List {
-    /// Only resources with this label, key=value; several must all hold
-    #[arg(long = "label", short = 'l', value_name = "KEY=VALUE", value_parser = label)]
-    pub labels: Vec<(String, String)>,
+    /// Which of them.
+    #[command(flatten)]
+    pub select: Select,
     /// Answer from the member's own state without asking the leader
     #[arg(long)]
     pub stale: bool,
-}
-
-pub(crate) fn label(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err("a label is written key=value".to_owned()),
-    }
 }
 
 /// What every get takes.
@@ -409,6 +407,9 @@ pub enum Check {
     #[command(after_help = "Examples:\n  parallax check get checkout -o yaml")]
     Get(Get),
     /// Delete a check; an open incident ends with it
+    #[command(
+        after_help = "Examples:\n  parallax check delete checkout\n  parallax check delete checkout --etag 1200"
+    )]
     Delete(Delete),
     /// Stop running checks; their open incidents end, and pages say so
     #[command(after_help = pause::PAUSE)]
@@ -434,6 +435,9 @@ pub enum Check {
 #[derive(Debug, Subcommand)]
 pub enum Region {
     /// All regions, with their probes and checks
+    #[command(
+        after_help = "Examples:\n  parallax region list\n  parallax region list -l 'cloud in (a,b)' -o json"
+    )]
     List(List),
 }
 
@@ -441,6 +445,9 @@ pub enum Region {
 #[derive(Debug, Subcommand)]
 pub enum Contact {
     /// All contacts; secrets are shown as references
+    #[command(
+        after_help = "Examples:\n  parallax contact list\n  parallax contact list -l team=payments"
+    )]
     List(List),
     /// One contact with all its options; secrets are shown as references
     #[command(after_help = "Examples:\n  parallax contact get ops -o yaml")]
@@ -465,6 +472,7 @@ pub enum Incident {
                             parallax incident list --check checkout")]
     List(IncidentList),
     /// One incident: why it opened, its ballots, pages and timeline
+    #[command(after_help = "Examples:\n  parallax incident get 0190b2a4")]
     Get(IncidentGet),
     /// Say that somebody is on it
     #[command(after_help = "Examples:\n  parallax incident ack 0190b2a4 --note \"on it\"")]
@@ -524,7 +532,8 @@ pub struct IncidentResolve {
 /// `probe ...`.
 #[derive(Debug, Subcommand)]
 pub enum Probe {
-    /// All probes
+    /// All probes; a selector is about the labels of their regions
+    #[command(after_help = "Examples:\n  parallax probe list\n  parallax probe list -l cloud=a")]
     List(List),
     /// All that is known of one
     #[command(after_help = "Examples:\n  parallax probe get probe-1\n  \
@@ -575,11 +584,13 @@ pub struct ProbeGet {
 #[derive(Debug, Subcommand)]
 pub enum Cluster {
     /// Every coordinator: role, term, lag, round trip, disk, build
+    #[command(after_help = "Examples:\n  parallax cluster status -o json")]
     Status(ClusterStatus),
     /// Let a new coordinator in; it votes once it has caught up
     #[command(after_help = "Examples:\n  parallax cluster add c4 c4.example:7102 --wait")]
     Add(ClusterAdd),
     /// Give a learner a vote now, if it has caught up
+    #[command(after_help = "Examples:\n  parallax cluster promote c4")]
     Promote(ClusterMember),
     /// Take a coordinator out for ever; its node id is never used again
     #[command(after_help = "Examples:\n  parallax cluster remove c2")]

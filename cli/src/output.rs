@@ -13,6 +13,7 @@ pub mod contact;
 pub mod incident;
 pub mod maintenance;
 pub mod mark;
+pub mod member;
 pub mod past;
 pub mod plan;
 pub mod probe;
@@ -23,6 +24,7 @@ pub mod shell;
 pub mod status;
 pub mod table;
 pub mod time;
+pub mod unwatched;
 pub mod word;
 
 pub use shell::Shell;

@@ -25,6 +25,7 @@ use tokio::sync::mpsc;
 use self::fetch::Fetcher;
 use self::model::{Effect, Event, Model};
 use self::view::Look;
+use crate::args::Select;
 use crate::client::Client;
 use crate::exit::{Exit, Failure};
 use crate::output::Shell;
@@ -40,9 +41,9 @@ pub struct Top {
     /// How often to ask, such as 2s
     #[arg(long, value_name = "LENGTH", value_parser = every, default_value = EVERY)]
     pub every: Duration,
-    /// Only checks with this label, key=value; several must all hold
-    #[arg(long = "label", short = 'l', value_name = "KEY=VALUE", value_parser = crate::args::label)]
-    pub labels: Vec<(String, String)>,
+    /// Which checks.
+    #[command(flatten)]
+    pub select: Select,
     /// Draw with ASCII alone
     #[arg(long)]
     pub ascii: bool,
@@ -79,7 +80,7 @@ pub async fn run(
     let client = connect()?.retrying_for(TOP_RETRY_FOR).saying(Arc::new(|_| {}));
     let (orders, ordered) = mpsc::channel(TOP_ORDERS_MAX);
     let (news, mut heard) = mpsc::channel(TOP_ORDERS_MAX);
-    let fetcher = Fetcher::new(client, args.labels.clone(), news).run(args.every, ordered);
+    let fetcher = Fetcher::new(client, args.select.all(), news).run(args.every, ordered);
     let mut screen = ratatui::try_init()?;
     let keys = Keys::open();
     let looks = (shell.color_out, args.ascii);
@@ -203,6 +204,7 @@ impl Drop for Keys {
 #[cfg(test)]
 mod tests {
     use clap::Parser as _;
+    use parallax_common::selector::Selector;
 
     use super::*;
     use crate::args::{Cli, Command};
@@ -213,13 +215,13 @@ mod tests {
         let mut waiting = Vec::new();
         for (order, kept) in [
             (Order::Look(Some("a".to_owned())), true),
-            (Order::Labels(Vec::new()), true),
+            (Order::Choose(Selector::default()), true),
             (Order::Ack { uid: "1".to_owned(), note: "n".to_owned() }, false),
             (Order::Look(None), true),
         ] {
             assert_eq!(wait(&mut waiting, order).is_none(), kept);
         }
-        assert_eq!(waiting, [Order::Labels(Vec::new()), Order::Look(None)]);
+        assert_eq!(waiting, [Order::Choose(Selector::default()), Order::Look(None)]);
     }
 
     #[test]

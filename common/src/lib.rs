@@ -30,6 +30,7 @@ pub mod redact;
 pub mod rule;
 pub mod schedule;
 pub mod secret;
+pub mod selector;
 pub mod target;
 pub mod text;
 pub mod time;

@@ -18,6 +18,7 @@ mod quiet;
 mod routing;
 mod samples;
 mod settings;
+mod shown;
 mod spool;
 mod storm;
 mod talk;
@@ -41,6 +42,7 @@ pub use quiet::*;
 pub use routing::*;
 pub use samples::*;
 pub use settings::*;
+pub use shown::*;
 pub use spool::*;
 pub use storm::*;
 pub use talk::*;
@@ -95,6 +97,9 @@ pub const EVIDENCE_BYTES_MAX: usize = 512;
 pub const LABELS_MAX: usize = 64;
 /// Key or value of a label. Refused.
 pub const LABEL_BYTES_MAX: usize = 256;
+/// A selector of labels as it is written: room for dozens of values, and a bound on what each resource of a
+/// list is compared with. Refused.
+pub const SELECTOR_BYTES_MAX: usize = 4 * 1024;
 /// Free text fields (title, description, runbook). Refused.
 pub const TEXT_BYTES_MAX: usize = 4 * 1024;
 /// One resource, encoded. Refused.

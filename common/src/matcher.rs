@@ -101,11 +101,7 @@ impl Matcher {
     /// # Errors
     /// What is wrong with it.
     pub fn new(key: &str, operator: Operator, value: &str) -> Result<Self, MatcherError> {
-        let letter = |b: u8| b.is_ascii_alphanumeric();
-        let fits = matches!(key.len(), 1..=LABEL_BYTES_MAX)
-            && letter(key.as_bytes()[0])
-            && key.bytes().all(|b| letter(b) || b"-_./".contains(&b));
-        if !fits {
+        if !is_label_key(key) {
             return Err(MatcherError::Key(key.to_owned()));
         }
         let pattern = if operator.is_pattern() {
@@ -162,6 +158,14 @@ impl fmt::Display for Matcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}{}", self.key, self.operator.sign(), self.value)
     }
+}
+
+/// Whether a label may have this key.
+pub fn is_label_key(key: &str) -> bool {
+    let letter = |b: u8| b.is_ascii_alphanumeric();
+    matches!(key.len(), 1..=LABEL_BYTES_MAX)
+        && letter(key.as_bytes()[0])
+        && key.bytes().all(|b| letter(b) || b"-_./".contains(&b))
 }
 
 /// The pattern, which is to fit the whole of a value.

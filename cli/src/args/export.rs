@@ -9,7 +9,7 @@ use super::List;
 /// `export`.
 #[derive(Debug, Clone, Args)]
 pub struct Export {
-    /// What every list takes; with labels only what has them all, and neither `mesh` nor `routes`.
+    /// What every list takes; with a selector only what fits it, and neither `mesh` nor `routes`.
     #[command(flatten)]
     pub list: List,
     /// Apply set to export [default: default]

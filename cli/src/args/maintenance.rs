@@ -14,5 +14,6 @@ pub enum Maintenance {
     #[command(after_help = "Examples:\n  parallax maintenance get backup")]
     Get(Get),
     /// Delete a window; what it is quiet about now is paged at once if it is still down
+    #[command(after_help = "Examples:\n  parallax maintenance delete backup")]
     Delete(Delete),
 }

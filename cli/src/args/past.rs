@@ -7,7 +7,7 @@ use parallax_common::outcome::Phase;
 use parallax_common::text::parse_duration;
 use parallax_common::time::UtcTime;
 
-use super::label;
+use super::Select;
 
 /// A moment: so long ago, or a date.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,15 +105,14 @@ pub struct History {
 #[derive(Debug, Args)]
 pub struct Uptime {
     /// Name of a check
-    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    #[arg(required_unless_present = "all", conflicts_with_all = ["all", "selectors"])]
     pub name: Option<String>,
     /// All checks
     #[arg(long)]
     pub all: bool,
-    /// With --all: only checks with this label, key=value; several must all hold
-    #[arg(long = "label", short = 'l', value_name = "KEY=VALUE", value_parser = label,
-          conflicts_with = "name")]
-    pub labels: Vec<(String, String)>,
+    /// With --all: which of them.
+    #[command(flatten)]
+    pub select: Select,
     /// Where to begin: so long ago, or a moment in RFC 3339
     #[arg(long, value_name = "WHEN", value_parser = moment, default_value = "30d")]
     pub since: Moment,

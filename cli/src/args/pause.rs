@@ -2,20 +2,20 @@
 
 use clap::Args;
 
-use super::label;
+use super::Select;
 
 /// Which checks.
 #[derive(Debug, Clone, Args)]
 pub struct Pause {
     /// Their names; each must be there, or nothing is done
-    #[arg(value_name = "NAME", required_unless_present_any = ["labels", "all"],
-          conflicts_with_all = ["labels", "all"])]
+    #[arg(value_name = "NAME", required_unless_present_any = ["selectors", "all"],
+          conflicts_with_all = ["selectors", "all"])]
     pub names: Vec<String>,
-    /// All with this label, key=value; several must all hold
-    #[arg(long = "label", short = 'l', value_name = "KEY=VALUE", value_parser = label)]
-    pub labels: Vec<(String, String)>,
+    /// Which of them, where none is named.
+    #[command(flatten)]
+    pub select: Select,
     /// All of the namespace
-    #[arg(long, conflicts_with = "labels")]
+    #[arg(long, conflicts_with = "selectors")]
     pub all: bool,
     /// Several that nobody named, also from a terminal
     #[arg(long)]

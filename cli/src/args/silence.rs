@@ -20,6 +20,7 @@ pub enum Silence {
     #[command(after_help = "Examples:\n  parallax silence list --ended -o json")]
     List(SilenceList),
     /// One silence
+    #[command(after_help = "Examples:\n  parallax silence get 0190b2a4")]
     Get(SilenceGet),
     /// End a silence now; what is still down is paged at once
     #[command(after_help = "Examples:\n  parallax silence expire 0190b2a4")]

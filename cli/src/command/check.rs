@@ -3,7 +3,7 @@
 use parallax_proto::v1;
 use parallax_proto::v1::check_service_client::CheckServiceClient;
 
-use super::list::{all_pages, options};
+use super::list::{all_pages, keep, options};
 use crate::args::{Delete, Get, List};
 use crate::client::Client;
 use crate::exit::{Exit, Failure};
@@ -29,14 +29,16 @@ pub(super) async fn all(
     args: &List,
     client: &mut Client,
 ) -> Result<(Vec<v1::Check>, u64), Failure> {
-    Ok(all_pages!(
+    let (mut checks, revision) = all_pages!(
         client,
         options(args, client),
         CheckServiceClient::check_service_client,
         list_checks,
         ListChecksRequest {},
         checks
-    ))
+    );
+    keep(&mut checks, &args.select.all(), |check| check.meta.as_ref());
+    Ok((checks, revision))
 }
 
 /// One check. A table has no room for one: it is shown as YAML unless JSON is asked for.

@@ -14,7 +14,11 @@ use crate::output::cluster::{AddedView, ClusterView, MovedView, progress};
 /// Between two looks at a member that is waited for.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-async fn look(client: &mut Client, stale: bool) -> Result<v1::GetClusterResponse, Failure> {
+/// What is known of the members.
+pub(super) async fn look(
+    client: &mut Client,
+    stale: bool,
+) -> Result<v1::GetClusterResponse, Failure> {
     client
         .call(None, |channel| async move {
             ClusterServiceClient::new(channel).get_cluster(v1::GetClusterRequest { stale }).await

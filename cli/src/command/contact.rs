@@ -3,7 +3,7 @@
 use parallax_proto::v1;
 use parallax_proto::v1::contact_service_client::ContactServiceClient;
 
-use super::list::{all_pages, options};
+use super::list::{all_pages, keep, options};
 use crate::args::{ContactTest, Get, List};
 use crate::client::Client;
 use crate::exit::{Exit, Failure};
@@ -15,7 +15,7 @@ use crate::output::contact::{ContactView, ContactsView, TestView};
 /// # Errors
 /// What the coordinator says.
 pub async fn list(args: &List, client: &mut Client, shell: &mut Shell) -> Result<Exit, Failure> {
-    let (contacts, revision, standings) = all_pages!(
+    let (mut contacts, revision, standings) = all_pages!(
         client,
         options(args, client),
         ContactServiceClient::contact_service_client,
@@ -24,6 +24,7 @@ pub async fn list(args: &List, client: &mut Client, shell: &mut Shell) -> Result
         contacts,
         beside standings
     );
+    keep(&mut contacts, &args.select.all(), |contact| contact.meta.as_ref());
     let view = ContactsView::new(&contacts, &standings, revision);
     shell.data(&view, |shell| view.table(shell))?;
     if contacts.is_empty() {

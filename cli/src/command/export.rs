@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use parallax_common::selector::Selector;
 use parallax_common::text::nearest;
 use parallax_proto::convert::contact::redacted::is_redacted;
 use parallax_proto::convert::resource::{kind, meta_of};
@@ -37,11 +38,11 @@ pub async fn export(
     for resource in resources {
         sets.entry(set_of(&resource).to_owned()).or_default().push(resource);
     }
-    let namespace = client.namespace();
+    let (namespace, selector) = (client.namespace(), args.list.select.all());
     match &args.dir {
         Some(dir) => {
             let texts = sets.into_iter().map(|(set, resources)| {
-                let resources = labelled(resources, &args.list.labels);
+                let resources = chosen(resources, &selector);
                 warn(&resources, shell);
                 let said = inventory(&resources);
                 let text = text(&namespace, &set, resources, shell.format)?;
@@ -56,7 +57,7 @@ pub async fn export(
                 return Err(no_set(set, &namespace, sets.keys()));
             }
             let resources = sets.remove(set).unwrap_or_default();
-            let resources = labelled(resources, &args.list.labels);
+            let resources = chosen(resources, &selector);
             let said = inventory(&resources);
             warn(&resources, shell);
             let text = text(&namespace, set, resources, shell.format)?;
@@ -104,7 +105,7 @@ async fn everything(
     stale: bool,
     client: &mut Client,
 ) -> Result<(Vec<v1::Resource>, (u64, u64)), Failure> {
-    let list = List { labels: Vec::new(), stale };
+    let list = List { stale, ..List::default() };
     let (checks, revision) = super::check::all(&list, client).await?;
     let (windows, _) = all_pages!(
         client,
@@ -159,13 +160,14 @@ async fn settings(stale: bool, client: &mut Client) -> Result<Option<v1::Setting
     }
 }
 
-/// Those that have all labels. Settings have none.
-fn labelled(resources: Vec<v1::Resource>, labels: &[(String, String)]) -> Vec<v1::Resource> {
-    let has_all = |resource: &v1::Resource| {
-        let of = meta_of(resource).map(|meta| &meta.labels);
-        labels.iter().all(|(key, value)| of.and_then(|of| of.get(key)) == Some(value))
+/// Those that are meant. Settings have no labels: they are the whole namespace's, and no selector means them.
+fn chosen(resources: Vec<v1::Resource>, selector: &Selector) -> Vec<v1::Resource> {
+    let fits = |resource: &v1::Resource| {
+        let settings = matches!(resource.kind, Some(Kind::Settings(_)));
+        let labels = meta_of(resource).map(|meta| &meta.labels);
+        selector.is_empty() || (!settings && selector.fits(labels.unwrap_or(&BTreeMap::new())))
     };
-    resources.into_iter().filter(has_all).collect()
+    resources.into_iter().filter(fits).collect()
 }
 
 /// `3 regions, 1 contact, settings, 12 checks`.

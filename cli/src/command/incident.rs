@@ -1,5 +1,6 @@
 //! `incident list|get|ack|resolve`.
 
+use parallax_common::limits::MEMBER_NAMES_WITHIN;
 use parallax_proto::v1;
 use parallax_proto::v1::incident_service_client::IncidentServiceClient;
 
@@ -9,6 +10,7 @@ use crate::client::Client;
 use crate::exit::{Exit, Failure};
 use crate::output::Shell;
 use crate::output::incident::{IncidentView, IncidentsView};
+use crate::output::member::Names;
 
 /// Incidents.
 ///
@@ -20,7 +22,7 @@ pub async fn list(
     shell: &mut Shell,
 ) -> Result<Exit, Failure> {
     let check = args.check.clone().unwrap_or_default();
-    let (incidents, revision) = all_pages!(
+    let (mut incidents, revision) = all_pages!(
         client,
         options(&args.list, client),
         IncidentServiceClient::incident_service_client,
@@ -28,6 +30,8 @@ pub async fn list(
         ListIncidentsRequest { open_only: args.open, check: check },
         incidents
     );
+    let selector = args.list.select.all();
+    incidents.retain(|incident| selector.fits(&incident.labels));
     let view = IncidentsView::new(&incidents, revision);
     shell.data(&view, |shell| view.table(shell))?;
     if incidents.is_empty() {
@@ -57,9 +61,30 @@ pub async fn get(
         })
         .await?;
     let incident = answer.incident.ok_or(Failure::Incomplete("incident"))?;
-    let view = IncidentView::new(&incident, &answer.sentences);
+    let names = match names_coordinators(&incident) {
+        true => names(client).await,
+        false => Names::default(),
+    };
+    let view = IncidentView::named(&incident, &answer.sentences, &names);
     shell.data(&view, |shell| view.text(shell))?;
     Ok(Exit::Ok)
+}
+
+/// Whether coordinators stand in it by their numbers.
+fn names_coordinators(incident: &v1::Incident) -> bool {
+    use v1::timeline_event::Event;
+    let handed = |it: &v1::TimelineEvent| matches!(it.event, Some(Event::PageReassigned(_)));
+    incident.deliveries.iter().any(|page| !page.history.is_empty())
+        || incident.timeline.iter().any(handed)
+}
+
+/// The names of all members; none when nobody tells them in time, which is no reason to show nothing.
+async fn names(client: &mut Client) -> Names {
+    let looked = tokio::time::timeout(MEMBER_NAMES_WITHIN, super::cluster::look(client, true));
+    match looked.await {
+        Ok(Ok(cluster)) => Names::new(&cluster.members),
+        _ => Names::default(),
+    }
 }
 
 /// Says that somebody is on it.

@@ -1,6 +1,8 @@
-//! Lists come in pages: asks for all of them.
+//! Lists come in pages: asks for all of them. Of a selector a coordinator is asked for what is equal;
+//! the rest is looked for here, so that no coordinator can know less of it than whoever asks.
 
 use parallax_common::limits;
+use parallax_common::selector::Selector;
 use parallax_proto::v1;
 
 use crate::args::List;
@@ -11,10 +13,16 @@ pub fn options(args: &List, client: &Client) -> v1::ListOptions {
     v1::ListOptions {
         page_size: limits::PAGE_SIZE_MAX,
         page_token: String::new(),
-        labels: args.labels.iter().cloned().collect(),
+        labels: args.select.all().equalities(),
         namespace: client.namespace(),
         stale: args.stale,
     }
+}
+
+/// Leaves those whose labels fit; what has no labels may fit, too.
+pub fn keep<T>(items: &mut Vec<T>, selector: &Selector, meta: impl Fn(&T) -> Option<&v1::Meta>) {
+    let none = v1::Meta::default();
+    items.retain(|item| selector.fits(&meta(item).unwrap_or(&none).labels));
 }
 
 /// Calls a list method until it has no more pages, and gives all items with the revision of the

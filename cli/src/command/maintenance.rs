@@ -3,7 +3,7 @@
 use parallax_proto::v1;
 use parallax_proto::v1::maintenance_service_client::MaintenanceServiceClient;
 
-use super::list::{all_pages, options};
+use super::list::{all_pages, keep, options};
 use crate::args::{Delete, Get, List};
 use crate::client::Client;
 use crate::exit::{Exit, Failure};
@@ -15,7 +15,7 @@ use crate::output::maintenance::{WindowView, WindowsView};
 /// # Errors
 /// What the coordinator says.
 pub async fn list(args: &List, client: &mut Client, shell: &mut Shell) -> Result<Exit, Failure> {
-    let (windows, revision) = all_pages!(
+    let (mut windows, revision) = all_pages!(
         client,
         options(args, client),
         MaintenanceServiceClient::maintenance_service_client,
@@ -23,6 +23,7 @@ pub async fn list(args: &List, client: &mut Client, shell: &mut Shell) -> Result
         ListMaintenanceRequest {},
         windows
     );
+    keep(&mut windows, &args.select.all(), |window| window.maintenance.as_ref()?.meta.as_ref());
     let view = WindowsView::new(&windows, revision);
     shell.data(&view, |shell| view.table(shell))?;
     if windows.is_empty() {

@@ -59,7 +59,7 @@ pub async fn uptime(
     let names = match &args.name {
         Some(name) => vec![name.clone()],
         None => {
-            let list = List { labels: args.labels.clone(), stale: args.stale };
+            let list = List { select: args.select.clone(), stale: args.stale };
             let (checks, _) = super::check::all(&list, client).await?;
             let named = checks.into_iter().filter_map(|check| check.meta);
             named.map(|meta| meta.name).collect()

@@ -13,7 +13,7 @@ use serde::Serialize;
 use tonic::Code;
 
 use super::apply::send;
-use crate::args::{List, Pause};
+use crate::args::{List, Pause, Select};
 use crate::client::Client;
 use crate::exit::{Exit, Failure};
 use crate::export;
@@ -53,7 +53,7 @@ pub async fn pause(
     shell: &mut Shell,
 ) -> Result<Exit, Failure> {
     let checks = match args.names.as_slice() {
-        [] => list(&args.labels, client).await?,
+        [] => list(&args.select, client).await?,
         names => named(names, client).await?,
     };
     let (done, open): (Vec<v1::Check>, Vec<v1::Check>) =
@@ -108,7 +108,7 @@ async fn named(names: &[String], client: &mut Client) -> Result<Vec<v1::Check>, 
     if unknown.is_empty() {
         return Ok(found);
     }
-    let all = list(&[], client).await?;
+    let all = list(&Select::default(), client).await?;
     let known =
         || all.iter().filter_map(|check| check.meta.as_ref()).map(|meta| meta.name.as_str());
     let sentences: Vec<String> = unknown
@@ -121,8 +121,8 @@ async fn named(names: &[String], client: &mut Client) -> Result<Vec<v1::Check>, 
     Err(Failure::Absent(format!("{} (nothing was changed)", sentences.join("; "))))
 }
 
-async fn list(labels: &[(String, String)], client: &mut Client) -> Result<Vec<v1::Check>, Failure> {
-    let list = List { labels: labels.to_vec(), stale: false };
+async fn list(select: &Select, client: &mut Client) -> Result<Vec<v1::Check>, Failure> {
+    let list = List { select: select.clone(), stale: false };
     Ok(super::check::all(&list, client).await?.0)
 }
 

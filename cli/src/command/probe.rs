@@ -1,5 +1,6 @@
 //! `probe list`, `probe get`, `probe drain`.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use parallax_common::text::nearest;
@@ -16,25 +17,42 @@ use crate::output::probe::{ProbeView, ProbesView};
 /// Between two looks at a probe that is waited for.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// All probes.
+/// All probes, or those of the regions whose labels fit: a probe has none of its own.
 ///
 /// # Errors
 /// What the coordinator says.
 pub async fn list(args: &List, client: &mut Client, shell: &mut Shell) -> Result<Exit, Failure> {
-    let (probes, revision) = all_pages!(
-        client,
-        options(args, client),
-        FleetServiceClient::fleet_service_client,
-        list_probes,
-        ListProbesRequest {},
-        probes
-    );
+    let (mut probes, revision) = every(args.stale, client).await?;
+    if !args.select.all().is_empty() {
+        let regions = super::region::all(args, client).await?.0;
+        let meant: BTreeSet<&str> = regions
+            .iter()
+            .filter_map(|status| Some(status.region.as_ref()?.meta.as_ref()?.name.as_str()))
+            .collect();
+        probes.retain(|probe| meant.contains(probe.region.as_str()));
+    }
     let view = ProbesView::new(&probes, revision);
     shell.data(&view, |shell| view.table(shell))?;
     if probes.is_empty() {
         shell.say("no probes");
     }
     Ok(Exit::Ok)
+}
+
+/// Every probe, and the revision of the first answer.
+pub(super) async fn every(
+    stale: bool,
+    client: &mut Client,
+) -> Result<(Vec<v1::Probe>, u64), Failure> {
+    let list = List { stale, ..List::default() };
+    Ok(all_pages!(
+        client,
+        options(&list, client),
+        FleetServiceClient::fleet_service_client,
+        list_probes,
+        ListProbesRequest {},
+        probes
+    ))
 }
 
 /// All that is known of one probe.
@@ -132,15 +150,7 @@ async fn find(
     stale: bool,
     client: &mut Client,
 ) -> Result<v1::Probe, Failure> {
-    let all = List { stale, ..List::default() };
-    let (probes, _) = all_pages!(
-        client,
-        options(&all, client),
-        FleetServiceClient::fleet_service_client,
-        list_probes,
-        ListProbesRequest {},
-        probes
-    );
+    let (probes, _) = every(stale, client).await?;
     let named: Vec<&v1::Probe> = probes
         .iter()
         .filter(|probe| probe.name == name)

@@ -53,7 +53,7 @@ pub async fn list(
     client: &mut Client,
     shell: &mut Shell,
 ) -> Result<Exit, Failure> {
-    let list = List { labels: Vec::new(), stale: args.stale };
+    let list = List { stale: args.stale, ..List::default() };
     let (silences, revision) = all_pages!(
         client,
         options(&list, client),

@@ -1,5 +1,7 @@
 //! `status`: checks x regions.
 
+use std::collections::BTreeSet;
+
 use parallax_proto::v1;
 use parallax_proto::v1::status_service_client::StatusServiceClient;
 
@@ -8,7 +10,7 @@ use crate::args::List;
 use crate::client::Client;
 use crate::exit::{Exit, Failure};
 use crate::output::Shell;
-use crate::output::status::{StatusView, join};
+use crate::output::status::{StatusView, choose, join};
 
 /// Every check as every region sees it.
 ///
@@ -35,8 +37,19 @@ pub async fn status(args: &List, client: &mut Client, shell: &mut Shell) -> Resu
         }
         options.page_token = next;
     }
+    let selector = args.select.all();
+    if !selector.is_equalities() {
+        // A row has no labels: the checks themselves say which are meant.
+        let checks = super::check::all(args, client).await?.0;
+        let meant: BTreeSet<&str> =
+            checks.iter().filter_map(|check| Some(check.meta.as_ref()?.name.as_str())).collect();
+        choose(&mut rows, &mut regions, &meant);
+    }
     let answer = first.unwrap_or_default();
-    let view = StatusView::new(&rows, &regions, answer.mesh.as_ref(), answer.revision);
+    // What was asked for stands all the same when nobody says who is drained.
+    let probes = super::probe::every(args.stale, client).await.map(|(probes, _)| probes);
+    let view = StatusView::new(&rows, &regions, answer.mesh.as_ref(), answer.revision)
+        .beside(&probes.unwrap_or_default());
     shell.data(&view, |shell| view.text(shell))?;
     if rows.is_empty() {
         shell.say("no checks");

@@ -6,11 +6,14 @@ mod calm;
 mod export;
 mod maintenance;
 mod man;
+mod members;
 mod past;
 mod pause;
 mod run;
+mod select;
 mod shown;
 mod silence;
+mod terminals;
 mod watch;
 
 use std::io::Write;
@@ -75,6 +78,8 @@ struct State {
     /// An older build: it tells no settings.
     untold: bool,
     regions: Vec<v1::RegionStatus>,
+    /// Nothing where there are none: an older build, which tells none of them.
+    members: Vec<v1::ClusterMember>,
     probes: Vec<v1::Probe>,
     incident: v1::Incident,
     sentences: Vec<String>,
@@ -358,9 +363,9 @@ impl v1::fleet_service_server::FleetService for Fake {
         &self,
         request: Request<v1::ListProbesRequest>,
     ) -> Result<Response<v1::ListProbesResponse>, Status> {
-        let options = request.into_inner().options.unwrap_or_default();
-        let wanted = options.labels.get("tier").is_none_or(|tier| tier == "edge");
-        let probes = if wanted { self.0.lock().probes.clone() } else { Vec::new() };
+        let labels = request.into_inner().options.unwrap_or_default().labels;
+        assert!(labels.is_empty(), "a probe has no labels of its own: {labels:?}");
+        let probes = self.0.lock().probes.clone();
         Ok(Response::new(v1::ListProbesResponse { probes, revision: 42, ..Default::default() }))
     }
 
@@ -540,6 +545,7 @@ impl Bench {
                 fake.clone(),
             ))
             .add_service(v1::status_service_server::StatusServiceServer::new(fake.clone()))
+            .add_service(v1::cluster_service_server::ClusterServiceServer::new(fake.clone()))
             .add_service(v1::history_service_server::HistoryServiceServer::new(fake.clone()))
             .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop.cancelled_owned());
         supervisor.spawn(TaskKind::Session("fake coordinator"), async move {
@@ -572,7 +578,12 @@ impl Bench {
     }
 
     async fn run_at(&self, line: &str, endpoints: Vec<String>) -> Ran {
-        let words = std::iter::once("parallax").chain(line.split_whitespace());
+        self.run_words(line.split_whitespace().collect(), endpoints).await
+    }
+
+    /// The same, of words that may hold spaces.
+    async fn run_words(&self, words: Vec<&str>, endpoints: Vec<String>) -> Ran {
+        let words = std::iter::once("parallax").chain(words);
         let cli = Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{error}"));
         let (out, err) = (Written::default(), Written::default());
         let mut shell = Shell {

@@ -514,3 +514,36 @@ fn routes_become_what_they_say_and_stand_beside_a_mesh_of_another_file() {
     assert_eq!(line("routes[0].steps[0].alert[0]"), Some((1, 2)));
     assert_eq!(line("mesh.alert[0]"), Some((0, 1)));
 }
+
+/// `public` and `source` have one value that is built: all that they do is to refuse the others.
+#[test]
+fn what_is_not_built_yet_is_refused_where_it_stands_and_what_is_changes_nothing() {
+    let read = |option: &str| {
+        let text = format!(
+            "defaults: {{interval: 10s, timeout: 3s, regions: [a, b, c]}}\nchecks:\n  - name: shop\n    \
+             tcp: {{address: \"shop.example:80\"}}\n    {option}\n"
+        );
+        let loaded = load(Sources::from_texts([("mesh.yaml", text.as_str())]));
+        loaded.map(|loaded| {
+            loaded
+                .resources
+                .into_iter()
+                .map(|it| parallax_proto::convert::resource::normalise(it.resource))
+                .collect::<Vec<_>>()
+        })
+    };
+    let without = read("title: \"\"").unwrap();
+    for option in ["public: false", "source: active"] {
+        assert_eq!(read(option).unwrap(), without, "{option}");
+    }
+    for (option, said) in [
+        ("public: true", "there is no public status page yet"),
+        ("source: heartbeat", "only active checks"),
+        ("source: push", "only active checks"),
+    ] {
+        let refused = read(option).unwrap_err().diagnostics;
+        assert_eq!((refused.len(), refused[0].rule.as_str()), (1, "not_yet"), "{option}");
+        assert!(refused[0].message.contains(said), "{}", refused[0].message);
+        assert_eq!(refused[0].place.as_ref().map(|place| place.line), Some(5), "{option}");
+    }
+}

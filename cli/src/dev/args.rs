@@ -50,12 +50,18 @@ Examples:
 #[derive(Debug, Subcommand)]
 pub enum Action {
     /// Let the demo target fail
+    #[command(
+        after_help = "Examples:\n  parallax dev break --regions eu-west\n  parallax dev break --mode slow"
+    )]
     Break(Break),
     /// Let the demo target work again
+    #[command(after_help = "Examples:\n  parallax dev heal")]
     Heal(Heal),
     /// Stop a coordinator of the mesh
+    #[command(after_help = "Examples:\n  parallax dev stop c1")]
     Stop(Coordinator),
     /// Start a coordinator that was stopped
+    #[command(after_help = "Examples:\n  parallax dev start c1")]
     Start(Coordinator),
 }
 

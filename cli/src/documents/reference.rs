@@ -5,11 +5,12 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use clap::{Arg, Command, CommandFactory as _};
+use parallax_common::selector::Selector;
 
 use crate::args::Cli;
 use crate::exit::{Exit, Failure};
 
-use super::file;
+use super::{file, first_column};
 
 /// Set, the page is written in place of being compared.
 const RENEW: &str = "PARALLAX_RENEW_DOCS";
@@ -117,6 +118,79 @@ fn the_page_about_the_command_line_says_what_the_command_line_does() {
         "docs/cli.md is out of date: run {RENEW}=1 cargo test -p parallax-cli --lib \
          documents::reference (the first line that differs: {differs:?})"
     );
+}
+
+#[test]
+fn every_selector_of_the_page_is_one_and_its_example_of_an_error_is_what_is_said() {
+    let page = file("docs/configuration.md");
+    let selectors = first_column(&page, "## Selectors");
+    assert!(selectors.len() > 6, "{selectors:?}");
+    for text in selectors {
+        Selector::parse(&text).unwrap_or_else(|error| panic!("{text}: {error}"));
+    }
+    let error = Cli::read(["parallax", "status", "-l", "team in payments"]).unwrap_err();
+    let said = error.to_string();
+    let said = said.lines().next().unwrap();
+    assert!(page.contains(&format!("```text\n{said}\n```\n")), "{said}");
+}
+
+/// The words of a command as a shell has them, up to what it does with the output or what is said beside it.
+fn words(line: &str) -> Vec<String> {
+    let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
+    let line = line.split("  ").next().unwrap_or_default();
+    for sign in line.chars() {
+        match (quote, sign) {
+            (Some(open), sign) if open == sign => quote = None,
+            (None, '\'' | '"') => {
+                quote = Some(sign);
+                word.get_or_insert_default();
+            }
+            (None, '>' | '|') => break,
+            (None, ' ') => words.extend(word.take()),
+            (_, sign) => word.get_or_insert_default().push(sign),
+        }
+    }
+    assert_eq!(quote, None, "{line}");
+    words.into_iter().chain(word).collect()
+}
+
+/// Commands that do something, with their words.
+fn leaves(command: &Command, path: &str, found: &mut Vec<(String, String)>) {
+    let below: Vec<&Command> = command.get_subcommands().filter(|it| !it.is_hide_set()).collect();
+    if below.is_empty() {
+        let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        found.push((path.to_owned(), after));
+    }
+    for it in below {
+        leaves(it, &format!("{path} {}", it.get_name()), found);
+    }
+}
+
+#[test]
+fn every_command_has_examples_of_itself_that_are_read() {
+    let mut command = Cli::command();
+    command.build();
+    let mut found = Vec::new();
+    leaves(&command, "parallax", &mut found);
+    assert!(found.len() > 40, "{}", found.len());
+    found.push(("parallax".to_owned(), command.get_after_help().unwrap().to_string()));
+    for (path, after) in found {
+        let examples = after.split_once("Examples:\n").map_or("", |(_, examples)| examples);
+        let examples = examples.replace("\\\n    ", "");
+        let read: Vec<&str> =
+            examples.lines().filter_map(|line| line.trim().strip_prefix("parallax ")).collect();
+        let own = |line: &&str| format!("parallax {line} ").starts_with(&format!("{path} "));
+        // What it is good for may stand behind a pipe.
+        let piped = examples.contains(&format!("| {path} "));
+        assert!(piped || read.iter().any(own), "{path} has no example of itself: {after}");
+        for line in read {
+            let line = words(line);
+            let read = Cli::read(std::iter::once("parallax".to_owned()).chain(line));
+            if let Err(error) = read {
+                panic!("`{path} --help` has an example that is refused: {error}");
+            }
+        }
+    }
 }
 
 #[test]

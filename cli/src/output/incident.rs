@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::ballot::{BallotView, RecordView};
 use super::check::FlapView;
 use super::mark::Tone;
+use super::member::Names;
 use super::quiet::HeldView;
 use super::table::{self, Table};
 use super::{Shell, time, word};
@@ -67,24 +68,29 @@ pub struct AttemptView {
     result: String,
     /// Node id of the coordinator that made it.
     by: u64,
+    /// Its name, where it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by_name: Option<String>,
     #[serde(skip_serializing_if = "String::is_empty")]
     error: String,
 }
 
 impl AttemptView {
-    fn new(attempt: &v1::DeliveryAttempt) -> Self {
+    fn new(attempt: &v1::DeliveryAttempt, names: &Names) -> Self {
         Self {
             number: attempt.number,
             at: time::instant(attempt.at.as_ref()),
             result: word::attempt(attempt.result),
             by: attempt.by,
+            by_name: names.get(attempt.by).map(str::to_owned),
             error: attempt.error.clone(),
         }
     }
 
-    /// `2  2026-11-22T10:00:00Z  not sent by 1: connection refused`.
+    /// `2  2026-11-22T10:00:00Z  not sent by c1: connection refused`.
     fn line(&self) -> String {
-        let Self { number, result, by, error, .. } = self;
+        let Self { number, result, error, .. } = self;
+        let by = self.by_name.clone().unwrap_or_else(|| self.by.to_string());
         let at = time::or_dash(self.at.clone());
         let result = result.replace('_', " ");
         let colon = if error.is_empty() { "" } else { ": " };
@@ -95,6 +101,12 @@ impl AttemptView {
 impl DeliveryView {
     /// The view of a message.
     pub fn new(delivery: &v1::Delivery) -> Self {
+        Self::named(delivery, &Names::default())
+    }
+
+    /// The same, which names the coordinators that made attempts.
+    fn named(delivery: &v1::Delivery, names: &Names) -> Self {
+        let attempt = |attempt| AttemptView::new(attempt, names);
         Self {
             contact: delivery.contact_name.clone(),
             kind: word::page(delivery.kind),
@@ -110,7 +122,7 @@ impl DeliveryView {
             handed_over: delivery.handed_over,
             note: delivery.note.clone(),
             storm: delivery.storm_uid.clone(),
-            history: delivery.history.iter().map(AttemptView::new).collect(),
+            history: delivery.history.iter().map(attempt).collect(),
         }
     }
 
@@ -150,6 +162,11 @@ impl EventView {
 
     /// The view of a message.
     pub fn new(event: &v1::TimelineEvent) -> Self {
+        Self::named(event, &Names::default())
+    }
+
+    /// The same, which names coordinators.
+    fn named(event: &v1::TimelineEvent, who: &Names) -> Self {
         use v1::timeline_event::Event;
         let noted = |by: &str, note: &str| match (by, note) {
             ("", "") => String::new(),
@@ -193,7 +210,7 @@ impl EventView {
             }
             Some(Event::PageReassigned(it)) => {
                 let (kind, contact) = (word::page(it.kind), &it.contact);
-                let (from, to) = (it.from, it.to);
+                let (from, to) = (who.of(it.from), who.of(it.to));
                 let why = match it.why() {
                     v1::HandOver::Unreached => "it found no connection",
                     v1::HandOver::Unanswered => "no answer came",
@@ -365,6 +382,13 @@ pub struct IncidentView {
 impl IncidentView {
     /// The view of a message.
     pub fn new(incident: &v1::Incident, sentences: &[String]) -> Self {
+        Self::named(incident, sentences, &Names::default())
+    }
+
+    /// The same, which names the coordinators that made attempts at its pages.
+    pub fn named(incident: &v1::Incident, sentences: &[String], names: &Names) -> Self {
+        let delivery = |delivery| DeliveryView::named(delivery, names);
+        let event = |event| EventView::named(event, names);
         let state = match (&incident.resolved_at, &incident.acknowledged_at) {
             (Some(_), _) => "resolved",
             (None, Some(_)) => "acknowledged",
@@ -399,8 +423,8 @@ impl IncidentView {
             sentences: sentences.to_vec(),
             opened_by: incident.opened_by.as_ref().map(RecordView::new),
             resolved_by: incident.resolved_by.as_ref().map(RecordView::new),
-            deliveries: incident.deliveries.iter().map(DeliveryView::new).collect(),
-            timeline: incident.timeline.iter().map(EventView::new).collect(),
+            deliveries: incident.deliveries.iter().map(delivery).collect(),
+            timeline: incident.timeline.iter().map(event).collect(),
             timeline_dropped: incident.timeline_dropped,
             opened_revision: incident.opened_revision,
             resolved_revision: incident.resolved_revision,

@@ -107,7 +107,14 @@ pub struct DrainView {
 }
 
 impl DrainView {
-    fn new(drain: &v1::Drain) -> Self {
+    /// `drained by anna 4m20s ago: new kernel`.
+    pub(super) fn line(&self, now: UtcTime) -> String {
+        let Self { by, note, changed, .. } = self;
+        let why = if note.is_empty() { String::new() } else { format!(": {note}") };
+        format!("drained by {by} {} ago{why}", time::age(changed.as_ref(), now))
+    }
+
+    pub(super) fn new(drain: &v1::Drain) -> Self {
         Self {
             since: time::instant(drain.since.as_ref()),
             by: drain.by.clone(),
@@ -207,10 +214,7 @@ impl ProbeView {
     fn work(&self, now: UtcTime) -> String {
         match &self.drain {
             None => "yes".to_owned(),
-            Some(DrainView { by, note, changed, .. }) => {
-                let why = if note.is_empty() { String::new() } else { format!(": {note}") };
-                format!("no, drained by {by} {} ago{why}", time::age(changed.as_ref(), now))
-            }
+            Some(drain) => format!("no, {}", drain.line(now)),
         }
     }
 

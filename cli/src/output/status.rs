@@ -1,6 +1,6 @@
 //! The matrix: every check as every region sees it, and the mesh in one line.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use parallax_common::alert::percent;
 use parallax_proto::v1;
@@ -10,6 +10,7 @@ use super::ballot::BallotView;
 use super::mark::{self, Tone};
 use super::quiet::HeldView;
 use super::table::{self, Table};
+use super::unwatched::UnwatchedView;
 use super::{Shell, time, word};
 
 /// `status`.
@@ -19,6 +20,9 @@ pub struct StatusView {
     #[serde(skip_serializing_if = "Option::is_none")]
     mesh: Option<MeshView>,
     regions: Vec<String>,
+    /// Regions that a check looks from, and no probe does.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unwatched: Vec<UnwatchedView>,
     checks: Vec<RowView>,
 }
 
@@ -176,6 +180,16 @@ pub fn join(known: &mut Vec<String>, more: Vec<String>) {
     }
 }
 
+/// Leaves the rows of these checks, and the regions that one of them looks from.
+pub fn choose(rows: &mut Vec<v1::StatusRow>, regions: &mut Vec<String>, checks: &BTreeSet<&str>) {
+    rows.retain(|row| checks.contains(row.name.as_str()));
+    let seen: BTreeSet<&str> = rows
+        .iter()
+        .flat_map(|row| row.ballots.iter().map(|ballot| ballot.region.as_str()))
+        .collect();
+    regions.retain(|region| seen.contains(region.as_str()));
+}
+
 /// The mark and word of one vote; nothing for a region the check does not look from.
 fn ballot_cell(ballot: Option<&BallotView>) -> (String, Tone) {
     match ballot {
@@ -217,8 +231,15 @@ impl StatusView {
                 disputed_since: Some(mesh.disputed_index).filter(|index| *index != 0),
             }),
             regions: regions.to_vec(),
+            unwatched: Vec::new(),
             checks: rows.iter().map(RowView::new).collect(),
         }
+    }
+
+    /// The same, which names regions that nobody looks from as their probes were drained.
+    #[must_use]
+    pub fn beside(self, probes: &[v1::Probe]) -> Self {
+        Self { unwatched: UnwatchedView::of(&self.columns(), probes), ..self }
     }
 
     /// Regions as the coordinator orders them, and after them those that only a ballot names.
@@ -238,6 +259,13 @@ impl StatusView {
         let matrix = self.matrix(&columns, shell);
         let fits = shell.width.is_none_or(|width| matrix.natural_width() <= width);
         let mut text = if fits { matrix.render(None, shell.color_out) } else { self.blocks(shell) };
+        if !self.unwatched.is_empty() {
+            text.push('\n');
+        }
+        for region in &self.unwatched {
+            let line = region.line((shell.now)());
+            text.push_str(&format!("{}\n", Tone::Warn.paint(&line, shell.color_out)));
+        }
         if let Some(mesh) = &self.mesh {
             text.push_str(&format!("\n{}\n", mesh.line()));
             for line in [mesh.leaderless(), mesh.standstill(), mesh.dispute()].into_iter().flatten()

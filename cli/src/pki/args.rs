@@ -41,6 +41,7 @@ pub struct Init {
 #[derive(Debug, Subcommand)]
 pub enum Issue {
     /// For a coordinator
+    #[command(after_help = "Examples:\n  parallax pki issue coordinator c1 --dir pki --out tls/c1")]
     Coordinator {
         /// Its name
         name: String,
@@ -49,6 +50,9 @@ pub enum Issue {
         place: Place,
     },
     /// For a probe; its region stands in the certificate and nowhere else
+    #[command(
+        after_help = "Examples:\n  parallax pki issue probe p1 --region eu-west --dir pki --out tls/p1"
+    )]
     Probe {
         /// Its name, of its own within the region
         name: String,
@@ -60,6 +64,9 @@ pub enum Issue {
         place: Place,
     },
     /// For a person or a tool that uses the API
+    #[command(
+        after_help = "Examples:\n  parallax pki issue user anna --role edit --ns shop --dir pki --out tls/anna"
+    )]
     User {
         /// Its name, the actor of what it changes
         name: String,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use parallax_common::limits::{PAGE_SIZE_MAX, TOP_ANSWER_WITHIN, TOP_CHECKS_MAX, TOP_LATENCY_OVER};
+use parallax_common::selector::Selector;
 use parallax_proto::convert::time::timestamp;
 use parallax_proto::v1;
 use parallax_proto::v1::check_service_client::CheckServiceClient;
@@ -17,27 +18,22 @@ use tokio::time::MissedTickBehavior;
 use super::model::{Board, Detail, Event, Order};
 use crate::client::Client;
 use crate::exit::Failure;
-use crate::output::status::join;
-
-/// Whether a label asks for what one of `always` rules out.
-fn contradicts(always: &[(String, String)], (key, value): &(String, String)) -> bool {
-    always.iter().any(|(held, other)| held == key && other != value)
-}
+use crate::output::status::{choose, join};
 
 /// Who asks, and for what.
 pub struct Fetcher {
     client: Client,
-    labels: Vec<(String, String)>,
+    typed: Selector,
     /// Holds on, whatever is typed.
-    always: Vec<(String, String)>,
+    always: Selector,
     looks_at: Option<String>,
     news: mpsc::Sender<Event>,
 }
 
 impl Fetcher {
-    /// Asks with `client` for checks that have the labels `always`, and tells `news`.
-    pub fn new(client: Client, always: Vec<(String, String)>, news: mpsc::Sender<Event>) -> Self {
-        Self { client, labels: Vec::new(), always, looks_at: None, news }
+    /// Asks with `client` for checks whose labels fit `always`, and tells `news`.
+    pub fn new(client: Client, always: Selector, news: mpsc::Sender<Event>) -> Self {
+        Self { client, typed: Selector::default(), always, looks_at: None, news }
     }
 
     /// Asks each `every`, and at once after an order, until nobody orders any more.
@@ -66,14 +62,12 @@ impl Fetcher {
     async fn obey(&mut self, order: Order) {
         match order {
             Order::Look(name) => self.looks_at = name,
-            Order::Labels(labels) => {
-                let (other, taken) =
-                    labels.into_iter().partition(|it| contradicts(&self.always, it));
-                self.labels = taken;
-                if let Some((key, value)) = other.first() {
-                    let text = format!("{key}={value} is not taken: -l says another {key}");
+            Order::Choose(selector) => {
+                if let Some(wrong) = selector.contradiction(&self.always) {
+                    let text = format!("no check fits {wrong}: -l says another {}", wrong.key);
                     self.tell(Event::Told(text)).await;
                 }
+                self.typed = selector;
             }
             Order::Ack { uid, note } => {
                 let acked = tokio::time::timeout(TOP_ANSWER_WITHIN, self.ack(uid, note)).await;
@@ -137,20 +131,19 @@ impl Fetcher {
     }
 
     /// Without a leader's word: the view goes on while there is none, and says so.
-    fn options(&self, labels: bool) -> v1::ListOptions {
-        let labels =
-            if labels { [&self.always[..], &self.labels[..]].concat() } else { Vec::new() };
+    fn options(&self, selector: &Selector) -> v1::ListOptions {
         v1::ListOptions {
             page_size: PAGE_SIZE_MAX,
             page_token: String::new(),
-            labels: labels.into_iter().collect(),
+            labels: selector.equalities(),
             namespace: self.client.namespace(),
             stale: true,
         }
     }
 
     async fn board(&mut self) -> Result<Board, Failure> {
-        let mut options = self.options(true);
+        let selector = self.always.clone().and(&self.typed);
+        let mut options = self.options(&selector);
         let mut board = Board::default();
         loop {
             let request = v1::GetStatusRequest { options: Some(options.clone()) };
@@ -174,8 +167,13 @@ impl Fetcher {
             }
             options.page_token = next;
         }
+        if !selector.is_equalities() {
+            let meant = self.meant(&selector).await?;
+            let meant = meant.iter().map(String::as_str).collect();
+            choose(&mut board.rows, &mut board.regions, &meant);
+        }
         let request = v1::ListIncidentsRequest {
-            options: Some(self.options(false)),
+            options: Some(self.options(&Selector::default())),
             open_only: true,
             check: String::new(),
         };
@@ -189,6 +187,30 @@ impl Fetcher {
         board.incidents = answer.incidents;
         board.incidents_cut = !answer.next_page_token.is_empty();
         Ok(board)
+    }
+
+    /// Names of the checks whose labels fit, of as many checks as are shown at most.
+    async fn meant(&mut self, selector: &Selector) -> Result<Vec<String>, Failure> {
+        let mut options = self.options(selector);
+        let (mut names, mut seen) = (Vec::new(), 0);
+        loop {
+            let request = v1::ListChecksRequest { options: Some(options.clone()) };
+            let answer = self
+                .client
+                .call(None, |channel| {
+                    let request = request.clone();
+                    async move { CheckServiceClient::new(channel).list_checks(request).await }
+                })
+                .await?;
+            seen += answer.checks.len();
+            let metas = answer.checks.into_iter().filter_map(|check| check.meta);
+            names.extend(metas.filter(|it| selector.fits(&it.labels)).map(|meta| meta.name));
+            let next = answer.next_page_token;
+            if next.is_empty() || next == options.page_token || seen >= TOP_CHECKS_MAX {
+                return Ok(names);
+            }
+            options.page_token = next;
+        }
     }
 
     async fn detail(&mut self, check: String) -> Result<Detail, Failure> {
@@ -226,21 +248,5 @@ impl Fetcher {
             .await
             .ok();
         Ok(Detail { check, explained, latency })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_typed_label_never_undoes_one_of_the_command_line() {
-        let label = |key: &str, value: &str| (key.to_owned(), value.to_owned());
-        let always = [label("team", "payments")];
-        for (key, value, undoes) in
-            [("team", "search", true), ("team", "payments", false), ("env", "search", false)]
-        {
-            assert_eq!(contradicts(&always, &label(key, value)), undoes, "{key}={value}");
-        }
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use parallax_common::limits::TOP_TYPED_CHARS_MAX;
+use parallax_common::selector::Selector;
 use parallax_proto::v1;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
@@ -58,8 +59,8 @@ pub enum Event {
 pub enum Order {
     /// Tell more about this check from now on; none: no more.
     Look(Option<String>),
-    /// Only checks with these labels.
-    Labels(Vec<(String, String)>),
+    /// Only checks whose labels fit.
+    Choose(Selector),
     /// Somebody is on it.
     Ack {
         /// Of the incident.
@@ -210,11 +211,15 @@ fn weight(row: &v1::StatusRow) -> u8 {
     }
 }
 
+/// Whether a word of a filter is about labels: `team=payments`, `tier!=test`, `!old`.
+fn selects(word: &str) -> bool {
+    word.contains('=') || word.starts_with('!')
+}
+
 impl Model {
     /// The checks that are shown, in their order.
     pub fn shown(&self) -> Vec<&v1::StatusRow> {
-        // Words with `=` are labels, which the coordinator compares.
-        let words = self.filter.split_whitespace().filter(|word| !word.contains('='));
+        let words = self.filter.split_whitespace().filter(|word| !selects(word));
         let text = words.collect::<Vec<_>>().join(" ").to_lowercase();
         let mut shown: Vec<&v1::StatusRow> = self
             .board
@@ -403,20 +408,25 @@ impl Model {
         }
     }
 
-    /// Text is looked for here; labels are the coordinator's to compare.
+    /// Text is looked for here; rows have no labels, so selectors are for who asks. A word that is none
+    /// leaves the filter as it was.
     fn filter_by(&mut self, typed: String) -> Effect {
-        let had_labels = self.filter.contains('=');
+        let mut selector = Selector::default();
+        for word in typed.split_whitespace().filter(|word| selects(word)) {
+            match Selector::parse(word) {
+                Ok(more) => selector = selector.and(&more),
+                Err(error) => {
+                    self.told = Some(format!("{word}: {error}"));
+                    return Effect::None;
+                }
+            }
+        }
+        let had_selector = self.filter.split_whitespace().any(selects);
         self.filter = typed.trim().to_owned();
-        let labels: Vec<(String, String)> = self
-            .filter
-            .split_whitespace()
-            .filter_map(|word| word.split_once('='))
-            .map(|(key, value)| (key.to_owned(), value.to_owned()))
-            .collect();
-        if labels.is_empty() && !had_labels {
+        if selector.is_empty() && !had_selector {
             return Effect::None;
         }
-        Effect::Ask(Order::Labels(labels))
+        Effect::Ask(Order::Choose(selector))
     }
 
     fn note_key(&mut self, code: KeyCode, uid: String, typed: String) -> Effect {
@@ -550,14 +560,20 @@ mod tests {
         assert_eq!(press(&mut model, &[KeyCode::Esc]), Effect::None);
         assert_eq!(names(&model).len(), 3);
         press(&mut model, &[&[KeyCode::Char('/')], &text("team=pay")[..]].concat());
-        let labels = vec![("team".to_owned(), "pay".to_owned())];
-        assert_eq!(press(&mut model, &[KeyCode::Enter]), Effect::Ask(Order::Labels(labels)));
+        let choose = |text: &str| Effect::Ask(Order::Choose(Selector::parse(text).unwrap()));
+        assert_eq!(press(&mut model, &[KeyCode::Enter]), choose("team=pay"));
         assert_eq!(names(&model).len(), 3);
-        assert_eq!(press(&mut model, &[KeyCode::Esc]), Effect::Ask(Order::Labels(vec![])));
-        // Both at once hold both.
-        press(&mut model, &[&[KeyCode::Char('/')], &text("bl team=pay")[..]].concat());
-        let labels = vec![("team".to_owned(), "pay".to_owned())];
-        assert_eq!(press(&mut model, &[KeyCode::Enter]), Effect::Ask(Order::Labels(labels)));
+        let none = Effect::Ask(Order::Choose(Selector::default()));
+        assert_eq!(press(&mut model, &[KeyCode::Esc]), none);
+        // All at once hold all.
+        press(&mut model, &[&[KeyCode::Char('/')], &text("bl team=pay,tier!=x !old")[..]].concat());
+        assert_eq!(press(&mut model, &[KeyCode::Enter]), choose("team=pay,tier!=x,!old"));
+        assert_eq!(names(&model), ["blog"]);
+        // What is none says where, and the filter stays.
+        press(&mut model, &[&[KeyCode::Char('/')], &text(" a===b")[..]].concat());
+        assert_eq!(press(&mut model, &[KeyCode::Enter]), Effect::None);
+        let told = model.told.clone().unwrap_or_default();
+        assert!(told.contains("a===b: column 4: `=` must not"), "{told}");
         assert_eq!(names(&model), ["blog"]);
     }
 

@@ -384,7 +384,7 @@ fn help(look: &Look) -> Vec<Line<'static>> {
         "PgUp PgDn      a screen up or down",
         "Home End g G   first and last",
         "Enter          all about the check; Esc leads back",
-        "/              filter: text of names and targets, or key=value of labels",
+        "/              filter: text of names and targets; of labels team=payments, tier!=test, !old",
         "s              sort by verdict, name, latency or since",
         "a              acknowledge the incident of the check, with a note",
         "?              this page; any key leads back",

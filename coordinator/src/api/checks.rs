@@ -85,6 +85,10 @@ impl CheckService for Api {
             now.extend(explain::would_tell(&get.name, &taking));
         }
         if entry.check.enabled {
+            now.extend(explain::drained::sentences(
+                &entry.check,
+                state.probes.values().map(AsRef::as_ref),
+            ));
             let live = self.inner.judge.ballots(vec![entry.check.uid]).await;
             now.extend(live.first().and_then(|ballots| explain::cannot_run(ballots)));
             if let (Some(canary), Some(ballots)) = (entry.check.run.canary, live.first()) {

@@ -2,7 +2,7 @@
 //!
 //! Everything here is rendered from a committed record: the same record gives the same sentences
 //! on every member and at every later time, and no number comes from anywhere else. [`insecure`], [`cannot_run`],
-//! [`canary`], [`certificate`] and [`would_tell`] say what holds now; answers have their sentences in a
+//! [`canary`], [`certificate`], [`drained`] and [`would_tell`] say what holds now; answers have their sentences in a
 //! field of their own. Clauses about
 //! single regions are in `ballots`, those about deliveries in `pages`, times and lengths in
 //! `words`.
@@ -14,6 +14,7 @@ use parallax_proto::v1::{self, DegradedKind, IncidentKind, ResolveCause, Verdict
 mod alert;
 mod ballots;
 mod doubt;
+pub mod drained;
 mod pages;
 mod routes;
 mod storm;

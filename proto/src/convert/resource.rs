@@ -3,6 +3,7 @@
 use parallax_common::limits::{
     LABEL_BYTES_MAX, LABELS_MAX, PUBLIC_URL_BYTES_MAX, RESOURCE_BYTES_MAX, TEXT_BYTES_MAX,
 };
+use parallax_common::matcher::is_label_key;
 use parallax_common::name::is_name;
 use parallax_common::rule::{self, Violation};
 use parallax_common::target::is_link;
@@ -189,11 +190,7 @@ pub(super) fn meta<'m>(meta: Option<&'m v1::Meta>, findings: &mut Findings<'_>) 
     }
     for (key, value) in &meta.labels {
         let field = format!("labels.{key}");
-        let letter = |b: u8| b.is_ascii_alphanumeric();
-        let fits = matches!(key.len(), 1..=LABEL_BYTES_MAX)
-            && letter(key.as_bytes()[0])
-            && key.bytes().all(|b| letter(b) || b"-_./".contains(&b));
-        if !fits {
+        if !is_label_key(key) {
             let message = format!("`{key}` cannot be a label's key: {}", rule::LABEL_KEY.statement);
             findings.add(rule::LABEL_KEY, field.as_str(), message);
         }

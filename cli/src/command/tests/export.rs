@@ -50,7 +50,7 @@ checks:
 
 impl Bench {
     /// The mesh holds what a file says, and what `of_set` names is of another set.
-    fn holds(&self, text: &str, of_set: &[(&str, &str)]) {
+    pub(super) fn holds(&self, text: &str, of_set: &[(&str, &str)]) {
         let sources = crate::config::Sources::from_texts([("mesh.yaml", text)]);
         let loaded = crate::config::load(sources).unwrap_or_else(|it| panic!("{it}: {text}"));
         let mut state = self.fake.0.lock();

@@ -158,13 +158,17 @@ async fn status_shows_what_is_left_of_error_budgets() {
 }
 
 #[tokio::test]
-async fn regions_and_probes_are_listed_and_labels_reach_the_coordinator() {
+async fn regions_and_probes_are_listed_and_a_probe_has_the_labels_of_its_region() {
     let bench = Bench::start().await;
     {
         let mut state = bench.fake.0.lock();
         state.regions = vec![v1::RegionStatus {
             region: Some(v1::Region {
-                meta: Some(v1::Meta { name: "eu-west".to_owned(), ..v1::Meta::default() }),
+                meta: Some(v1::Meta {
+                    name: "eu-west".to_owned(),
+                    labels: [("tier".to_owned(), "edge".to_owned())].into(),
+                    ..v1::Meta::default()
+                }),
                 title: "Dublin".to_owned(),
             }),
             probes_live: 1,
