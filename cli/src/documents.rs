@@ -310,7 +310,7 @@ fn every_flag_of_both_programs_is_documented() {
         (parallax_probe::command(), "## Flags of a probe"),
     ] {
         let known = flags(&program);
-        assert!(known.contains("--log-json") && known.contains("--config"), "{known:?}");
+        assert!(known.contains("--log-format") && known.contains("--config"), "{known:?}");
         assert_eq!(as_set(first_column(&text, heading)), known);
         // Variables stand in the row of their flag.
         for arg in program.get_arguments() {

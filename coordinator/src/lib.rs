@@ -62,9 +62,9 @@ struct Args {
     /// What is logged, such as `info` or `parallax_coordinator=debug`.
     #[arg(long, env = "PARALLAX_LOG", default_value = "info,raft=warn")]
     log: String,
-    /// One JSON object a line instead of text.
-    #[arg(long)]
-    log_json: bool,
+    /// Text on a terminal and JSON elsewhere (auto), or always one of them; JSON is one object a line.
+    #[arg(long, env = "PARALLAX_LOG_FORMAT", value_enum, default_value_t)]
+    log_format: parallax_runtime::logging::Format,
     #[command(flatten)]
     settings: settings::Flags,
 }
@@ -100,14 +100,14 @@ pub fn main() -> ExitCode {
         Ok(gathered) => gathered,
         Err(error) => return error.report(),
     };
-    let Args { config, log, log_json, settings: asked } = args;
+    let Args { config, log, log_format, settings: asked } = args;
     if asked.print_config {
         return settings::printed(&settings.yaml(SECRET));
     }
     if asked.check_config {
         return settings::judged("parallax-coordinator", &config::refusals(&config, &log));
     }
-    let log = match Log::start(&log, log_json) {
+    let log = match Log::start(&log, log_format) {
         Ok(log) => log,
         Err(error) => {
             eprintln!("--log: {error}");
@@ -166,7 +166,7 @@ mod tests {
         ("heartbeat_url: https://file/2", "heartbeat_url: Some(\"https://file/2\")"),
         ("ports_file: /file", "ports_file: Some(\"/file\")"),
         ("log: debug", "log: \"debug\""),
-        ("log_json: true", "log_json: true"),
+        ("log_format: text", "log_format: Text"),
     ];
 
     /// What a file makes of the arguments, in words, and which keys there are.

@@ -135,9 +135,9 @@ pub(crate) struct Args {
     /// What is logged, such as `info` or `parallax_probe=debug`.
     #[arg(long, env = "PARALLAX_LOG", default_value = "info")]
     pub(crate) log: String,
-    /// One JSON object a line instead of text.
-    #[arg(long)]
-    pub(crate) log_json: bool,
+    /// Text on a terminal and JSON elsewhere (auto), or always one of them; JSON is one object a line.
+    #[arg(long, env = "PARALLAX_LOG_FORMAT", value_enum, default_value_t)]
+    pub(crate) log_format: parallax_runtime::logging::Format,
     #[command(flatten)]
     pub(crate) settings: Flags,
 }
@@ -365,7 +365,7 @@ mod tests {
         ("anchor: ['gw.file:53']", "gw.file"),
         ("health: 127.0.0.1:7104", "health: Some(127.0.0.1:7104)"),
         ("log: debug", "log: \"debug\""),
-        ("log_json: true", "log_json: true"),
+        ("log_format: text", "log_format: Text"),
     ];
 
     #[test]

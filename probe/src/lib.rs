@@ -305,7 +305,7 @@ pub fn main() -> ExitCode {
     if args.settings.check_config {
         return settings::judged("parallax-probe", &config::refusals(&args));
     }
-    let log = match Log::start(&args.log, args.log_json) {
+    let log = match Log::start(&args.log, args.log_format) {
         Ok(log) => log,
         Err(error) => {
             eprintln!("--log: {error}");

@@ -16,6 +16,28 @@ use crate::settings::{Again, Settings};
 /// The setting that holds the filter.
 const KEY: &str = "log";
 
+/// In which form lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Format {
+    /// Text where a person reads it, on a terminal, and JSON elsewhere.
+    #[default]
+    Auto,
+    /// Text for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Format {
+    fn is_json(self, on_terminal: bool) -> bool {
+        match self {
+            Self::Auto => !on_terminal,
+            Self::Text => false,
+            Self::Json => true,
+        }
+    }
+}
+
 /// The filter of a log that runs.
 #[derive(Debug)]
 pub struct Log {
@@ -41,21 +63,21 @@ pub enum ChangeError {
 }
 
 impl Log {
-    /// Begins the log of this process: what `filter` lets through, one JSON object a line or text.
+    /// Begins the log of this process: what `filter` lets through, on the standard error.
     ///
     /// # Errors
     /// `filter` is none.
-    pub fn start(filter: &str, json: bool) -> Result<Self, ParseError> {
-        let (ansi, to) = (std::io::stderr().is_terminal(), std::io::stderr);
-        let (log, subscriber) = Self::writing_to(filter, json, ansi, to)?;
+    pub fn start(filter: &str, format: Format) -> Result<Self, ParseError> {
+        let (on_terminal, to) = (std::io::stderr().is_terminal(), std::io::stderr);
+        let (log, subscriber) = Self::writing_to(filter, format, on_terminal, to)?;
         subscriber.init();
         Ok(log)
     }
 
     fn writing_to<W>(
         filter: &str,
-        json: bool,
-        ansi: bool,
+        format: Format,
+        on_terminal: bool,
         to: W,
     ) -> Result<(Self, Box<dyn Subscriber + Send + Sync>), ParseError>
     where
@@ -64,10 +86,10 @@ impl Log {
         let (layer, handle) = reload::Layer::new(EnvFilter::try_new(filter)?);
         let log = Self { handle, in_force: Mutex::new(filter.to_owned()) };
         let registry = tracing_subscriber::registry().with(layer);
-        let lines = fmt::layer().with_ansi(ansi).with_writer(to);
+        let lines = fmt::layer().with_ansi(on_terminal).with_writer(to);
         Ok((
             log,
-            if json {
+            if format.is_json(on_terminal) {
                 Box::new(registry.with(lines.json()))
             } else {
                 Box::new(registry.with(lines))
@@ -182,7 +204,8 @@ mod tests {
         let settings = settings(&file, &[]);
         let written = Written::default();
         let to = written.clone();
-        let (log, subscriber) = Log::writing_to("warn", false, false, move || to.clone()).unwrap();
+        let (log, subscriber) =
+            Log::writing_to("warn", Format::Text, false, move || to.clone()).unwrap();
         let _guard = tracing::subscriber::set_default(subscriber);
         let hang_up = || {
             let own = rustix::process::getpid();
@@ -233,10 +256,41 @@ mod tests {
         let settings = settings(&file, &["--log", "info"]);
         let written = Written::default();
         let to = written.clone();
-        let (log, subscriber) = Log::writing_to("info", true, false, move || to.clone()).unwrap();
+        let (log, subscriber) =
+            Log::writing_to("info", Format::Json, false, move || to.clone()).unwrap();
         tracing::subscriber::with_default(subscriber, || log.reread(&settings));
         assert_eq!(log.in_force(), "info");
         let line: serde_json::Value = serde_json::from_str(&written.text()).unwrap();
         assert_eq!(line["fields"]["why"], "it was given by flag, before any file");
+    }
+
+    #[test]
+    fn people_are_written_to_in_text_and_programs_in_json_unless_it_is_said_otherwise() {
+        for (format, on_terminal, json) in [
+            (Format::Auto, true, false),
+            (Format::Auto, false, true),
+            (Format::Text, true, false),
+            (Format::Text, false, false),
+            (Format::Json, true, true),
+            (Format::Json, false, true),
+        ] {
+            let written = Written::default();
+            let to = written.clone();
+            let (_log, subscriber) =
+                Log::writing_to("info", format, on_terminal, move || to.clone()).unwrap();
+            tracing::subscriber::with_default(subscriber, || info!(check = "shop", "looked"));
+            let text = written.text();
+            let line = serde_json::from_str::<serde_json::Value>(&text).ok();
+            assert_eq!(line.is_some(), json, "{format:?} {on_terminal}: {text}");
+            let colours = on_terminal && !json;
+            assert_eq!(text.contains('\u{1b}'), colours, "{format:?} {on_terminal}: {text}");
+            if let Some(line) = line {
+                let fields = &line["fields"];
+                assert_eq!(
+                    (&fields["message"], &fields["check"]),
+                    (&"looked".into(), &"shop".into())
+                );
+            }
+        }
     }
 }

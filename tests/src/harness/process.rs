@@ -46,6 +46,8 @@ impl Process {
             .args(args)
             .envs(env.iter().map(|(key, value)| (key, value)))
             .env("RUST_BACKTRACE", "1")
+            // What is read here is read by people, too, when a test fails.
+            .env("PARALLAX_LOG_FORMAT", "text")
             .stdin(Stdio::null())
             .stdout(out.try_clone()?)
             .stderr(out)
