@@ -15,6 +15,7 @@ use parallax_common::limits::{
     CALL_ANSWER_WITHIN, CALL_BACK_OFF_MAX, CALL_BACK_OFF_MIN, CALL_DIAL_WITHIN, CALL_KEEP_ALIVE,
     CALL_QUIET,
 };
+use parallax_proto::convert::request::shown;
 use parallax_proto::v1;
 use parallax_runtime::clock;
 use parallax_runtime::transport::{self, Connector, Credentials, DialError};
@@ -374,7 +375,7 @@ pub fn refusal(status: &Status, request: Option<&v1::RequestId>) -> Failure {
         code: status.code(),
         message,
         rule: rule.map(str::to_owned),
-        request_id: request.map(|id| format!("{}/{}", id.client, id.number)),
+        request_id: request.map(shown),
     }
 }
 

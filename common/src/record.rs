@@ -76,6 +76,8 @@ pub struct LookOrder {
     pub expires: Duration,
     /// When it was ordered, in mesh time. Absent: its age counts from its arrival.
     pub ordered: Option<MeshTime>,
+    /// Whose request it answers, for logs. Empty: unknown.
+    pub request: String,
 }
 
 /// What became of a look.

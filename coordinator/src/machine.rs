@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use parallax_common::rule::ENTRY_UNKNOWN;
+use parallax_proto::convert::request::shown;
+use parallax_proto::store;
+use prost::Message as _;
 use tokio::sync::mpsc;
-use tracing::error;
+use tracing::{Level, debug, enabled, error};
 
 use crate::core::state::hash::RowSum;
-use crate::core::state::{self, Answer, Changed, Refusal, State};
+use crate::core::state::{self, Answer, Changed, Refusal, State, command_word};
 use crate::level::level;
 use crate::raft::fatal::Fatal;
 use crate::raft::machine::{Applied, Beyond, Frozen, Label, LoadError, Machine};
@@ -121,6 +124,18 @@ impl StateMachine {
     }
 }
 
+/// Says in the log of this member that it has applied somebody's request, by the id that the asker knows.
+fn tell(index: u64, entry: &[u8], answer: &Answer) {
+    let Ok(entry) = store::Entry::decode(entry) else { return };
+    let Some(id) = &entry.request_id else { return };
+    let (request, command) = (shown(id), command_word(entry.command.as_ref()));
+    let rule = match answer {
+        Answer::Accepted { .. } => "",
+        Answer::Refused(refusal) => &refusal.rule,
+    };
+    debug!(request, command, index, rule, "a request is applied");
+}
+
 impl Machine for StateMachine {
     type Output = Answer;
 
@@ -130,6 +145,9 @@ impl Machine for StateMachine {
         }
         self.take_hash(index);
         let applied = self.state.apply(index, entry);
+        if enabled!(Level::DEBUG) {
+            tell(index, entry, &applied.answer);
+        }
         self.compare(entry);
         for row in &applied.rows {
             self.sum.change(&row.key, row.value.as_ref());

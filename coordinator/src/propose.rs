@@ -10,15 +10,17 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parallax_common::limits::{ENTRY_BYTES_MAX, FORWARD_PAUSE, WRITE_APPLIED_WITHIN, WRITE_WITHIN};
+use parallax_proto::convert::request::shown;
 use parallax_proto::store::entry::Command;
 use parallax_proto::{store, v1};
 use parallax_runtime::clock;
+use parallax_runtime::error::causes;
 use prost::Message as _;
 use tokio::sync::watch;
-use tracing::debug;
+use tracing::{debug, info, warn};
 
 use crate::core::forwarding::Travel;
-use crate::core::state::{Answer, Refusal};
+use crate::core::state::{Answer, Refusal, command_word};
 use crate::forward::{ForwardError, Forwarder};
 use crate::mesh_clock::MeshClock;
 use crate::raft::node::{NodeHandle, ProposeError, ReadError};
@@ -95,6 +97,23 @@ impl WriteError {
                 ..
             } => true,
             Self::Refused(_) | Self::Propose(_) | Self::Forward { .. } | Self::Doubtful(_) => false,
+        }
+    }
+}
+
+/// Says in the log of the member that took it what became of somebody's request, by the id that the asker
+/// knows. What coordinators do by themselves has none.
+fn tell(entry: &store::Entry, done: &Result<(u64, Vec<String>), WriteError>) {
+    let Some(id) = &entry.request_id else { return };
+    let actor = entry.actor.as_ref().map_or("", |actor| &actor.name);
+    let (request, command) = (shown(id), command_word(entry.command.as_ref()));
+    match done {
+        Ok((revision, _)) => info!(request, actor, command, revision, "a request is carried out"),
+        Err(WriteError::Refused(refusal)) => {
+            info!(request, actor, command, rule = &*refusal.rule, "a request is refused");
+        }
+        Err(error) => {
+            warn!(request, actor, command, error = causes(error), "a request is not carried out");
         }
     }
 }
@@ -177,13 +196,20 @@ impl Proposer {
         command: Command,
     ) -> Result<(u64, Vec<String>), WriteError> {
         let entry = origin.entry(command);
-        let travels = Travel::of(&entry).forwarded();
+        let done = self.carried_out(&entry).await;
+        tell(&entry, &done);
+        done
+    }
+
+    /// The same, and nothing is said of it.
+    async fn carried_out(&self, entry: &store::Entry) -> Result<(u64, Vec<String>), WriteError> {
+        let travels = Travel::of(entry).forwarded();
         let until = clock::instant() + WRITE_WITHIN;
         let mut leader = self.node.leader();
         let mut doubt = false;
         loop {
             let known = *leader.borrow_and_update();
-            let error = match self.attempt(&entry, known, travels, until, &mut leader).await {
+            let error = match self.attempt(entry, known, travels, until, &mut leader).await {
                 Ok(Answer::Accepted { revision, subjects, .. }) => {
                     self.reach(revision).await;
                     return Ok((revision, subjects));

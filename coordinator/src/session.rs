@@ -658,7 +658,7 @@ mod tests {
             voter: incarnation.map(voter),
         });
         let (check, at) = (Uid::from_bytes([1; 16]), MeshTime::from_ns(5));
-        let mut asked = sessions.look(check, RunDigest(3), &seats, at).unwrap();
+        let mut asked = sessions.look(check, RunDigest(3), &seats, at, "cli-7/3".into()).unwrap();
         for known in [(1, Ending::TooOld), (2, Ending::NoSession), (3, Ending::NoProbe)] {
             assert_eq!(asked.next().await, Some(known));
         }

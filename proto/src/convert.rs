@@ -16,6 +16,7 @@ pub mod hours;
 pub mod look;
 pub mod maintenance;
 pub mod record;
+pub mod request;
 pub mod resource;
 pub mod route;
 pub mod run;

@@ -10,6 +10,7 @@ use parallax_common::rule;
 use parallax_common::text::cut;
 use parallax_proto::convert::enums::{outcome_to, reason_or_none_to};
 use parallax_proto::convert::record::record_to;
+use parallax_proto::convert::request::shown;
 use parallax_proto::convert::time::duration_to;
 use parallax_proto::v1;
 use parallax_proto::v1::run_check_response::Part;
@@ -60,15 +61,16 @@ impl Api {
         }
         let seats = seats(&check, &self.inner.plan.borrow().assignees(&check.uid), &regions);
         let now = self.inner.judge.mesh_now();
-        let open = self.inner.sessions.look(check.uid, check.run_digest, &seats, now);
+        let request = shown(&asked.request_id.clone().unwrap_or_default());
+        let (sessions, digest) = (&self.inner.sessions, check.run_digest);
+        let open = sessions.look(check.uid, digest, &seats, now, request.clone());
         let open = open.map_err(|many| Status::resource_exhausted(many.to_string()))?;
-        let id = asked.request_id.clone().unwrap_or_default();
         info!(
             check = check.name,
             namespace,
             probes = seats.len(),
             by = actor.name,
-            request = format!("{}/{}", cut(&id.client, 64), id.number),
+            request,
             "a check is run on demand"
         );
         let within = within(&check);

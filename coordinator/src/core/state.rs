@@ -530,6 +530,15 @@ fn is_taken_in_dispute(command: Option<&Command>) -> bool {
     )
 }
 
+/// What a command is called in logs.
+pub fn command_word(command: Option<&Command>) -> &'static str {
+    match command {
+        Some(Command::StageConfig(_)) => "stage_config",
+        Some(Command::DropStage(_)) => "drop_stage",
+        command => audit_word(command).unwrap_or("other"),
+    }
+}
+
 /// Commands worth an audit row: what people and the leader did, not how deliveries progress.
 fn audit_word(command: Option<&Command>) -> Option<&'static str> {
     match command? {

@@ -59,7 +59,8 @@ impl Drop for Asked {
 }
 
 impl Sessions {
-    /// Asks every probe of `seats` to look now. What is known at once of a seat is among the answers.
+    /// Asks every probe of `seats` to look now, on this request. What is known at once of a seat is among
+    /// the answers.
     ///
     /// # Errors
     /// Too many are open.
@@ -69,6 +70,7 @@ impl Sessions {
         digest: RunDigest,
         seats: &[Seat],
         now: MeshTime,
+        request: String,
     ) -> Result<Asked, TooMany> {
         let voters =
             || seats.iter().enumerate().filter_map(|(at, seat)| Some((at, seat.voter.as_ref()?)));
@@ -88,6 +90,7 @@ impl Sessions {
             run_digest: digest,
             expires: ORDER_EXPIRES,
             ordered: Some(now),
+            request,
         };
         for (at, seat) in seats.iter().enumerate() {
             let known = match &seat.voter {

@@ -141,6 +141,7 @@ mod tests {
             run_digest: RunDigest(7),
             expires: Duration::from_secs(2),
             ordered: None,
+            request: String::new(),
         }
     }
 

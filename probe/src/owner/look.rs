@@ -66,7 +66,8 @@ impl Owner {
         let held = assignment.as_ref().map(|assignment| assignment.run_digest);
         match (self.looks.accept(session, order, held, now), assignment) {
             (Ok(()), Some(assignment)) => {
-                debug!(look = order.look, check = %order.check, "a look begins");
+                let (look, request) = (order.look, &order.request);
+                debug!(look, check = %order.check, request, "a look begins");
                 let generation = self.assignments.generation();
                 self.begin_look(What {
                     session,
@@ -78,7 +79,8 @@ impl Owner {
             }
             (Err(Refused::Repeated), _) => debug!(look = order.look, "the order was taken before"),
             (Err(Refused::Told(refusal)), _) => {
-                debug!(look = order.look, check = %order.check, %refusal, "a look is refused");
+                let (look, request) = (order.look, &order.request);
+                debug!(look, check = %order.check, request, %refusal, "a look is refused");
                 self.send(session, wire::look_refused(order.look, refusal));
             }
             // None is taken of what is not assigned.

@@ -205,6 +205,7 @@ async fn a_look_is_answered_with_what_it_saw_and_is_no_run_of_the_record() {
         run_digest: assignment.run_digest,
         expires: Duration::from_secs(2),
         ordered: None,
+        request: "cli-7/3".to_owned(),
     };
     world.events.send(Event::Look(1, order.clone())).await.unwrap();
     let (result, mut told) = answer(&mut world).await;

@@ -10,6 +10,7 @@ use parallax_common::time::MeshTime;
 
 use super::assignment::{WireError, broken, uid};
 use super::record::{record, record_to};
+use super::request;
 use crate::v1;
 
 /// An order as messages carry it.
@@ -21,6 +22,7 @@ pub fn order_to(order: &LookOrder) -> v1::LookOrder {
         // At most two seconds.
         expires_ms: u32::try_from(order.expires.as_millis()).unwrap_or(u32::MAX),
         ordered_mesh_ns: order.ordered.map_or(0, |at| at.as_ns()),
+        request: order.request.clone(),
     }
 }
 
@@ -42,6 +44,7 @@ pub fn order(order: &v1::LookOrder) -> Result<LookOrder, WireError> {
         run_digest: RunDigest(order.run_digest),
         expires,
         ordered: (order.ordered_mesh_ns != 0).then(|| MeshTime::from_ns(order.ordered_mesh_ns)),
+        request: request::heard(&order.request).to_owned(),
     })
 }
 
@@ -126,6 +129,7 @@ mod tests {
             run_digest: RunDigest(9),
             expires: ORDER_EXPIRES,
             ordered: Some(MeshTime::from_ns(5)),
+            request: "cli-7/3".to_owned(),
         };
         assert_eq!(order(&order_to(&sent)), Ok(sent.clone()));
         let unknown = LookOrder { ordered: None, ..sent };

@@ -21,11 +21,13 @@ async fn a_leader_without_a_way_to_a_contact_has_another_member_send_the_page() 
     // The variable that the contact names leads nowhere on one member, as a firewall would have it.
     let mute = group.leader().await?;
     group.set_env(&mute, "PX_HOOK", NOWHERE)?;
+    group.set_env(&mute, "PARALLAX_LOG", "info,raft=warn,parallax_coordinator::machine=debug")?;
     group.kill_member(&mute)?;
     group.spawn_member(&mute)?;
     group.member_up(&mute).await?;
     let check = CheckYaml::new(CHECK, &group.target.url(), &REGIONS);
     group.apply(&yaml::file(&REGIONS, "${env:PX_HOOK}", &[check])).await?;
+    applied_as_it_was_taken(&group, &mute).await?;
     let number = group.mesh_status(&mute).await?.node_id;
     wait_until(SOON, "the mute member leads", || async {
         let output = group.px(&["cluster", "transfer", &mute]).await?;
@@ -62,6 +64,26 @@ async fn a_leader_without_a_way_to_a_contact_has_another_member_send_the_page() 
     assert_eq!(mesh.leader_id, number, "{mesh:?}");
     group.told();
     Ok(())
+}
+
+/// Whoever took the configuration says so with the id of the request, and this member, when it has applied
+/// it, with the same.
+async fn applied_as_it_was_taken(group: &Group, member: &str) -> Result<()> {
+    wait_until(SOON, "the request in the logs of two members", || async {
+        let mut taken = String::new();
+        for name in group.names() {
+            taken.push_str(&group.said(&name)?);
+        }
+        let taken = taken.lines().find(|line| {
+            line.contains("a request is carried out") && line.contains("commit_config")
+        });
+        let id = taken.and_then(|line| line.split("request=").nth(1)?.split(' ').next());
+        let log = group.said(member)?;
+        let applied = log.lines().filter(|line| line.contains("a request is applied"));
+        let found = applied.clone().any(|line| id.is_some_and(|id| line.contains(id)));
+        Ok(Look::when(found, format!("{taken:?}: {:?}", applied.collect::<Vec<_>>())))
+    })
+    .await
 }
 
 /// The regions that a watch's log says were created, in the order in which it said so.

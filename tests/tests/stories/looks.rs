@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use parallax_proto::v1;
 use parallax_tests::harness::client::brief;
 use parallax_tests::harness::mesh::Mesh;
@@ -10,6 +10,12 @@ use parallax_tests::harness::wait::{Look, SOON, wait_until};
 use parallax_tests::harness::yaml::{self, CheckYaml};
 
 const REGIONS: [&str; 3] = ["eu-west", "us-east", "ap-south"];
+
+/// The id of the request that a line of a log is about.
+fn id(line: &str) -> Result<String> {
+    let after = line.split("request=\"").nth(1).with_context(|| format!("no request in {line}"))?;
+    Ok(after.split('"').next().unwrap_or_default().to_owned())
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_look_shows_every_region_and_moves_no_verdict() -> Result<()> {
@@ -22,6 +28,7 @@ async fn a_look_shows_every_region_and_moves_no_verdict() -> Result<()> {
     };
     mesh.apply(&yaml::file(&REGIONS, "${env:PX_HOOK}", &[check])).await?;
     let api = mesh.api().await?;
+    mesh.set_env("PARALLAX_LOG", "info,parallax_probe=debug");
     for region in REGIONS {
         mesh.issue_probe(region, region).await?;
         mesh.start_probe(region)?;
@@ -42,6 +49,22 @@ async fn a_look_shows_every_region_and_moves_no_verdict() -> Result<()> {
     for look in &looks {
         ensure!(look["outcome"] == "pass" && look["total"].is_string(), "{shown}");
     }
+    // Who reads the logs finds the request at both ends.
+    let log = mesh.coordinator_log()?;
+    let asked = log.lines().find(|line| line.contains("a check is run on demand"));
+    let request = id(asked.context("the coordinator says nothing of it")?)?;
+    let begun = mesh.probe_log("eu-west")?;
+    let begun = begun.lines().find(|line| line.contains("a look begins")).map(str::to_owned);
+    ensure!(begun.as_deref().is_some_and(|line| line.contains(&request)), "{request}: {begun:?}");
+    // And by the id that a refusal shows, what was asked for.
+    let refused = mesh.px(&["probe", "drain", "eu-west"]).await?;
+    let err = String::from_utf8_lossy(&refused.stderr).into_owned();
+    let shown = err.lines().find_map(|line| line.trim().strip_prefix("request: "));
+    let shown = shown.with_context(|| format!("no request id in {err}"))?;
+    let log = mesh.coordinator_log()?;
+    let line = log.lines().find(|line| line.contains("a request is refused"));
+    let line = line.context("the coordinator says nothing of the refusal")?;
+    ensure!(id(line)? == shown && line.contains("last_probe"), "{shown}: {line}");
     // A failure that somebody asked for is nobody's vote.
     mesh.target.refuse();
     mesh.kill_probe("ap-south");

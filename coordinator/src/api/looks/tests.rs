@@ -70,7 +70,7 @@ async fn who_is_not_there_is_told_of_at_once_and_who_is_silent_when_the_time_is_
     let sessions = Sessions::new(Supervisor::default());
     let (check, digest) = (Uid::from_bytes([1; 16]), RunDigest(7));
     let seats = vec![seat(None), seat(Some("away"))];
-    let open = sessions.look(check, digest, &seats, MeshTime::from_ns(5)).unwrap();
+    let open = sessions.look(check, digest, &seats, MeshTime::from_ns(5), String::new()).unwrap();
     assert_eq!(sessions.looks_open(), 1);
     let (to, stream) = mpsc::channel(8);
     // It would not end before the test does.
@@ -80,7 +80,7 @@ async fn who_is_not_there_is_told_of_at_once_and_who_is_silent_when_the_time_is_
     assert_eq!(sessions.looks_open(), 0, "its place is free again");
     // Of three seats one is known at once. Nobody says a word of the others.
     let seats = vec![seat(None)];
-    let open = sessions.look(check, digest, &seats, MeshTime::from_ns(5)).unwrap();
+    let open = sessions.look(check, digest, &seats, MeshTime::from_ns(5), String::new()).unwrap();
     let seats = [seats, vec![seat(Some("p1")), seat(Some("p2"))]].concat();
     let (to, stream) = mpsc::channel(8);
     let (begun, within) = (clock::instant(), Duration::from_millis(50));
@@ -95,7 +95,8 @@ async fn who_is_not_there_is_told_of_at_once_and_who_is_silent_when_the_time_is_
 async fn an_asker_that_goes_away_gives_its_place_back() {
     let sessions = Sessions::new(Supervisor::default());
     let check = Uid::from_bytes([1; 16]);
-    let open = sessions.look(check, RunDigest(7), &[], MeshTime::from_ns(5)).unwrap();
+    let open =
+        sessions.look(check, RunDigest(7), &[], MeshTime::from_ns(5), String::new()).unwrap();
     let (to, stream) = mpsc::channel(8);
     drop(stream);
     follow(open, vec![seat(Some("p1"))], Duration::from_secs(3_600), to).await;
