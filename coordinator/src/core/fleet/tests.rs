@@ -790,6 +790,7 @@ fn a_drained_probe_that_stops_is_no_loss_of_its_region_and_is_known_for_a_day() 
         assert_eq!(has(&mesh, "p1 lost"), drained, "{:?}", mesh.log);
         // Somebody else speaks for the region: an hour is enough, where nobody wants it back.
         let mut mesh = down_to(drained, &["p1"]);
+        mesh.end_session("eu", "p1");
         mesh.run(2 * 3_600);
         assert!(has(&mesh, "p1 lost"), "{:?}", mesh.log);
         assert_eq!(has(&mesh, "p1 forgotten"), !drained, "{:?}", mesh.log);
