@@ -11,7 +11,9 @@ use std::io;
 use std::sync::Arc;
 
 use minijinja::value::{Enumerator, Object, Serde, ValueKind};
-use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, Value, filters};
+use minijinja::{
+    AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, Value, escape_formatter, filters,
+};
 
 use crate::limits::{
     TEMPLATE_BYTES_MAX, TEMPLATE_FUEL_MAX, TEMPLATE_OUTPUT_BYTES_MAX, TEMPLATE_TEXT_BYTES_MAX,
@@ -154,9 +156,11 @@ pub fn render_with(
     tame(source)?;
     let mut environment = environment(UndefinedBehavior::Chainable);
     environment.set_formatter(move |out, _, value| {
-        // What a page lacks is an undefined value, and no text.
         match value.as_str() {
+            // What a page lacks is nothing.
+            None if value.is_none() => {}
             Some(text) => out.write_str(&escape(text))?,
+            // An undefined value is an empty text.
             None => out.write_str(&escape(&value.to_string()))?,
         }
         Ok(())
@@ -258,6 +262,11 @@ fn environment(undefined: UndefinedBehavior) -> Environment<'static> {
     environment.set_undefined_behavior(undefined);
     environment.set_fuel(Some(TEMPLATE_FUEL_MAX));
     environment.set_auto_escape_callback(|_| AutoEscape::None);
+    environment.set_formatter(|out, state, value| match value.is_none() {
+        // As a label that is not there.
+        true => Ok(()),
+        false => escape_formatter(out, state, value),
+    });
     environment.add_filter("default", filters::default);
     environment.add_filter("e", |value: &Value| escaped(&text(value)?));
     environment.add_filter("escape", |value: &Value| escaped(&text(value)?));

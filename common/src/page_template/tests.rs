@@ -69,6 +69,7 @@ fn a_template_says_what_a_page_has_and_nothing_where_it_has_nothing() {
     let table = [
         ("{{ summary|tojson }}", r#""\"checkout\" is down:\n2 of 3 regions \\ fail""#),
         ("{{ labels.team }}/{{ labels.owner }}", "payments/"),
+        ("<{{ incident.region }}>", "<>"),
         ("{% for r in regions if r.state == 'fail' %}{{ r.region }}{% endfor %}", "eu-west"),
         ("{% if regions %}{{ regions[0].state }}{% endif %}!", "fail!"),
         ("{% if incident.resolved_at is none %}open{% else %}over{% endif %}", "open"),
